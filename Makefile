@@ -1,0 +1,58 @@
+# Every target sets up .venv by itself. ARGS goes to the command: make run ARGS="--data.source ../my-images"
+
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+# Compiled once at installation, imports are two to three times faster.
+export UV_COMPILE_BYTECODE = 1
+unexport PYTHONDONTWRITEBYTECODE
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help run data test bench up down backbone doctor clean lint lock
+
+help:           ## this list
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+run: .venv/ready       ## retrain: from images to a registered model
+	@python -m flows retrain $(ARGS)
+
+data: .venv/ready      ## bring in images and weights only, for dvc repro
+	@python -m flows data $(ARGS)
+
+test: .venv/ready      ## the tests that a fresh machine can run; ARGS for pytest
+	@python -m pytest -m "not gpu and not slow" $(ARGS)
+
+bench: .venv/ready     ## the README's figures; resumes where it stopped
+	@python -m tests.benchmarks $(ARGS)
+
+up: .venv/ready        ## Prefect's and MLflow's pages, on loopback
+	@python -m flows up
+
+down: .venv/ready      ## stop them
+	@python -m flows down
+
+backbone: .venv/ready  ## make the embedded backbone again
+	@python -m flows backbone $(ARGS)
+
+doctor: .venv/ready    ## what this machine has, and what to do about what it lacks
+	@python -m flows doctor
+
+clean: down            ## remove .state (locks, checkpoints, feature store, logs); .registry is kept
+	@rm -rf .state
+
+lint: .venv/ready      ## ruff and mypy
+	@ruff check . && ruff format --check . && mypy
+
+lock: .venv/ready      ## requirements.txt from pyproject.toml
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate pyproject.toml --group dev -o requirements.txt
+
+.venv/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: $$($(PYTHON) --version 2>&1) is too old: Rootstock needs Python 3.11 or newer; make PYTHON=python3.12 ..."; exit 2; }
+	@echo "setting up .venv ($$(grep -c == requirements.txt) packages; some gigabytes the first time)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep ^uv== requirements.txt)
+	@$(BIN)/uv pip sync --python $(BIN)/python requirements.txt
+	@touch $@

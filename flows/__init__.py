@@ -1,0 +1,7 @@
+"""What is run: one Prefect flow a file. Importing this package points every tool at this repository's folders."""
+
+from __future__ import annotations
+
+from flows.environment import set_defaults
+
+set_defaults()

@@ -1,0 +1,99 @@
+"""The commands behind the Makefile: python -m flows retrain --data.source ../my-images."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from flows.environment import ROOT
+from tasks.parts.errors import EXIT_USAGE, RootstockError
+
+
+def retrain(arguments: Sequence[str]) -> None:
+    """The whole flow, on the server that there is or on a temporary one."""
+    from flows.overrides import override
+    from flows.servers import prefect_api
+
+    override(arguments)
+    ready = prefect_api()
+    from flows.logs import quiet_console
+    from flows.retrain import retrain as flow
+
+    quiet_console()
+    ready()
+    print(flow())
+
+
+def data(arguments: Sequence[str]) -> None:
+    """Images and weights only; the stages can then be run by dvc repro."""
+    from flows.lock import flow_lock
+    from flows.overrides import override
+    from flows.parameters import load
+    from flows.source import bring_in
+
+    override(arguments)
+    params = load()
+    with flow_lock(params.paths.state, "data"):
+        for name, became in bring_in(params).items():
+            print(f"{name} {became}")
+
+
+def up(_arguments: Sequence[str]) -> None:
+    """Prefect's and MLflow's pages."""
+    from flows.servers import up as start
+
+    for name, address in start().items():
+        print(f"{name:<8} {address}")
+
+
+def down(_arguments: Sequence[str]) -> None:
+    """Stops what up started."""
+    from flows.servers import down as stop
+
+    print(f"stopped: {', '.join(stop()) or 'nothing was up'}")
+
+
+def doctor(_arguments: Sequence[str]) -> None:
+    """What this machine has and lacks."""
+    from flows.doctor import examine
+
+    print(examine())
+
+
+def backbone(arguments: Sequence[str]) -> None:
+    """The embedded backbone, made again."""
+    from flows.overrides import override
+    from flows.servers import prefect_api
+
+    override(arguments)
+    ready = prefect_api()
+    from flows.logs import quiet_console
+    from flows.pretrain import pretrain
+
+    quiet_console()
+    ready()
+    print(pretrain())
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    command.__name__: command for command in (retrain, data, up, down, doctor, backbone)
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs a command in the repository's root; the exit code. A user's mistake is told in words."""
+    os.chdir(ROOT)
+    if not arguments or arguments[0] not in COMMANDS:
+        print(f"usage: python -m flows {'|'.join(COMMANDS)} [--section.key value ...]", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        COMMANDS[arguments[0]](arguments[1:])
+    except RootstockError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,35 @@
+"""Where Prefect, MLflow and DVC find their folders, with telemetry off; what the user has set is left alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+REGISTRY = ROOT / ".registry"
+
+
+def set_defaults() -> None:
+    """Sets what is not set. Must run before prefect or mlflow is imported, since they read it then."""
+    (REGISTRY / "prefect").mkdir(parents=True, exist_ok=True)
+    for name, value in _defaults().items():
+        os.environ.setdefault(name, value)
+    binaries = str(Path(sys.executable).parent)
+    if binaries not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([binaries, os.environ["PATH"]])
+
+
+def _defaults() -> dict[str, str]:
+    return {
+        "PREFECT_HOME": str(REGISTRY / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{REGISTRY / 'mlflow.db'}",
+        "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(message)s",
+        "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(task_run_name)-9s| %(message)s",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_STREAM": "ext://sys.stdout",
+    }

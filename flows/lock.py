@@ -1,0 +1,40 @@
+"""One flow at a time works in a checkout; another is told who does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tasks.parts.errors import RootstockError
+from tasks.parts.files import read_json, write_json
+
+HOLDER = "flow.json"
+
+
+@contextmanager
+def flow_lock(state: Path, what: str) -> Iterator[None]:
+    """Holds the checkout's lock; the system frees it however the process ends. Raises RootstockError if it is taken."""
+    state.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(state / "flow.lock", timeout=0):
+            write_json(
+                state / HOLDER,
+                {"what": what, "pid": os.getpid(), "since": datetime.now().astimezone().isoformat(timespec="seconds")},
+            )
+            yield
+    except Timeout:
+        raise RootstockError(f"this checkout is busy: {holder(state)}; wait for it, then run this again") from None
+
+
+def holder(state: Path) -> str:
+    """Who took the checkout's lock last."""
+    try:
+        who = read_json(state / HOLDER)
+    except (OSError, ValueError):
+        return "another flow is at work"
+    return f"{who['what']} (process {who['pid']}) since {who['since']}"

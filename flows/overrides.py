@@ -1,0 +1,88 @@
+"""Overrides on the command line change params.yaml itself, so that what ran is what the file says."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from flows.lock import flow_lock
+from flows.parameters import check
+from tasks.parts.errors import ParamsError
+from tasks.parts.files import write_text
+from tasks.parts.params import PARAMS_FILE, PathsParams, read_document
+
+NULL = "tag:yaml.org,2002:null"
+USAGE = "give overrides as pairs: --section.key value, such as --data.source ../my-images"
+
+
+def override(arguments: Sequence[str]) -> None:
+    """Applies overrides to params.yaml under the checkout's lock, and prints what changed."""
+    if arguments:
+        with flow_lock(PathsParams.load().paths.state, "overrides"):
+            print(apply(arguments), end="")
+
+
+def apply(arguments: Sequence[str], file: Path = PARAMS_FILE) -> str:
+    """Writes `--section.key value` pairs into params.yaml, comments kept; the difference, empty if there is none.
+
+    Raises ParamsError, and writes nothing, for a key that is not there and for a value that is not allowed.
+    """
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    document = read_document(file)
+    for name, text in _pairs(arguments):
+        _set(document, name, _value(name, text))
+    after = io.StringIO()
+    yaml = YAML()
+    yaml.representer.add_representer(type(None), lambda representer, _: representer.represent_scalar(NULL, "null"))
+    yaml.width = 10_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.dump(document, after)
+    check(document, file)
+    if after.getvalue() == before or not arguments:
+        return ""
+    write_text(file, after.getvalue())
+    return "".join(
+        difflib.unified_diff(before.splitlines(True), after.getvalue().splitlines(True), "before", file.name, n=0)
+    )
+
+
+def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    names, values = arguments[::2], arguments[1::2]
+    wrong = [name for name in names if not name.startswith("--")]
+    if wrong or len(names) != len(values):
+        raise ParamsError(f"cannot read {' '.join(arguments)}: {USAGE}")
+    return [(name.removeprefix("--"), value) for name, value in zip(names, values, strict=True)]
+
+
+def _value(name: str, text: str) -> Any:  # noqa: ANN401 - whatever YAML can hold
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError:
+        raise ParamsError(f"--{name}: {text!r} is not a YAML value") from None
+
+
+def _set(document: CommentedMap, name: str, value: Any) -> None:  # noqa: ANN401
+    *sections, key = name.split(".")
+    node: Any = document
+    for section in sections:
+        node = node.get(section) if isinstance(node, CommentedMap) else None
+    if not isinstance(node, CommentedMap) or key not in node:
+        near = difflib.get_close_matches(name, _names(document), n=3)
+        raise ParamsError(
+            f"params.yaml has no {name}" + (f"; did you mean {' or '.join(near)}?" if near else f": {USAGE}")
+        )
+    node[key] = value
+
+
+def _names(node: CommentedMap, prefix: str = "") -> list[str]:
+    names = []
+    for key, value in node.items():
+        names += _names(value, f"{prefix}{key}.") if isinstance(value, CommentedMap) else [f"{prefix}{key}"]
+    return names

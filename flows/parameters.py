@@ -1,0 +1,86 @@
+"""params.yaml as the flows read it; and all of it, checked before anything runs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from inspect import get_annotations
+from pathlib import Path
+
+from pydantic import Field
+from ruamel.yaml.comments import CommentedMap
+
+from tasks import STAGES
+from tasks.parts.errors import ParamsError
+from tasks.parts.params import PARAMS_FILE, BackboneParams, Paths, Section, StageParams, read_document
+
+DIGITS = "digits"
+
+
+class DataSection(Section):
+    """Where images come from."""
+
+    source: str = Field(min_length=1, description="digits, or a folder of class/*.jpg or train|val|test/class/*.jpg")
+
+
+class RegisterSection(Section):
+    """Where MLflow keeps runs and models."""
+
+    model: str = Field(min_length=1, description="the registered model's name")
+    experiment: str = Field(min_length=1, description="the experiment's name")
+
+
+class RunSection(Section):
+    """How stages are supervised."""
+
+    timeout: float = Field(gt=0, description="seconds a stage may take")
+    retries: int = Field(ge=0, le=10, description="times that a stage is started again after a crash")
+    slot: str | None = Field(description="a Prefect concurrency limit that stages take while they compute; null: none")
+
+
+class PretrainSection(Section):
+    """How the embedded backbone is made."""
+
+    glyphs: int = Field(ge=1000, description="characters rendered in an epoch, all of them new")
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=8, description="characters in an optimiser step")
+    side: int = Field(ge=16, description="pixels of the network's input")
+    rate: float = Field(gt=0, description="AdamW's learning rate")
+    warmup: float = Field(ge=0, lt=1, description="fraction of the steps")
+    weight_decay: float = Field(ge=0)
+    draws: int = Field(ge=2, description="random draws of labelled digits that it is measured on")
+
+
+class FlowParams(StageParams):
+    """What the flows read of params.yaml."""
+
+    data: DataSection
+    backbone: BackboneParams
+    register_: RegisterSection = Field(alias="register")
+    run: RunSection
+    pretrain: PretrainSection
+    paths: Paths
+
+
+def stage_params(stage: str) -> type[StageParams]:
+    """The class of a stage's parameters, as its signature says."""
+    function = getattr(import_module(f"tasks.{stage}"), stage)
+    params: type[StageParams] = get_annotations(function, eval_str=True)["params"]
+    return params
+
+
+def load(file: Path = PARAMS_FILE) -> FlowParams:
+    """What the flows read, after all of params.yaml was checked."""
+    return check(read_document(file), file)
+
+
+def check(document: CommentedMap, file: Path = PARAMS_FILE) -> FlowParams:
+    """Every section, typed. Raises ParamsError naming line and remedy of what is wrong, missing or unknown."""
+    classes: list[type[StageParams]] = [FlowParams, *(stage_params(stage) for stage in STAGES)]
+    known = {key for params in classes for key in params.sections()}
+    for key in document:
+        if key not in known:
+            line = document.lc.key(key)[0] + 1
+            raise ParamsError(f"{file} line {line}: nothing reads {key}; known are {', '.join(sorted(known))}")
+    for params in classes:
+        params.of(document, file)
+    return FlowParams.of(document, file)

@@ -1,0 +1,72 @@
+"""Pins: what the registry says is mutable, so it reaches the stages only as files that DVC and params can see.
+
+`backbone.weights: models:/rootstock@champion` starts from an earlier model. Which version that is now stands in
+data/pins.json, and its backbone is brought in like any other weights file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.parts.errors import RootstockError
+from tasks.parts.files import read_json, write_json
+from tasks.parts.params import INIT, PINS
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+    from flows.parameters import FlowParams
+
+REGISTRY = "models:/"
+
+
+def pin(params: FlowParams) -> None:
+    """Writes data/pins.json: null for what params.yaml does not ask for."""
+    version = _version(params) if params.backbone.weights.startswith(REGISTRY) else None
+    pins = {INIT: f"{REGISTRY}{version.name}/{version.version}" if version else None}
+    if not PINS.exists() or read_json(PINS) != pins:
+        write_json(PINS, pins)
+
+
+def registered_backbone(params: FlowParams) -> Path:
+    """The pinned version's backbone as a weights file. Raises RootstockError if it is of another architecture."""
+    import mlflow
+
+    from tasks.parts import weights
+
+    version = _version(params)
+    file = params.paths.state / "source" / f"{version.name}-{version.version}.safetensors"
+    if file.exists():
+        return file
+    folder = Path(mlflow.artifacts.download_artifacts(f"{REGISTRY}{version.name}/{version.version}"))
+    artifacts = {found.name: found for found in (folder / "artifacts").iterdir()}
+    spec = read_json(artifacts["spec.json"])
+    if spec["architecture"] != params.backbone.architecture:
+        raise RootstockError(
+            f"backbone.weights: version {version.version} of {version.name} is a {spec['architecture']}, but "
+            f"backbone.architecture is {params.backbone.architecture}; set it to {spec['architecture']}"
+        )
+    state, _ = weights.read(artifacts["model.safetensors"])
+    backbone = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
+    weights.write(file, backbone, {"preprocessing": spec["preprocessing"]})
+    return file
+
+
+def _version(params: FlowParams) -> ModelVersion:
+    """The version that models:/name@alias or models:/name/3 means now. Raises RootstockError if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    from flows.tracking import client
+
+    wanted = params.backbone.weights.removeprefix(REGISTRY)
+    name, _, alias = wanted.partition("@")
+    try:
+        if alias:
+            return client().get_model_version_by_alias(name, alias)
+        name, _, number = wanted.rpartition("/")
+        return client().get_model_version(name, number)
+    except MlflowException as error:
+        raise RootstockError(
+            f"backbone.weights: {params.backbone.weights} is not in the registry: {error.message}"
+        ) from None

@@ -1,0 +1,59 @@
+"""Retrain: from the images that data.source names to a registered model. Run by make run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import parameters, source, versioning
+from flows.lock import flow_lock
+from flows.logs import plain_errors
+from flows.register import register_version
+from flows.stage import Outcome, reproduce
+from flows.summary import publish
+from flows.tracking import Run
+from tasks import STAGES
+
+if TYPE_CHECKING:
+    from flows.parameters import FlowParams
+
+
+@flow(name="retrain")
+def retrain() -> str:
+    """Source, the seven stages, and registration; what is up to date is not computed again. The result table."""
+    plain_errors()
+    params = parameters.load()
+    with flow_lock(params.paths.state, "retrain"):
+        outdated = bring_in(params)
+        with Run.of(params) as run:
+            outcomes = [reproduced(stage, params, run, outdated) for stage in STAGES]
+            version = register(params, run)
+            return publish(outcomes, version, params, run)
+
+
+@task(task_run_name="source", cache_policy=NO_CACHE)
+def bring_in(params: FlowParams) -> list[str]:
+    """Brings in images and weights. The stages that are outdated then."""
+    for name, became in source.bring_in(params).items():
+        get_run_logger().info(f"{name} {became}")
+    return versioning.outdated()
+
+
+def reproduced(stage: str, params: FlowParams, run: Run, outdated: list[str]) -> Outcome:
+    """The stage, supervised, and its curves, seconds and report logged as they come."""
+    supervised = reproduce.with_options(retries=params.run.retries)
+    outcome = supervised(stage, params, outdated=stage in outdated, on_line=run.open)
+    run.log_stage(outcome)
+    return outcome
+
+
+@task(task_run_name="register", cache_policy=NO_CACHE)
+def register(params: FlowParams, run: Run) -> str:
+    """The version of the model for these results; a new one only if there was none. Its number."""
+    version, new = register_version(run, params.register_.model, params.paths)
+    get_run_logger().info(
+        f"{version.name} version {version.version}" + (", new: challenger" if new else " is there already")
+    )
+    return str(version.version)

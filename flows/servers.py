@@ -1,0 +1,175 @@
+"""Prefect's and MLflow's servers on loopback: long-lived (make up, make down), or a temporary one for a single flow."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import IO, TypedDict
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import psutil
+
+from flows.environment import REGISTRY
+from tasks.parts.errors import RootstockError
+from tasks.parts.files import read_json, write_json
+from tasks.parts.params import PathsParams
+
+HOST = "127.0.0.1"
+PORTS = {"prefect": 4200, "mlflow": 5000}
+HEALTH = {"prefect": "/api/health", "mlflow": "/health"}
+START_SECONDS = 120.0
+STOP_SECONDS = 15.0
+
+
+class Server(TypedDict):
+    """A server that was started: where it answers, and which process it is."""
+
+    url: str
+    pid: int
+    created: float
+
+
+def up() -> dict[str, str]:
+    """Starts the servers that are not up; their addresses by name. Raises RootstockError if one does not answer."""
+    found = running()
+    missing = [name for name in PORTS if name not in found]
+    for name in missing:
+        found[name] = _start(name)
+        write_json(_file(), found)
+    for name in missing:
+        _await(name, found[name])
+    return {name: server["url"] for name, server in found.items()}
+
+
+def down() -> list[str]:
+    """Stops the servers that `up` started; their names. Others are left alone."""
+    found = running()
+    for server in found.values():
+        _stop(psutil.Process(server["pid"]))
+    _file().unlink(missing_ok=True)
+    return list(found)
+
+
+def running() -> dict[str, Server]:
+    """The servers that `up` started and whose processes are still those."""
+    noted = read_json(_file()) if _file().exists() else {}
+    return {name: server for name, server in noted.items() if _alive(server)}
+
+
+def prefect_api() -> Callable[[], None]:
+    """Sets PREFECT_API_URL, if it is not: to a healthy server of `up`, else to a temporary one that ends with us.
+
+    Returns what waits until the server answers, so that imports can be done meanwhile. To be called before prefect is
+    imported: it reads the address then, and it must be able to send its last lines before the server is stopped.
+    """
+    if "PREFECT_API_URL" in os.environ:
+        return lambda: None
+    server = running().get("prefect")
+    if server and _healthy("prefect", server["url"]):
+        os.environ["PREFECT_API_URL"] = f"{server['url']}/api"
+        return lambda: None
+    server = _temporary()
+    atexit.register(_stop, psutil.Process(server["pid"]))
+    os.environ["PREFECT_API_URL"] = f"{server['url']}/api"
+    return lambda: _await("prefect", server)
+
+
+def _temporary() -> Server:
+    """A Prefect server that ends with this process, however it ends: its standard input is a pipe from here."""
+    port = _free_port(0)
+    command = [sys.executable, "-m", "flows.temporary_server", str(port)]
+    with _log("prefect-temporary") as log:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+    return {"url": f"http://{HOST}:{port}", "pid": process.pid, "created": psutil.Process(process.pid).create_time()}
+
+
+def _start(name: str) -> Server:
+    """Starts a long-lived server on its usual port, or on a free one if that is taken."""
+    port = _free_port(PORTS[name])
+    with _log(name) as log:
+        process = subprocess.Popen(
+            _command(name, port), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    return {"url": f"http://{HOST}:{port}", "pid": process.pid, "created": psutil.Process(process.pid).create_time()}
+
+
+def _command(name: str, port: int) -> list[str]:
+    at = ["--host", HOST, "--port", str(port)]
+    if name == "prefect":
+        return ["prefect", "server", "start", *at]
+    stores = [
+        "--backend-store-uri",
+        f"sqlite:///{REGISTRY / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(REGISTRY / "artifacts"),
+    ]
+    return ["mlflow", "server", *at, *stores, "--workers", "1"]
+
+
+def _await(name: str, server: Server) -> None:
+    """Waits until the server answers. Raises RootstockError if it ends or does not answer in time."""
+    deadline = time.monotonic() + START_SECONDS
+    while not _healthy(name, server["url"]):
+        if not _alive(server) or time.monotonic() > deadline:
+            raise RootstockError(f"the {name} server at {server['url']} did not start; see {_logs()}/{name}*.log")
+        time.sleep(0.1)
+
+
+def _healthy(name: str, url: str) -> bool:
+    try:
+        with urlopen(url + HEALTH[name], timeout=5) as answer:  # noqa: S310 - a loopback address of our own
+            return bool(answer.status == HTTPStatus.OK)
+    except (URLError, OSError):
+        return False
+
+
+def _alive(server: Server) -> bool:
+    """Whether this very process runs still, and not another that got its number."""
+    try:
+        process = psutil.Process(server["pid"])
+        return process.create_time() == server["created"] and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _stop(process: psutil.Process) -> None:
+    """Ends a server and its children: asked first, then killed."""
+    family = [process, *process.children(recursive=True)]
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            member.terminate()
+    _, alive = psutil.wait_procs(family, STOP_SECONDS)
+    for member in alive:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+
+
+def _free_port(wanted: int) -> int:
+    """`wanted` if it is free on loopback, else any that is."""
+    for port in (wanted, 0):
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            return int(probe.getsockname()[1])
+    raise RootstockError(f"no free port on {HOST}")
+
+
+def _file() -> Path:
+    return PathsParams.load().paths.state / "servers.json"
+
+
+def _logs() -> Path:
+    return PathsParams.load().paths.state / "logs"
+
+
+def _log(name: str) -> IO[bytes]:
+    _logs().mkdir(parents=True, exist_ok=True)
+    return (_logs() / f"{name}.log").open("wb")

@@ -1,0 +1,125 @@
+"""Brings in what data.source and backbone.weights name, as versions that DVC keeps: python -m flows.source."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from flows import versioning
+from flows.parameters import DIGITS, FlowParams
+from flows.pins import REGISTRY, pin, registered_backbone
+from tasks.parts.errors import DataRefusedError, RootstockError
+from tasks.parts.files import read_json, write_json
+
+TORCHVISION = "torchvision:"
+
+
+def bring_in(params: FlowParams) -> dict[str, str]:
+    """Makes paths.raw and paths.pretrained what the parameters name; what became of each, in a few words."""
+    pin(params)
+    return {
+        "images": _bring_in(images_of(params), params.paths.raw, params.paths.state),
+        "weights": _bring_in(weights_of(params), params.paths.pretrained, params.paths.state),
+    }
+
+
+def images_of(params: FlowParams) -> Path:
+    """The folder that data.source names; the digits are rendered first. Raises RootstockError if there is none."""
+    if params.data.source == DIGITS:
+        return rendered_digits(params.paths.state / "source" / DIGITS)
+    folder = Path(params.data.source)
+    if not folder.is_dir():
+        raise RootstockError(
+            f"data.source: {folder} is no folder; give one of class/*.jpg or train|val|test/class/*.jpg"
+        )
+    refuse_empty_folders(folder, params.paths.failed("source") / params.paths.validation_page.name)
+    return folder
+
+
+def refuse_empty_folders(folder: Path, page: Path) -> None:
+    """Raises DataRefusedError, and writes a report, if a folder has nothing in it: versions hold files only."""
+    from tasks.parts.expectations import CRITICAL
+    from tasks.parts.files import write_text
+    from tasks.parts.findings import Finding, findings_page, sentence
+
+    found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir()))
+    empty = tuple(str(path) for path in found if not path.parts[-1].startswith("."))
+    if empty:
+        finding = Finding(
+            "Every folder holds images", CRITICAL, False, len(empty), empty, "add images, or remove the folder"
+        )
+        write_text(page, findings_page([finding]))
+        raise DataRefusedError(f"data.source: {folder} was refused:\n{sentence(finding)}\nreport: {page}")
+
+
+def rendered_digits(folder: Path) -> Path:
+    """The embedded default as a folder, rendered once."""
+    if not folder.exists():
+        from tasks.parts.digits import render
+
+        beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        shutil.rmtree(beside, ignore_errors=True)
+        render(beside)
+        beside.rename(folder)
+    return folder
+
+
+def weights_of(params: FlowParams) -> Path:
+    """The file that backbone.weights names; torchvision's are downloaded once, their checksum compared."""
+    wanted = params.backbone.weights
+    if wanted.startswith(REGISTRY):
+        return registered_backbone(params)
+    if wanted.startswith(TORCHVISION):
+        return downloaded(params.backbone.architecture, wanted.removeprefix(TORCHVISION))
+    file = Path(wanted)
+    if not file.is_file():
+        raise RootstockError(
+            f"backbone.weights: {file} is no file; give a .safetensors or .pth file, torchvision:DEFAULT, "
+            "or models:/name@alias"
+        )
+    return file
+
+
+def downloaded(architecture: str, name: str) -> Path:
+    """Torchvision's weights of this name, as a file in torch's cache. Raises RootstockError if they cannot be had."""
+    import torch
+    from torchvision.models import get_model_weights
+
+    try:
+        weights = get_model_weights(architecture)[name]
+    except (ValueError, KeyError) as error:
+        raise RootstockError(f"backbone.weights: torchvision has no {name} for {architecture} ({error})") from None
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    try:
+        weights.get_state_dict(check_hash=True, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise RootstockError(
+            f"backbone.weights: {weights.url} could not be downloaded ({error}); fetch it elsewhere and put it at "
+            f"{file}, or set backbone.weights to the file"
+        ) from None
+    return file
+
+
+def _bring_in(source: Path, target: Path, state: Path) -> str:
+    """Tracks `source` as `target`, unless the listing of its files is the one that was brought in last."""
+    note = state / "source" / f"{target.name}.json"
+    now = {"source": str(source.resolve()), "listing": listing(source)}
+    if versioning.dvc_file(target).exists() and note.exists() and read_json(note) == now:
+        return f"unchanged: {source}"
+    before = versioning.tracked_md5(target) if versioning.dvc_file(target).exists() else None
+    versioning.track(source, target)
+    write_json(note, now)
+    return f"unchanged: {source}" if versioning.tracked_md5(target) == before else f"brought in: {source}"
+
+
+def listing(source: Path) -> str:
+    """A digest of the names, sizes and times of all files below `source`: as quick as walking the folder."""
+    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+    facts = [
+        (str(path.relative_to(source)), status.st_size, status.st_mtime_ns)
+        for path in files
+        for status in [path.stat()]
+    ]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -1,0 +1,85 @@
+"""What a retraining shows at its end: a short table, where it came from, and where to look next."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prefect.artifacts import create_markdown_artifact
+
+from flows.parameters import FlowParams
+from flows.servers import running
+from flows.stage import Outcome
+from flows.tracking import Run
+from tasks.parts.files import read_json
+from tasks.parts.names import HIGH, LOW, VALUE, Candidate, Metric
+from tasks.parts.page import markdown_table
+from tasks.parts.params import Paths
+
+COLUMNS = ("model", "test accuracy", "95% interval", "macro F1", "ECE", "seconds")
+# Whose seconds a candidate costs, as metrics of the run.
+COST = {
+    Candidate.SCRATCH: ("finetune/seconds_scratch",),
+    Candidate.PROBE: ("seconds/features", "seconds/head"),
+    Candidate.TUNED: ("seconds/features", "seconds/head", "finetune/seconds_tuned"),
+}
+
+
+def result_rows(paths: Paths, metrics: Mapping[str, float]) -> list[list[str]]:
+    """A row a candidate; seconds of stages that were not computed in this run are not known to it."""
+    rows = []
+    for name, scored in read_json(paths.metrics).items():
+        accuracy, cost = scored[Metric.ACCURACY], COST[Candidate(name)]
+        seconds = (
+            f"{sum(metrics[key] for key in cost):.1f}" if all(key in metrics for key in cost) else "not computed now"
+        )
+        between = f"{accuracy[LOW]:.1%} to {accuracy[HIGH]:.1%}"
+        others = [f"{scored[metric][VALUE]:.3f}" for metric in (Metric.MACRO_F1, Metric.ECE)]
+        rows.append([name, f"{accuracy[VALUE]:.1%}", between, *others, seconds])
+    return rows
+
+
+def publish(outcomes: Sequence[Outcome], version: str, params: FlowParams, run: Run) -> str:
+    """Puts the table and pictures on the flow run as a Markdown artifact; the table for the terminal."""
+    paths = params.paths
+    rows = result_rows(paths, run.metrics_so_far())
+    markdown = "\n\n".join(
+        [
+            f"## {params.register_.model} version {version}",
+            markdown_table(COLUMNS, rows),
+            markdown_table(
+                ("stage", "became", "seconds"), [[o.stage, o.what, f"{o.seconds or 0:.1f}"] for o in outcomes]
+            ),
+            *(picture(file) for file in (paths.comparison, paths.curves_picture, paths.confusion, paths.wrong)),
+        ]
+    )
+    create_markdown_artifact(markdown, key="retrain-result", description="Result of a retraining")
+    return f"\n{text_table(COLUMNS, rows)}\n\n{where_next(paths)}"
+
+
+def where_next(paths: Paths) -> str:
+    """Where to look after a retraining: the page with its pictures, the servers' pages, the parameters."""
+    pages = {name: server["url"] for name, server in running().items()}
+    return "\n".join(
+        [
+            f"pictures    {paths.results_page.resolve().as_uri()}",
+            f"flow runs   {pages.get('prefect', 'make up')}",
+            f"models      {pages.get('mlflow', 'make up')}",
+            'your images make run ARGS="--data.source ../my-images"',
+        ]
+    )
+
+
+def picture(file: Path) -> str:
+    """A PNG file inside Markdown."""
+    return f"![{file.stem}](data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()})"
+
+
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns in line, for a terminal."""
+    widths = [max(len(row[place]) for row in [columns, *rows]) for place in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [columns, *rows]
+    )

@@ -1,0 +1,57 @@
+"""Runs stages by name, as dvc.yaml does: python -m tasks features."""
+
+from __future__ import annotations
+
+import argparse
+import dis
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from inspect import get_annotations
+
+from tasks import STAGES
+from tasks.parts.errors import EXIT_BROKEN, RootstockError
+from tasks.parts.params import PathsParams
+from tasks.parts.supervision import record, record_error, stage_lock, watch_supervisor
+
+
+def main(names: list[str]) -> int:
+    """Runs the named stages in turn; the exit code."""
+    watch_supervisor()
+    for name in names:
+        try:
+            run(name)
+        except RootstockError as error:
+            record_error(name, str(error), error.exit_code)
+            print(f"error: {name}: {error}", file=sys.stderr)
+            return error.exit_code
+        except Exception as error:
+            record_error(name, f"{type(error).__name__}: {error}", EXIT_BROKEN)
+            raise
+    return 0
+
+
+def run(name: str) -> None:
+    """Runs one stage and notes what it reports."""
+    paths = PathsParams.load().paths
+    stage = getattr(import_module(f"tasks.{name}"), name)
+    import_what_is_used_by(stage)  # so that the seconds noted are the stage's own
+    params = get_annotations(stage, eval_str=True)["params"].load()
+    with stage_lock(paths.state):
+        started = time.perf_counter()
+        report = stage(paths, params)
+        record(paths, name, time.perf_counter() - started, report.model_dump())
+
+
+def import_what_is_used_by(stage: Callable[..., object]) -> None:
+    """Imports the modules that a stage imports in its body, which keeps params.yaml quick to check."""
+    for instruction in dis.get_instructions(stage):
+        if instruction.opname == "IMPORT_NAME":
+            import_module(instruction.argval)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
+    parser.add_argument("names", nargs="+", choices=STAGES, metavar="stage", help=", ".join(STAGES))
+    sys.exit(main(parser.parse_args().names))

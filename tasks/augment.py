@@ -1,0 +1,65 @@
+"""Augment: the policy, resolved and checked, and the seeded plan of views that features and fine-tuning share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.parts.params import BackboneParams, Paths, Section, StageParams
+
+
+class AugmentSection(Section):
+    """The policy: how far a view may differ from its picture."""
+
+    views: int = Field(ge=1, le=1000, description="views of each training image, beside the clean one")
+    shift: float = Field(ge=0, le=0.5, description="fraction of the side; uniform in +- this, both ways")
+    scale: float = Field(ge=0, le=0.5, description="zoom; uniform in 1 +- this")
+    flip: bool = Field(description="mirror left to right, half of the views")
+    colour: float = Field(ge=0, le=0.9, description="brightness, contrast and saturation; uniform in 1 +- this")
+    fill: Literal["black", "edge", "mirror"] = Field(description="what lies outside of the picture")
+    check: bool = Field(description="refuse a flip under which classes are taken for one another")
+
+
+class AugmentParams(StageParams):
+    """What augment reads of params.yaml."""
+
+    seed: int
+    backbone: BackboneParams
+    augment: AugmentSection
+
+
+class AugmentReport(Section):
+    """How many views were planned."""
+
+    views: int
+
+
+def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
+    """Writes policy, plan and preview. Raises DataRefusedError for a flip that turns classes into one another."""
+    import pandas as pd
+
+    from tasks.parts.backbone import preprocessing_of
+    from tasks.parts.files import replacing, write_json
+    from tasks.parts.manifest import of_split
+    from tasks.parts.mirror import refuse_flip
+    from tasks.parts.names import Column, Split
+    from tasks.parts.preview import preview
+    from tasks.parts.progress import say
+    from tasks.parts.views import plan
+    from tasks.parts.weights import read
+
+    policy, backbone = params.augment, params.backbone
+    train = of_split(pd.read_parquet(paths.manifest), Split.TRAIN)
+    if policy.flip and policy.check:
+        refuse_flip(paths.raw, train)
+    pictures = zip(train[Column.PATH], train[Column.PIXEL_HASH], strict=True)
+    planned = plan(pictures, policy.views, params.seed, policy.model_dump())
+    write_json(paths.policy, {"seed": params.seed, **policy.model_dump()})
+    with replacing(paths.plan) as beside:
+        planned.to_parquet(beside, index=False)
+    _, description = read(paths.pretrained)
+    preprocessing = preprocessing_of(backbone.architecture, description, backbone.resize, backbone.crop)
+    preview(paths.preview, paths.raw, planned, preprocessing, policy.fill)
+    say(f"{len(planned)} views of {len(train)} training images planned")
+    return AugmentReport(views=len(planned))

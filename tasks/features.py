@@ -1,0 +1,74 @@
+"""Features: every usable image, and some views of the training images, through the frozen backbone."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tasks.parts.params import BackboneParams, ComputeParams, Paths, Section, StageParams
+
+
+class FeaturesSection(Section):
+    """What the head is trained on."""
+
+    views: int = Field(
+        ge=0, description="planned views of each training image that the head sees, beside the clean one"
+    )
+
+
+class FeaturesParams(StageParams):
+    """What features reads of params.yaml."""
+
+    backbone: BackboneParams
+    compute: ComputeParams
+    features: FeaturesSection
+
+
+class FeaturesReport(Section):
+    """Rows of the matrix, how many of them were embedded now, the width of a row; and on what."""
+
+    rows: int
+    embedded: int
+    width: int
+    device: str
+    precision: str
+
+
+def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
+    """Writes the matrix, a row a view in manifest order, and its index; only what the store lacks is embedded."""
+    import pandas as pd
+    import torch
+    import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
+
+    from tasks.parts.backbone import build
+    from tasks.parts.device import choose
+    from tasks.parts.extract import context, extract, rows_to_embed
+    from tasks.parts.files import read_json, replacing
+    from tasks.parts.names import FEATURES, Column
+    from tasks.parts.progress import say
+    from tasks.parts.store import FeatureStore, key_of
+    from tasks.parts.transforms import DRAW
+    from tasks.parts.weights import read, write
+
+    wanted, batch = params.backbone, params.compute.batch
+    device = choose(params.compute.device, params.compute.precision)
+    backbone = build(wanted.architecture, *read(paths.pretrained), wanted.resize, wanted.crop)
+    fill = read_json(paths.policy)["fill"]
+    index = rows_to_embed(pd.read_parquet(paths.manifest), pd.read_parquet(paths.plan), params.features.views)
+    keys = [key_of(pixels, draw) for pixels, *draw in index[[Column.PIXEL_HASH, *DRAW]].itertuples(index=False)]
+    store = FeatureStore(
+        paths.feature_store, context(paths.pretrained, wanted.architecture, backbone, device, fill, batch)
+    )
+    missing = [row for row, key in enumerate(keys) if key not in store]
+    for rows, matrix in extract(paths.raw, index.iloc[missing], backbone, device, fill, batch):
+        store.add([keys[missing[row]] for row in rows], matrix)
+    write(paths.matrix, {FEATURES: torch.from_numpy(store[keys])})
+    with replacing(paths.index) as beside:
+        index.drop(columns=list(DRAW)).to_parquet(beside, index=False)
+    say(f"{len(keys)} rows of {backbone.width}: {len(missing)} embedded, {len(keys) - len(missing)} from the store")
+    return FeaturesReport(
+        rows=len(keys),
+        embedded=len(missing),
+        width=backbone.width,
+        device=device.device.type,
+        precision=str(device.dtype).removeprefix("torch."),
+    )

@@ -1,0 +1,79 @@
+"""Ingest: from the images in data/raw to the manifest, one row an image."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tasks.parts.errors import DataRefusedError
+from tasks.parts.names import Column, Split
+from tasks.parts.params import Paths, Section, StageParams
+
+
+class IngestSection(Section):
+    """How a source without splits of its own is divided; decided per group by hash, for ever."""
+
+    validation: float = Field(gt=0, lt=0.5, description="fraction of the groups that models are chosen on")
+    test: float = Field(gt=0, lt=0.5, description="fraction of the groups that models are scored on")
+
+
+class IngestParams(StageParams):
+    """What ingest reads of params.yaml."""
+
+    ingest: IngestSection
+
+
+class IngestReport(Section):
+    """Images in each split, classes, files in quarantine, and files that are no images."""
+
+    images: dict[str, int]
+    classes: int
+    quarantined: int
+    ignored: int
+
+
+def ingest(paths: Paths, params: IngestParams) -> IngestReport:
+    """Writes the manifest. Raises DataRefusedError if there is no image, or one outside a class folder."""
+    import pandas as pd
+
+    from tasks.parts import images, splits
+    from tasks.parts.files import replacing
+    from tasks.parts.manifest import class_names, usable
+    from tasks.parts.progress import counted, say
+
+    files, others = images.find(paths.raw)
+    if not files:
+        raise DataRefusedError(f"no images below {paths.raw} ({', '.join(sorted(images.SUFFIXES))}): {splits.LAYOUT}")
+    facts = pd.DataFrame(counted(images.facts(paths.raw, files), len(files), "images read"), columns=list(COLUMNS))
+    rows = facts.assign(
+        **splits.label_and_split(files), **{Column.GROUP: facts[Column.PIXEL_HASH].fillna(facts[Column.SHA256])}
+    )
+    rows[Column.SPLIT] = splits.complete(rows, params.ingest.validation, params.ingest.test)
+    with replacing(paths.manifest) as beside:
+        rows.astype(COLUMNS).to_parquet(beside, index=False)
+    counts = rows[Column.SPLIT].value_counts()
+    report = IngestReport(
+        images={split: int(counts.get(split, 0)) for split in Split},
+        classes=len(class_names(usable(rows))),
+        quarantined=int(rows[Column.QUARANTINE].notna().sum()),
+        ignored=len(others),
+    )
+    say(
+        f"{len(rows)} images, {report.classes} classes: "
+        + ", ".join(f"{n} {split}" for split, n in report.images.items())
+    )
+    return report
+
+
+COLUMNS = {
+    Column.PATH: "string",
+    Column.SHA256: "string",
+    Column.PIXEL_HASH: "string",
+    Column.PERCEPTUAL_HASH: "string",
+    Column.WIDTH: "Int64",
+    Column.HEIGHT: "Int64",
+    Column.MODE: "string",
+    Column.LABEL: "string",
+    Column.SPLIT: "string",
+    Column.GROUP: "string",
+    Column.QUARANTINE: "string",
+}

@@ -1,0 +1,1 @@
+"""What the stages are made of. Knows nothing of stages, flows, DVC or MLflow."""

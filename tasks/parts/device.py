@@ -1,0 +1,80 @@
+"""Where and how numbers are computed: decided once, by what the machine has."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86 AVX-512 and AMX; ARM
+
+Placeable = TypeVar("Placeable", Tensor, nn.Module)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device, and the type that convolutions and products are computed in."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Computes in `dtype` where that is not float32; weights stay float32."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def place(self, what: Placeable) -> Placeable:
+        """A network or a batch of pictures on the device, channels last."""
+        return what.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def facts(self) -> dict[str, str]:
+        """What results depend on bit by bit: part of the key of every stored feature."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine()
+        return {
+            "device": self.device.type,
+            "chip": name,
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "torch": torch.__version__,
+            "threads": str(torch.get_num_threads()),
+        }
+
+
+def choose(device: str, precision: str) -> Device:
+    """The device for `auto`, `cpu`, `cuda` or `mps`, and the type for `auto`, `float32` or `bfloat16`."""
+    chosen = torch.device(_present() if device == "auto" else device)
+    wanted = precision if precision != "auto" else ("bfloat16" if _fast_bfloat16(chosen.type) else "float32")
+    return Device(chosen, getattr(torch, wanted))
+
+
+def _present() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _fast_bfloat16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    return device == "cpu" and bool(_cpu_flags() & BFLOAT16_FLAGS) and _isa_limit_allows_bfloat16()
+
+
+@cache
+def _cpu_flags() -> frozenset[str]:
+    """The processor's feature flags, as Linux tells them; none elsewhere."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    flags = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
+    return frozenset(next(flags, []))
+
+
+def _isa_limit_allows_bfloat16() -> bool:
+    """OneDNN can be held to an older instruction set by ONEDNN_MAX_CPU_ISA."""
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    return limit in {"DEFAULT", "ALL"} or "BF16" in limit or "AMX" in limit

@@ -1,0 +1,25 @@
+"""Errors that a user can mend: shown as one message, never as a traceback."""
+
+from __future__ import annotations
+
+EXIT_BROKEN = 1
+EXIT_USAGE = 2
+EXIT_DATA_REFUSED = 5
+
+
+class RootstockError(Exception):
+    """Something is wrong that the message explains: what, where, and what to do."""
+
+    exit_code = EXIT_BROKEN
+
+
+class ParamsError(RootstockError):
+    """A value in params.yaml or on the command line is not usable."""
+
+    exit_code = EXIT_USAGE
+
+
+class DataRefusedError(RootstockError):
+    """The data failed a critical check; nothing was trained on it."""
+
+    exit_code = EXIT_DATA_REFUSED

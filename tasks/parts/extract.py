@@ -1,0 +1,81 @@
+"""Feature extraction: reading ahead, one batch shape for all, so that a feature depends on its picture alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tasks.parts.backbone import Backbone, embed
+from tasks.parts.device import Device
+from tasks.parts.errors import ParamsError
+from tasks.parts.files import sha256_of
+from tasks.parts.manifest import usable
+from tasks.parts.names import LABELLED_SPLITS, Column
+from tasks.parts.pixels import Squares, ahead
+from tasks.parts.progress import counted
+from tasks.parts.transforms import CLEAN, DRAW, inputs
+
+SHARD = 32  # batches that are handed on at once
+
+
+def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.DataFrame:
+    """A row for each usable labelled image as it is, and for the first `views` planned views of training images.
+
+    In manifest order, then by view. Raises ParamsError if fewer views are planned.
+    """
+    planned = int(plan[Column.VIEW].max())
+    if views > planned:
+        raise ParamsError(f"features.views is {views}, but only {planned} are planned: raise augment.views")
+    rows = usable(manifest)
+    rows = rows.loc[
+        rows[Column.SPLIT].isin(LABELLED_SPLITS), [Column.PATH, Column.PIXEL_HASH, Column.LABEL, Column.SPLIT]
+    ]
+    clean = rows.assign(**{Column.VIEW: 0, **dict(zip(DRAW, CLEAN, strict=True))})
+    drawn = rows.merge(plan.loc[plan[Column.VIEW] <= views].drop(columns=Column.PIXEL_HASH), on=Column.PATH)
+    order = {path: place for place, path in enumerate(rows[Column.PATH])}
+    both = pd.concat([clean, drawn])
+    return both.iloc[np.lexsort([both[Column.VIEW], both[Column.PATH].map(order)])].reset_index(drop=True)
+
+
+def context(
+    pretrained: Path, architecture: str, backbone: Backbone, device: Device, fill: str, batch: int
+) -> dict[str, object]:
+    """All that a feature depends on, beside picture and view."""
+    return {
+        "architecture": architecture,
+        "weights": sha256_of(pretrained),
+        "preprocessing": asdict(backbone.preprocessing),
+        "fill": fill,
+        "batch": batch,
+        **device.facts(),
+    }
+
+
+def extract(
+    root: Path, rows: pd.DataFrame, backbone: Backbone, device: Device, fill: str, batch: int
+) -> Iterator[tuple[range, np.ndarray]]:
+    """Features (n, D) of these rows, some batches at a time, with the positions that they belong to."""
+    squares = Squares(root, list(rows[Column.PATH]), backbone.preprocessing, memory=0)
+    draw_N7 = torch.tensor(rows[list(DRAW)].to_numpy(), dtype=torch.float32)
+    module = device.place(backbone.module)
+    starts = range(0, len(rows), batch)
+    read = ahead((start, squares[range(start, min(start + batch, len(rows)))]) for start in starts)
+    parts: list[Tensor] = []
+    first = 0
+    for start, square_N3RR in counted(read, len(starts), "batches embedded"):
+        count = len(square_N3RR)
+        square_B3RR = F.pad(square_N3RR, (0, 0, 0, 0, 0, 0, 0, batch - count)).to(device.device)
+        draw_B7 = F.pad(draw_N7[start : start + count], (0, 0, 0, batch - count), value=1).to(device.device)
+        x_B3SS = device.place(inputs(square_B3RR, draw_B7, backbone.preprocessing, fill))
+        with device.autocast():
+            parts.append(embed(module, x_B3SS)[:count].cpu())
+        if len(parts) == SHARD or start == starts[-1]:
+            yield range(first, start + count), torch.cat(parts).numpy()
+            parts, first = [], start + count

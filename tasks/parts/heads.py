@@ -1,0 +1,84 @@
+"""Heads on frozen features. Shapes: N images, D features, C classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+STEPS = 200
+FLOOR = 1e-6  # of a feature's standard deviation
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A linear head, (C, D) and (C,); the strength of its penalty, validation loss and accuracy."""
+
+    weight_CD: Tensor
+    bias_C: Tensor
+    strength: float
+    loss: float
+    accuracy: float
+
+
+def fit_probes(
+    train: tuple[Tensor, Tensor, Tensor], validation: tuple[Tensor, Tensor], classes: int, strengths: Sequence[float]
+) -> list[Probe]:
+    """A multinomial logistic regression for each strength, strongest first, each starting from the one before.
+
+    `train` is features (N, D), classes (N,) and weights (N,); `validation` features and classes. Features are
+    standardised by the training rows, which is then folded into the head. The penalty is strength / 2 * |W|^2 on
+    the mean loss. L-BFGS as in Kornblith et al., "Do Better ImageNet Models Transfer Better?" (2019).
+    """
+    x_ND, y_N, weight_N = train
+    x_ND = x_ND.double()
+    mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0).clamp_min(FLOOR)
+    z_ND, weight_N = (x_ND - mean_D) / deviation_D, weight_N.double() / weight_N.double().sum()
+    parameters = torch.zeros(classes, z_ND.shape[1] + 1, dtype=torch.float64)
+    probes = []
+    for strength in sorted(strengths, reverse=True):
+        parameters = _logistic_regression(parameters, z_ND, y_N, weight_N, strength)
+        weight_CD = parameters[:, :-1] / deviation_D
+        bias_C = parameters[:, -1] - weight_CD @ mean_D
+        probes.append(_probe(weight_CD, bias_C, strength, validation))
+    return probes
+
+
+def _logistic_regression(start: Tensor, z_ND: Tensor, y_N: Tensor, weight_N: Tensor, strength: float) -> Tensor:
+    """The minimum from `start`, weights and bias in one (C, D + 1)."""
+    parameters = start.clone().requires_grad_()
+    optimiser = torch.optim.LBFGS([parameters], max_iter=STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+
+    def objective() -> Tensor:
+        optimiser.zero_grad()
+        logits_NC = z_ND @ parameters[:, :-1].T + parameters[:, -1]
+        loss = (F.cross_entropy(logits_NC, y_N, reduction="none") * weight_N).sum()
+        loss = loss + strength / 2 * parameters[:, :-1].square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimiser.step(objective)  # type: ignore[no-untyped-call]
+    return parameters.detach()
+
+
+def _probe(weight_CD: Tensor, bias_C: Tensor, strength: float, validation: tuple[Tensor, Tensor]) -> Probe:
+    x_ND, y_N = validation
+    logits_NC = x_ND.double() @ weight_CD.T + bias_C
+    loss = F.cross_entropy(logits_NC, y_N).item()
+    accuracy = (logits_NC.argmax(1) == y_N).double().mean().item()
+    return Probe(weight_CD.float(), bias_C.float(), strength, loss, accuracy)
+
+
+def best(probes: Sequence[Probe]) -> Probe:
+    """The probe with the lowest validation loss; the more regularised one where two are equal."""
+    return min(probes, key=lambda probe: probe.loss)
+
+
+def linear(weight_CD: Tensor, bias_C: Tensor) -> nn.Linear:
+    """A linear layer with these weights."""
+    layer = nn.Linear(weight_CD.shape[1], weight_CD.shape[0])
+    layer.load_state_dict({"weight": weight_CD, "bias": bias_C})
+    return layer

@@ -1,0 +1,63 @@
+"""Finding image files in a folder, and the facts about each that the manifest holds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import imagehash
+from PIL import Image
+
+from tasks.parts.names import Column
+from tasks.parts.scorer import decode
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+
+
+def find(root: Path) -> tuple[list[str], list[str]]:
+    """Relative POSIX paths of the images below `root`, and of the other files; hidden files are in neither."""
+    files = sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    )
+    images = [file for file in files if Path(file).suffix.lower() in SUFFIXES]
+    return images, sorted(set(files) - set(images))
+
+
+def facts(root: Path, files: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The facts of each file, in order, read by as many threads as there are cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(lambda file: _facts(root, file), files)
+
+
+def _facts(root: Path, file: str) -> dict[str, Any]:
+    data = (root / file).read_bytes()
+    row: dict[str, Any] = {Column.PATH: file, Column.SHA256: hashlib.sha256(data).hexdigest()}
+    try:
+        image = decode(data)
+    except ValueError as reason:
+        return {**row, Column.QUARANTINE: str(reason)}
+    return {
+        **row,
+        Column.PIXEL_HASH: pixel_hash(image),
+        Column.PERCEPTUAL_HASH: str(imagehash.phash(image)),
+        Column.WIDTH: image.width,
+        Column.HEIGHT: image.height,
+        Column.MODE: _stored_mode(root / file),
+    }
+
+
+def pixel_hash(image: Image.Image) -> str:
+    """SHA-256 of size and RGB pixels: equal for one picture in two encodings without loss."""
+    return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.convert("RGB").tobytes()).hexdigest()
+
+
+def _stored_mode(path: Path) -> str:
+    """Pillow's name of the pixel format in the file, such as L, RGB or CMYK; the header alone is read."""
+    with Image.open(path) as image:
+        return image.mode

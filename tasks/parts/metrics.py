@@ -1,0 +1,101 @@
+"""Scores of predictions, with intervals. Shapes: N images, C classes, B bootstrap resamples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tasks.parts.names import HIGH, LOW, VALUE, Metric
+
+Score = Callable[[np.ndarray, np.ndarray], float]
+
+
+def accuracy(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
+    """The fraction of images whose most probable class is the true one."""
+    return float((probability_NC.argmax(1) == y_N).mean())
+
+
+def confusion(predicted_N: np.ndarray, y_N: np.ndarray, classes: int) -> np.ndarray:
+    """Counts, (C, C): true classes down, predicted ones across."""
+    return np.bincount(y_N * classes + predicted_N, minlength=classes**2).reshape(classes, classes)
+
+
+def per_class(confusion_CC: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall, F1 and support of each class, (C,) each; 0 where there is nothing to divide by."""
+    hits, predicted, support = np.diag(confusion_CC), confusion_CC.sum(0), confusion_CC.sum(1)
+    return {
+        "precision": hits / np.maximum(predicted, 1),
+        "recall": hits / np.maximum(support, 1),
+        "f1": 2 * hits / np.maximum(predicted + support, 1),
+        "support": support,
+    }
+
+
+def macro_f1(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
+    """The mean of the F1 of the classes that occur in `y_N` or were predicted."""
+    counts = confusion(probability_NC.argmax(1), y_N, probability_NC.shape[1])
+    return float(per_class(counts)["f1"][counts.sum(0) + counts.sum(1) > 0].mean())
+
+
+def nll(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
+    """The mean negative log-likelihood of the true class, in nats."""
+    likely = probability_NC[np.arange(len(y_N)), y_N].astype(np.float64)
+    return float(-np.log(np.maximum(likely, 1e-12)).mean())
+
+
+def ece(probability_NC: np.ndarray, y_N: np.ndarray, bins: int) -> float:
+    """Expected calibration error in equal bins of confidence (Guo et al., "On Calibration of ...", 2017)."""
+    confidence, hit = probability_NC.max(1), probability_NC.argmax(1) == y_N
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.bincount(place, weights=hit - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(y_N))
+
+
+def temperature(logits_NC: Tensor, y_N: Tensor) -> float:
+    """The temperature that minimises the loss of softmax(logits / T), between 1/20 and 20 (Guo et al., 2017)."""
+    log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([log_t], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = F.cross_entropy(logits_NC.double() / log_t.exp(), y_N)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return float(log_t.detach().exp().clamp(1 / 20, 20))
+
+
+def interval(
+    score: Score, probability_NC: np.ndarray, y_N: np.ndarray, resamples: int, seed: int
+) -> tuple[float, float]:
+    """The 95% percentile bootstrap interval of a score over images (Efron and Tibshirani, 1993)."""
+    random = np.random.default_rng(seed)
+    draws = (random.integers(0, len(y_N), len(y_N)) for _ in range(resamples))
+    scores = [score(probability_NC[draw], y_N[draw]) for draw in draws]
+    low, high = np.quantile(scores, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def scores(
+    raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.ndarray, bins: int, resamples: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Every metric with its 95% interval; `raw` probabilities are those before temperature scaling."""
+    wanted: dict[str, tuple[Score, np.ndarray]] = {
+        Metric.ACCURACY: (accuracy, scaled_NC),
+        Metric.MACRO_F1: (macro_f1, scaled_NC),
+        Metric.NLL: (nll, scaled_NC),
+        Metric.ECE: (partial(ece, bins=bins), scaled_NC),
+        Metric.NLL_UNCALIBRATED: (nll, raw_NC),
+        Metric.ECE_UNCALIBRATED: (partial(ece, bins=bins), raw_NC),
+    }
+    found = {}
+    for metric, (score, probability_NC) in wanted.items():
+        low, high = interval(score, probability_NC, y_N, resamples, seed)
+        found[metric] = {VALUE: score(probability_NC, y_N), LOW: low, HIGH: high}
+    return found

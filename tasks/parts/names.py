@@ -1,0 +1,76 @@
+"""Names shared by those who write and those who read them: columns, splits, models, metrics."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Column(StrEnum):
+    """Columns of the manifest (one row an image) and of the tables made from it."""
+
+    PATH = "path"
+    SHA256 = "sha256"
+    PIXEL_HASH = "pixel_hash"
+    PERCEPTUAL_HASH = "perceptual_hash"
+    WIDTH = "width"
+    HEIGHT = "height"
+    MODE = "mode"
+    LABEL = "label"
+    SPLIT = "split"
+    GROUP = "group"
+    QUARANTINE = "quarantine"
+    VIEW = "view"
+    PREDICTED = "predicted"
+    PROBABILITY = "probability"
+    DISTRIBUTION = "distribution"
+
+
+class Split(StrEnum):
+    """Where an image belongs. Models learn on train, choose on validation, are scored on test."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+    UNLABELLED = "unlabelled"
+
+
+class Candidate(StrEnum):
+    """The three models that answer the article's question."""
+
+    SCRATCH = "from scratch"
+    PROBE = "frozen + head"
+    TUNED = "fine-tuned"
+
+    @property
+    def slug(self) -> str:
+        """For names of metrics and files."""
+        return self.name.lower()
+
+
+class Metric(StrEnum):
+    """Numbers on the test split; `ECE` is the expected calibration error."""
+
+    ACCURACY = "accuracy"
+    MACRO_F1 = "macro_f1"
+    NLL = "nll"
+    ECE = "ece"
+    NLL_UNCALIBRATED = "nll_uncalibrated"
+    ECE_UNCALIBRATED = "ece_uncalibrated"
+
+
+class Curve(StrEnum):
+    """Columns of a training curve, a row an epoch."""
+
+    CANDIDATE = "candidate"
+    EPOCH = "epoch"
+    STEP = "step"
+    TRAIN_LOSS = "train_loss"
+    VALIDATION_LOSS = "validation_loss"
+    VALIDATION_ACCURACY = "validation_accuracy"
+
+
+LABELLED_SPLITS: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+FEATURES: Final = "features"  # the tensor of the feature matrix
+HEAD_WEIGHT, HEAD_BIAS = "weight", "bias"  # the tensors of the probe
+VALUE, LOW, HIGH = "value", "low", "high"  # of a metric and its 95% interval

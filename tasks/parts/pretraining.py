@@ -1,0 +1,103 @@
+"""The embedded backbone is trained on printed characters, and measured on handwritten digits.
+
+Shapes: N glyphs or digits, S the input's side, D features, R draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from tasks.parts.backbone import embed, freeze_all_but_last, learn_mode, parameter_groups
+from tasks.parts.device import Device
+from tasks.parts.digits import digits
+from tasks.parts.fit import Batch, Checkpoint, Recipe, Row, fit, score
+from tasks.parts.glyphs import CHARACTERS, clean_glyphs, photographed
+from tasks.parts.heads import best, fit_probes
+from tasks.parts.names import Curve, Split
+from tasks.parts.pixels import ahead
+from tasks.parts.progress import percent, say
+from tasks.parts.scorer import Network, Preprocessing, build_network
+
+ARCHITECTURE = "resnet10"
+VALIDATION_GLYPHS = 2048
+EVERYTHING = 10**6  # blocks
+
+
+def preprocessing(side: int) -> Preprocessing:
+    """What the embedded backbone expects."""
+    return Preprocessing(resize=side, crop=side, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear")
+
+
+def pretrained_network(
+    batch: int, side: int, rate: float, recipe: Recipe, device: Device, checkpoint: Checkpoint
+) -> Network:
+    """A network that tells 62 printed characters apart, trained on fresh renderings in batches of `batch`."""
+    glyph_NGG, class_N = clean_glyphs()
+    prepare = preprocessing(side)
+
+    def batches(seed: int, count: int) -> Iterator[Batch]:
+        random = torch.Generator().manual_seed(seed)
+        for _ in range(count):
+            chosen = torch.randint(len(glyph_NGG), (batch,), generator=random)
+            x_N3SS = prepare.normalise(photographed(glyph_NGG[chosen], side, random))
+            yield device.place(x_N3SS), class_N[chosen].to(device.device)
+
+    def on_row(row: Row) -> None:
+        say(
+            percent(
+                int(row[Curve.EPOCH]),
+                recipe.epochs,
+                f"epochs, {row[Curve.VALIDATION_ACCURACY]:.1%} of new glyphs known",
+            )
+        )
+
+    torch.manual_seed(recipe.seed)
+    network = build_network(ARCHITECTURE, len(CHARACTERS))
+    device.place(network)
+    learning = freeze_all_but_last(network.backbone, EVERYTHING)
+    fit(
+        network,
+        lambda epoch: ahead(batches(recipe.seed * 1000 + epoch + 1, recipe.steps_per_epoch)),
+        lambda: score(network, batches(recipe.seed * 1000, VALIDATION_GLYPHS // batch), device),
+        smoothed_cross_entropy,
+        recipe,
+        groups=parameter_groups(network, learning, rate, rate, decay=1),
+        learn_mode=lambda: learn_mode(network, learning, batch_statistics=True),
+        device=device,
+        checkpoint=checkpoint,
+        on_row=on_row,
+    )
+    return network
+
+
+def smoothed_cross_entropy(network: nn.Module, x_N3SS: Tensor, y_N: Tensor) -> Tensor:
+    """Cross-entropy with 5% of the weight on all classes: several characters look alike (0 and O, l and I)."""
+    return nn.functional.cross_entropy(network(x_N3SS).float(), y_N, label_smoothing=0.05)
+
+
+def digit_probes(backbone: nn.Module, side: int, labels: int, draws: int, strengths: Sequence[float]) -> list[float]:
+    """Test accuracy of a linear probe on `labels` digits a class, (R,), for as many random draws of them.
+
+    Validation and test are those of the default data; the labelled digits are drawn from all the others.
+    """
+    images, digit, split, _ = zip(*digits(), strict=True)
+    prepare = preprocessing(side)
+    x_N3SS = prepare([Image.fromarray(image).convert("RGB") for image in images])
+    x_ND = torch.cat([embed(backbone, part) for part in torch.split(x_N3SS, 64)])
+    y_N, split_N = torch.tensor(digit), np.array(split)
+    validation, test = (torch.from_numpy(split_N == wanted) for wanted in (Split.VALIDATION, Split.TEST))
+    pool = np.flatnonzero((split_N == Split.TRAIN) | (split_N == Split.UNLABELLED))
+    accuracies = []
+    for seed in range(draws):
+        random = np.random.default_rng(seed)
+        own = np.concatenate([random.permutation(pool[y_N[pool].numpy() == digit])[:labels] for digit in range(10)])
+        train = (x_ND[own], y_N[own], torch.ones(len(own)))
+        probe = best(fit_probes(train, (x_ND[validation], y_N[validation]), 10, strengths))
+        predicted_N = (x_ND[test] @ probe.weight_CD.T + probe.bias_C).argmax(1)
+        accuracies.append((predicted_N == y_N[test]).double().mean().item())
+    return accuracies

@@ -1,0 +1,184 @@
+"""Image bytes in, logits out: the one definition of decoding, preprocessing and network.
+
+This file is shipped with every model version, so it imports nothing of the project. Evaluation, batch prediction,
+serving and the registered model all run it. Shapes: N images, C classes, D features, R the side of the resized
+square, S the side of the centre square that the network sees.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From an upright RGB picture to the network's input: shorter side to R, centre S, (x / 255 - mean) / std."""
+
+    resize: int
+    crop: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Preprocessing:
+        """From its JSON form, where the tuples are lists."""
+        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
+
+    def square(self, image: Image.Image) -> Tensor:
+        """The centre square after resizing, (3, R, R) uint8: what training keeps and draws its views from."""
+        short = min(image.size)
+        width, height = (int(self.resize * side / short) for side in image.size)
+        resized = image.resize((width, height), Image.Resampling[self.interpolation.upper()])
+        left, top = (width - self.resize) // 2, (height - self.resize) // 2
+        square = resized.crop((left, top, left + self.resize, top + self.resize))
+        return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+
+    def centre(self, square_N3RR: Tensor) -> Tensor:
+        """The part of the squares that the network sees, (N, 3, S, S), as floats in [0, 1]."""
+        start = (self.resize - self.crop) // 2
+        return square_N3RR[..., start : start + self.crop, start : start + self.crop].float() / 255
+
+    def normalise(self, x_N3SS: Tensor) -> Tensor:
+        """Floats in [0, 1] to the range that the backbone was trained on."""
+        mean, std = (torch.tensor(v, device=x_N3SS.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        return (x_N3SS - mean) / std
+
+    def __call__(self, images: Sequence[Image.Image]) -> Tensor:
+        """Pictures to the network's input, (N, 3, S, S)."""
+        return self.normalise(self.centre(torch.stack([self.square(image) for image in images])))
+
+
+class Network(nn.Module):
+    """A backbone, (N, 3, S, S) to (N, D), and a head, (N, D) to (N, C)."""
+
+    backbone: nn.Module
+    head: nn.Module
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, x_N3SS: Tensor) -> Tensor:
+        """Logits, (N, C)."""
+        logits: Tensor = self.head(self.backbone(x_N3SS))
+        return logits
+
+
+class Scorer:
+    """A network with all it needs to answer for image bytes."""
+
+    def __init__(self, network: Network, spec: dict[str, Any]) -> None:
+        self.network = network.eval()
+        self.classes: tuple[str, ...] = tuple(spec["classes"])
+        self.temperature = float(spec["temperature"])
+        self.preprocessing = Preprocessing.of(spec["preprocessing"])
+
+    @classmethod
+    def load(cls, spec: Path, weights: Path) -> Scorer:
+        """From spec.json and a safetensors file. Raises RuntimeError if the weights are not the spec's network."""
+        from safetensors.torch import load_file
+
+        fields = json.loads(spec.read_text(encoding="utf-8"))
+        network = build_network(fields["architecture"], len(fields["classes"]))
+        network.load_state_dict(load_file(weights))
+        return cls(network, fields)
+
+    def logits(self, pictures: Iterable[bytes], batch: int = 64) -> Tensor:
+        """Uncalibrated logits, (N, C) float32, of any number of encoded images. Raises ValueError for a broken one."""
+        pictures, chunks = iter(pictures), [torch.empty(0, len(self.classes))]
+        while chunk := list(islice(pictures, batch)):
+            chunks.append(self.forward(self.preprocessing([decode(picture) for picture in chunk])))
+        return torch.cat(chunks)
+
+    def probabilities(self, pictures: Iterable[bytes]) -> Tensor:
+        """Calibrated probabilities, (N, C) float32."""
+        return (self.logits(pictures) / self.temperature).softmax(1)
+
+    def forward(self, x_N3SS: Tensor) -> Tensor:
+        """Uncalibrated logits, (N, C) float32 on the CPU, of preprocessed pictures."""
+        device = next(self.network.parameters()).device
+        with torch.inference_mode():
+            logits_NC: Tensor = self.network(x_N3SS.to(device, memory_format=torch.channels_last))
+            return logits_NC.float().cpu()
+
+
+def spec_of(
+    architecture: str,
+    classes: Sequence[str],
+    preprocessing: Preprocessing,
+    temperature: float = 1.0,
+    init: str | None = None,
+) -> dict[str, Any]:
+    """What `Scorer.load` needs to know, as JSON can hold it; `init` names the model that this one goes on from."""
+    return {
+        "architecture": architecture,
+        "classes": list(classes),
+        "preprocessing": asdict(preprocessing),
+        "temperature": temperature,
+        "init": init,
+    }
+
+
+def decode(data: bytes) -> Image.Image:
+    """The complete, upright RGB picture. Raises ValueError with the reason if there is none."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError:
+        raise ValueError("not an image that Pillow can read") from None
+    except Exception as error:  # what Pillow's readers raise for broken files is an open set
+        raise ValueError(f"broken image: {error}") from None
+
+
+def build_network(architecture: str, classes: int) -> Network:
+    """A network with random weights: `architecture` without its classifier, and a linear head for `classes`."""
+    backbone, width = build_backbone(architecture)
+    return Network(backbone, nn.Linear(width, classes))
+
+
+def build_backbone(architecture: str) -> tuple[nn.Module, int]:
+    """A torchvision classification model, randomly initialised, cut before its last linear layer; and its D."""
+    from torchvision.models import get_model  # imported where a network is built, since it takes two seconds
+
+    module = OWN[architecture]() if architecture in OWN else get_model(architecture, weights=None)
+    name, last = classifier_of(module)
+    parent, _, leaf = name.rpartition(".")
+    if isinstance(last, nn.Linear):
+        setattr(module.get_submodule(parent), leaf, nn.Identity())
+        return module, last.in_features
+    setattr(module, name, nn.AdaptiveAvgPool2d(1))
+    return module, last.in_channels
+
+
+def classifier_of(module: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
+    """The name and layer that turns features into classes: the last linear one, or SqueezeNet's 1x1 convolution."""
+    linear = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
+    if linear:
+        return linear[-1]
+    return "classifier", next(
+        layer for layer in module.get_submodule("classifier").children() if isinstance(layer, nn.Conv2d)
+    )
+
+
+def resnet10() -> nn.Module:
+    """ResNet-10: four stages of one basic block, the architecture of the embedded backbone."""
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    network: nn.Module = ResNet(BasicBlock, [1, 1, 1, 1])
+    return network
+
+
+OWN: dict[str, Callable[[], nn.Module]] = {"resnet10": resnet10}

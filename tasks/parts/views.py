@@ -1,0 +1,40 @@
+"""The seeded plan of views: each is a pure function of picture, view index, seed and policy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from tasks.parts.names import Column
+from tasks.parts.transforms import CLEAN, DRAW
+
+
+def plan(
+    pictures: Iterable[tuple[str, str]], views: int, seed: int, policy: Mapping[str, float | bool]
+) -> pd.DataFrame:
+    """A row for each view 1..`views` of each (path, pixel hash): PATH, PIXEL_HASH, VIEW and the columns of DRAW."""
+    rows = [
+        (path, pixels, view, *draw(pixels, view, seed, policy))
+        for path, pixels in pictures
+        for view in range(1, views + 1)
+    ]
+    return pd.DataFrame(rows, columns=[Column.PATH, Column.PIXEL_HASH, Column.VIEW, *DRAW])
+
+
+def draw(pixel_hash: str, view: int, seed: int, policy: Mapping[str, float | bool]) -> tuple[float, ...]:
+    """The numbers of one view, in the order of DRAW; view 0 is the clean picture.
+
+    The uniform numbers are the bytes of a hash, so they are the same on every machine and in every version.
+    """
+    if view == 0:
+        return CLEAN
+    digest = hashlib.sha256(f"view:{seed}:{view}:{pixel_hash}".encode()).digest()
+    u = np.frombuffer(digest, ">u4").astype(float) / 2**32
+    shift, scale, colour = (float(policy[name]) for name in ("shift", "scale", "colour"))
+    flip = float(bool(policy["flip"]) and u[3] < 0.5)
+    spread = [1 + colour * (2 * x - 1) for x in u[4:7]]
+    numbers = (shift * (2 * u[0] - 1), shift * (2 * u[1] - 1), 1 + scale * (2 * u[2] - 1), flip, *spread)
+    return tuple(round(float(number), 6) for number in numbers)

@@ -1,0 +1,61 @@
+"""Weights files: safetensors with their own description, or PyTorch's format without running pickled code."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tasks.parts.errors import RootstockError
+from tasks.parts.files import replacing
+
+DESCRIPTION = "rootstock"
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A state dict in float32, and the description that a safetensors file carries ({} if none).
+
+    Raises RootstockError if the file is missing or holds anything but named tensors.
+    """
+    if not path.is_file():
+        raise RootstockError(f"weights {path} do not exist; set backbone.weights to a .safetensors or .pth file")
+    with path.open("rb") as file:
+        zipped = file.read(2) in {b"PK", b"\x80\x02"}  # PyTorch's two formats; safetensors starts with a length
+    state, description = _read_torch(path) if zipped else _read_safetensors(path)
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()
+    }, description
+
+
+def write(path: Path, state: dict[str, Tensor], description: dict[str, Any] | None = None) -> None:
+    """Replaces `path` by a safetensors file of these tensors."""
+    metadata = {DESCRIPTION: json.dumps(description)} if description else None
+    with replacing(path) as beside:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, beside, metadata)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, "pt") as file:
+            description = json.loads((file.metadata() or {}).get(DESCRIPTION, "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise RootstockError(f"weights {path} are neither safetensors nor a PyTorch file: {error}") from None
+
+
+def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        first = str(error).splitlines()[0]
+        raise RootstockError(f"weights {path} were not loaded, since more than tensors is in them: {first}") from None
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise RootstockError(f"weights {path} are no state dict; save them with torch.save(model.state_dict(), path)")
+    return state, {}

@@ -1,0 +1,16 @@
+"""The README's figures: make bench, or make bench ARGS="few_labels hymenoptera". Resumes where it stopped."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+
+from tests.benchmarks.results import Results
+
+BENCHMARKS = ("few_labels", "hymenoptera", "precision", "orchestration")
+
+parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="name", help=", ".join(BENCHMARKS))
+for name in parser.parse_args().names or BENCHMARKS:
+    print(f"\n== {name}", flush=True)
+    print(import_module(f"tests.benchmarks.{name}").run(Results(name)), flush=True)

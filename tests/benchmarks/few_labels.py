@@ -1,0 +1,99 @@
+"""Digits with few labels: from scratch, frozen + head and fine-tuned, at 1, 5, 10 and 20 labels a class, 10 seeds.
+
+A seed draws the labelled images from train and unlabelled together, the same number of each digit, and the
+initialisation; validation and test stay as they are.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+from tasks.parts.digits import digits, render
+from tasks.parts.names import Candidate, Column, Split
+from tasks.parts.page import markdown_table
+from tasks.parts.pictures import COLOURS
+from tests.benchmarks.results import PICTURES, Results, machine, mean_interval, spread
+from tests.benchmarks.study import Study
+from tests.project import ROOT
+
+mpl.use("Agg")
+
+LABELS = (1, 5, 10, 20)
+SEEDS = 10
+
+
+def run(results: Results) -> str:
+    """The table, and a picture."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        render(root / "raw")
+        found = {
+            labels: [
+                results.measured(f"{labels} labels, seed {seed}", lambda: one(root, labels, seed))
+                for seed in range(SEEDS)
+            ]
+            for labels in LABELS
+        }
+    draw(found)
+    rows = []
+    for labels, seeds in found.items():
+        table = pd.DataFrame(seeds)
+        gain, half = mean_interval(table[Candidate.TUNED] - table[Candidate.PROBE])
+        rows.append([labels, *(spread(table[name]) for name in Candidate), f"{gain:+.1f} ± {half:.1f}"])
+    columns = ["labels a class", *Candidate, "gain of fine-tuning, 95% interval"]
+    return f"{markdown_table(columns, rows)}\n\n{SEEDS} seeds, mean ± standard deviation; 797 test images; {machine()}"
+
+
+def one(root: Path, labels: int, seed: int) -> dict[str, float]:
+    """Test accuracy of each candidate, in percent."""
+    pretrained = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
+    study = Study(root / "study", root / "raw", pretrained, {"seed": seed, "evaluate.resamples": 100})
+    study.forget()
+    study.run("ingest")
+    study.use(drawn(study.manifest(), labels, seed))
+    study.run("augment", "features", "head", "finetune", "evaluate")
+    return study.accuracies()
+
+
+def drawn(manifest: pd.DataFrame, labels: int, seed: int) -> pd.DataFrame:
+    """The manifest with `labels` images of each digit in train, drawn from train and unlabelled."""
+    truth = {f"{number:04d}": str(digit) for _, digit, _, number in digits()}
+    true = manifest[Column.PATH].map(lambda path: truth[Path(path).stem])
+    pool = manifest[Column.SPLIT].isin([Split.TRAIN, Split.UNLABELLED])
+    random = np.random.default_rng(seed)
+    chosen = np.concatenate(
+        [random.permutation(manifest.index[pool & (true == str(digit))])[:labels] for digit in range(10)]
+    )
+    manifest.loc[pool, [Column.SPLIT, Column.LABEL]] = [Split.UNLABELLED.value, None]
+    manifest.loc[chosen, Column.SPLIT] = Split.TRAIN.value
+    manifest.loc[chosen, Column.LABEL] = true[chosen]
+    return manifest
+
+
+def draw(found: dict[int, list[dict[str, float]]]) -> None:
+    """Accuracy over labels, a line a candidate, with standard deviations."""
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.6))
+    for name in Candidate:
+        values = np.array([[seed[name] for seed in seeds] for seeds in found.values()])
+        axes.errorbar(
+            list(found), values.mean(1), values.std(1, ddof=1), label=name, color=COLOURS[name], capsize=3, marker="o"
+        )
+    axes.set(
+        xscale="log",
+        xticks=list(found),
+        xticklabels=list(found),
+        xlabel="labelled digits a class",
+        ylabel="test accuracy, %",
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    figure.savefig(PICTURES / "few_labels.png", dpi=110, bbox_inches="tight", metadata={"Software": "rootstock"})

@@ -1,0 +1,100 @@
+"""What orchestration costs: the flow's wall time without the stages' own seconds and registration; and its memory."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+from tasks.parts.files import read_json
+from tasks.parts.page import markdown_table
+from tests.benchmarks.results import Results, machine, spread
+from tests.project import Project, environment
+
+ROUNDS = 3
+
+
+def run(results: Results) -> str:
+    """The table."""
+    rounds = [results.measured(f"round {number}", one) for number in range(ROUNDS)]
+    names = list(rounds[0])
+    rows = [[name, spread([found[name] for found in rounds])] for name in names]
+    return f"{markdown_table(['', 'mean ± deviation'], rows)}\n\n{ROUNDS} rounds on the embedded default; {machine()}"
+
+
+def one() -> dict[str, float]:
+    """A first run with new databases, one with existing ones; then nothing to do, without a server and with one."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        project = Project.fresh(Path(folder) / "project", None)
+        for name, arguments in (("new databases", ()), ("existing databases", ("--seed", "1"))):
+            forget_results(project)
+            timed = retrained(project, *arguments)
+            own = sum(report["seconds"] for report in reports(project))
+            found[f"first run, {name}: wall, s"] = timed["seconds"]
+            found[f"first run, {name}: peak memory, GiB"] = timed["gib"]
+            found[f"first run, {name}: stages' own, s"] = own
+            found[f"first run, {name}: registration, s"] = timed["registration"]
+            found[f"first run, {name}: orchestration, s"] = timed["seconds"] - own - timed["registration"]
+        found["nothing to do, no server: wall, s"] = retrained(project)["seconds"]
+        project.flows("up")
+        try:
+            found["nothing to do, server up: wall, s"] = retrained(project)["seconds"]
+        finally:
+            project.flows("down")
+    return found
+
+
+def forget_results(project: Project) -> None:
+    """So that every stage is computed again; databases and artifacts stay."""
+    for folder in (".state", ".dvc/cache/runs"):
+        shutil.rmtree(project.root / folder, ignore_errors=True)
+    (project.root / "dvc.lock").unlink(missing_ok=True)
+
+
+def reports(project: Project) -> list[dict[str, float]]:
+    return [read_json(file) for file in (project.root / ".state" / "reports").glob("*.json")]
+
+
+def retrained(project: Project, *arguments: str) -> dict[str, float]:
+    """Seconds, peak memory of all its processes in GiB, and seconds between evaluate's end and register's."""
+    command = [sys.executable, "-m", "flows", "retrain", *arguments]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, cwd=project.root, env=environment(), stdout=-1, stderr=-2, text=True)
+    peak = [0.0]
+
+    def watch() -> None:
+        while process.poll() is None:
+            peak[0] = max(peak[0], family_gib(process.pid))
+            time.sleep(0.1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    evaluated = registered = 0.0
+    for line in process.stdout or ():
+        if line.startswith("evaluate "):
+            evaluated = time.perf_counter()
+        if line.startswith("register "):
+            registered = time.perf_counter()
+    assert process.wait() == 0
+    return {"seconds": time.perf_counter() - started, "gib": peak[0], "registration": registered - evaluated}
+
+
+def family_gib(pid: int) -> float:
+    """Proportional memory of a process and all its descendants."""
+    try:
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0.0
+    total = 0
+    for member in family:
+        try:
+            total += member.memory_full_info().pss
+        except psutil.Error:
+            continue
+    return total / 2**30

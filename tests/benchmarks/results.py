@@ -1,0 +1,70 @@
+"""Measurements that are kept as they are made, so that a benchmark which was stopped goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import t
+
+from tests.project import ROOT
+
+FOLDER = ROOT / ".state" / "bench"
+PICTURES = ROOT / "data" / "pictures"
+
+
+class Results:
+    """A JSON line a measurement, by key; a change of the code or of params.yaml starts a new file."""
+
+    def __init__(self, name: str) -> None:
+        self._file = FOLDER / f"{name}-{code()}.jsonl"
+        self._found: dict[str, Any] = {}
+        if self._file.exists():
+            for line in self._file.read_text().splitlines():
+                key, value = json.loads(line)
+                self._found[key] = value
+
+    def measured(self, key: str, measure: Callable[[], Any]) -> Any:
+        """What was measured for this key, now or earlier."""
+        if key not in self._found:
+            self._found[key] = measure()
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a") as file:
+                file.write(json.dumps([key, self._found[key]]) + "\n")
+            print(f"{key}: {self._found[key]}", flush=True)
+        return self._found[key]
+
+
+def machine() -> str:
+    """The processor, its cores and its memory."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+    cores = sum(line.startswith("processor") for line in lines)
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    fast = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in flags.split()]
+    return f"{model}, {cores} cores{', ' if fast else ''}{', '.join(fast)}"
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half-width of its 95% t interval."""
+    array = np.asarray(values, dtype=float)
+    half = t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / len(array) ** 0.5 if len(array) > 1 else float("nan")
+    return float(array.mean()), float(half)
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Mean ± standard deviation."""
+    array = np.asarray(values, dtype=float)
+    return f"{array.mean():.{digits}f} ± {array.std(ddof=1) if len(array) > 1 else 0:.{digits}f}"
+
+
+def code() -> str:
+    """A digest of what is measured: the stages, the flows and the parameters."""
+    files = [ROOT / "params.yaml", *sorted((ROOT / "tasks").rglob("*.py")), *sorted((ROOT / "flows").rglob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]

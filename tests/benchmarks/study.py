@@ -1,0 +1,71 @@
+"""Stages as functions, on a manifest that the benchmark changes: many seeds in one process."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import shutil
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from flows.parameters import stage_params
+from tasks.parts.files import read_json
+from tasks.parts.params import PARAMS_FILE, Paths
+
+STAGES = ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")
+
+
+class Study:
+    """A folder with images, weights and changed parameters, that stages are run in."""
+
+    def __init__(self, root: Path, raw: Path, pretrained: Path, changes: dict[str, Any]) -> None:
+        self.document = YAML(typ="safe").load(PARAMS_FILE)
+        self.change(changes)
+        places = {name: root / Path(place).name for name, place in self.document["paths"].items()}
+        self.paths = Paths(**{**places, "raw": raw, "pretrained": pretrained})
+
+    def change(self, changes: dict[str, Any]) -> None:
+        """Sets parameters by their dotted names."""
+        self.document = copy.deepcopy(self.document)
+        for name, value in changes.items():
+            *sections, key = name.split(".")
+            node = self.document
+            for section in sections:
+                node = node[section]
+            node[key] = value
+
+    def run(self, *stages: str) -> float:
+        """Runs stages with no output; their seconds together."""
+        seconds = 0.0
+        for stage in stages:
+            params = stage_params(stage)
+            typed = params.model_validate({key: self.document[key] for key in params.sections()})
+            function = getattr(import_module(f"tasks.{stage}"), stage)
+            with contextlib.redirect_stdout(io.StringIO()):
+                started = time.perf_counter()
+                function(self.paths, typed)
+                seconds += time.perf_counter() - started
+        return seconds
+
+    def manifest(self) -> pd.DataFrame:
+        """The manifest as it stands."""
+        return pd.read_parquet(self.paths.manifest)
+
+    def use(self, manifest: pd.DataFrame) -> None:
+        """Makes this the manifest."""
+        self.paths.manifest.parent.mkdir(parents=True, exist_ok=True)
+        manifest.to_parquet(self.paths.manifest, index=False)
+
+    def accuracies(self) -> dict[str, float]:
+        """Test accuracy of each candidate, in percent."""
+        return {name: 100 * scored["accuracy"]["value"] for name, scored in read_json(self.paths.metrics).items()}
+
+    def forget(self) -> None:
+        """Removes all that was written."""
+        shutil.rmtree(self.paths.state.parent, ignore_errors=True)

@@ -1,0 +1,179 @@
+"""Fixtures: drawn images, a tiny backbone, a folder of one's own for each test."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from urllib.request import urlopen
+
+# Before flows is imported anywhere: no test may write into the repository's own registry.
+_HOME = tempfile.mkdtemp(prefix="rootstock-tests-")
+os.environ.update(
+    PREFECT_HOME=f"{_HOME}/prefect",
+    MLFLOW_TRACKING_URI=f"sqlite:///{_HOME}/mlflow.db",
+    PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
+)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image, ImageDraw  # noqa: E402
+
+from tasks.parts.params import Paths  # noqa: E402
+
+SIDE = 32
+SHAPES = ("bar", "disc", "ring")
+COLOURS = {"bar": (230, 120, 90), "disc": (90, 210, 120), "ring": (110, 120, 240)}
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The folder of real images and weights; its tests are skipped where there is none."""
+    folder = os.environ.get("ROOTSTOCK_ASSETS")
+    if not folder:
+        pytest.skip("ROOTSTOCK_ASSETS names no folder of real images and weights")
+    return Path(folder)
+
+
+def drawn(shape: str, seed: int, side: int = SIDE) -> Image.Image:
+    """One of three shapes, in a place, size and shade of its own, on a noisy ground; its colour tells it too."""
+    rng = np.random.default_rng([SHAPES.index(shape), seed])
+    picture = Image.fromarray(rng.integers(0, 60, (side, side, 3), dtype=np.uint8))
+    radius = side * rng.uniform(0.25, 0.38)
+    x, y = rng.uniform(radius, side - radius, 2)
+    colour = tuple(int(c) for c in COLOURS[shape] + rng.integers(-25, 25, 3))
+    pen = ImageDraw.Draw(picture)
+    if shape == "bar":
+        pen.rectangle((x - radius, y - side / 12, x + radius, y + side / 12), fill=colour)
+    else:
+        box = (x - radius, y - radius, x + radius, y + radius)
+        pen.ellipse(box, fill=colour if shape == "disc" else None, outline=colour, width=max(2, side // 12))
+    return picture
+
+
+def write_shapes(root: Path, counts: dict[str, int], side: int = SIDE) -> Path:
+    """`counts` images a class in each folder: {"train": 6} writes train/bar/0.png and so on; {"": 6} bar/0.png."""
+    for number, (split, count) in enumerate(counts.items()):
+        for shape in SHAPES:
+            folder = root / split / shape
+            folder.mkdir(parents=True)
+            for place in range(count):
+                drawn(shape, 1000 * number + place, side).save(folder / f"{place}.png")
+    return root
+
+
+@pytest.fixture
+def shapes(tmp_path: Path) -> Path:
+    """A folder with splits of its own: 6 training, 3 validation and 4 test images a class."""
+    return write_shapes(tmp_path / "shapes", {"train": 6, "val": 3, "test": 4})
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of torchvision's smallest ShuffleNet, with BatchNorm used to drawn pictures, as a .pth file."""
+    from torchvision.models import shufflenet_v2_x0_5
+
+    torch.manual_seed(0)
+    network = shufflenet_v2_x0_5()
+    pictures = [np.asarray(drawn(shape, seed)) for shape in SHAPES for seed in range(500, 540)]
+    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.inference_mode():
+        for _ in range(30):
+            network(x)
+    file = tmp_path_factory.mktemp("weights") / "tiny.pth"
+    torch.save(network.state_dict(), file)
+    return file
+
+
+TINY = {"architecture": "shufflenet_v2_x0_5", "resize": SIDE, "crop": SIDE}
+CPU = {"device": "cpu", "precision": "float32", "batch": 16, "memory": 1.0}
+
+
+@pytest.fixture
+def paths(tmp_path: Path, shapes: Path, tiny_weights: Path) -> Paths:
+    """Paths in a folder of the test's own; the images and the weights are there."""
+    places = {
+        name: tmp_path / "data" / name
+        for name in ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")
+    }
+    return Paths(
+        raw=shapes, pretrained=tiny_weights, state=tmp_path / "state", registry=tmp_path / "registry", **places
+    )
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory):
+    """The address of a real Prefect server for all tests that run flows."""
+    from tests.project import ROOT, environment, wait_until
+
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "flows.temporary_server", str(port)]
+    with (home / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=ROOT, env=environment(PREFECT_HOME=str(home)), stdin=subprocess.PIPE, stdout=log, stderr=log
+        )
+
+    def healthy() -> bool:
+        try:
+            return urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5).status == 200
+        except OSError:
+            return False
+
+    wait_until(healthy)
+    yield f"http://127.0.0.1:{port}/api"
+    server.terminate()
+    server.wait(30)
+
+
+SMALL = {
+    "backbone.architecture": TINY["architecture"],
+    "backbone.resize": SIDE,
+    "backbone.crop": SIDE,
+    "compute.precision": "float32",
+    "compute.batch": 16,
+    "augment.views": 3,
+    "finetune.epochs": 3,
+    "finetune.batch": 8,
+    "evaluate.resamples": 100,
+    "run.retries": 0,
+}
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory, prefect_server: str, tiny_weights: Path):
+    """A project on drawn shapes with a tiny backbone, committed, nothing computed yet."""
+    from flows.overrides import apply
+    from tests.project import Project
+
+    root = tmp_path_factory.mktemp("projects") / "prepared"
+    project = Project.fresh(root, prefect_server)
+    source = write_shapes(root.parent / "shapes", {"train": 6, "val": 3, "test": 4})
+    small = {**SMALL, "backbone.weights": tiny_weights, "data.source": source}
+    apply([part for name, value in small.items() for part in (f"--{name}", str(value))], root / "params.yaml")
+    project.commit()
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished(prepared, tmp_path_factory: pytest.TempPathFactory):
+    """The same after one whole retraining. Not to be changed: copy it."""
+    project = prepared.copy(prepared.root.parent / "finished")
+    done = project.retrain()
+    assert done.returncode == 0, done.stdout + done.stderr
+    project.first = done.stdout
+    return project

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+from flows.overrides import apply
+from tasks.parts.errors import ParamsError
+from tasks.parts.params import read_document
+from tests.project import ROOT
+
+
+@pytest.fixture
+def file(tmp_path):
+    copy = tmp_path / "params.yaml"
+    copy.write_text((ROOT / "params.yaml").read_text())
+    return copy
+
+
+def test_one_value_changes_one_line_and_the_comments_stay(file):
+    before = file.read_text().splitlines()
+    difference = apply(["--finetune.blocks", "1"], file)
+    after = file.read_text().splitlines()
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == [(next(line for line in before if line.strip().startswith("blocks:")), changed[0][1])]
+    assert changed[0][1].strip().startswith("blocks: 1 ")
+    assert "#" in changed[0][1]
+    assert difference.splitlines()[-1] == f"+{changed[0][1]}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("data.source", "../my images", "../my images"),
+        ("backbone.crop", "32", 32),
+        ("backbone.crop", "null", None),
+        ("augment.flip", "true", True),
+        ("head.strengths", "[0.1, 1]", [0.1, 1]),
+        ("finetune.rate", "1e-4", 1e-4),
+        ("seed", "7", 7),
+    ],
+)
+def test_values_are_yaml(file, name, text, value):
+    apply([f"--{name}", text], file)
+    node = read_document(file)
+    for key in name.split("."):
+        node = node[key]
+    assert node == value
+
+
+def test_nothing_given_or_nothing_new_changes_nothing(file):
+    before = file.read_text()
+    assert apply([], file) == ""
+    assert apply(["--seed", "0"], file) == ""
+    assert file.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--finetune.block", "1"], "did you mean finetune.blocks"),
+        (["--finetune", "1"], "params.yaml has no finetune|valid dictionary"),
+        (["--a.b.c", "1"], "params.yaml has no a.b.c"),
+        (["--seed"], "give overrides as pairs"),
+        (["seed", "1"], "give overrides as pairs"),
+        (["--seed", "[1"], "not a YAML value"),
+        (["--augment.shift", "0.9"], r"line \d+: augment.shift: .*less than or equal to 0.5"),
+    ],
+)
+def test_a_mistake_is_told_and_nothing_is_written(file, arguments, told):
+    before = file.read_text()
+    with pytest.raises(ParamsError, match=told):
+        apply(arguments, file)
+    assert file.read_text() == before

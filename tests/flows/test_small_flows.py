@@ -1,0 +1,192 @@
+"""Lock, git, logs, summary, source, parameters and the command line."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from flows import git
+from flows.__main__ import main
+from flows.doctor import Finding
+from flows.lock import flow_lock, holder
+from flows.logs import RUN_LOGGERS, plain_errors
+from flows.parameters import check, load
+from flows.source import images_of, listing, weights_of
+from flows.summary import result_rows, text_table
+from tasks.parts.errors import EXIT_USAGE, DataRefusedError, ParamsError, RootstockError
+from tasks.parts.params import read_document
+from tests.conftest import write_shapes
+from tests.project import ROOT, Project, environment
+
+HOLDING = """
+from pathlib import Path
+from flows.lock import flow_lock
+with flow_lock(Path({folder!r}), "retrain"):
+    print("in", flush=True)
+    input()
+"""
+
+
+def test_the_lock_is_free_again_however_its_holder_ended(tmp_path):
+    holding = HOLDING.format(folder=str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", holding], cwd=ROOT, env=environment(), stdin=-1, stdout=-1, text=True
+    )
+    assert process.stdout.readline() == "in\n"
+    with (
+        pytest.raises(RootstockError, match=f"retrain \\(process {process.pid}\\) since 20"),
+        flow_lock(tmp_path, "other"),
+    ):
+        pass
+    process.kill()
+    process.wait()
+    with flow_lock(tmp_path, "other"):
+        assert holder(tmp_path).startswith("other")
+
+
+def test_only_code_and_parameters_make_a_checkout_dirty(tmp_path, monkeypatch):
+    project = Project(tmp_path)
+    project.git("init", "-q")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "pins.json").write_text("{}")
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    project.commit()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.lock").touch()
+    (tmp_path / "data" / "raw.dvc").touch()
+    (tmp_path / "data" / "pins.json").write_text('{"init": 1}')
+    assert git.difference() == ""
+    (tmp_path / "params.yaml").write_text("seed: 1\n")
+    (tmp_path / "new.py").touch()
+    assert "+seed: 1" in git.difference()
+    assert "untracked: new.py" in git.difference()
+    assert len(git.commit()) == 40
+
+
+def test_outside_of_a_repository_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git.commit() == "none"
+
+
+def test_an_error_that_explains_itself_has_no_traceback_and_others_do():
+    stream = io.StringIO()
+    logger = logging.getLogger(RUN_LOGGERS[0])
+    handler = logging.StreamHandler(stream)
+    logger.addHandler(handler)
+    plain_errors()
+    try:
+        for error in (RootstockError("do this instead"), KeyError("bug")):
+            try:
+                raise error
+            except Exception:
+                logger.exception("the engine's own words")
+    finally:
+        logger.removeHandler(handler)
+    told = stream.getvalue()
+    assert told.startswith("do this instead\nthe engine's own words\nTraceback")
+    assert told.count("Traceback") == 1
+
+
+def test_seconds_that_a_run_does_not_know_are_not_made_up(tmp_path):
+    paths = load(ROOT / "params.yaml").paths.model_copy(update={"evaluate": tmp_path})
+    scored = {name: {"value": 0.9, "low": 0.8, "high": 0.95} for name in ("accuracy", "macro_f1", "ece")}
+    (tmp_path / "metrics.json").write_text(json.dumps({"from scratch": scored, "fine-tuned": scored}))
+    rows = result_rows(paths, {"finetune/seconds_scratch": 3.21, "seconds/head": 1.0})
+    assert [row[-1] for row in rows] == ["3.2", "not computed now"]
+    assert rows[0][:3] == ["from scratch", "90.0%", "80.0% to 95.0%"]
+    assert text_table(("a", "bb"), [["x", "y"]]) == "a  bb\nx  y"
+
+
+@pytest.fixture
+def params(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    document = read_document(ROOT / "params.yaml")
+
+    def changed(**sections):
+        for name, values in sections.items():
+            document[name] = {**document[name], **values}
+        return check(document)
+
+    return changed
+
+
+def test_the_digits_are_rendered_once(params, tmp_path):
+    folder = images_of(params())
+    first = listing(folder)
+    assert len(list(folder.rglob("*.png"))) == 1797
+    assert listing(images_of(params())) == first
+
+
+def test_sources_are_checked_before_anything_is_copied(params, tmp_path):
+    root = write_shapes(tmp_path / "shapes", {"": 2})
+    assert images_of(params(data={"source": str(root)})) == root
+    (root / "empty").mkdir()
+    with pytest.raises(DataRefusedError, match="empty"):
+        images_of(params(data={"source": str(root)}))
+    assert "empty" in (tmp_path / ".state" / "failed" / "source" / "report.html").read_text()
+    with pytest.raises(RootstockError, match="no folder"):
+        images_of(params(data={"source": str(tmp_path / "none")}))
+
+
+def test_a_listing_changes_with_names_sizes_and_times(tmp_path):
+    (tmp_path / "a").write_text("a")
+    first = listing(tmp_path)
+    (tmp_path / "a").write_text("ab")
+    second = listing(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert len({first, second, listing(tmp_path)}) == 3
+
+
+def test_torchvisions_weights_need_a_name_and_a_network(params, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    wanted = {"architecture": "squeezenet1_1", "weights": "torchvision:IMAGENET9000"}
+    with pytest.raises(RootstockError, match="torchvision has no IMAGENET9000 for squeezenet1_1"):
+        weights_of(params(backbone=wanted))
+
+    def offline(*_args, **_kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    with pytest.raises(
+        RootstockError, match=r"could not be downloaded \(no route to host\).*put it at .*squeezenet1_1"
+    ):
+        weights_of(params(backbone={**wanted, "weights": "torchvision:DEFAULT"}))
+
+
+def test_weights_that_were_downloaded_before_are_used_offline(params, monkeypatch, tmp_path):
+    """The file that torchvision names, with its checksum in its name, is loaded and handed on."""
+    import torch
+    from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    name = SqueezeNet1_1_Weights.DEFAULT.url.rpartition("/")[2]
+    file = tmp_path / "torch" / "hub" / "checkpoints" / name
+    file.parent.mkdir(parents=True)
+    torch.save(squeezenet1_1().state_dict(), file)
+    wanted = {"architecture": "squeezenet1_1", "weights": "torchvision:DEFAULT"}
+    assert weights_of(params(backbone=wanted)) == file
+
+
+def test_a_section_that_nothing_reads_is_told(tmp_path):
+    text = (ROOT / "params.yaml").read_text().replace("seed: 0", "sead: 0", 1)
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=r"line \d+: nothing reads sead"):
+        load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("arguments", [[], ["retrian"]])
+def test_an_unknown_command_shows_the_known_ones(arguments, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert main(arguments) == EXIT_USAGE
+    assert "retrain|data|up" in capsys.readouterr().err
+
+
+def test_findings_say_the_remedy_only_when_it_is_needed():
+    assert Finding("disk is free", True, "free some").line() == "ok   disk is free"
+    assert "free some" in Finding("disk is full", False, "free some").line()

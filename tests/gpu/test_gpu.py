@@ -1,0 +1,46 @@
+"""The same stages on a CUDA device: they run there, and what they find is what the CPU finds, within a tolerance."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tasks.parts.files import read_json
+from tasks.parts.names import FEATURES, Candidate
+from tasks.parts.weights import read
+from tests.benchmarks.study import Study
+from tests.project import ROOT
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+EMBEDDED = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    from tasks.parts.digits import render
+
+    folder = tmp_path_factory.mktemp("digits") / "raw"
+    render(folder)
+    return folder
+
+
+def study(root, raw, device: str, precision: str) -> Study:
+    changes = {"compute.device": device, "compute.precision": precision, "finetune.epochs": 10}
+    return Study(root / f"{device}-{precision}", raw, EMBEDDED, changes)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_features_agree_with_the_cpus(digits, tmp_path, precision):
+    found = []
+    for device, kind in (("cpu", "float32"), ("cuda", precision)):
+        on = study(tmp_path, digits, device, kind)
+        on.run("ingest", "augment", "features")
+        found.append(read(on.paths.matrix)[0][FEATURES])
+    assert torch.nn.functional.cosine_similarity(*found).quantile(0.01) >= 0.99
+
+
+def test_fine_tuning_on_the_device_ends_with_a_good_model(digits, tmp_path):
+    on = study(tmp_path, digits, "auto", "auto")
+    on.run("ingest", "augment", "features", "head", "finetune", "evaluate")
+    scored = read_json(on.paths.metrics)
+    assert scored[Candidate.TUNED]["accuracy"]["value"] >= 0.95

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from tasks.parts.heads import best, fit_probes, linear
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 150)
+    x = rng.normal(size=(150, 6)) * [1, 10, 0.1, 1, 1, 1] + np.eye(3)[y] @ rng.normal(size=(3, 6)) * 1.5
+    return torch.tensor(x, dtype=torch.float32), torch.tensor(y)
+
+
+def test_it_is_the_logistic_regression_that_scikit_learn_finds(data):
+    x, y = data
+    strength = 0.01
+    (probe,) = fit_probes((x, y, torch.ones(len(x))), (x, y), 3, [strength])
+    scale = StandardScaler().fit(x.numpy())
+    theirs = LogisticRegression(C=1 / (strength * len(x)), tol=1e-10, max_iter=5000).fit(scale.transform(x.numpy()), y)
+    ours = linear(probe.weight_CD, probe.bias_C)(x).softmax(1).detach().numpy()
+    np.testing.assert_allclose(ours, theirs.predict_proba(scale.transform(x.numpy())), atol=2e-4)
+
+
+def test_rows_count_by_their_weights(data):
+    x, y = data
+    twice = fit_probes((torch.cat([x, x[:50]]), torch.cat([y, y[:50]]), torch.ones(200)), (x, y), 3, [0.1])[0]
+    weights = torch.ones(150)
+    weights[:50] = 2
+    weighted = fit_probes((x, y, weights), (x, y), 3, [0.1])[0]
+    assert (twice.weight_CD - weighted.weight_CD).abs().max() < 0.05
+
+
+def test_the_strength_is_chosen_on_validation(data):
+    """On labels that are noise a strong penalty is best; on separable ones, the weakest."""
+    x, y = data
+    noise = torch.randint(0, 3, y.shape, generator=torch.Generator().manual_seed(0))
+    strengths = [1e-4, 1e-2, 1.0, 100.0]
+    chosen = best(fit_probes((x[:60], noise[:60], torch.ones(60)), (x[60:], noise[60:]), 3, strengths))
+    assert chosen.strength >= 1
+    shift = torch.eye(3)[y] * 20
+    clear = torch.cat([x, shift], 1)
+    assert best(fit_probes((clear[:60], y[:60], torch.ones(60)), (clear[60:], y[60:]), 3, strengths)).strength == 1e-4
+
+
+def test_a_constant_feature_does_no_harm(data):
+    x, y = data
+    flat = torch.cat([x, torch.full((150, 1), 3.0)], 1)
+    probe = fit_probes((flat, y, torch.ones(150)), (flat, y), 3, [0.01])[0]
+    assert torch.isfinite(probe.weight_CD).all()
+    assert probe.accuracy > 0.7

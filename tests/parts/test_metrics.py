@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
+
+from tasks.parts import metrics
+from tasks.parts.names import HIGH, LOW, VALUE, Metric
+
+
+@pytest.fixture
+def scored():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 300)
+    logits = rng.normal(size=(300, 4)) + 1.5 * np.eye(4)[y]
+    return torch.tensor(logits).softmax(1).numpy(), y, torch.tensor(logits)
+
+
+def test_scores_are_scikit_learns(scored):
+    p, y, _ = scored
+    assert metrics.accuracy(p, y) == pytest.approx(accuracy_score(y, p.argmax(1)))
+    assert metrics.macro_f1(p, y) == pytest.approx(f1_score(y, p.argmax(1), average="macro"))
+    assert metrics.nll(p, y) == pytest.approx(log_loss(y, p))
+    counts = metrics.confusion(p.argmax(1), y, 4)
+    assert np.array_equal(counts, confusion_matrix(y, p.argmax(1)))
+    theirs = precision_recall_fscore_support(y, p.argmax(1))
+    for ours, other in zip(metrics.per_class(counts).values(), theirs, strict=True):
+        np.testing.assert_allclose(ours, other)
+
+
+def test_a_class_that_never_occurs_does_not_count(scored):
+    p, y, _ = scored
+    wider = np.concatenate([p, np.zeros((300, 1))], 1)
+    assert metrics.macro_f1(wider, y) == metrics.macro_f1(p, y)
+
+
+def test_calibration_error_by_hand():
+    """Two answers at 0.9, one right; two at 0.6, both right: (2 * |0.5 - 0.9| + 2 * |1 - 0.6|) / 4."""
+    p = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
+    assert metrics.ece(p, np.array([0, 1, 0, 0]), 10) == pytest.approx(0.4)
+
+
+def test_sure_answers_fall_in_the_last_bin():
+    assert metrics.ece(np.array([[1.0, 0.0]]), np.array([0]), 10) == 0
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
+def test_temperature_undoes_a_scaling_of_the_logits(factor):
+    rng = np.random.default_rng(1)
+    logits = torch.tensor(rng.normal(size=(4000, 3)) * 1.5)
+    y = torch.multinomial(logits.softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
+    assert metrics.temperature(logits * factor, y) == pytest.approx(factor, rel=0.1)
+
+
+def test_temperature_stays_finite_when_everything_is_right():
+    assert metrics.temperature(torch.eye(3) * 5, torch.arange(3)) >= 1 / 20
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for seed in range(200):
+        right = rng.random(120) < 0.8
+        p = np.where(right[:, None], [0.9, 0.1], [0.1, 0.9])
+        low, high = metrics.interval(metrics.accuracy, p, np.zeros(120, int), 300, seed)
+        hits += low <= 0.8 <= high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_the_table_holds_every_metric_and_scaling_never_changes_accuracy(scored):
+    p, y, _ = scored
+    table = metrics.scores(p, p**2 / (p**2).sum(1, keepdims=True), y, 10, 100, 0)
+    assert set(table) == set(Metric)
+    assert table[Metric.ACCURACY][VALUE] == metrics.accuracy(p, y)
+    assert table[Metric.NLL][VALUE] != table[Metric.NLL_UNCALIBRATED][VALUE]
+    assert all(row[LOW] <= row[VALUE] <= row[HIGH] for name, row in table.items() if "ece" not in name)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import save_file
+
+from tasks.parts.scorer import Preprocessing, Scorer, build_backbone, build_network, decode, spec_of
+from tests.conftest import SHAPES, drawn
+
+PREPARE = Preprocessing(resize=36, crop=32, mean=(0.5,) * 3, std=(0.25,) * 3, interpolation="bilinear")
+
+
+def encoded(picture, kind="PNG", **how):
+    file = io.BytesIO()
+    picture.save(file, kind, **how)
+    return file.getvalue()
+
+
+@pytest.fixture
+def scorer(tmp_path):
+    network = build_network("shufflenet_v2_x0_5", 3)
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, tmp_path / "w.safetensors")
+    spec = spec_of("shufflenet_v2_x0_5", SHAPES, PREPARE, temperature=2.0)
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    return Scorer.load(tmp_path / "spec.json", tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("size", [(36, 36), (50, 40), (40, 90), (33, 47), (300, 200)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_preprocessing_is_torchvisions(size, interpolation):
+    """Odd margins may round to the other side: at most one pixel apart."""
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms._presets import ImageClassification
+
+    ours = Preprocessing(36, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), interpolation)
+    theirs = ImageClassification(
+        crop_size=32, resize_size=36, interpolation=InterpolationMode(interpolation), antialias=True
+    )
+    picture = drawn("ring", 3, 400).resize(size)
+    x, y = ours([picture])[0], theirs(picture)
+    rolled = [torch.roll(y, shift, axis) for shift in (-1, 0, 1) for axis in (1, 2)]
+    assert min((x - other)[:, 2:-2, 2:-2].abs().max().item() for other in rolled) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [("RGB", "PNG"), ("L", "PNG"), ("RGBA", "PNG"), ("P", "GIF"), ("CMYK", "JPEG"), ("1", "PNG"), ("I;16", "PNG")],
+)
+def test_every_stored_mode_becomes_rgb(mode, kind):
+    picture = Image.new("L", (20, 10), 200).convert("I;16" if mode == "I;16" else mode)
+    decoded = decode(encoded(picture, kind))
+    assert (decoded.mode, decoded.size) == ("RGB", (20, 10))
+
+
+def test_pictures_are_turned_upright():
+    lying = Image.new("RGB", (20, 10))
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    assert decode(encoded(lying, "JPEG", exif=tag)).size == (10, 20)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(
+    st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]),
+    st.integers(0, 10**6),
+    st.binary(max_size=6),
+    st.integers(0, 10**6),
+)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+def test_broken_bytes_give_a_reason_or_a_picture_and_nothing_else(kind, place, junk, end):
+    data = encoded(drawn("disc", 1), kind)
+    place, end = place % len(data), end % len(data) + 1
+    broken = (data[:place] + junk + data[place + len(junk) :])[:end]
+    try:
+        picture = decode(broken)
+    except ValueError as error:
+        reason = str(error)
+    else:
+        reason = picture.mode
+    assert reason
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 130])
+def test_any_count_of_pictures(scorer, count):
+    pictures = [encoded(drawn(SHAPES[n % 3], n)) for n in range(count)]
+    probabilities = scorer.probabilities(pictures)
+    assert probabilities.shape == (count, 3)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(count))
+
+
+def test_an_answer_does_not_depend_on_its_company(scorer):
+    pictures = [encoded(drawn("bar", n)) for n in range(9)]
+    together = scorer.logits(pictures, batch=4)
+    alone = torch.cat([scorer.logits([picture]) for picture in pictures])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_the_temperature_divides_the_logits(scorer):
+    pictures = [encoded(drawn("bar", 0))]
+    torch.testing.assert_close(scorer.probabilities(pictures), (scorer.logits(pictures) / 2).softmax(1))
+
+
+def test_a_broken_picture_is_an_error_and_never_black(scorer):
+    with pytest.raises(ValueError, match="not an image"):
+        scorer.logits([encoded(drawn("bar", 0)), b"junk"])
+
+
+@pytest.mark.parametrize(
+    ("architecture", "width"),
+    [
+        ("resnet10", 512),
+        ("resnet18", 512),
+        ("mobilenet_v2", 1280),
+        ("squeezenet1_1", 512),
+        ("shufflenet_v2_x0_5", 1024),
+        ("efficientnet_b0", 1280),
+    ],
+)
+def test_backbones_give_flat_features_of_the_width_they_say(architecture, width):
+    backbone, found = build_backbone(architecture)
+    with torch.inference_mode():
+        assert backbone.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, width)
+    assert found == width

@@ -1,0 +1,136 @@
+"""A copy of the repository in a folder of its own, to run the real commands in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from tasks.parts.files import read_json
+
+ROOT = Path(__file__).parents[1]
+OWN = ("PREFECT_", "MLFLOW_")  # a copy keeps its databases in its own registry
+
+
+def environment(**more: str) -> dict[str, str]:
+    binaries = str(Path(sys.executable).parent)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
+    return {**kept, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1", **more}
+
+
+def run_python(root: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=root,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+class Project:
+    """Where commands run as a user would run them; `api` is the address of the Prefect server that they use."""
+
+    def __init__(self, root: Path, api: str | None = None) -> None:
+        self.root = root
+        self.more = {"PREFECT_API_URL": api} if api else {}
+
+    @classmethod
+    def fresh(cls, root: Path, api: str | None) -> Project:
+        """The files that git knows or would know, committed in a repository of their own."""
+        listed = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for name in listed.stdout.splitlines():
+            if (
+                (ROOT / name).is_file()
+                and not name.startswith("tests/")
+                and name != "dvc.lock"
+                and not name.endswith(".dvc")
+            ):
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, root / name)
+        project = cls(root, api)
+        project.git("init", "--quiet")
+        project.commit()
+        return project
+
+    def copy(self, root: Path) -> Project:
+        """The same project, with all that it has computed, elsewhere."""
+        shutil.copytree(self.root, root, symlinks=True, ignore=shutil.ignore_patterns("servers.json"))
+        return Project(root, self.more.get("PREFECT_API_URL"))
+
+    def git(self, *arguments: str) -> str:
+        identity = ["-c", "user.name=tester", "-c", "user.email=tester@localhost"]
+        return subprocess.run(
+            ["git", *identity, *arguments], cwd=self.root, capture_output=True, text=True, check=True
+        ).stdout
+
+    def commit(self) -> None:
+        self.git("add", "--all", "--", ".", ":!dvc.lock", ":!data/*.dvc")
+        self.git("commit", "--quiet", "--allow-empty", "-m", "a state")
+
+    def retrain(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.flows("retrain", *arguments)
+
+    def flows(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_python(self.root, "-m", "flows", *arguments, **self.more)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """The retrain flow, in the background."""
+        log = (self.root / "started.log").open("w")
+        command = [sys.executable, "-m", "flows", "retrain", *arguments]
+        return subprocess.Popen(command, cwd=self.root, env=environment(**self.more), stdout=log, stderr=log, text=True)
+
+    def dvc(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_python(self.root, "-m", "dvc", *arguments)
+
+    def reports(self) -> dict[str, str]:
+        """Which run each stage was last computed in."""
+        files = (self.root / ".state" / "reports").glob("*.json")
+        return {file.stem: f"{read_json(file)['run']} {file.stat().st_mtime_ns}" for file in files}
+
+    def mlflow(self) -> object:
+        from mlflow import MlflowClient
+
+        uri = f"sqlite:///{self.root / '.registry' / 'mlflow.db'}"
+        return MlflowClient(uri, uri)
+
+    def runs(self) -> list[object]:
+        client = self.mlflow()
+        return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+
+    def versions(self) -> list[object]:
+        return list(self.mlflow().search_model_versions("name = 'rootstock'"))
+
+    def numbers(self) -> list[int]:
+        """The numbers of the registered versions; MLflow gives them as text or as integers."""
+        return sorted(int(version.version) for version in self.versions())
+
+    def stage_process(self, stage: str) -> psutil.Process | None:
+        """The process that runs a stage of this project, if there is one."""
+        for process in psutil.process_iter(["cmdline"]):
+            line = process.info["cmdline"] or []
+            try:
+                if line[-3:] == ["-m", "tasks", stage] and process.cwd() == str(self.root):
+                    return process
+            except psutil.Error:
+                continue
+        return None
+
+
+def wait_until(true: Callable[[], object], seconds: float = 90) -> object:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := true():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not so within {seconds} seconds")

@@ -1,0 +1,254 @@
+"""The stages in turn, as plain functions, on drawn pictures with a tiny backbone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tasks.augment import AugmentParams, augment
+from tasks.evaluate import EvaluateParams, evaluate
+from tasks.features import FeaturesParams, features
+from tasks.finetune import FinetuneParams, finetune
+from tasks.head import HeadParams, head
+from tasks.ingest import IngestParams, ingest
+from tasks.parts.errors import DataRefusedError, ParamsError, RootstockError
+from tasks.parts.files import read_json
+from tasks.parts.names import FEATURES, Candidate, Column, Curve, Metric
+from tasks.parts.scorer import Scorer
+from tasks.validate import ValidateParams, validate
+from tests.conftest import CPU, SHAPES, TINY, drawn
+
+AUGMENT = {"views": 3, "shift": 0.1, "scale": 0.1, "flip": False, "colour": 0.2, "fill": "edge", "check": True}
+FINETUNE = {
+    "blocks": 1,
+    "epochs": 3,
+    "batch": 8,
+    "rate": 1e-3,
+    "head_rate": 1e-3,
+    "decay": 0.5,
+    "weight_decay": 0.01,
+    "warmup": 0.1,
+    "patience": 9,
+    "batchnorm": "frozen",
+}
+BACKBONE = {**TINY, "weights": "tiny.pth"}
+
+
+@pytest.fixture(autouse=True)
+def _pinned(tmp_path, monkeypatch):
+    """Pins stand at the root, which is where stages run."""
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "data" / "pins.json").write_text('{"init": null}')
+    monkeypatch.chdir(tmp_path)
+
+
+def ingested(paths):
+    return ingest(paths, IngestParams(ingest={"validation": 0.2, "test": 0.2}))
+
+
+def validated(paths, **changes):
+    return validate(paths, ValidateParams(validate={"min_side": 8, "max_unreadable": 0.0, **changes}))
+
+
+def augmented(paths, seed=0, **changes):
+    return augment(paths, AugmentParams(seed=seed, backbone=BACKBONE, augment={**AUGMENT, **changes}))
+
+
+def embedded(paths, views=2, **changes):
+    return features(paths, FeaturesParams(backbone=BACKBONE, compute={**CPU, **changes}, features={"views": views}))
+
+
+def headed(paths):
+    return head(paths, HeadParams(head={"strengths": [0.001, 0.01, 0.1]}))
+
+
+def tuned(paths, scratch=True, **changes):
+    params = {"seed": 0, "backbone": BACKBONE, "compute": CPU, "finetune": {**FINETUNE, **changes}}
+    return finetune(paths, FinetuneParams(**params, scratch={"run": scratch, "rate": 1e-3}))
+
+
+def evaluated(paths):
+    section = {"bins": 10, "resamples": 100, "wrong": 5}
+    return evaluate(paths, EvaluateParams(seed=0, backbone=BACKBONE, compute=CPU, evaluate=section))
+
+
+def through_head(paths):
+    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+
+
+def test_ingest_writes_a_row_an_image(paths):
+    report = ingested(paths)
+    manifest = pd.read_parquet(paths.manifest)
+    assert report.images == {"train": 18, "validation": 9, "test": 12, "unlabelled": 0}
+    assert (report.classes, report.quarantined, len(manifest)) == (3, 0, 39)
+    assert set(manifest.columns) >= {
+        Column.PATH,
+        Column.SHA256,
+        Column.PIXEL_HASH,
+        Column.PERCEPTUAL_HASH,
+        Column.GROUP,
+        Column.QUARANTINE,
+    }
+    assert manifest[Column.WIDTH].eq(32).all()
+
+
+def test_ingest_keeps_a_broken_file_in_quarantine_and_counts_others(paths):
+    (paths.raw / "train" / "bar" / "0.png").write_bytes(b"junk")
+    (paths.raw / "train" / "bar" / "notes.txt").write_text("about")
+    report = ingested(paths)
+    broken = pd.read_parquet(paths.manifest).query("quarantine.notna()")
+    assert (report.quarantined, report.ignored) == (1, 1)
+    assert broken[Column.PATH].tolist() == ["train/bar/0.png"]
+
+
+def test_ingest_refuses_an_empty_folder(paths):
+    shutil.rmtree(paths.raw)
+    paths.raw.mkdir()
+    with pytest.raises(DataRefusedError, match="no images"):
+        ingested(paths)
+    assert not paths.manifest.exists()
+
+
+def test_validate_passes_good_data_and_reports(paths):
+    ingested(paths)
+    assert validated(paths).warnings == 0
+    assert "holds" in paths.validation_page.read_text()
+    assert all(finding["success"] for finding in read_json(paths.validation))
+
+
+def test_validate_refuses_naming_rows_and_leaves_its_report(paths):
+    (paths.raw / "train" / "bar" / "0.png").write_bytes(b"junk")
+    ingested(paths)
+    with pytest.raises(DataRefusedError, match=r"train/bar/0\.png: not an image"):
+        validated(paths)
+    assert "train/bar/0.png" in paths.validation_page.read_text()
+    assert validated(paths, max_unreadable=0.1).warnings == 0
+
+
+def test_validate_lets_a_warning_pass_and_says_it(paths, capsys):
+    shutil.rmtree(paths.raw / "val" / "ring")
+    ingested(paths)
+    assert validated(paths).warnings == 1
+    assert "warning:   not so: every class has validation images" in capsys.readouterr().out
+
+
+def test_augment_plans_views_and_draws_a_preview(paths):
+    ingested(paths)
+    assert augmented(paths).views == 54
+    plan = pd.read_parquet(paths.plan)
+    assert plan[Column.PATH].str.startswith("train/").all()
+    assert read_json(paths.policy)["fill"] == "edge"
+    assert paths.preview.read_bytes().startswith(b"\x89PNG")
+    augmented(paths, seed=1)
+    assert not plan.equals(pd.read_parquet(paths.plan))
+
+
+def test_features_embeds_only_what_is_new(paths):
+    ingested(paths), augmented(paths)
+    first = embedded(paths, views=1)
+    assert (first.rows, first.embedded, first.width) == (18 * 2 + 9 + 12, 57, 1024)
+    before = paths.matrix.read_bytes()
+    assert embedded(paths, views=1).embedded == 0
+    assert paths.matrix.read_bytes() == before
+    assert embedded(paths, views=2).embedded == 18
+    drawn("disc", 999).save(paths.raw / "test" / "disc" / "new.png")
+    ingested(paths)
+    assert embedded(paths, views=2).embedded == 1
+
+
+def test_features_are_in_the_order_of_the_index(paths):
+    ingested(paths), augmented(paths), embedded(paths)
+    index, matrix = pd.read_parquet(paths.index), load_file(paths.matrix)[FEATURES]
+    manifest = pd.read_parquet(paths.manifest)
+    assert list(index.query("view == 0")[Column.PATH]) == list(manifest[Column.PATH])
+    assert matrix.shape == (len(index), 1024)
+    views = index[index[Column.PATH] == "train/bar/0.png"]
+    assert list(views[Column.VIEW]) == [0, 1, 2]
+    assert not torch.equal(matrix[views.index[0]], matrix[views.index[1]])
+
+
+def test_features_asks_for_no_more_views_than_are_planned(paths):
+    ingested(paths), augmented(paths)
+    with pytest.raises(ParamsError, match=r"raise augment\.views"):
+        embedded(paths, views=4)
+
+
+def test_another_precision_is_another_context(paths):
+    ingested(paths), augmented(paths), embedded(paths)
+    assert embedded(paths, precision="bfloat16").embedded > 0
+
+
+def test_head_learns_shapes_and_notes_each_strength(paths):
+    ingested(paths), augmented(paths), embedded(paths)
+    assert headed(paths).validation_accuracy >= 0.5
+    assert [row["strength"] for row in read_json(paths.probe)] == [0.1, 0.01, 0.001]
+    assert load_file(paths.head_weights)["weight"].shape == (3, 1024)
+
+
+def test_finetune_starts_from_the_probe_and_writes_both_networks(paths):
+    through_head(paths)
+    report = tuned(paths)
+    rows = [json.loads(line) for line in paths.curves.read_text().splitlines()]
+    by_candidate = {
+        name: [row for row in rows if row[Curve.CANDIDATE] == name] for name in (Candidate.TUNED, Candidate.SCRATCH)
+    }
+    assert report.steps == by_candidate[Candidate.SCRATCH][-1][Curve.STEP] == 9
+    start = by_candidate[Candidate.TUNED][0]
+    assert start[Curve.VALIDATION_ACCURACY] == pytest.approx(
+        min(read_json(paths.probe), key=lambda row: row["loss"])["accuracy"], abs=1e-6
+    )
+    frozen, learned = load_file(paths.tuned), torch.load(paths.pretrained)
+    assert torch.equal(frozen["backbone.conv1.0.weight"], learned["conv1.0.weight"])
+    assert not torch.equal(frozen["backbone.conv5.0.weight"], learned["conv5.0.weight"]) or report.best_epoch == 0
+    assert not paths.checkpoints.exists()
+
+
+def test_finetune_can_leave_the_baseline_out(paths):
+    through_head(paths)
+    assert tuned(paths, scratch=False).seconds_scratch == 0
+    assert not paths.scratch.exists()
+    evaluated(paths)
+    assert set(read_json(paths.metrics)) == {Candidate.PROBE, Candidate.TUNED}
+
+
+def test_finetune_stops_at_a_loss_that_is_not_finite(paths):
+    through_head(paths)
+    with pytest.raises(RootstockError, match="lower the learning rates"):
+        tuned(paths, rate=1e20, head_rate=1e20, warmup=0)
+
+
+def test_evaluate_scores_all_three_with_the_code_that_serves(paths):
+    through_head(paths)
+    tuned(paths)
+    report = evaluated(paths)
+    table = read_json(paths.metrics)
+    assert list(table) == [Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED]
+    assert set(table[Candidate.TUNED]) == set(Metric)
+    predictions = pd.read_parquet(paths.predictions)
+    assert len(predictions) == report.images == 12
+    scorer = Scorer.load(paths.spec, paths.tuned)
+    assert scorer.classes == SHAPES
+    served = scorer.probabilities([(paths.raw / path).read_bytes() for path in predictions[Column.PATH]])
+    stored = torch.tensor(np.stack(predictions[Column.DISTRIBUTION]))
+    torch.testing.assert_close(served, stored.float(), atol=1e-5, rtol=1e-4)
+    for file in (paths.comparison, paths.confusion, paths.curves_picture, paths.wrong):
+        assert file.read_bytes().startswith(b"\x89PNG")
+    assert "data:image/png" in paths.results_page.read_text()
+    assert "http" not in paths.results_page.read_text()
+
+
+def test_the_validation_split_alone_is_chosen_on_and_test_alone_is_scored(paths):
+    """A test picture that is taken away changes nothing before evaluation."""
+    through_head(paths)
+    tuned(paths)
+    before = [file.read_bytes() for file in (paths.head_weights, paths.tuned, paths.scratch)]
+    (paths.raw / "test" / "bar" / "0.png").unlink()
+    through_head(paths)
+    tuned(paths)
+    assert before == [file.read_bytes() for file in (paths.head_weights, paths.tuned, paths.scratch)]

@@ -1,0 +1,206 @@
+"""The graph is what dvc.yaml says: order, files, code and parameters, each checked against what the stages do."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from safetensors.numpy import load_file, save_file
+
+from flows.parameters import FlowParams, stage_params
+from tasks import STAGES
+from tasks.parts.files import read_json
+from tasks.parts.params import PINS, Section
+from tests.project import Project, run_python
+
+ROOT = Path(__file__).parents[1]
+GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
+RUNNER = (
+    "tasks/__init__.py",
+    "tasks/__main__.py",
+    "tasks/parts/__init__.py",
+    "tasks/parts/objectives/__init__.py",
+    "tasks/parts/supervision.py",
+)
+
+KEEPING = {"features", "finetune"}  # stages that keep something between runs
+
+
+def resolved(text: str) -> str:
+    return re.sub(r"\$\{paths\.(\w+)\}", lambda found: PARAMS["paths"][found[1]], text)
+
+
+def deps(stage: str) -> list[str]:
+    return [resolved(dep) for dep in GRAPH[stage]["deps"]]
+
+
+def outs(stage: str) -> list[str]:
+    return [resolved(out) for out in GRAPH[stage]["outs"]]
+
+
+def closure(file: Path, seen: set[Path] | None = None) -> set[Path]:
+    """The project's modules that a file imports, and what those import, in functions too."""
+    seen = set() if seen is None else seen
+    if file in seen:
+        return seen
+    seen.add(file)
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            found = ROOT / (name.replace(".", "/") + ".py")
+            if found.exists():
+                closure(found, seen)
+    return seen
+
+
+def test_the_stages_are_the_graphs_in_order():
+    assert tuple(GRAPH) == STAGES
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_command_is_always_the_same(stage):
+    assert GRAPH[stage]["cmd"] == f"python -m tasks {stage}"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_code_dependencies_are_the_import_closure(stage):
+    code = {dep for dep in deps(stage) if dep.endswith(".py")}
+    assert code == {str(file.relative_to(ROOT)) for file in closure(ROOT / "tasks" / f"{stage}.py")}
+
+
+@pytest.mark.parametrize(("before", "after"), list(pairwise(STAGES)))
+def test_each_stage_reads_what_the_one_before_wrote(before, after):
+    """So what follows from an outdated stage is every stage after it."""
+    assert any(Path(dep).is_relative_to(out) for dep in deps(after) for out in outs(before))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_declared_parameters_are_what_the_class_reads(stage):
+    declared = [name for name in GRAPH[stage].get("params", []) if isinstance(name, str)]
+    assert declared == list(stage_params(stage).sections())
+
+
+def test_every_section_is_typed_and_every_key_documented_by_its_class():
+    classes = [FlowParams, *(stage_params(stage) for stage in STAGES)]
+    assert {key for params in classes for key in params.sections()} == set(PARAMS)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_parameter_of_a_section_is_read(stage):
+    """Each field's name stands in the code of a stage that declares its section, beside its class."""
+    for name, field in stage_params(stage).model_fields.items():
+        section = field.annotation
+        if not (isinstance(section, type) and issubclass(section, Section)):
+            continue
+        for key in section.model_fields:
+            sources = [
+                (ROOT / "tasks" / f"{other}.py").read_text()
+                for other in STAGES
+                if name in stage_params(other).model_fields
+            ]
+            uses = sum(len(re.findall(rf"\.{key}\b", source)) for source in sources) + sum(
+                "model_dump()" in source for source in sources
+            )
+            assert uses, f"nothing reads {name}.{key}"
+
+
+def test_declared_pins_are_committed_as_nulls():
+    declared = {
+        key
+        for stage in STAGES
+        for entry in GRAPH[stage].get("params", [])
+        if isinstance(entry, dict)
+        for key in entry[str(PINS)]
+    }
+    assert read_json(ROOT / PINS).keys() >= declared
+
+
+class Room:
+    """An empty folder with nothing in it but the declared dependencies of one stage, and what runs it."""
+
+    def __init__(self, root: Path, stage: str, finished: Project) -> None:
+        self.root, self.stage, self.finished = root, stage, finished
+        for dep in (*deps(stage), *RUNNER, "params.yaml", *pins(stage)):
+            target = root / dep
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = finished.root / dep
+            shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+        self.before = self.files()
+
+    def files(self) -> dict[str, bytes]:
+        """All files but those below .state, which the stage may lose."""
+        found = (path for path in self.root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        return {str(path.relative_to(self.root)): path.read_bytes() for path in found if ".state" not in path.parts}
+
+    def run(self) -> dict[str, bytes]:
+        """What the stage writes, by path."""
+        for out in outs(self.stage):
+            shutil.rmtree(self.root / out, ignore_errors=True)
+        done = run_python(self.root, "-m", "tasks", self.stage)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return {path: data for path, data in self.files().items() if self.before.get(path) != data}
+
+    def expected(self) -> dict[str, bytes]:
+        """What DVC recorded of the stage in the finished project."""
+        files = (file for out in outs(self.stage) for file in (self.finished.root / out).rglob("*") if file.is_file())
+        return {str(file.relative_to(self.finished.root)): file.read_bytes() for file in files}
+
+
+def pins(stage: str) -> list[str]:
+    return [name for entry in GRAPH[stage].get("params", []) if isinstance(entry, dict) for name in entry]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_needs_its_dependencies_only_and_writes_the_same_bytes(stage, finished, tmp_path):
+    room = Room(tmp_path / "room", stage, finished)
+    assert room.run() == room.expected(), "with an empty store"
+    if stage in KEEPING:
+        pollute(tmp_path / "room" / PARAMS["paths"]["state"])
+        assert room.run() == room.expected(), "with a polluted store"
+
+
+def test_only_these_stages_keep_anything(finished):
+    state = finished.root / PARAMS["paths"]["state"]
+    assert {path.name for path in state.iterdir()} <= {
+        "features",
+        "reports",
+        "source",
+        "flow.json",
+        "flow.lock",
+        "stage.lock",
+    }
+    uses = {
+        stage
+        for stage in STAGES
+        for store in ("feature_store", "checkpoints")
+        if f"paths.{store}" in (ROOT / "tasks" / f"{stage}.py").read_text()
+    }
+    assert uses == KEEPING
+
+
+def pollute(state: Path) -> None:
+    """Half of the features are gone, a shard is damaged, one is of another context; stale checkpoints lie about."""
+    for shard in list((state / "features").rglob("*.safetensors")):
+        stored = load_file(shard)
+        half = {name: value[::2].copy() for name, value in stored.items()}
+        checksum = hashlib.sha256(half["keys"].tobytes() + half["rows"].tobytes()).hexdigest()
+        save_file(half, shard, {"sha256": checksum})
+        (shard.parent / "zz.safetensors").write_bytes(shard.read_bytes()[:-7])
+        foreign = state / "features" / ("0" * 32)
+        foreign.mkdir()
+        save_file({"keys": stored["keys"], "rows": stored["rows"] + 1}, foreign / "a.safetensors", {"sha256": "0"})
+    for stale in ("tuned", "scratch"):
+        target = state / "checkpoints" / "another" / f"{stale}.safetensors"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(b"not a checkpoint of ours")
