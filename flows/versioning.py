@@ -38,7 +38,8 @@ def track(source: Path, target: Path) -> None:
     if target.exists():
         _refuse_edits(_status(str(dvc_file(target))))
     force = ["--force"] if target.is_file() else []
-    dvc("add", *force, "--out", str(target), str(source))
+    # DVC cuts the names of the files short where an absolute source has "..": it must be resolved.
+    dvc("add", *force, "--out", str(target), str(source.resolve()))
 
 
 def outdated() -> list[str]:
