@@ -10,13 +10,16 @@ export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run data test bench up down backbone doctor clean lint lock
+.PHONY: help run predict data test bench release rollback up down backbone doctor clean lint lock
 
 help:           ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 run: .venv/ready       ## retrain: from images to a registered model
 	@python -m flows retrain $(ARGS)
+
+predict: .venv/ready   ## answers: make predict ARGS="picture.jpg"; or a folder, or a .csv with a column path
+	@python -m flows predict $(ARGS)
 
 data: .venv/ready      ## bring in images and weights only, for dvc repro
 	@python -m flows data $(ARGS)
@@ -26,6 +29,12 @@ test: .venv/ready      ## the tests that a fresh machine can run; ARGS for pytes
 
 bench: .venv/ready     ## the README's figures; resumes where it stopped
 	@python -m tests.benchmarks $(ARGS)
+
+release: .venv/ready   ## answer promotions in MLflow now (make up does it every minute)
+	@python -m flows release
+
+rollback: .venv/ready  ## the model that was live before is live again
+	@python -m flows rollback
 
 up: .venv/ready        ## Prefect's and MLflow's pages, on loopback
 	@python -m flows up

@@ -10,8 +10,8 @@ from flows.environment import ROOT
 from tasks.parts.errors import EXIT_USAGE, RootstockError
 
 
-def retrain(arguments: Sequence[str]) -> None:
-    """The whole flow, on the server that there is or on a temporary one."""
+def retrain(arguments: Sequence[str]) -> int:
+    """The whole flow, on the server that there is or on a temporary one; the exit code of its verdict."""
     from flows.overrides import override
     from flows.servers import prefect_api
 
@@ -22,7 +22,9 @@ def retrain(arguments: Sequence[str]) -> None:
 
     quiet_console()
     ready()
-    print(flow())
+    result = flow()
+    print(result.text)
+    return result.exit_code
 
 
 def data(arguments: Sequence[str]) -> None:
@@ -37,6 +39,38 @@ def data(arguments: Sequence[str]) -> None:
     with flow_lock(params.paths.state, "data"):
         for name, became in bring_in(params).items():
             print(f"{name} {became}")
+
+
+def predict(arguments: Sequence[str]) -> None:
+    """Answers for a picture, a folder or a manifest, by a registered model."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="make predict ARGS=...", description=predict.__doc__)
+    parser.add_argument("source", help="a picture, a folder of pictures, or a .csv or .parquet file with a column path")
+    parser.add_argument("--model", help="an alias or a version's number; the default is predict.model of params.yaml")
+    parser.add_argument("--out", help="folder of the answers; the default is data/predicted/<name of the source>")
+    given = parser.parse_args(arguments)
+    from flows.predict import answer
+
+    print(answer(given.source, given.model, given.out, print))
+
+
+def release(_arguments: Sequence[str]) -> None:
+    """Answers what people wished for in MLflow, at once instead of within a minute."""
+    from flows import parameters
+    from flows.release import reconcile, told
+
+    params = parameters.load()
+    entries = reconcile(params.register_.model, person_decides=params.gate.person_decides)
+    print("\n".join(map(told, entries)) or "nothing to release: no one asked for another version")
+
+
+def rollback(_arguments: Sequence[str]) -> None:
+    """Makes the version live again that was live before."""
+    from flows import parameters
+    from flows.release import roll_back, told
+
+    print(told(roll_back(parameters.load().register_.model)))
 
 
 def up(_arguments: Sequence[str]) -> None:
@@ -76,8 +110,8 @@ def backbone(arguments: Sequence[str]) -> None:
     print(pretrain())
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
-    command.__name__: command for command in (retrain, data, up, down, doctor, backbone)
+COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
+    command.__name__: command for command in (retrain, data, predict, release, rollback, up, down, doctor, backbone)
 }
 
 
@@ -88,11 +122,10 @@ def main(arguments: Sequence[str]) -> int:
         print(f"usage: python -m flows {'|'.join(COMMANDS)} [--section.key value ...]", file=sys.stderr)
         return EXIT_USAGE
     try:
-        COMMANDS[arguments[0]](arguments[1:])
+        return COMMANDS[arguments[0]](arguments[1:]) or 0
     except RootstockError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    return 0
 
 
 if __name__ == "__main__":

@@ -29,14 +29,18 @@ class ImageModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """A row a picture: `label`, its `probability`, and the `distribution` over all classes by name."""
+        """A row a picture: `label`, its `probability`, and the `distribution` over all classes by name.
+
+        `confident` says whether the probability reaches the threshold that was chosen for the risk one accepts.
+        """
         classes = self.scorer.classes
         probabilities = self.scorer.probabilities(list(model_input["image"]))
-        best = probabilities.argmax(1).tolist()
+        best, sure = probabilities.argmax(1).tolist(), probabilities.max(1).values.tolist()
         return pd.DataFrame(
             {
                 "label": [classes[place] for place in best],
-                "probability": probabilities.max(1).values.tolist(),
+                "probability": sure,
+                "confident": [probability >= self.scorer.threshold for probability in sure],
                 "distribution": [dict(zip(classes, row, strict=True)) for row in probabilities.tolist()],
             }
         )

@@ -5,12 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from inspect import get_annotations
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from ruamel.yaml.comments import CommentedMap
 
 from tasks import STAGES
+from tasks.evaluate import EvaluateSection
 from tasks.parts.errors import ParamsError
+from tasks.parts.names import Metric
 from tasks.parts.params import PARAMS_FILE, BackboneParams, Paths, Section, StageParams, read_document
 
 DIGITS = "digits"
@@ -27,6 +30,24 @@ class RegisterSection(Section):
 
     model: str = Field(min_length=1, description="the registered model's name")
     experiment: str = Field(min_length=1, description="the experiment's name")
+
+
+class GateSection(Section):
+    """Whether a model may go live."""
+
+    metric: Literal[Metric.ACCURACY, Metric.MACRO_F1, Metric.NLL] = Field(description="compared with the live model")
+    margin: float = Field(gt=0, description="loss against the live model that is tolerated")
+    error: float = Field(gt=0, le=0.5, description="chance that a model which loses the whole margin passes")
+    group_margin: float = Field(gt=0, le=1, description="loss of accuracy that is tolerated in a class or slice")
+    resamples: int = Field(ge=100, description="paired bootstrap resamples, for macro_f1 and nll")
+    person_decides: bool = Field(description="whether a person's word is enough where the images are too few to tell")
+    floors: dict[Metric, float] = Field(description="scores that a model must reach whatever the live one does")
+
+
+class PredictSection(Section):
+    """Which model answers."""
+
+    model: str = Field(min_length=1, description="an alias or a number of a registered version")
 
 
 class RunSection(Section):
@@ -56,6 +77,9 @@ class FlowParams(StageParams):
     data: DataSection
     backbone: BackboneParams
     register_: RegisterSection = Field(alias="register")
+    evaluate: EvaluateSection
+    gate: GateSection
+    predict: PredictSection
     run: RunSection
     pretrain: PretrainSection
     paths: Paths

@@ -55,18 +55,8 @@ def registered_backbone(params: FlowParams) -> Path:
 
 def _version(params: FlowParams) -> ModelVersion:
     """The version that models:/name@alias or models:/name/3 means now. Raises RootstockError if there is none."""
-    from mlflow.exceptions import MlflowException
-
-    from flows.tracking import client
+    from flows.models import resolve
 
     wanted = params.backbone.weights.removeprefix(REGISTRY)
-    name, _, alias = wanted.partition("@")
-    try:
-        if alias:
-            return client().get_model_version_by_alias(name, alias)
-        name, _, number = wanted.rpartition("/")
-        return client().get_model_version(name, number)
-    except MlflowException as error:
-        raise RootstockError(
-            f"backbone.weights: {params.backbone.weights} is not in the registry: {error.message}"
-        ) from None
+    name, _, which = wanted.replace("@", "/").rpartition("/")
+    return resolve(name, which)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows import versioning
+from flows.models import CHALLENGER
 from flows.tracking import Run, Tag, lineage
 from tasks.parts import scorer
 from tasks.parts.errors import RootstockError
@@ -21,7 +22,6 @@ from tasks.parts.params import Paths
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-CHALLENGER = "challenger"
 MODEL_CODE = Path(__file__).with_name("model_code.py")
 SCORER = Path(scorer.__file__)
 NEEDED = ("mlflow", "torch", "torchvision", "safetensors", "pillow", "numpy", "pandas")
@@ -94,6 +94,7 @@ def _signature() -> object:
     answer: list[ColSpec | TensorSpec] = [
         ColSpec("string", "label"),
         ColSpec("double", "probability"),
+        ColSpec("boolean", "confident"),
         ColSpec(Map(DataType.double), "distribution"),
     ]
     return ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema(answer))

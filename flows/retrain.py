@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from prefect import flow, get_run_logger, task
+from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
 
 from flows import parameters, source, versioning
+from flows.card import write_card
+from flows.judge import EXIT_CODES, Judgement, judge
 from flows.lock import flow_lock
 from flows.logs import plain_errors
+from flows.models import resolve
 from flows.register import register_version
 from flows.stage import Outcome, reproduce
-from flows.summary import publish
+from flows.summary import Result, publish
 from flows.tracking import Run
 from tasks import STAGES
 
 if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
     from flows.parameters import FlowParams
 
 
 @flow(name="retrain")
-def retrain() -> str:
-    """Source, the seven stages, and registration; what is up to date is not computed again. The result table."""
+def retrain() -> Result:
+    """Source, the seven stages, registration and the verdict; what is up to date is not computed again.
+
+    The state is named after the verdict; its result is the table and the exit code.
+    """
     plain_errors()
     params = parameters.load()
     with flow_lock(params.paths.state, "retrain"):
@@ -30,7 +39,11 @@ def retrain() -> str:
         with Run.of(params) as run:
             outcomes = [reproduced(stage, params, run, outdated) for stage in STAGES]
             version = register(params, run)
-            return publish(outcomes, version, params, run)
+            judgement = decide(version, params)
+            text = publish(outcomes, version, judgement, params, run)
+    result = Result(text, EXIT_CODES[judgement.verdict])
+    state: State[Result] = Completed(name=judgement.verdict.value.capitalize(), message=judgement.why(), data=result)
+    return cast("Result", state)  # which is what Prefect makes of it
 
 
 @task(task_run_name="source", cache_policy=NO_CACHE)
@@ -50,10 +63,19 @@ def reproduced(stage: str, params: FlowParams, run: Run, outdated: list[str]) ->
 
 
 @task(task_run_name="register", cache_policy=NO_CACHE)
-def register(params: FlowParams, run: Run) -> str:
-    """The version of the model for these results; a new one only if there was none. Its number."""
+def register(params: FlowParams, run: Run) -> ModelVersion:
+    """The version of the model for these results; a new one only if there was none."""
     version, new = register_version(run, params.register_.model, params.paths)
     get_run_logger().info(
         f"{version.name} version {version.version}" + (", new: challenger" if new else " is there already")
     )
-    return str(version.version)
+    return version
+
+
+@task(task_run_name="gate", cache_policy=NO_CACHE)
+def decide(version: ModelVersion, params: FlowParams) -> Judgement:
+    """The verdict on the version, against what is live now; and its card, which says so too."""
+    judgement = judge(version, params.gate, params.evaluate.slices, params.paths)
+    write_card(resolve(version.name, str(version.version)))
+    get_run_logger().info(f"{judgement.verdict}: {judgement.why()}")
+    return judgement

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from prefect.artifacts import create_markdown_artifact
 
+from flows.judge import Judgement
 from flows.parameters import FlowParams
 from flows.servers import running
 from flows.stage import Outcome
@@ -16,6 +19,9 @@ from tasks.parts.files import read_json
 from tasks.parts.names import HIGH, LOW, VALUE, Candidate, Metric
 from tasks.parts.page import markdown_table
 from tasks.parts.params import Paths
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 COLUMNS = ("model", "test accuracy", "95% interval", "macro F1", "ECE", "seconds")
 # Whose seconds a candidate costs, as metrics of the run.
@@ -40,14 +46,25 @@ def result_rows(paths: Paths, metrics: Mapping[str, float]) -> list[list[str]]:
     return rows
 
 
-def publish(outcomes: Sequence[Outcome], version: str, params: FlowParams, run: Run) -> str:
+@dataclass(frozen=True)
+class Result:
+    """What a retraining says at its end, and the exit code of its verdict."""
+
+    text: str
+    exit_code: int
+
+
+def publish(
+    outcomes: Sequence[Outcome], version: ModelVersion, judgement: Judgement, params: FlowParams, run: Run
+) -> str:
     """Puts the table and pictures on the flow run as a Markdown artifact; the table for the terminal."""
     paths = params.paths
     rows = result_rows(paths, run.metrics_so_far())
     markdown = "\n\n".join(
         [
-            f"## {params.register_.model} version {version}",
+            f"## {version.name} version {version.version}: {judgement.verdict}",
             markdown_table(COLUMNS, rows),
+            judgement.markdown(),
             markdown_table(
                 ("stage", "became", "seconds"), [[o.stage, o.what, f"{o.seconds or 0:.1f}"] for o in outcomes]
             ),
@@ -55,7 +72,8 @@ def publish(outcomes: Sequence[Outcome], version: str, params: FlowParams, run: 
         ]
     )
     create_markdown_artifact(markdown, key="retrain-result", description="Result of a retraining")
-    return f"\n{text_table(COLUMNS, rows)}\n\n{where_next(paths)}"
+    verdict = f"verdict     {judgement.verdict}: {judgement.why()}"
+    return f"\n{text_table(COLUMNS, rows)}\n\n{verdict}\n{where_next(paths)}"
 
 
 def where_next(paths: Paths) -> str:

@@ -38,6 +38,10 @@ class Tag(StrEnum):
     KEY = "rootstock.key"
     PROOF = "rootstock.proof"
     SCORER = "rootstock.scorer"
+    VERDICT = "rootstock.verdict"
+    VERDICT_AGAINST = "rootstock.verdict.against"
+    VERDICT_WHY = "rootstock.verdict.why"
+    RELEASE = "rootstock.release"
     DATA_MD5 = "dvc.data_md5"
     WEIGHTS_MD5 = "dvc.weights_md5"
     GIT_COMMIT = "git.commit"
@@ -97,7 +101,6 @@ class Run:
         if fresh:
             self.client.log_batch(run_id, metrics=[metric for row in fresh for metric in _points(row)])
             self._curve_rows = len(lines)
-            self._keep()
 
     def log_stage(self, outcome: Outcome) -> None:
         """Logs the seconds and the report of a stage that was computed."""
@@ -163,15 +166,20 @@ class Run:
         self.client.log_text(run_id, difference, "lineage/difference.diff")
 
     def _keep(self) -> None:
-        write_json(self._note, {"run": self._id, "inputs": self._inputs, "curve_rows": self._curve_rows})
+        write_json(self._note, {"run": self._id, "inputs": self._inputs})
 
     def _adopted(self) -> tuple[str | None, int]:
         """The run that a killed flow left, and how much of the curves it has, if it started from the same inputs."""
         note = read_json(self._note) if self._note.exists() else {}
         running = {run.info.run_id for run in self._running()}
         if note.get("inputs") == self._inputs and note["run"] in running:
-            return note["run"], note["curve_rows"]
+            return note["run"], self._logged_rows(note["run"])
         return None, 0
+
+    def _logged_rows(self, run_id: str) -> int:
+        """Rows of the curves that the run has. MLflow alone knows: a kill may follow on logging at once."""
+        names = (f"{candidate.slug}/{Curve.VALIDATION_LOSS}" for candidate in Candidate)
+        return sum(len(self.client.get_metric_history(run_id, name)) for name in names)
 
     def _close_leftovers(self) -> None:
         """Ends the runs that killed flows of this checkout left running."""

@@ -150,7 +150,9 @@ SMALL = {
     "finetune.epochs": 3,
     "finetune.batch": 8,
     "evaluate.resamples": 100,
+    "evaluate.corrupted": 6,
     "run.retries": 0,
+    "gate.floors.accuracy": 0.1,
 }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 EXIT_BROKEN = 1
 EXIT_USAGE = 2
+EXIT_REFUSED = 3  # the gate refused the model
+EXIT_UNDECIDED = 4  # the test images are too few for the gate to tell
 EXIT_DATA_REFUSED = 5
 
 

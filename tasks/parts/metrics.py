@@ -50,10 +50,20 @@ def nll(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
 
 def ece(probability_NC: np.ndarray, y_N: np.ndarray, bins: int) -> float:
     """Expected calibration error in equal bins of confidence (Guo et al., "On Calibration of ...", 2017)."""
-    confidence, hit = probability_NC.max(1), probability_NC.argmax(1) == y_N
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = np.bincount(place, weights=hit - confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(y_N))
+    confidence, right, share = reliability_bins(probability_NC, y_N, bins)
+    return float((np.abs(right - confidence) * share).sum())
+
+
+def reliability_bins(
+    probability_NC: np.ndarray, y_N: np.ndarray, bins: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean confidence, fraction right and share of images of each bin of confidence that is not empty."""
+    confidence_N, hit_N = probability_NC.max(1), probability_NC.argmax(1) == y_N
+    place_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
+    count = np.bincount(place_N, minlength=bins)
+    filled = count > 0
+    means = [np.bincount(place_N, weights=of, minlength=bins)[filled] / count[filled] for of in (confidence_N, hit_N)]
+    return means[0], means[1], count[filled] / len(y_N)
 
 
 def temperature(logits_NC: Tensor, y_N: Tensor) -> float:

@@ -23,6 +23,8 @@ class Column(StrEnum):
     VIEW = "view"
     PREDICTED = "predicted"
     PROBABILITY = "probability"
+    CONFIDENT = "confident"
+    REASON = "reason"
     DISTRIBUTION = "distribution"
 
 
@@ -57,6 +59,11 @@ class Metric(StrEnum):
     ECE = "ece"
     NLL_UNCALIBRATED = "nll_uncalibrated"
     ECE_UNCALIBRATED = "ece_uncalibrated"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of it is wanted."""
+        return self in {Metric.ACCURACY, Metric.MACRO_F1}
 
 
 class Curve(StrEnum):

@@ -52,6 +52,20 @@ def page(title: str, parts: Sequence[Part]) -> str:
     return template.render(title=title, parts=parts)
 
 
+def markdown(parts: Sequence[Part]) -> str:
+    """The same parts as Markdown, without their pictures."""
+    texts = [
+        text
+        for part in parts
+        for text in (
+            f"## {part.heading}" if part.heading else "",
+            part.text,
+            markdown_table(part.columns, part.rows) if part.rows else "",
+        )
+    ]
+    return "\n\n".join(text for text in texts if text)
+
+
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; pipes in cells are escaped."""
     lines = [columns, ["---"] * len(columns), *rows]

@@ -78,6 +78,7 @@ class Paths(Section):
     head: Path
     finetune: Path
     evaluate: Path
+    predicted: Path = Field(description="answers of make predict: ignored by git")
     state: Path = Field(description="locks, checkpoints, feature store, logs: ignored by git, deletable")
     registry: Path = Field(
         description="databases, run artifacts and the default DVC remote: ignored by git, never cleaned"
@@ -167,6 +168,41 @@ class Paths(Section):
     def per_class(self) -> Path:
         """Precision, recall, F1 and support of each class."""
         return self.evaluate / "per_class.csv"
+
+    @property
+    def selective(self) -> Path:
+        """The threshold of "don't know", and what it brings."""
+        return self.evaluate / "selective.json"
+
+    @property
+    def slices(self) -> Path:
+        """Accuracy of each slice."""
+        return self.evaluate / "slices.csv"
+
+    @property
+    def robustness(self) -> Path:
+        """Accuracy under each corruption."""
+        return self.evaluate / "robustness.csv"
+
+    @property
+    def robustness_picture(self) -> Path:
+        """The same as bars."""
+        return self.evaluate / "robustness.png"
+
+    @property
+    def reliability(self) -> Path:
+        """How often answers of each confidence are right."""
+        return self.evaluate / "reliability.png"
+
+    @property
+    def roc_pr(self) -> Path:
+        """ROC and precision-recall curves."""
+        return self.evaluate / "roc_pr.png"
+
+    @property
+    def risk_coverage(self) -> Path:
+        """Wrong answers over the share of images answered."""
+        return self.evaluate / "risk_coverage.png"
 
     @property
     def comparison(self) -> Path:

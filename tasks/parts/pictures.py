@@ -11,6 +11,7 @@ import numpy as np
 
 from tasks.parts.files import replacing
 from tasks.parts.names import Candidate, Curve
+from tasks.parts.scorer import decode
 
 mpl.use("Agg")
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
 COLOURS = {Candidate.SCRATCH: "#999999", Candidate.PROBE: "#0072B2", Candidate.TUNED: "#D55E00"}
+THUMBNAIL = 256  # pixels
 MOST_CLASSES = 30  # that a confusion matrix can name
 
 
@@ -36,10 +38,10 @@ def sheet(path: Path, rows: Sequence[np.ndarray], titles: Sequence[str]) -> None
         cell.set_title(title, fontsize=9)
     for cell in axes.flat:
         cell.axis("off")
-    _save(figure, path)
+    save(figure, path)
 
 
-def wrong(path: Path, pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 8) -> None:
+def captioned(path: Path, pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int = 8) -> None:
     """Pictures, (H, W, 3) uint8 each, with a caption below; a sentence if there are none."""
     count = max(len(pictures), 1)
     lines = -(-count // columns)
@@ -52,8 +54,16 @@ def wrong(path: Path, pictures: Sequence[np.ndarray], captions: Sequence[str], c
         cell.imshow(picture, interpolation="nearest")
         cell.set_title(caption, fontsize=7)
     if not pictures:
-        axes[0, 0].text(0.5, 0.5, "no test image is wrong", ha="center")
-    _save(figure, path)
+        axes[0, 0].text(0.5, 0.5, "none", ha="center")
+    save(figure, path)
+
+
+def thumbnails(path: Path, files: Sequence[Path], captions: Sequence[str]) -> None:
+    """Image files, small, with a caption below each."""
+    images = [decode(file.read_bytes()) for file in files]
+    for image in images:
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+    captioned(path, [np.asarray(image) for image in images], captions)
 
 
 def confusion(path: Path, counts_CC: np.ndarray, classes: Sequence[str]) -> None:
@@ -69,7 +79,7 @@ def confusion(path: Path, counts_CC: np.ndarray, classes: Sequence[str]) -> None
         for (true, predicted), count in np.ndenumerate(counts_CC):
             axes.text(predicted, true, count or "", ha="center", va="center", fontsize=8)
     axes.set(xlabel="predicted", ylabel="true")
-    _save(figure, path)
+    save(figure, path)
 
 
 def candidates(path: Path, scores: Mapping[Candidate, tuple[float, float, float]]) -> None:
@@ -82,7 +92,7 @@ def candidates(path: Path, scores: Mapping[Candidate, tuple[float, float, float]
     axes.set_yticks(range(len(scores)), list(scores))
     axes.set(xlim=(0, 100), xlabel="test accuracy, % (line: 95% interval)")
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -100,10 +110,11 @@ def curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         cell.set(xlabel="optimiser steps", title=column.replace("_", " "))
         cell.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Replaces `path` by the figure and closes it."""
     with replacing(path) as beside:
         figure.savefig(beside, format="png", dpi=110, bbox_inches="tight", metadata={"Software": "rootstock"})
     plt.close(figure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,8 @@ from tasks.parts.metrics import confusion, per_class
 from tasks.parts.names import HIGH, LOW, VALUE, Candidate, Column, Metric
 from tasks.parts.page import Part, page
 from tasks.parts.params import Paths
-from tasks.parts.scorer import decode
 
 Table = dict[Candidate, dict[str, dict[str, float]]]  # candidate, metric, value and interval
-THUMBNAIL = 256  # pixels
 
 
 def write_predictions(paths: Paths, test: pd.DataFrame, classes: Sequence[str], probability_NC: np.ndarray) -> None:
@@ -52,29 +51,46 @@ def _write_wrong(paths: Paths, test: pd.DataFrame, predicted_N: np.ndarray, sure
     """The wrong answers, the surest first."""
     rows = test.assign(**{Column.PREDICTED: predicted_N, Column.PROBABILITY: sure_N})
     rows = rows[rows[Column.LABEL] != rows[Column.PREDICTED]].nlargest(most, Column.PROBABILITY)
-    images = [decode((paths.raw / path).read_bytes()) for path in rows[Column.PATH]]
-    for image in images:
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
     answers = zip(rows[Column.LABEL], rows[Column.PREDICTED], rows[Column.PROBABILITY], strict=True)
     captions = [f"{label}, not\n{predicted} ({sure:.0%})" for label, predicted, sure in answers]
-    pictures.wrong(paths.wrong, [np.asarray(image) for image in images], captions)
+    pictures.thumbnails(paths.wrong, [paths.raw / path for path in rows[Column.PATH]], captions)
 
 
-def write_page(paths: Paths, table: Table) -> None:
+def write_page(paths: Paths, table: Table, selective: Mapping[str, float]) -> None:
     """The page: what a person looks at first."""
     columns = ["model", *(metric.replace("_", " ") for metric in Metric)]
     rows = [[name, *(interval_text(row[metric]) for metric in Metric)] for name, row in table.items()]
-    classes = pd.read_csv(paths.per_class, dtype=str)
     parts = [
         Part(text="In brackets: 95% bootstrap intervals over the test images.", columns=columns, rows=rows),
         Part("From scratch, frozen or fine-tuned: the same number of optimiser steps", picture=paths.comparison),
         Part("Training", picture=paths.curves_picture),
         Part("What is taken for what", picture=paths.confusion),
         Part("The most wrong test images", picture=paths.wrong),
-        Part("Classes", columns=list(classes.columns), rows=classes.to_numpy().tolist()),
+        _table("Classes", paths.per_class),
+        Part("Is its confidence honest?", picture=paths.reliability),
+        Part("ROC, precision and recall", picture=paths.roc_pr),
+        Part('"Don\'t know"', selective_text(selective), picture=paths.risk_coverage),
+        _table("Slices", paths.slices),
+        Part("Under shift, scale, flip, noise, blur and JPEG", picture=paths.robustness_picture),
         Part("Some training images and their views", picture=paths.preview),
     ]
     write_text(paths.results_page, page("Results on the test split", parts))
+
+
+def _table(heading: str, file: Path) -> Part:
+    """A CSV file as a part of the page; a sentence if it has no rows."""
+    found = pd.read_csv(file, dtype=str)
+    text = "" if len(found) else "none were asked for (evaluate.slices)"
+    return Part(heading, text, columns=list(found.columns), rows=found.to_numpy().tolist())
+
+
+def selective_text(found: Mapping[str, float]) -> str:
+    """What the threshold of "don't know" brings."""
+    return (
+        f"Answers with a probability of at least {found['threshold']:.3f} are given: {found['coverage']:.1%} of the "
+        f"test images get one, of which {found['risk']:.1%} are wrong ({found['wanted_risk']:.1%} were accepted, on "
+        "validation)."
+    )
 
 
 def interval_text(at: Mapping[str, float]) -> str:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -84,6 +87,7 @@ class Scorer:
         self.network = network.eval()
         self.classes: tuple[str, ...] = tuple(spec["classes"])
         self.temperature = float(spec["temperature"])
+        self.threshold = float(spec["threshold"])
         self.preprocessing = Preprocessing.of(spec["preprocessing"])
 
     @classmethod
@@ -98,14 +102,41 @@ class Scorer:
 
     def logits(self, pictures: Iterable[bytes], batch: int = 64) -> Tensor:
         """Uncalibrated logits, (N, C) float32, of any number of encoded images. Raises ValueError for a broken one."""
-        pictures, chunks = iter(pictures), [torch.empty(0, len(self.classes))]
-        while chunk := list(islice(pictures, batch)):
-            chunks.append(self.forward(self.preprocessing([decode(picture) for picture in chunk])))
-        return torch.cat(chunks)
+        rows = [torch.empty(0, len(self.classes))]
+        for logits_C, reason in self.stream(pictures, batch):
+            if logits_C is None:
+                raise ValueError(reason)
+            rows.append(logits_C[None])
+        return torch.cat(rows)
 
     def probabilities(self, pictures: Iterable[bytes]) -> Tensor:
         """Calibrated probabilities, (N, C) float32."""
-        return (self.logits(pictures) / self.temperature).softmax(1)
+        return self.calibrated(self.logits(pictures))
+
+    def calibrated(self, logits_NC: Tensor) -> Tensor:
+        """Probabilities from logits, (N, C) both (Guo et al., 2017)."""
+        return (logits_NC / self.temperature).softmax(-1)
+
+    def stream(self, pictures: Iterable[bytes], batch: int = 64) -> Iterator[tuple[Tensor | None, str]]:
+        """In order, for each encoded image: its logits, (C,), or None and why there are none.
+
+        Images are decoded ahead by threads, and no more than a few batches are held at a time.
+        """
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            squares = _ahead(pool, self._square, pictures, 2 * batch)
+            while chunk := list(islice(squares, batch)):
+                good = [square for square in chunk if isinstance(square, Tensor)]
+                rows = iter(self._scored(torch.stack(good)) if good else ())
+                yield from ((next(rows), "") if isinstance(square, Tensor) else (None, square) for square in chunk)
+
+    def _square(self, picture: bytes) -> Tensor | str:
+        try:
+            return self.preprocessing.square(decode(picture))
+        except ValueError as reason:
+            return str(reason)
+
+    def _scored(self, square_N3RR: Tensor) -> Tensor:
+        return self.forward(self.preprocessing.normalise(self.preprocessing.centre(square_N3RR)))
 
     def forward(self, x_N3SS: Tensor) -> Tensor:
         """Uncalibrated logits, (N, C) float32 on the CPU, of preprocessed pictures."""
@@ -120,16 +151,34 @@ def spec_of(
     classes: Sequence[str],
     preprocessing: Preprocessing,
     temperature: float = 1.0,
+    threshold: float = 0.0,
     init: str | None = None,
 ) -> dict[str, Any]:
-    """What `Scorer.load` needs to know, as JSON can hold it; `init` names the model that this one goes on from."""
+    """What `Scorer.load` needs to know, as JSON can hold it.
+
+    Answers below the `threshold` of probability are not to be trusted; `init` names the model this one goes on from.
+    """
     return {
         "architecture": architecture,
         "classes": list(classes),
         "preprocessing": asdict(preprocessing),
         "temperature": temperature,
+        "threshold": threshold,
         "init": init,
     }
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[bytes], Tensor | str], items: Iterable[bytes], depth: int
+) -> Iterator[Tensor | str]:
+    """What `work` makes of each item, in order, `depth` items ahead."""
+    waiting: deque[Future[Tensor | str]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > depth:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def decode(data: bytes) -> Image.Image:

@@ -97,8 +97,8 @@ def drawings(folder):
     """One picture of each kind."""
     folder.mkdir()
     pictures.sheet(folder / "sheet.png", [np.random.rand(2, 3, 8, 8)], ["clean", "view 1", "view 2"])
-    pictures.wrong(folder / "wrong.png", [np.zeros((9, 5, 3), np.uint8)] * 9, ["a, not\nb"] * 9)
-    pictures.wrong(folder / "none.png", [], [])
+    pictures.captioned(folder / "wrong.png", [np.zeros((9, 5, 3), np.uint8)] * 9, ["a, not\nb"] * 9)
+    pictures.captioned(folder / "none.png", [], [])
     pictures.confusion(folder / "few.png", np.eye(3, dtype=int), ["a", "b", "c"])
     pictures.confusion(folder / "many.png", np.eye(200, dtype=int), [str(n) for n in range(200)])
     row = {Curve.CANDIDATE: Candidate.TUNED, Curve.STEP: 1, Curve.VALIDATION_LOSS: 0.5, Curve.VALIDATION_ACCURACY: 0.5}

@@ -73,8 +73,12 @@ def tuned(paths, scratch=True, **changes):
     return finetune(paths, FinetuneParams(**params, scratch={"run": scratch, "rate": 1e-3}))
 
 
-def evaluated(paths):
-    section = {"bins": 10, "resamples": 100, "wrong": 5}
+CORRUPTIONS = {"shift": [0.1], "scale": [0.8], "flip": [1], "noise": [0.1], "blur": [0.02], "jpeg": [50, 10]}
+EVALUATE = {"bins": 10, "resamples": 100, "wrong": 5, "risk": 0.1, "slices": [], "corrupted": 6}
+
+
+def evaluated(paths, **changes):
+    section = {**EVALUATE, "corruptions": CORRUPTIONS, **changes}
     return evaluate(paths, EvaluateParams(seed=0, backbone=BACKBONE, compute=CPU, evaluate=section))
 
 
@@ -237,10 +241,35 @@ def test_evaluate_scores_all_three_with_the_code_that_serves(paths):
     served = scorer.probabilities([(paths.raw / path).read_bytes() for path in predictions[Column.PATH]])
     stored = torch.tensor(np.stack(predictions[Column.DISTRIBUTION]))
     torch.testing.assert_close(served, stored.float(), atol=1e-5, rtol=1e-4)
-    for file in (paths.comparison, paths.confusion, paths.curves_picture, paths.wrong):
+    trust = (paths.reliability, paths.roc_pr, paths.risk_coverage, paths.robustness_picture)
+    for file in (paths.comparison, paths.confusion, paths.curves_picture, paths.wrong, *trust):
         assert file.read_bytes().startswith(b"\x89PNG")
     assert "data:image/png" in paths.results_page.read_text()
     assert "http" not in paths.results_page.read_text()
+
+
+def test_evaluate_tells_how_far_to_trust(paths):
+    through_head(paths)
+    tuned(paths, scratch=False)
+    report = evaluated(paths, slices=["width", "label"])
+    robust = pd.read_csv(paths.robustness)
+    assert list(robust["corruption"]) == ["none", "shift", "scale", "flip", "noise", "blur", "jpeg", "jpeg"]
+    assert robust["images"].eq(6).all()
+    slices = pd.read_csv(paths.slices).set_index("slice")
+    assert list(slices.index) == ["width=32", *(f"label={shape}" for shape in SHAPES)]
+    assert slices.loc["width=32", "accuracy"] == pytest.approx(report.accuracy, abs=1e-4)
+    predictions = pd.read_parquet(paths.predictions)
+    given = predictions[Column.PROBABILITY] >= read_json(paths.spec)["threshold"]
+    assert given.mean() == pytest.approx(report.coverage)
+    with pytest.raises(ParamsError, match="no column camera; it has"):
+        evaluated(paths, slices=["camera"])
+
+
+def test_evaluate_need_not_try_corruptions(paths):
+    through_head(paths)
+    tuned(paths, scratch=False)
+    evaluated(paths, corrupted=0)
+    assert pd.read_csv(paths.robustness).empty
 
 
 def test_the_validation_split_alone_is_chosen_on_and_test_alone_is_scored(paths):

@@ -1,0 +1,87 @@
+"""The ledger of releases: what was live since when, and why. Lines are only added, each sealed by the one before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TypedDict
+
+from tasks.parts.errors import RootstockError
+
+START = "0" * 64
+
+
+class Event(StrEnum):
+    """What may happen to `live`."""
+
+    RELEASED = "released"
+    REFUSED = "refused"
+    ROLLED_BACK = "rolled back"
+
+
+class Entry(TypedDict):
+    """One line: what happened, to which version, by whose wish, what has been live since, and why."""
+
+    at: str
+    event: str
+    version: str
+    wish: str
+    live: str | None
+    why: str
+    seal: str
+
+
+class Ledger:
+    """The lines of a file. Raises RootstockError if one was changed after it was written."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        self.entries: list[Entry] = [json.loads(line) for line in lines]
+        before = START
+        for number, entry in enumerate(self.entries, 1):
+            if _seal(before, entry) != entry["seal"]:
+                raise RootstockError(f"{file} line {number} was changed after it was written; restore the file")
+            before = entry["seal"]
+
+    @property
+    def live(self) -> str | None:
+        """The version that is live by the last line."""
+        return self.entries[-1]["live"] if self.entries else None
+
+    def before_live(self) -> str | None:
+        """The version that was live before the one that is."""
+        return next((e["live"] for e in reversed(self.entries) if e["live"] not in {self.live, None}), None)
+
+    def handled(self, wish: str) -> bool:
+        """Whether this wish has its answer."""
+        return any(entry["wish"] == wish for entry in self.entries)
+
+    def add(self, event: Event, version: str, wish: str, live: str | None, why: str) -> Entry:
+        """Writes a line, and sees it onto the disk."""
+        entry: Entry = {
+            "at": datetime.now().astimezone().isoformat(timespec="seconds"),
+            "event": event.value,
+            "version": version,
+            "wish": wish,
+            "live": live,
+            "why": why,
+            "seal": "",
+        }
+        entry["seal"] = _seal(self.entries[-1]["seal"] if self.entries else START, entry)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.entries.append(entry)
+        return entry
+
+
+def _seal(before: str, entry: Entry) -> str:
+    content = json.dumps({**entry, "seal": before}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -1,0 +1,152 @@
+"""Predict: a registered model's answers for a picture, a folder or a manifest. Run by make predict."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from flows import parameters
+from flows.logs import plain_errors
+from flows.models import CHALLENGER, resolve, scorer_of
+from flows.source import listing
+from tasks.parts.errors import DataRefusedError, RootstockError
+from tasks.parts.names import Column
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+    from tasks.parts.batch import Streaming
+
+MANIFESTS: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+SHEET = 40  # pictures on the page
+BROKEN_SHOWN = 200  # broken files on the page
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be answered: files below a root, and a name for the answers."""
+
+    root: Path
+    files: list[str]
+    name: str
+
+
+@flow(name="predict")
+def predict(source: str, model: str | None = None, out: str | None = None) -> str:
+    """Answers for all pictures of `source`; `model` is an alias or a version's number. What became of it."""
+    plain_errors()
+    text = answer(source, model, out, get_run_logger().info)
+    create_markdown_artifact(f"```\n{text}\n```", key="predict-result", description="What became of a prediction")
+    return text
+
+
+def answer(source: str, model: str | None, out: str | None, say: Callable[[str], None]) -> str:
+    """Writes parquet, CSV and a page for a folder or a manifest; for a single picture, only says the answer."""
+    params = parameters.load()
+    version = _version(params.register_.model, model or params.predict.model)
+    place = Path(source)
+    scorer = scorer_of(version)
+    if place.is_file() and place.suffix.lower() not in MANIFESTS:
+        return f"{one(scorer, place)}\n(version {version.version} of {version.name})"
+    wanted = files_of(place)
+    target = Path(out) if out else params.paths.predicted / wanted.name
+    key = hashlib.sha256(f"{version.source}:{wanted.files}:{listing(place)}".encode()).hexdigest()[:32]
+    kept = params.paths.state / "predict" / key
+    answered, broken = stream(scorer, wanted, kept, target, say)
+    _page(target, wanted, version, broken)
+    shutil.rmtree(kept)
+    told = f"{answered} answers by version {version.version} of {version.name}"
+    names = ", ".join(f"predictions.{kind}" for kind in ("parquet", "csv", "html"))
+    return f"{told}; {broken} broken files, listed with their reasons\n{target.resolve()}: {names}"
+
+
+def _version(name: str, wanted: str) -> ModelVersion:
+    try:
+        return resolve(name, wanted)
+    except RootstockError as error:
+        raise RootstockError(f"{error}\nto use the newest one all the same: --model {CHALLENGER}") from None
+
+
+def one(scorer: Streaming, picture: Path) -> str:
+    """The answer for one picture, and the runners-up. Raises DataRefusedError if it is broken."""
+    logits_C, reason = next(scorer.stream(iter([picture.read_bytes()])))
+    if logits_C is None:
+        raise DataRefusedError(f"{picture}: {reason}")
+    probability_C = scorer.calibrated(logits_C)
+    best = probability_C.topk(min(3, len(scorer.classes)))
+    first, *others = [
+        f"{scorer.classes[place]} {chance:.1%}"
+        for chance, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
+    unsure = "" if float(probability_C.max()) >= scorer.threshold else "  (not sure enough to be trusted)"
+    return f"{picture}: {first}{unsure}; then {', '.join(others)}"
+
+
+def files_of(source: Path) -> Wanted:
+    """The pictures of a folder, or those that a manifest names in its column `path`, relative to its own folder.
+
+    Raises RootstockError if there are none.
+    """
+    from tasks.parts.images import find
+
+    if source.is_dir():
+        found, root = find(source)[0], source
+    elif source.is_file():
+        table = MANIFESTS[source.suffix.lower()](source)
+        if Column.PATH not in table:
+            raise RootstockError(f"{source} has no column {Column.PATH}; it has {', '.join(map(str, table.columns))}")
+        found, root = [str(path) for path in table[Column.PATH]], source.parent
+    else:
+        raise RootstockError(f"{source} is not there; give a picture, a folder of pictures, or a .csv or .parquet file")
+    if not found:
+        raise RootstockError(f"no pictures in {source}")
+    return Wanted(root, found, source.stem if source.is_file() else source.resolve().name)
+
+
+def stream(scorer: Streaming, wanted: Wanted, kept: Path, target: Path, say: Callable[[str], None]) -> tuple[int, int]:
+    """Scores in parts, joins them in `target`; how many answers and how many broken files."""
+    from tasks.parts.batch import merge, score_parts
+    from tasks.parts.progress import percent
+
+    for done in score_parts(scorer, wanted.root, wanted.files, kept):
+        say(percent(done, len(wanted.files), "files answered"))
+    return merge(kept, target / "predictions.parquet", target / "predictions.csv")
+
+
+def _page(target: Path, wanted: Wanted, version: ModelVersion, broken: int) -> None:
+    """A sheet of the first pictures with their answers, and the broken files."""
+    import pyarrow.parquet as pq
+
+    from tasks.parts.files import write_text
+    from tasks.parts.page import Part, page
+    from tasks.parts.pictures import thumbnails
+
+    columns = [Column.PATH, Column.LABEL, Column.PROBABILITY, Column.CONFIDENT, Column.REASON]
+    rows: Any = pq.read_table(target / "predictions.parquet", columns=[str(name) for name in columns]).to_pandas()
+    good = rows[rows[Column.REASON].isna()].head(SHEET)
+    captions = [
+        f"{label} {sure:.0%}{'' if certain else ' ?'}"
+        for label, sure, certain in zip(*(good[name] for name in columns[1:4]), strict=True)
+    ]
+    sheet = target / ".sheet.png"
+    thumbnails(sheet, [wanted.root / path for path in good[Column.PATH]], captions)
+    bad = rows[rows[Column.REASON].notna()].head(BROKEN_SHOWN)
+    parts = [
+        Part(text=f"{len(rows)} files, answered by version {version.version} of {version.name}. ?: not sure enough."),
+        Part(f"The first {len(good)}", picture=sheet),
+        Part(
+            f"{broken} broken files",
+            columns=["file", "reason"],
+            rows=bad[[Column.PATH, Column.REASON]].to_numpy().tolist(),
+        ),
+    ]
+    write_text(target / "predictions.html", page("Predictions", parts))
+    sheet.unlink()

@@ -1,0 +1,177 @@
+"""Release: a person's wish becomes the live model, if the gate's verdict allows it. Run every minute, and by hand.
+
+A person wishes for a version by setting the alias `champion`, or with MLflow's button "Promote model", which copies
+the version to the registered model <name>-production. `live` is written here alone, after the ledger: if a release is
+cut off between the two, or `live` was moved by hand, the next one puts `live` where the ledger says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+
+from flows import parameters
+from flows.environment import REGISTRY
+from flows.judge import NONE
+from flows.ledger import Entry, Event, Ledger
+from flows.logs import plain_errors
+from flows.models import CHAMPION, LIVE, find, resolve
+from flows.tracking import Tag, client
+from tasks.parts.errors import RootstockError
+from tasks.parts.gate import Verdict
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+PRODUCTION = "-production"  # what the name of the model that copies go to ends with
+LEDGER = REGISTRY / "ledger.jsonl"
+LOCK_SECONDS = 60.0
+UNKNOWN = "unknown"  # the version that a copy from elsewhere was made from
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A version that a person wants to be live, and how that was said."""
+
+    version: str
+    said: str
+    copy: str | None = None  # the number of the copy in the production model
+
+
+@flow(name="release")
+def release() -> str:
+    """Answers the wishes that have no answer yet. What became of them, a line each."""
+    plain_errors()
+    params = parameters.load()
+    log = get_run_logger()
+    entries = reconcile(params.register_.model, person_decides=params.gate.person_decides)
+    for entry in entries:
+        log.info(told(entry))
+    if entries:
+        text = "\n\n".join(told(entry) for entry in entries)
+        create_markdown_artifact(text, key="release-result", description="What became of promotions")
+    return "\n".join(map(told, entries)) or "nothing to release: no one asked for another version"
+
+
+@flow(name="rollback")
+def rollback() -> str:
+    """Makes the version live again that was live before. Raises RootstockError if there was none."""
+    plain_errors()
+    return told(roll_back(parameters.load().register_.model))
+
+
+def told(entry: Entry) -> str:
+    """A line of the ledger in words."""
+    return f"version {entry['version']} {entry['event']}: {entry['why']} (live: {entry['live'] or 'none'})"
+
+
+def reconcile(name: str, *, person_decides: bool, ledger_file: Path = LEDGER) -> list[Entry]:
+    """Makes `live` what the ledger says, then answers each new wish; the new lines of the ledger."""
+    ledger_file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(ledger_file.with_suffix(".lock"), timeout=LOCK_SECONDS):
+        ledger = Ledger(ledger_file)
+        _settle(name, ledger)
+        return [_answer(name, wish, ledger, person_decides=person_decides) for wish in list(_wishes(name, ledger))]
+
+
+def roll_back(name: str, ledger_file: Path = LEDGER) -> Entry:
+    """Puts `live`, and the person's wish with it, back to the version before. Raises RootstockError if none was."""
+    with FileLock(ledger_file.with_suffix(".lock"), timeout=LOCK_SECONDS):
+        ledger = Ledger(ledger_file)
+        before, now = ledger.before_live(), ledger.live
+        if before is None:
+            raise RootstockError(f"there is nothing to go back to: {LIVE} has had no other version ({ledger_file})")
+        resolve(name, before)
+        entry = ledger.add(Event.ROLLED_BACK, str(now), f"rollback from {now}", before, f"back to version {before}")
+        _point(name, CHAMPION, before)
+        _settle(name, ledger)
+        return entry
+
+
+def _wishes(name: str, ledger: Ledger) -> Iterator[Wish]:
+    """What people want and have no answer to: copies to the production model, oldest first, then the alias."""
+    copies = client().search_model_versions(f"name = '{name}{PRODUCTION}'")
+    for copy in sorted(copies, key=lambda version: int(version.version)):
+        wish = f"copy {copy.version} in {copy.name}, made {copy.creation_timestamp}"
+        if not ledger.handled(wish):
+            yield Wish(_copied_from(name, copy), wish, str(copy.version))
+    champion = find(name, CHAMPION)
+    if champion and str(champion.version) != ledger.live:
+        yield Wish(str(champion.version), f"alias {CHAMPION}")
+
+
+def _copied_from(name: str, copy: ModelVersion) -> str:
+    """The number of the version of `name` that a copy was made from; UNKNOWN if it came from elsewhere."""
+    source = str(copy.source).removeprefix("models:/")
+    of_name, _, number = source.rpartition("/")
+    if of_name == name:
+        return number
+    twins = [v.version for v in client().search_model_versions(f"name = '{name}'") if v.source == copy.source]
+    return str(twins[0]) if twins else UNKNOWN
+
+
+def _answer(name: str, wish: Wish, ledger: Ledger, *, person_decides: bool) -> Entry:
+    """Releases the version, or refuses it and puts the alias back."""
+    why_not = _objection(name, wish.version, ledger.live, person_decides=person_decides)
+    if why_not:
+        entry = ledger.add(Event.REFUSED, wish.version, wish.said, ledger.live, why_not)
+    else:
+        entry = ledger.add(Event.RELEASED, wish.version, wish.said, wish.version, f"by {wish.said}")
+    _settle(name, ledger)
+    if wish.copy is None or not why_not:
+        _point(name, CHAMPION, ledger.live)
+    _tell(name, wish, f"{entry['event']}: {entry['why']}")
+    return entry
+
+
+def _tell(name: str, wish: Wish, what: str) -> None:
+    """Puts what became of a wish where the person looks: on the version, and on the copy."""
+    if wish.version != UNKNOWN:
+        client().set_model_version_tag(name, wish.version, Tag.RELEASE, what)
+    if wish.copy:
+        client().set_model_version_tag(f"{name}{PRODUCTION}", wish.copy, Tag.RELEASE, what)
+
+
+def _objection(name: str, version: str, live: str | None, *, person_decides: bool) -> str:
+    """Why this version may not go live; empty if it may."""
+    if version == UNKNOWN:
+        return f"it is no version of {name}"
+    if version == live:
+        return ""
+    tags = resolve(name, version).tags
+    verdict, against = tags.get(Tag.VERDICT), tags.get(Tag.VERDICT_AGAINST)
+    if tags.get(Tag.PROOF) != "passed":
+        return "it was not proved to predict what was evaluated"
+    if against != (live or NONE):
+        return (
+            f"its verdict was made against {_named(against)}, but {_named(live)} is live now: make run judges the "
+            "newest version again; an older one comes back with make rollback"
+        )
+    if verdict == Verdict.PASS or (verdict == Verdict.UNDECIDED and person_decides):
+        return ""
+    more = "; gate.person_decides would let a person's word count" if verdict == Verdict.UNDECIDED else ""
+    return f"the verdict is {verdict}: {tags.get(Tag.VERDICT_WHY)}{more}"
+
+
+def _named(version: str | None) -> str:
+    return f"version {version}" if version and version != NONE else "no version"
+
+
+def _settle(name: str, ledger: Ledger) -> None:
+    """Makes `live` what the ledger says."""
+    found = find(name, LIVE)
+    if (str(found.version) if found else None) != ledger.live:
+        _point(name, LIVE, ledger.live)
+
+
+def _point(name: str, alias: str, version: str | None) -> None:
+    if version is None:
+        client().delete_registered_model_alias(name, alias)
+    else:
+        client().set_registered_model_alias(name, alias, version)

@@ -1,0 +1,113 @@
+"""Batch prediction over any number of files: streamed, resumable, and broken files listed with their reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from tasks.parts.files import replacing
+from tasks.parts.names import Column
+
+PART = 512  # files that are kept at once
+
+
+class Streaming(Protocol):
+    """What batch prediction asks of a scorer."""
+
+    classes: tuple[str, ...]
+    threshold: float
+
+    def stream(self, pictures: Iterator[bytes]) -> Iterator[tuple[Tensor | None, str]]:
+        """In order, logits or a reason."""
+
+    def calibrated(self, logits_NC: Tensor) -> Tensor:
+        """Probabilities."""
+
+
+def score_parts(scorer: Streaming, root: Path, files: Sequence[str], folder: Path) -> Iterator[int]:
+    """Writes the answers for `files` below `root` in parts, which an interrupted run need not make again.
+
+    Yields how many files are done after each part.
+    """
+    for start in range(0, len(files), PART):
+        part, own = part_file(folder, start), files[start : start + PART]
+        if not part.exists():
+            table = pa.Table.from_pylist(_answers(scorer, root, own), schema=_schema(scorer))
+            with replacing(part) as beside:
+                pq.write_table(table, beside)
+        yield start + len(own)
+
+
+def part_file(folder: Path, start: int) -> Path:
+    """Where the part that begins with this file is kept."""
+    return folder / f"part-{start:09d}.parquet"
+
+
+def _answers(scorer: Streaming, root: Path, files: Sequence[str]) -> list[dict[str, Any]]:
+    answers = scorer.stream(_bytes(root / file) for file in files)
+    return [_row(scorer, file, *answer) for file, answer in zip(files, answers, strict=True)]
+
+
+def _bytes(file: Path) -> bytes:
+    """A file's bytes; none for one that cannot be read, so that it is listed as broken."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
+def _row(scorer: Streaming, file: str, logits_C: Tensor | None, reason: str) -> dict[str, Any]:
+    if logits_C is None:
+        return {Column.PATH.value: file, Column.REASON.value: reason}
+    probability_C = scorer.calibrated(logits_C)
+    best = int(probability_C.argmax())
+    sure = float(probability_C[best])
+    return {
+        Column.PATH.value: file,
+        Column.LABEL.value: scorer.classes[best],
+        Column.PROBABILITY.value: sure,
+        Column.CONFIDENT.value: sure >= scorer.threshold,
+        Column.DISTRIBUTION.value: probability_C.tolist(),
+    }
+
+
+def _schema(scorer: Streaming) -> pa.Schema:
+    """The answers' columns; the classes that a distribution is over stand in its metadata, in order."""
+    classes = {b"classes": "\n".join(scorer.classes).encode()}
+    return pa.schema(
+        [
+            (Column.PATH.value, pa.string()),
+            (Column.LABEL.value, pa.string()),
+            (Column.PROBABILITY.value, pa.float64()),
+            (Column.CONFIDENT.value, pa.bool_()),
+            (Column.REASON.value, pa.string()),
+            pa.field(Column.DISTRIBUTION.value, pa.list_(pa.float32()), metadata=classes),
+        ]
+    )
+
+
+def merge(folder: Path, parquet: Path, csv: Path) -> tuple[int, int]:
+    """Joins the parts, one at a time, into a parquet and a CSV file; how many answers and how many broken files."""
+    parts = sorted(folder.glob("part-*.parquet"))
+    schema = pq.read_schema(parts[0])
+    narrow = schema.remove(schema.get_field_index(Column.DISTRIBUTION.value))
+    answered = broken = 0
+    with (
+        replacing(parquet) as beside_parquet,
+        replacing(csv) as beside_csv,
+        pq.ParquetWriter(beside_parquet, schema) as wide,
+        pa_csv.CSVWriter(beside_csv, narrow) as flat,
+    ):
+        for part in parts:
+            table = pq.read_table(part, schema=schema)
+            wide.write_table(table)
+            flat.write_table(table.drop_columns([Column.DISTRIBUTION.value]))
+            broken += table.num_rows - table[Column.REASON.value].null_count
+            answered += table[Column.REASON.value].null_count
+    return answered, broken

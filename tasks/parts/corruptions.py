@@ -1,0 +1,69 @@
+"""What a camera does to pictures: shift, scale, flip, noise, blur and JPEG, each at the strengths that are asked for.
+
+After Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions" (2019), applied to the
+resized square. Shapes: N pictures, R the side of the kept square, S the side of what the network sees.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from torch import Tensor
+
+from tasks.parts.scorer import Preprocessing
+from tasks.parts.transforms import CLEAN, DRAW, view
+
+FILL = "edge"
+Change = Callable[[Image.Image, float], Image.Image]
+
+
+def corrupted(kind: str, strength: float, square_N3RR: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The pictures under one corruption, as the network's input (N, 3, S, S); the same for the same pictures."""
+    if kind in {"shift", "scale", "flip"}:
+        x_N3SS = view(square_N3RR, _moved(kind, strength, len(square_N3RR)), preprocessing.crop, FILL)
+        return preprocessing.normalise(x_N3SS)
+    if kind == "noise":
+        random = torch.Generator().manual_seed(0)
+        noise = torch.randn(square_N3RR.shape, generator=random) * strength
+        square_N3RR = ((square_N3RR / 255 + noise).clamp(0, 1) * 255).round().to(torch.uint8)
+        return preprocessing.normalise(preprocessing.centre(square_N3RR))
+    changed = [_picture(CHANGES[kind](_image(square), strength)) for square in square_N3RR]
+    return preprocessing.normalise(preprocessing.centre(torch.stack(changed)))
+
+
+def _moved(kind: str, strength: float, count: int) -> Tensor:
+    """Draws, (N, 7): shifts in four directions by turns; one zoom or flip for all."""
+    draw_N7 = torch.tensor([CLEAN]).repeat(count, 1)
+    if kind == "shift":
+        signs = torch.tensor([(1, 1), (1, -1), (-1, 1), (-1, -1)])[torch.arange(count) % 4]
+        draw_N7[:, :2] = strength * signs
+    else:
+        draw_N7[:, DRAW.index(kind)] = strength
+    return draw_N7
+
+
+def _blurred(image: Image.Image, strength: float) -> Image.Image:
+    """Gaussian blur; the strength is its standard deviation as a fraction of the side."""
+    return image.filter(ImageFilter.GaussianBlur(strength * image.width))
+
+
+def _jpeg(image: Image.Image, strength: float) -> Image.Image:
+    """JPEG at this quality, 1 to 95."""
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=round(strength))
+    return Image.open(data).convert("RGB")
+
+
+CHANGES: dict[str, Change] = {"blur": _blurred, "jpeg": _jpeg}
+
+
+def _image(square: Tensor) -> Image.Image:
+    return Image.fromarray(square.permute(1, 2, 0).numpy())
+
+
+def _picture(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)

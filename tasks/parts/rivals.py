@@ -1,0 +1,72 @@
+"""Candidate against live on the same images, as checks of the gate. Shapes: N images, C classes of either model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tasks.parts import gate, metrics
+from tasks.parts.gate import Check, Pair, Verdict
+from tasks.parts.names import Column, Metric
+from tasks.parts.slices import slices_of
+
+MEASURES = {Metric.MACRO_F1: metrics.macro_f1, Metric.NLL: metrics.nll}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How two models are compared: on which metric, how much may be lost, and how often that may be judged wrongly."""
+
+    metric: Metric
+    margin: float
+    error: float
+    group_margin: float
+    resamples: int
+
+
+def compare(
+    rows: pd.DataFrame, ours: pd.DataFrame, live: pd.DataFrame, terms: Terms, slices: Sequence[str]
+) -> list[Check]:
+    """The checks on the images whose class both models know.
+
+    `rows` are the manifest's, `ours` and `live` have a probability for each of them and each class, by name.
+    """
+    known = (rows[Column.LABEL].isin(ours.columns) & rows[Column.LABEL].isin(live.columns)).to_numpy()
+    if not known.any():
+        return [Check("against live", "no class in common", "images that both can answer", Verdict.UNDECIDED)]
+    rows, ours, live = (table[known].reset_index(drop=True) for table in (rows, ours, live))
+    truth = rows[Column.LABEL]
+    hits = Pair(*((table.idxmax(axis=1) == truth).to_numpy(float) for table in (ours, live)))
+    groups = {f"class {name}": truth == name for name in sorted(truth.unique())} | dict(slices_of(rows, slices))
+    masks = {name: inside.fillna(value=False).to_numpy(bool) for name, inside in groups.items()}
+    pairs = {name: Pair(hits.candidate_N[at], hits.live_N[at]) for name, at in masks.items()}
+    return [
+        _overall(truth, ours, live, hits, terms),
+        *gate.compare_groups(pairs, terms.group_margin, terms.error),
+    ]
+
+
+def _overall(truth: pd.Series, ours: pd.DataFrame, live: pd.DataFrame, hits: Pair, terms: Terms) -> Check:
+    what = f"{terms.metric} against live, {len(truth)} images"
+    if terms.metric is Metric.ACCURACY:
+        return gate.compare_hits(hits, terms.margin, terms.error, what)
+    classes = sorted({*ours.columns, *live.columns})
+    p_NC, q_NC = (table.reindex(columns=classes, fill_value=0.0).to_numpy() for table in (ours, live))
+    y_N = pd.Categorical(truth, classes).codes.astype(np.int64)
+    measure, sign = MEASURES[terms.metric], 1 if terms.metric.higher_is_better else -1
+
+    def gain(at: np.ndarray) -> float:
+        return sign * (measure(p_NC[at], y_N[at]) - measure(q_NC[at], y_N[at]))
+
+    return gate.compare_scores(gain, len(truth), terms.margin, terms.error, terms.resamples, 0, what)
+
+
+def floors(limits: Mapping[Metric, float], scores: Mapping[str, float]) -> list[Check]:
+    """The scores that a model must reach whatever the live one does."""
+    return [
+        gate.floor(f"{metric} on test", scores[metric], limit, higher_is_better=metric.higher_is_better)
+        for metric, limit in limits.items()
+    ]

@@ -1,0 +1,39 @@
+"""Scores told apart by a column of the manifest: where a model that is good on the whole is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+from tasks.parts.errors import ParamsError
+from tasks.parts.names import Column
+
+MOST_VALUES = 12  # of a column that are slices of their own; numbers beyond that are cut into quarters
+OTHERS = "others"
+
+
+def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, pd.Series]]:
+    """A name such as `mode=RGB`, and which rows belong to it, for each value of each column that occurs.
+
+    Raises ParamsError for a column that the manifest has not.
+    """
+    for column in columns:
+        if column not in rows:
+            known = ", ".join(name for name in rows.columns if name not in {Column.PATH, Column.SHA256})
+            raise ParamsError(f"evaluate.slices: the manifest has no column {column}; it has {known}")
+        values = _values(rows[column])
+        for value in sorted(values.dropna().unique()):
+            yield f"{column}={value}", values == value
+
+
+def _values(column: pd.Series) -> pd.Series:
+    """Each row's value as text: quarters of a number that takes many values, else the most frequent values."""
+    if column.nunique() <= MOST_VALUES:
+        return column.astype("string")
+    if is_numeric_dtype(column) and not is_bool_dtype(column):
+        quarters = pd.qcut(column.astype(float), 4, duplicates="drop")
+        return quarters.map(lambda part: f"{part.left:.4g} to {part.right:.4g}").astype("string")
+    frequent = column.value_counts().index[: MOST_VALUES - 1]
+    return column.where(column.isin(frequent) | column.isna(), OTHERS).astype("string")

@@ -1,0 +1,154 @@
+"""From a person's wish to the live model, in a real registry; see tests/test_promotion.py for the browser."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+
+import pytest
+
+from flows.judge import NONE
+from flows.ledger import Event, Ledger
+from flows.models import CHAMPION, LIVE, find
+from flows.release import PRODUCTION, reconcile, roll_back
+from flows.tracking import Tag, client
+from tasks.parts.errors import RootstockError
+
+NUMBERS = count()
+
+
+class Registry:
+    """A registered model of the test's own, with versions that say what their verdict was."""
+
+    def __init__(self, folder):
+        self.name, self.folder = f"model{next(NUMBERS)}", folder
+        self.ledger = folder / "ledger.jsonl"
+        client().create_registered_model(self.name)
+
+    def version(self, verdict="pass", against=NONE, proof="passed"):
+        source = self.folder / f"weights{next(NUMBERS)}"
+        source.mkdir()
+        tags = {Tag.VERDICT: verdict, Tag.VERDICT_AGAINST: against, Tag.VERDICT_WHY: "because", Tag.PROOF: proof}
+        return str(client().create_model_version(self.name, str(source), tags=tags).version)
+
+    def wish(self, version):
+        client().set_registered_model_alias(self.name, CHAMPION, version)
+
+    def copy(self, version):
+        return client().copy_model_version(f"models:/{self.name}/{version}", f"{self.name}{PRODUCTION}")
+
+    def reconcile(self, person_decides=False):
+        return reconcile(self.name, person_decides=person_decides, ledger_file=self.ledger)
+
+    def at(self, alias):
+        found = find(self.name, alias)
+        return str(found.version) if found else None
+
+
+@pytest.fixture
+def registry(tmp_path):
+    return Registry(tmp_path)
+
+
+def test_an_empty_registry_has_nothing_to_release(registry):
+    assert registry.reconcile() == []
+    assert not registry.ledger.exists()
+
+
+def test_a_wish_for_a_version_that_passed_is_granted_once(registry):
+    version = registry.version()
+    registry.wish(version)
+    (entry,) = registry.reconcile()
+    assert (entry["event"], entry["live"]) == (Event.RELEASED, version)
+    assert registry.at(LIVE) == registry.at(CHAMPION) == version
+    assert registry.reconcile() == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "against", "proof", "told"),
+    [
+        ("refused", "1", "passed", "the verdict is refused: because"),
+        ("undecided", "1", "passed", "gate.person_decides would let"),
+        ("pass", "none", "passed", "made against no version, but version 1 is live now"),
+        ("pass", "1", "failed", "not proved"),
+    ],
+)
+def test_a_wish_that_the_gate_does_not_allow_is_put_back_with_the_reason(registry, verdict, against, proof, told):
+    first = registry.version()
+    registry.wish(first)
+    registry.reconcile()
+    second = registry.version(verdict, against, proof)
+    registry.wish(second)
+    (entry,) = registry.reconcile()
+    assert (entry["event"], entry["live"]) == (Event.REFUSED, first)
+    assert told in entry["why"]
+    assert told in client().get_model_version(registry.name, second).tags[Tag.RELEASE]
+    assert registry.at(LIVE) == registry.at(CHAMPION) == first
+
+
+def test_without_a_live_model_a_refused_wish_leaves_none(registry):
+    registry.wish(registry.version("refused"))
+    registry.reconcile()
+    assert registry.at(CHAMPION) is registry.at(LIVE) is None
+
+
+def test_a_persons_word_can_be_made_enough_where_the_gate_cannot_tell(registry):
+    registry.wish(registry.version("undecided"))
+    (entry,) = registry.reconcile(person_decides=True)
+    assert entry["event"] == Event.RELEASED
+
+
+def test_a_copy_made_by_the_button_is_a_wish_too_and_answered_once(registry):
+    version = registry.version()
+    copy = registry.copy(version)
+    (entry,) = registry.reconcile()
+    assert entry["event"] == Event.RELEASED
+    assert registry.at(LIVE) == registry.at(CHAMPION) == version
+    assert registry.reconcile() == []
+    again = registry.version("refused", version)
+    copy = registry.copy(again)
+    (entry,) = registry.reconcile()
+    assert entry["event"] == Event.REFUSED
+    assert registry.at(CHAMPION) == registry.at(LIVE) == version
+    assert "refused" in client().get_model_version(copy.name, copy.version).tags[Tag.RELEASE]
+
+
+def test_live_moved_by_hand_or_left_behind_by_a_crash_goes_where_the_ledger_says(registry):
+    first, second = registry.version(), registry.version("pass", "1")
+    registry.wish(first)
+    registry.reconcile()
+    client().set_registered_model_alias(registry.name, LIVE, second)
+    assert registry.reconcile() == []
+    assert registry.at(LIVE) == first
+    Ledger(registry.ledger).add(Event.RELEASED, second, "cut off here", second, "")
+    registry.wish(second)
+    assert registry.reconcile() == []
+    assert registry.at(LIVE) == second
+
+
+def test_rollback_goes_back_one_version_and_says_so(registry):
+    first, second = registry.version(), registry.version("pass", "1")
+    for version in (first, second):
+        registry.wish(version)
+        registry.reconcile()
+    entry = roll_back(registry.name, registry.ledger)
+    assert (entry["event"], entry["live"]) == (Event.ROLLED_BACK, first)
+    assert registry.at(LIVE) == registry.at(CHAMPION) == first
+    assert registry.reconcile() == []
+    assert [entry["live"] for entry in Ledger(registry.ledger).entries] == [first, second, first]
+
+
+def test_rollback_without_an_earlier_version_says_so(registry):
+    registry.wish(registry.version())
+    registry.reconcile()
+    with pytest.raises(RootstockError, match="nothing to go back to"):
+        roll_back(registry.name, registry.ledger)
+
+
+def test_a_line_that_was_changed_is_noticed(registry):
+    registry.wish(registry.version())
+    registry.reconcile()
+    line = json.loads(registry.ledger.read_text())
+    registry.ledger.write_text(json.dumps({**line, "why": "nothing"}) + "\n")
+    with pytest.raises(RootstockError, match="line 1 was changed"):
+        registry.reconcile()

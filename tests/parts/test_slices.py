@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tasks.parts.errors import ParamsError
+from tasks.parts.slices import slices_of
+
+
+def test_values_are_slices_and_many_numbers_are_quarters():
+    rows = pd.DataFrame({"mode": ["RGB", "L", "RGB", None] * 10, "width": range(40)})
+    found = dict(slices_of(rows, ["mode", "width"]))
+    assert [name for name in found if name.startswith("mode")] == ["mode=L", "mode=RGB"]
+    assert found["mode=RGB"].sum() == 20
+    quarters = [inside.sum() for name, inside in found.items() if name.startswith("width")]
+    assert quarters == [10] * 4
+
+
+def test_rare_texts_share_a_slice():
+    rows = pd.DataFrame({"camera": [f"c{number % 30}" for number in range(40)]})
+    found = dict(slices_of(rows, ["camera"]))
+    assert len(found) == 12
+    assert sum(inside.sum() for inside in found.values()) == 40
+    assert "camera=others" in found
+
+
+def test_an_unknown_column_is_named_with_those_that_are_there():
+    with pytest.raises(ParamsError, match=r"no column colour; it has mode"):
+        list(slices_of(pd.DataFrame({"mode": ["L"]}), ["colour"]))
