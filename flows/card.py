@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CARD = "card"  # the folder on the run of the version
+LONGEST = 5000  # characters of a description, in every database that MLflow supports
 DECISIVE = ("data.source", "backbone.architecture", "backbone.weights", "finetune.blocks", "finetune.epochs", "seed")
 
 
@@ -26,12 +27,12 @@ def write_card(version: ModelVersion) -> str:
     run_id = str(version.run_id)
     parts = card(version, tracker.get_run(run_id), _verdict(run_id))
     text = markdown(parts)
-    if version.description == text:
+    if version.description == text[:LONGEST]:
         return text
     title = f"{version.name} version {version.version}"
     tracker.log_text(run_id, f"# {title}\n\n{text}", str(Path(CARD) / "card.md"))
     tracker.log_text(run_id, page(title, parts), str(Path(CARD) / "card.html"))
-    tracker.update_model_version(version.name, version.version, text)
+    tracker.update_model_version(version.name, version.version, text[:LONGEST])
     return text
 
 

@@ -7,12 +7,19 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-REGISTRY = ROOT / ".registry"
+REGISTRY = (ROOT / ".registry").resolve()  # in a worktree, the main checkout's
+HOME = REGISTRY.parent  # the main checkout: what params.yaml names by a relative path lies there
+
+
+SERVERS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI")
 
 
 def set_defaults() -> None:
     """Sets what is not set. Must run before prefect or mlflow is imported, since they read it then."""
     (REGISTRY / "prefect").mkdir(parents=True, exist_ok=True)
+    for name in SERVERS:
+        if os.environ.get(name) == "":  # as CI leaves what is not configured
+            del os.environ[name]
     for name, value in _defaults().items():
         os.environ.setdefault(name, value)
     binaries = str(Path(sys.executable).parent)

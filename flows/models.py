@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 CHALLENGER = "challenger"  # set by retrain: the version for the newest results
 CHAMPION = "champion"  # set by a person: the version that is wished for
+PRODUCTION = "-production"  # ends the name of the registered model that people copy a version to
 LIVE = "live"  # set by release alone: the version that answers
 
 

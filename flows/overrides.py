@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,15 @@ def apply(arguments: Sequence[str], file: Path = PARAMS_FILE) -> str:
 
     Raises ParamsError, and writes nothing, for a key that is not there and for a value that is not allowed.
     """
+    return write_values({name: _value(name, text) for name, text in _pairs(arguments)}, file)
+
+
+def write_values(values: Mapping[str, Any], file: Path = PARAMS_FILE) -> str:
+    """The same for values by dotted name."""
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     document = read_document(file)
-    for name, text in _pairs(arguments):
-        _set(document, name, _value(name, text))
+    for name, value in values.items():
+        _set(document, name, value)
     after = io.StringIO()
     yaml = YAML()
     yaml.representer.add_representer(type(None), lambda representer, _: representer.represent_scalar(NULL, "null"))
@@ -45,7 +50,7 @@ def apply(arguments: Sequence[str], file: Path = PARAMS_FILE) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.dump(document, after)
     check(document, file)
-    if after.getvalue() == before or not arguments:
+    if after.getvalue() == before or not values:
         return ""
     write_text(file, after.getvalue())
     return "".join(

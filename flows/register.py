@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows import versioning
-from flows.models import CHALLENGER
+from flows.models import CHALLENGER, PRODUCTION
 from flows.tracking import Run, Tag, lineage
 from tasks.parts import scorer
 from tasks.parts.errors import RootstockError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MODEL_CODE = Path(__file__).with_name("model_code.py")
 SCORER = Path(scorer.__file__)
 NEEDED = ("mlflow", "torch", "torchvision", "safetensors", "pillow", "numpy", "pandas")
+WISHES = "Copies made with the button Promote model come here: each is a wish that the release answers within a minute."
 TOLERANCE = 1e-3  # of a probability, between evaluation and the model that was loaded back
 PROVED = 512  # test images at most, in batches of one, two, five and the rest
 
@@ -79,8 +80,9 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
             signature=_signature(),
             pip_requirements=[f"{package}=={installed(package)}" for package in NEEDED],
         )
-    with suppress(mlflow.exceptions.MlflowException):  # it is there already
-        run.client.create_registered_model(model)
+    for name, description in ((model, None), (f"{model}{PRODUCTION}", WISHES)):
+        with suppress(mlflow.exceptions.MlflowException):  # it is there already
+            run.client.create_registered_model(name, description=description)
     tags = lineage(paths) | {Tag.KEY: key, Tag.SCORER: hashlib.sha256(SCORER.read_bytes()).hexdigest()}
     source = f"models:/{logged.model_id}"
     return run.client.create_model_version(model, source, run_id=run.id, tags=tags, model_id=logged.model_id)

@@ -21,7 +21,7 @@ from flows.environment import REGISTRY
 from flows.judge import NONE
 from flows.ledger import Entry, Event, Ledger
 from flows.logs import plain_errors
-from flows.models import CHAMPION, LIVE, find, resolve
+from flows.models import CHAMPION, LIVE, PRODUCTION, find, resolve
 from flows.tracking import Tag, client
 from tasks.parts.errors import RootstockError
 from tasks.parts.gate import Verdict
@@ -29,7 +29,6 @@ from tasks.parts.gate import Verdict
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-PRODUCTION = "-production"  # what the name of the model that copies go to ends with
 LEDGER = REGISTRY / "ledger.jsonl"
 LOCK_SECONDS = 60.0
 UNKNOWN = "unknown"  # the version that a copy from elsewhere was made from

@@ -8,33 +8,44 @@ from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from flows import parameters, source, versioning
+from flows import source, versioning
 from flows.card import write_card
+from flows.form import changes, form
 from flows.judge import EXIT_CODES, Judgement, judge
 from flows.lock import flow_lock
 from flows.logs import plain_errors
 from flows.models import resolve
+from flows.overrides import write_values
+from flows.parameters import load
 from flows.register import register_version
 from flows.stage import Outcome, reproduce
 from flows.summary import Result, publish
 from flows.tracking import Run
 from tasks import STAGES
+from tasks.parts.params import PathsParams, Section
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from flows.parameters import FlowParams
 
+    Parameters = Section
+else:
+    Parameters = form()
+
 
 @flow(name="retrain")
-def retrain() -> Result:
+def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - made once, from params.yaml
     """Source, the seven stages, registration and the verdict; what is up to date is not computed again.
 
-    The state is named after the verdict; its result is the table and the exit code.
+    Parameters that differ from params.yaml are written there first. The state is named after the verdict; its result
+    is the table and the exit code.
     """
     plain_errors()
-    params = parameters.load()
-    with flow_lock(params.paths.state, "retrain"):
+    with flow_lock(PathsParams.load().paths.state, "retrain"):
+        for line in write_values(changes(parameters)).splitlines()[3:]:
+            get_run_logger().info(line)
+        params = load()
         outdated = bring_in(params)
         with Run.of(params) as run:
             outcomes = [reproduced(stage, params, run, outdated) for stage in STAGES]

@@ -12,13 +12,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import psutil
 
+from flows import worker
 from flows.environment import REGISTRY
+from flows.worker import WORKER, Server, started
 from tasks.parts.errors import RootstockError
 from tasks.parts.files import read_json, write_json
 from tasks.parts.params import PathsParams
@@ -30,16 +32,11 @@ START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 
 
-class Server(TypedDict):
-    """A server that was started: where it answers, and which process it is."""
-
-    url: str
-    pid: int
-    created: float
-
-
 def up() -> dict[str, str]:
-    """Starts the servers that are not up; their addresses by name. Raises RootstockError if one does not answer."""
+    """Starts what is not up: the servers, and a worker for the deployments; where each is, by name.
+
+    Raises RootstockError if one does not answer, or if the deployments cannot be registered.
+    """
     found = running()
     missing = [name for name in PORTS if name not in found]
     for name in missing:
@@ -47,12 +44,15 @@ def up() -> dict[str, str]:
         write_json(_file(), found)
     for name in missing:
         _await(name, found[name])
+    if WORKER not in found:
+        found[WORKER] = worker.start(found["prefect"]["url"], _log)
+        write_json(_file(), found)
     return {name: server["url"] for name, server in found.items()}
 
 
 def down() -> list[str]:
-    """Stops the servers that `up` started; their names. Others are left alone."""
-    found = running()
+    """Stops what `up` started, the worker first; the names. Others are left alone."""
+    found = dict(reversed(running().items()))
     for server in found.values():
         _stop(psutil.Process(server["pid"]))
     _file().unlink(missing_ok=True)
@@ -89,7 +89,7 @@ def _temporary() -> Server:
     command = [sys.executable, "-m", "flows.temporary_server", str(port)]
     with _log("prefect-temporary") as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
-    return {"url": f"http://{HOST}:{port}", "pid": process.pid, "created": psutil.Process(process.pid).create_time()}
+    return started(f"http://{HOST}:{port}", process)
 
 
 def _start(name: str) -> Server:
@@ -99,7 +99,7 @@ def _start(name: str) -> Server:
         process = subprocess.Popen(
             _command(name, port), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-    return {"url": f"http://{HOST}:{port}", "pid": process.pid, "created": psutil.Process(process.pid).create_time()}
+    return started(f"http://{HOST}:{port}", process)
 
 
 def _command(name: str, port: int) -> list[str]:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from flows import versioning
+from flows.environment import HOME, ROOT
 from flows.parameters import DIGITS, FlowParams
 from flows.pins import REGISTRY, pin, registered_backbone
 from tasks.parts.errors import DataRefusedError, RootstockError
@@ -29,7 +30,7 @@ def images_of(params: FlowParams) -> Path:
     """The folder that data.source names; the digits are rendered first. Raises RootstockError if there is none."""
     if params.data.source == DIGITS:
         return rendered_digits(params.paths.state / "source" / DIGITS)
-    folder = Path(params.data.source)
+    folder = HOME / params.data.source
     if not folder.is_dir():
         raise RootstockError(
             f"data.source: {folder} is no folder; give one of class/*.jpg or train|val|test/class/*.jpg"
@@ -73,7 +74,7 @@ def weights_of(params: FlowParams) -> Path:
         return registered_backbone(params)
     if wanted.startswith(TORCHVISION):
         return downloaded(params.backbone.architecture, wanted.removeprefix(TORCHVISION))
-    file = Path(wanted)
+    file = next((place for place in (ROOT / wanted, HOME / wanted) if place.is_file()), Path(wanted))
     if not file.is_file():
         raise RootstockError(
             f"backbone.weights: {file} is no file; give a .safetensors or .pth file, torchvision:DEFAULT, "
@@ -106,12 +107,18 @@ def _bring_in(source: Path, target: Path, state: Path) -> str:
     """Tracks `source` as `target`, unless the listing of its files is the one that was brought in last."""
     note = state / "source" / f"{target.name}.json"
     now = {"source": str(source.resolve()), "listing": listing(source)}
-    if versioning.dvc_file(target).exists() and note.exists() and read_json(note) == now:
-        return f"unchanged: {source}"
     before = versioning.tracked_md5(target) if versioning.dvc_file(target).exists() else None
+    if before and note.exists() and read_json(note) == {**now, "md5": before}:
+        return f"unchanged: {_short(source)}"
     versioning.track(source, target)
-    write_json(note, now)
-    return f"unchanged: {source}" if versioning.tracked_md5(target) == before else f"brought in: {source}"
+    after = versioning.tracked_md5(target)
+    write_json(note, {**now, "md5": after})
+    return f"{'unchanged' if after == before else 'brought in'}: {_short(source)}"
+
+
+def _short(source: Path) -> str:
+    """A path below the main checkout without that."""
+    return str(source.relative_to(HOME) if source.is_relative_to(HOME) else source)
 
 
 def listing(source: Path) -> str:

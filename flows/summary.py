@@ -15,7 +15,7 @@ from flows.parameters import FlowParams
 from flows.servers import running
 from flows.stage import Outcome
 from flows.tracking import Run
-from tasks.parts.files import read_json
+from tasks.parts.files import read_json, write_text
 from tasks.parts.names import HIGH, LOW, VALUE, Candidate, Metric
 from tasks.parts.page import markdown_table
 from tasks.parts.params import Paths
@@ -71,6 +71,7 @@ def publish(
             *(picture(file) for file in (paths.comparison, paths.curves_picture, paths.confusion, paths.wrong)),
         ]
     )
+    write_text(paths.result, markdown)
     create_markdown_artifact(markdown, key="retrain-result", description="Result of a retraining")
     verdict = f"verdict     {judgement.verdict}: {judgement.why()}"
     return f"\n{text_table(COLUMNS, rows)}\n\n{verdict}\n{where_next(paths)}"

@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
 
 from flows import git, versioning
-from flows.environment import REGISTRY, ROOT
+from flows.environment import HOME, REGISTRY
 from flows.parameters import FlowParams
 from flows.stage import Outcome
 from tasks.parts.files import read_json, write_json
@@ -28,7 +28,7 @@ from tasks.parts.names import HIGH, LOW, VALUE, Candidate, Curve
 from tasks.parts.params import PARAMS_FILE, Paths, read_document
 
 AT_ONCE = 100  # parameters that MLflow takes in one call
-CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:16]
+CHECKOUT = hashlib.sha256(str(HOME).encode()).hexdigest()[:16]
 
 
 class Tag(StrEnum):

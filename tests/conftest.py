@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def paths(tmp_path: Path, shapes: Path, tiny_weights: Path) -> Paths:
     """Paths in a folder of the test's own; the images and the weights are there."""
     places = {
         name: tmp_path / "data" / name
-        for name in ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")
+        for name in ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate", "predicted")
     }
     return Paths(
         raw=shapes, pretrained=tiny_weights, state=tmp_path / "state", registry=tmp_path / "registry", **places
@@ -179,3 +180,19 @@ def finished(prepared, tmp_path_factory: pytest.TempPathFactory):
     assert done.returncode == 0, done.stdout + done.stderr
     project.first = done.stdout
     return project
+
+
+@pytest.fixture(scope="session")
+def served(finished, tmp_path_factory: pytest.TempPathFactory):
+    """A finished project with its servers and its worker up; `addresses` by name, `env` for commands that use them."""
+    project = finished.copy(tmp_path_factory.mktemp("served") / "project")
+    project.more = {}
+    done = project.flows("up")
+    assert done.returncode == 0, done.stdout + done.stderr
+    project.addresses = dict(re.findall(r"^(\w+) +(http\S+)$", done.stdout, re.MULTILINE))
+    project.env = {
+        "PREFECT_HOME": str(project.root / ".registry" / "prefect"),
+        "PREFECT_API_URL": f"{project.addresses['prefect']}/api",
+    }
+    yield project
+    project.flows("down")

@@ -42,6 +42,8 @@ class Project:
     def __init__(self, root: Path, api: str | None = None) -> None:
         self.root = root
         self.more = {"PREFECT_API_URL": api} if api else {}
+        self.env: dict[str, str] = {}
+        self.addresses: dict[str, str] = {}
 
     @classmethod
     def fresh(cls, root: Path, api: str | None) -> Project:
@@ -89,6 +91,27 @@ class Project:
         log = (self.root / "started.log").open("w")
         command = [sys.executable, "-m", "flows", "retrain", *arguments]
         return subprocess.Popen(command, cwd=self.root, env=environment(**self.more), stdout=log, stderr=log, text=True)
+
+    def prefect(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_python(self.root, "-m", "prefect", "--no-prompt", *arguments, **self.env)
+
+    def with_venv(self) -> Project:
+        """So that make finds .venv, and finds it ready."""
+        (self.root / ".venv").symlink_to(Path(sys.executable).parents[1])
+        os.utime(self.root / "requirements.txt", (0, 0))
+        return self
+
+    def script(self, name: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """One of CI's scripts, as its job would run it."""
+        return subprocess.run(
+            [str(self.root / "deploy" / "ci" / name)],
+            cwd=self.root,
+            env=environment(**self.more, **more),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
 
     def dvc(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return run_python(self.root, "-m", "dvc", *arguments)

@@ -239,6 +239,11 @@ class Paths(Section):
         """What fits that were killed go on from."""
         return self.state / "checkpoints"
 
+    @property
+    def result(self) -> Path:
+        """The last retraining's result as Markdown, pictures inside."""
+        return self.state / "result.md"
+
     def of(self, stage: str) -> Path:
         """The folder that a stage writes."""
         return Path(getattr(self, "validate_" if stage == "validate" else stage))

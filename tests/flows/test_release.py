@@ -9,8 +9,8 @@ import pytest
 
 from flows.judge import NONE
 from flows.ledger import Event, Ledger
-from flows.models import CHAMPION, LIVE, find
-from flows.release import PRODUCTION, reconcile, roll_back
+from flows.models import CHAMPION, LIVE, PRODUCTION, find
+from flows.release import reconcile, roll_back
 from flows.tracking import Tag, client
 from tasks.parts.errors import RootstockError
 

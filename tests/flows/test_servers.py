@@ -3,55 +3,41 @@
 from __future__ import annotations
 
 import os
-import re
 from urllib.request import urlopen
 
 import psutil
-import pytest
 
 from tasks.parts.files import read_json
 from tests.project import Project, wait_until
 
 
-@pytest.fixture(scope="module")
-def up(finished, tmp_path_factory):
-    """A finished project with its servers up."""
-    project = finished.copy(tmp_path_factory.mktemp("served") / "project")
-    project.more = {}
-    done = project.flows("up")
-    assert done.returncode == 0, done.stdout + done.stderr
-    project.addresses = dict(re.findall(r"^(\w+) +(http\S+)$", done.stdout, re.MULTILINE))
-    yield project
-    project.flows("down")
-
-
-def test_both_pages_answer_on_loopback_and_show_what_the_run_wrote(up: Project):
-    assert all(address.startswith("http://127.0.0.1:") for address in up.addresses.values())
-    assert b"MLflow" in urlopen(up.addresses["mlflow"]).read()
-    assert b"Prefect" in urlopen(up.addresses["prefect"]).read()
+def test_both_pages_answer_on_loopback_and_show_what_the_run_wrote(served: Project):
+    assert all(address.startswith("http://127.0.0.1:") for address in served.addresses.values())
+    assert b"MLflow" in urlopen(served.addresses["mlflow"]).read()
+    assert b"Prefect" in urlopen(served.addresses["prefect"]).read()
     from mlflow import MlflowClient
 
-    served = MlflowClient(up.addresses["mlflow"], up.addresses["mlflow"])
+    served = MlflowClient(served.addresses["mlflow"], served.addresses["mlflow"])
     assert int(served.get_model_version_by_alias("rootstock", "challenger").version) == 1
 
 
-def test_starting_again_keeps_the_servers(up: Project):
-    before = read_json(up.root / ".state" / "servers.json")
-    assert up.flows("up").returncode == 0
-    assert read_json(up.root / ".state" / "servers.json") == before
+def test_starting_again_keeps_the_servers(served: Project):
+    before = read_json(served.root / ".state" / "servers.json")
+    assert served.flows("up").returncode == 0
+    assert read_json(served.root / ".state" / "servers.json") == before
 
 
-def test_a_retraining_uses_the_server_that_is_up(up: Project):
-    done = up.retrain()
+def test_a_retraining_uses_the_server_that_is_up(served: Project):
+    done = served.retrain()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not (up.root / ".state" / "logs" / "prefect-temporary.log").exists()
-    answer = urlopen(f"{up.addresses['prefect']}/api/health")
+    assert not (served.root / ".state" / "logs" / "prefect-temporary.log").exists()
+    answer = urlopen(f"{served.addresses['prefect']}/api/health")
     assert answer.status == 200
 
 
-def test_the_doctor_knows_them(up: Project):
-    done = up.flows("doctor")
-    assert f"prefect is up at {up.addresses['prefect']}" in done.stdout
+def test_the_doctor_knows_them(served: Project):
+    done = served.flows("doctor")
+    assert f"prefect is up at {served.addresses['prefect']}" in done.stdout
     assert "ok   params.yaml is valid" in done.stdout
 
 
@@ -60,7 +46,7 @@ def test_down_stops_what_up_started_and_nothing_else(finished, tmp_path):
     project.more = {}
     project.flows("up")
     noted = read_json(project.root / ".state" / "servers.json")
-    assert project.flows("down").stdout == "stopped: prefect, mlflow\n"
+    assert project.flows("down").stdout == "stopped: worker, mlflow, prefect\n"
     wait_until(lambda: not any(psutil.pid_exists(server["pid"]) for server in noted.values()))
     assert project.flows("down").stdout == "stopped: nothing was up\n"
     stale = {"prefect": {"url": "http://127.0.0.1:1", "pid": os.getpid(), "created": 1.0}}

@@ -1,0 +1,75 @@
+"""Where a deployed run works, as Prefect's pull steps: in the main checkout, or in a git worktree of its own at HEAD.
+
+It imports nothing of the project, since the project's code is then taken from where the run works.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+SHARED = (".state", ".registry")  # one lock, one feature store, one registry for all worktrees
+CONFIG = """[cache]
+    dir = {cache}
+['remote "local"']
+    url = {remote}
+"""
+OWNER = "owner.pid"  # beside a worktree: the process that works in it
+
+
+def main_checkout(directory: str) -> dict[str, str]:
+    """Works in the main checkout: for runs that read the registry and change nothing of the data."""
+    return _work_in(Path(directory).resolve())
+
+
+def worktree(directory: str) -> dict[str, str]:
+    """Works in a new worktree of the checkout at `directory`, so that a person's uncommitted work is not touched.
+
+    It shares the checkout's state, registry and DVC cache. Worktrees whose run has ended are removed first.
+    """
+    home = Path(directory).resolve()
+    folder = home / ".state" / "worktrees"
+    folder.mkdir(parents=True, exist_ok=True)
+    for marker in folder.glob(f"*/{OWNER}"):
+        if not _alive(int(marker.read_text(encoding="utf-8"))):
+            shutil.rmtree(marker.parent, ignore_errors=True)
+    place = folder / str(os.getpid())
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    (place / OWNER).write_text(str(os.getpid()), encoding="utf-8")
+    _git(home, "worktree", "prune")
+    root = place / "rootstock"
+    _git(home, "worktree", "add", "--quiet", "--detach", str(root), "HEAD")
+    for name in SHARED:
+        (root / name).symlink_to(home / name)
+    lines = [
+        "[cache]",
+        f"    dir = {home / '.dvc' / 'cache'}",
+        "['remote \"local\"']",
+        f"    url = {home / '.registry' / 'dvc'}",
+    ]
+    (root / ".dvc" / "config.local").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return _work_in(root)
+
+
+def _work_in(root: Path) -> dict[str, str]:
+    os.chdir(root)
+    sys.path.insert(0, str(root))
+    return {"directory": str(root)}
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _git(home: Path, *arguments: str) -> None:
+    subprocess.run(["git", "-C", str(home), *arguments], check=True, capture_output=True, text=True)

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Puts the report's pictures on a branch of their own, since job summaries and comments show no embedded ones.
+# REPORT_BRANCH: that branch. GITHUB_RUN_ID: the folder on it.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+[ -d .state/pictures ] || { echo "no pictures to show"; exit 0; }
+branch="${REPORT_BRANCH:-rootstock-reports}" folder="${GITHUB_RUN_ID:-local}"
+place=$(mktemp -d)
+trap 'git worktree remove --force "$place" 2>/dev/null || true' EXIT
+git fetch --quiet origin "$branch" 2>/dev/null || true
+if git rev-parse --verify --quiet FETCH_HEAD >/dev/null && git ls-remote --exit-code --heads origin "$branch" >/dev/null; then
+  git worktree add --quiet --force --detach "$place" FETCH_HEAD
+else
+  git worktree add --quiet --force --detach "$place" HEAD
+  git -C "$place" checkout --quiet --orphan "$branch-new"
+  git -C "$place" rm -rfq --cached . && find "$place" -mindepth 1 -maxdepth 1 ! -name .git -exec rm -rf {} +
+fi
+mkdir -p "$place/$folder"
+cp .state/pictures/*.png "$place/$folder/"
+git -C "$place" add "$folder"
+git -C "$place" -c user.name=rootstock -c user.email=rootstock@localhost commit --quiet -m "Pictures of run $folder"
+git -C "$place" push --quiet origin "HEAD:refs/heads/$branch"

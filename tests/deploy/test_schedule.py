@@ -1,0 +1,121 @@
+"""Deployments on a real server, run by a real worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime
+from urllib.request import Request, urlopen
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests.project import ROOT, Project, wait_until
+
+
+def asked(served: Project, path: str, **body: object) -> object:
+    """What Prefect's API answers."""
+    request = Request(
+        f"{served.env['PREFECT_API_URL']}/{path}",
+        json.dumps(body).encode() if body else None,
+        {"Content-Type": "application/json"},
+    )
+    return json.loads(urlopen(request, timeout=30).read())
+
+
+def deployment(served: Project, name: str) -> dict[str, object]:
+    return asked(served, f"deployments/name/{name}")
+
+
+def scheduled(served: Project, name: str) -> list[dict[str, object]]:
+    wanted = {
+        "deployments": {"id": {"any_": [deployment(served, name)["id"]]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
+    return asked(served, "flow_runs/filter", sort="EXPECTED_START_TIME_ASC", **wanted)
+
+
+def test_the_night_is_scheduled_within_ninety_seconds(served):
+    """With SQLAlchemy 2.1, Prefect 3.8 schedules nothing and says nothing."""
+    runs = wait_until(lambda: scheduled(served, "retrain/nightly"), 90)
+    start = datetime.fromisoformat(runs[0]["expected_start_time"])
+    assert (start.hour, start.minute) == (3, 0)
+    assert runs[0]["name"]
+
+
+def test_the_form_is_typed_and_shows_params_yaml(served):
+    schema = deployment(served, "retrain/on-demand")["parameter_openapi_schema"]
+    epochs = schema["definitions"]["FinetuneSection"]["properties"]["epochs"]
+    assert epochs["default"] == 3
+    assert (epochs["type"], epochs["minimum"]) == ("integer", 1)
+    assert epochs["description"]
+
+
+def test_a_wrong_parameter_is_refused_before_anything_runs(served):
+    done = served.prefect(
+        "deployment", "run", "retrain/on-demand", "--params", '{"parameters": {"finetune": {"epochs": 0}}}'
+    )
+    assert done.returncode == 1
+    assert "epochs" in done.stdout + done.stderr
+
+
+def test_retrainings_never_collide(served):
+    limits = {name: deployment(served, f"retrain/{name}") for name in ("nightly", "on-demand")}
+    assert {found["concurrency_options"]["collision_strategy"] for found in limits.values()} == {
+        "CANCEL_NEW",
+        "ENQUEUE",
+    }
+    assert all(found["global_concurrency_limit"]["limit"] == 1 for found in limits.values())
+
+
+@pytest.mark.slow
+def test_a_deployed_retraining_works_in_a_worktree_and_touches_nothing_of_ours(served):
+    params, lock = ((served.root / name).read_text() for name in ("params.yaml", "dvc.lock"))
+    (served.root / "params.yaml").write_text(params + "# a person is at work here\n")
+    done = served.prefect(
+        "deployment", "run", "retrain/on-demand", "--watch", "--params", '{"parameters": {"evaluate": {"bins": 7}}}'
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert served.numbers() == [1, 2]
+    assert (served.root / "params.yaml").read_text() == params + "# a person is at work here\n"
+    assert (served.root / "dvc.lock").read_text() == lock
+    (served.root / "params.yaml").write_text(params)
+    newest = max(served.runs(), key=lambda run: run.info.start_time)
+    assert newest.data.params["evaluate.bins"] == "7"
+    assert newest.info.status == "FINISHED"
+    assert "seconds/finetune" not in newest.data.metrics, "what was computed before was computed again"
+
+
+def test_a_run_has_a_worktree_of_its_own_and_ended_ones_go(tmp_path):
+    home = tmp_path / "home"
+    project = Project(home)
+    home.mkdir()
+    project.git("init", "--quiet")
+    (home / "file.txt").write_text("committed")
+    (home / ".dvc").mkdir()
+    (home / ".dvc" / ".gitignore").write_text("/config.local\n")
+    (home / ".gitignore").write_text(".state\n.registry\n")
+    project.commit()
+    (home / "file.txt").write_text("a person is at work here")
+    ended = home / ".state" / "worktrees" / "1"
+    ended.mkdir(parents=True)
+    (ended / "owner.pid").write_text(str(2**22))
+    code = f"import checkout, os; print(checkout.worktree({str(home)!r})['directory'], os.getcwd())"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "deploy")}
+    said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    place, working = said.split()
+    assert place == working
+    assert (home / place / "file.txt").read_text() == "committed"
+    assert (home / place / ".state").resolve() == home / ".state"
+    assert str(home / ".dvc" / "cache") in (home / place / ".dvc" / "config.local").read_text()
+    assert not ended.exists()
+
+
+def test_every_deployment_names_a_flow_that_is_there():
+    from importlib import import_module
+
+    for entry in YAML(typ="safe").load(ROOT / "deploy" / "prefect.yaml")["deployments"]:
+        module, _, name = entry["entrypoint"].rpartition(".")
+        assert getattr(import_module(module), name).name == name

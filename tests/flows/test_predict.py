@@ -1,0 +1,134 @@
+"""make predict, with the registered model of a finished project."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flows.tracking import Tag
+from tasks.parts.files import read_json
+from tests.conftest import drawn
+from tests.project import environment, wait_until
+
+COLUMNS = ["path", "label", "probability", "confident", "reason", "distribution"]
+
+
+@pytest.fixture
+def pictures(tmp_path, finished):
+    """The test pictures, and two files that are none."""
+    folder = tmp_path / "pictures"
+    shutil.copytree(finished.root / "data" / "raw" / "test", folder)
+    (folder / "bar" / "broken.png").write_bytes(b"junk")
+    (folder / "empty.jpg").touch()
+    return folder
+
+
+def predict(finished, *arguments: object):
+    return finished.flows("predict", *map(str, arguments), "--model", "challenger")
+
+
+def test_a_folder_becomes_tables_and_a_page(finished, pictures, tmp_path):
+    out = tmp_path / "out"
+    done = predict(finished, pictures, "--out", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "12 answers by version 1 of rootstock; 2 broken files" in done.stdout
+    table = pd.read_parquet(out / "predictions.parquet")
+    assert list(table.columns) == COLUMNS
+    assert set(table.loc[table["reason"].notna(), "path"]) == {"bar/broken.png", "empty.jpg"}
+    flat = pd.read_csv(out / "predictions.csv")
+    assert list(flat.columns) == COLUMNS[:-1]
+    evaluated = pd.read_parquet(finished.root / "data" / "evaluate" / "predictions.parquet")
+    both = evaluated.assign(path=evaluated["path"].str.removeprefix("test/")).merge(table, on="path")
+    assert (both["predicted"] == both["label_y"]).all()
+    apart = np.stack(both["distribution_x"]) - np.stack(both["distribution_y"])
+    assert np.abs(apart).max() < 1e-4
+    threshold = read_json(finished.root / "data" / "evaluate" / "spec.json")["threshold"]
+    assert (both["confident"].astype(bool) == (both["probability_y"] >= threshold)).all()
+    page = (out / "predictions.html").read_text()
+    assert "bar/broken.png" in page
+    assert "http" not in page
+
+
+def test_a_manifest_names_files_beside_it(finished, pictures, tmp_path):
+    manifest = pictures / "wanted.csv"
+    manifest.write_text("path,note\nring/0.png,a\nbar/missing.png,b\n")
+    done = predict(finished, manifest, "--out", tmp_path / "out")
+    assert "1 answers by version 1 of rootstock; 1 broken files" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_single_picture_is_answered_in_a_line(finished, pictures):
+    done = predict(finished, pictures / "ring" / "0.png")
+    assert re.search(r"0\.png: (bar|disc|ring) \d+\.\d%.*; then \w+ \d+\.\d%, \w+ \d+\.\d%", done.stdout), done.stderr
+
+
+def test_a_killed_prediction_goes_on_and_ends_with_the_same_answers(finished, pictures, tmp_path, monkeypatch):
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(1300):
+        shutil.copy(pictures / "ring" / f"{number % 4}.png", many / f"{number:04d}.png")
+    assert predict(finished, many, "--out", tmp_path / "whole").returncode == 0
+    project = finished.copy(tmp_path / "project")
+    command = [sys.executable, "-m", "flows", "predict", str(many), "--out", str(tmp_path / "cut")]
+    command += ["--model", "challenger"]
+    process = subprocess.Popen(command, cwd=project.root, env=environment(**project.more))
+    parts = wait_until(lambda: list((project.root / ".state" / "predict").rglob("part-*.parquet")))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "cut" / "predictions.parquet").exists()
+    kept = {part.name: part.stat().st_mtime_ns for part in parts}
+    assert project.flows(*command[3:]).returncode == 0
+    assert (tmp_path / "cut" / "predictions.csv").read_bytes() == (tmp_path / "whole" / "predictions.csv").read_bytes()
+    assert kept
+    assert not list((project.root / ".state" / "predict").rglob("part-*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("nowhere",), 1, "nowhere is not there; give a picture, a folder"),
+        (("{empty}",), 1, "no pictures in"),
+        (("{broken}",), 5, "not an image that Pillow can read"),
+        (("{table}",), 1, "has no column path; it has file"),
+    ],
+)
+def test_mistakes_are_told_in_words(finished, pictures, tmp_path, arguments, code, told):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "t.csv").write_text("file\na.png\n")
+    places = {"empty": tmp_path / "empty", "broken": pictures / "bar" / "broken.png", "table": tmp_path / "t.csv"}
+    done = predict(finished, *(argument.format(**places) for argument in arguments))
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize("model", ["live", "9", "elsewhere"])
+def test_a_version_that_is_not_there_is_told_with_those_that_are(finished, pictures, model):
+    done = finished.flows("predict", str(pictures / "ring" / "0.png"), "--model", model)
+    assert done.returncode == 1
+    assert "its aliases are challenger (version 1)" in done.stderr
+    assert "--model challenger" in done.stderr
+
+
+def test_an_empty_registry_says_so(prepared, pictures):
+    done = prepared.flows("predict", str(pictures / "ring" / "0.png"))
+    assert done.returncode == 1
+    assert "it holds no version of rootstock yet; make run registers one" in done.stderr
+
+
+def test_code_that_is_not_what_was_registered_is_not_run(finished, pictures, tmp_path):
+    project = finished.copy(tmp_path / "project")
+    project.mlflow().set_model_version_tag("rootstock", "1", Tag.SCORER, "the digest of other code")
+    done = predict(project, pictures / "ring" / "0.png")
+    assert done.returncode == 1
+    assert "is not the code that was registered" in done.stderr
+
+
+def test_drawn_pictures_of_any_size_are_answered(finished, tmp_path):
+    drawn("disc", 5, 400).save(tmp_path / "large.jpg")
+    assert "large.jpg: " in predict(finished, tmp_path / "large.jpg").stdout
