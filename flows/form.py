@@ -13,7 +13,7 @@ from flows.parameters import FlowParams, stage_params
 from tasks import STAGES
 from tasks.parts.params import PARAMS_FILE, Section, StageParams, read_document
 
-FIXED = {"paths", "pretrain", "predict"}  # sections that are not for a single retraining to change
+FIXED = {"paths", "presets", "pretrain", "predict"}  # sections that are not for a single retraining to change
 
 
 def form() -> type[Section]:

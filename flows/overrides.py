@@ -19,6 +19,7 @@ from tasks.parts.files import write_text
 from tasks.parts.params import PARAMS_FILE, PathsParams, read_document
 
 NULL = "tag:yaml.org,2002:null"
+PRESET = "preset"
 USAGE = "give overrides as pairs: --section.key value, such as --data.source ../my-images"
 
 
@@ -34,7 +35,18 @@ def apply(arguments: Sequence[str], file: Path = PARAMS_FILE) -> str:
 
     Raises ParamsError, and writes nothing, for a key that is not there and for a value that is not allowed.
     """
-    return write_values({name: _value(name, text) for name, text in _pairs(arguments)}, file)
+    values: dict[str, Any] = {}
+    for name, text in _pairs(arguments):
+        values |= _preset(text, file) if name == PRESET else {name: _value(name, text)}
+    return write_values(values, file)
+
+
+def _preset(name: str, file: Path) -> dict[str, Any]:
+    """The overrides that params.yaml gives this name. Raises ParamsError, with the known ones, if it gives none."""
+    known = read_document(file).get("presets", {})
+    if name not in known:
+        raise ParamsError(f"--preset {name}: {file} has no such preset; it has {', '.join(known)}")
+    return dict(known[name])
 
 
 def write_values(values: Mapping[str, Any], file: Path = PARAMS_FILE) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from inspect import get_annotations
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from ruamel.yaml.comments import CommentedMap
@@ -83,6 +83,7 @@ class FlowParams(StageParams):
     run: RunSection
     pretrain: PretrainSection
     paths: Paths
+    presets: dict[str, dict[str, Any]] = Field(description="overrides by dotted name, with a name")
 
 
 def stage_params(stage: str) -> type[StageParams]:

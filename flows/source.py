@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from flows import versioning
@@ -15,6 +16,7 @@ from tasks.parts.errors import DataRefusedError, RootstockError
 from tasks.parts.files import read_json, write_json
 
 TORCHVISION = "torchvision:"
+RANDOM = "random"
 
 
 def bring_in(params: FlowParams) -> dict[str, str]:
@@ -72,34 +74,70 @@ def weights_of(params: FlowParams) -> Path:
     wanted = params.backbone.weights
     if wanted.startswith(REGISTRY):
         return registered_backbone(params)
+    if wanted == RANDOM:
+        return random_weights(params)
     if wanted.startswith(TORCHVISION):
-        return downloaded(params.backbone.architecture, wanted.removeprefix(TORCHVISION))
+        folder = params.paths.state / "source"
+        return downloaded(params.backbone.architecture, wanted.removeprefix(TORCHVISION), folder)
     file = next((place for place in (ROOT / wanted, HOME / wanted) if place.is_file()), Path(wanted))
     if not file.is_file():
         raise RootstockError(
             f"backbone.weights: {file} is no file; give a .safetensors or .pth file, torchvision:DEFAULT, "
-            "or models:/name@alias"
+            "models:/name@alias, or random"
         )
     return file
 
 
-def downloaded(architecture: str, name: str) -> Path:
-    """Torchvision's weights of this name, as a file in torch's cache. Raises RootstockError if they cannot be had."""
+def random_weights(params: FlowParams) -> Path:
+    """Seeded random weights, which know nothing: to see what pretraining is worth, or where nothing can be had."""
+    import torch
+
+    from tasks.parts import weights
+    from tasks.parts.backbone import check_architecture, torchvision_preprocessing
+    from tasks.parts.scorer import OWN, build_backbone
+
+    wanted = params.backbone
+    file = params.paths.state / "source" / f"{wanted.architecture}-{wanted.cut}-random.safetensors"
+    if not file.exists():
+        check_architecture(wanted.architecture)
+        torch.manual_seed(0)
+        module, _ = build_backbone(wanted.architecture, wanted.cut)
+        like = "resnet18" if wanted.architecture in OWN else wanted.architecture
+        weights.write(file, module.state_dict(), {"preprocessing": asdict(torchvision_preprocessing(like))})
+    return file
+
+
+def downloaded(architecture: str, name: str, folder: Path) -> Path:
+    """Torchvision's weights of this name, with their preprocessing, as a file in `folder`.
+
+    Downloaded once, into torch's cache, the checksum compared. Raises RootstockError if they cannot be had.
+    """
     import torch
     from torchvision.models import get_model_weights
 
+    from tasks.parts import weights
+    from tasks.parts.backbone import check_architecture, torchvision_preprocessing
+
+    check_architecture(architecture)
     try:
-        weights = get_model_weights(architecture)[name]
-    except (ValueError, KeyError) as error:
-        raise RootstockError(f"backbone.weights: torchvision has no {name} for {architecture} ({error})") from None
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
-    try:
-        weights.get_state_dict(check_hash=True, progress=False)
-    except (OSError, RuntimeError) as error:
+        wanted = get_model_weights(architecture)[name]
+    except (ValueError, KeyError):
+        known = ", ".join(each.name for each in get_model_weights(architecture))
         raise RootstockError(
-            f"backbone.weights: {weights.url} could not be downloaded ({error}); fetch it elsewhere and put it at "
-            f"{file}, or set backbone.weights to the file"
+            f"backbone.weights: torchvision has no {name} for {architecture}; it has DEFAULT, {known}"
         ) from None
+    file = folder / f"{architecture}-{wanted.name}.safetensors"
+    if not file.exists():
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(wanted.url).name
+        try:
+            state = wanted.get_state_dict(check_hash=True, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise RootstockError(
+                f"backbone.weights: {wanted.url} could not be downloaded ({error}); fetch it elsewhere and put it at "
+                f"{cached}, or set backbone.weights to the file"
+            ) from None
+        description = {"preprocessing": asdict(torchvision_preprocessing(architecture, wanted.name))}
+        weights.write(file, dict(state), description)
     return file
 
 

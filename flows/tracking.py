@@ -156,7 +156,8 @@ class Run:
         """Parameters, lineage tags, the data set, and the files that say exactly what ran."""
         paths, difference = self._paths, git.difference()
         tags = lineage(paths) | {Tag.CHECKOUT: CHECKOUT, Tag.GIT_DIRTY: str(bool(difference)).lower()}
-        params = [Param(name, value) for name, value in _flat(read_document(PARAMS_FILE))]
+        document = {key: value for key, value in read_document(PARAMS_FILE).items() if key != "presets"}
+        params = [Param(name, value) for name, value in _flat(document)]
         for start in range(0, len(params), AT_ONCE):
             self.client.log_batch(run_id, params=params[start : start + AT_ONCE])
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])

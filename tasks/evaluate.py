@@ -74,9 +74,9 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     manifest = pd.read_parquet(paths.manifest)
     classes = class_names(usable(manifest))
     validation, test = of_split(manifest, Split.VALIDATION), of_split(manifest, Split.TEST)
-    backbone = build(wanted.architecture, *read(paths.pretrained), wanted.resize, wanted.crop)
+    backbone = build(wanted.architecture, *read(paths.pretrained), wanted.resize, wanted.crop, wanted.cut)
     trained = {Candidate.SCRATCH: paths.scratch, Candidate.TUNED: paths.tuned}
-    answering = scorers(wanted.architecture, classes, backbone, paths.head_weights, trained)
+    answering = scorers(wanted, classes, backbone, paths.head_weights, trained)
     files = [*validation[Column.PATH], *test[Column.PATH]]
     logits = logits_of(answering, paths.raw, files, choose(params.compute.device, "float32"), batch)
 
@@ -97,7 +97,16 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     init = read_json(PINS)[INIT]
     write_json(
         paths.spec,
-        spec_of(wanted.architecture, classes, backbone.preprocessing, tuned.temperature, sure["threshold"], init),
+        spec_of(
+            wanted.architecture,
+            classes,
+            backbone.preprocessing,
+            wanted.cut,
+            read(paths.head_weights)[1],
+            temperature=tuned.temperature,
+            threshold=sure["threshold"],
+            init=init,
+        ),
     )
     write_json(paths.metrics, table)
     write_json(paths.selective, sure)

@@ -51,13 +51,11 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
 
     wanted, batch = params.backbone, params.compute.batch
     device = choose(params.compute.device, params.compute.precision)
-    backbone = build(wanted.architecture, *read(paths.pretrained), wanted.resize, wanted.crop)
+    backbone = build(wanted.architecture, *read(paths.pretrained), wanted.resize, wanted.crop, wanted.cut)
     fill = read_json(paths.policy)["fill"]
     index = rows_to_embed(pd.read_parquet(paths.manifest), pd.read_parquet(paths.plan), params.features.views)
     keys = [key_of(pixels, draw) for pixels, *draw in index[[Column.PIXEL_HASH, *DRAW]].itertuples(index=False)]
-    store = FeatureStore(
-        paths.feature_store, context(paths.pretrained, wanted.architecture, backbone, device, fill, batch)
-    )
+    store = FeatureStore(paths.feature_store, context(paths.pretrained, wanted, backbone, device, fill, batch))
     missing = [row for row, key in enumerate(keys) if key not in store]
     for rows, matrix in extract(paths.raw, index.iloc[missing], backbone, device, fill, batch):
         store.add([keys[missing[row]] for row in rows], matrix)

@@ -16,7 +16,7 @@ class FinetuneSection(Section):
     """How the last blocks learn; the rates are AdamW's."""
 
     blocks: int = Field(ge=0, description="last blocks of the backbone that learn with the head")
-    epochs: int = Field(ge=1, description="passes over the training images, a view each")
+    epochs: int = Field(ge=0, description="passes over the training images, a view each; 0: the probe as it is")
     batch: int = Field(ge=2, description="images an optimiser step")
     rate: float = Field(gt=0, description="learning rate of the last block")
     head_rate: float = Field(gt=0, description="learning rate of the head")
@@ -68,6 +68,7 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     from tasks.parts.candidates import probe_network, scratch_network
     from tasks.parts.checkpoint import digest_of
     from tasks.parts.device import choose
+    from tasks.parts.errors import ParamsError
     from tasks.parts.files import read_json
     from tasks.parts.fit import Recipe
     from tasks.parts.manifest import class_names, of_split
@@ -77,7 +78,7 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
 
     section, wanted = params.finetune, params.backbone
     device = choose(params.compute.device, params.compute.precision)
-    backbone = build(wanted.architecture, *read(paths.pretrained), wanted.resize, wanted.crop)
+    backbone = build(wanted.architecture, *read(paths.pretrained), wanted.resize, wanted.crop, wanted.cut)
     manifest = pd.read_parquet(paths.manifest)
     train, validation = of_split(manifest, Split.TRAIN), of_split(manifest, Split.VALIDATION)
     inputs = (paths.manifest, paths.plan, paths.policy, paths.head_weights, paths.pretrained)
@@ -94,6 +95,9 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     paths.finetune.mkdir(parents=True, exist_ok=True)
     paths.curves.unlink(missing_ok=True)
 
+    _, head = read(paths.head_weights)
+    if head["kind"] == "knn" and section.epochs:
+        raise ParamsError("a knn head has nothing to fine-tune: set finetune.epochs to 0, or take another head.kind")
     network = probe_network(backbone, paths.head_weights)
     learning = freeze_all_but_last(network.backbone, section.blocks)
     groups = parameter_groups(network, learning, section.head_rate, section.rate, section.decay)
@@ -106,7 +110,8 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
 
     seconds_scratch = 0.0
     if params.scratch.run:
-        network = scratch_network(wanted.architecture, len(class_names(train)), params.seed)
+        outputs = len(class_names(train))
+        network = scratch_network(wanted.architecture, wanted.cut, head, outputs, params.seed)
         learning = freeze_all_but_last(network.backbone, EVERYTHING)
         groups = parameter_groups(network, learning, params.scratch.rate, params.scratch.rate, decay=1)
         recipe = replace(recipe, epochs=tuned.epoch, patience=tuned.epoch)

@@ -1,6 +1,8 @@
-"""Head: a linear head on frozen features, its regularisation chosen on validation."""
+"""Head: on frozen features, its setting chosen on validation: linear, dense, prototypes or nearest neighbours."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,45 +12,78 @@ from tasks.parts.params import Paths, Section, StageParams
 class HeadSection(Section):
     """The head on the frozen backbone."""
 
-    strengths: tuple[float, ...] = Field(min_length=1, description="L2 penalties to choose from, on validation loss")
+    kind: Literal["linear", "dense", "prototype", "knn"]
+    strengths: tuple[float, ...] = Field(
+        min_length=1, description="penalties to choose from, on validation loss; of a linear or dense head"
+    )
+    hidden: int = Field(ge=1, description="units of a dense head's hidden layer")
+    rate: float = Field(gt=0, description="AdamW's learning rate of a dense head")
+    epochs: int = Field(ge=1, description="passes over the features, of a dense head")
+    batch: int = Field(ge=1, description="rows an optimiser step, of a dense head")
+    neighbours: tuple[int, ...] = Field(min_length=1, description="numbers to choose from, of a knn head")
 
 
 class HeadParams(StageParams):
     """What head reads of params.yaml."""
 
+    seed: int
     head: HeadSection
 
 
 class HeadReport(Section):
-    """The chosen regularisation, and how it does on validation."""
+    """The chosen setting (penalty, scale or neighbours), and how it does on validation."""
 
-    strength: float
+    setting: float
     validation_loss: float
     validation_accuracy: float
 
 
 def head(paths: Paths, params: HeadParams) -> HeadReport:
-    """Writes the head's weights and how it was chosen."""
+    """Writes the head's weights, with what it is, and how it was chosen."""
     import pandas as pd
     import torch
 
-    from tasks.parts import heads, weights
+    from tasks.parts import heads, other_heads, weights
     from tasks.parts.files import write_json
     from tasks.parts.manifest import class_names, class_numbers
-    from tasks.parts.names import FEATURES, HEAD_BIAS, HEAD_WEIGHT, Column, Split
+    from tasks.parts.names import FEATURES, Column, Split
     from tasks.parts.progress import say
 
+    section = params.head
     index = pd.read_parquet(paths.index)
     x_ND = weights.read(paths.matrix)[0][FEATURES]
     classes = class_names(index)
     y_N = torch.from_numpy(class_numbers(index, classes))
-    is_train, is_validation = (
-        torch.tensor((index[Column.SPLIT] == split).to_numpy()) for split in (Split.TRAIN, Split.VALIDATION)
+    train, validation = (
+        (x_ND[at], y_N[at])
+        for split in (Split.TRAIN, Split.VALIDATION)
+        for at in [torch.tensor((index[Column.SPLIT] == split).to_numpy())]
     )
-    train = (x_ND[is_train], y_N[is_train], torch.ones(int(is_train.sum())))
-    probes = heads.fit_probes(train, (x_ND[is_validation], y_N[is_validation]), len(classes), params.head.strengths)
+    settings: dict[str, int] = {}
+    if section.kind == "dense":
+        settings = {"hidden": section.hidden}
+        probes = other_heads.fit_dense(
+            train,
+            validation,
+            len(classes),
+            section.hidden,
+            section.strengths,
+            section.rate,
+            section.epochs,
+            section.batch,
+            params.seed,
+        )
+    elif section.kind == "prototype":
+        probes = other_heads.fit_prototypes(train, validation, len(classes))
+    elif section.kind == "knn":
+        probes = other_heads.fit_neighbours(train, validation, len(classes), section.neighbours)
+        settings = {"rows": len(train[0])}
+    else:
+        probes = heads.fit_probes((*train, torch.ones(len(train[0]))), validation, len(classes), section.strengths)
     chosen = heads.best(probes)
-    weights.write(paths.head_weights, {HEAD_WEIGHT: chosen.weight_CD, HEAD_BIAS: chosen.bias_C})
-    write_json(paths.probe, [{"strength": p.strength, "loss": p.loss, "accuracy": p.accuracy} for p in probes])
-    say(f"strength {chosen.strength:g}: validation accuracy {chosen.accuracy:.1%}")
-    return HeadReport(strength=chosen.strength, validation_loss=chosen.loss, validation_accuracy=chosen.accuracy)
+    if section.kind == "knn":
+        settings["neighbours"] = int(chosen.setting)
+    weights.write(paths.head_weights, chosen.head.state_dict(), {"kind": section.kind, **settings})
+    write_json(paths.probe, [{"setting": p.setting, "loss": p.loss, "accuracy": p.accuracy} for p in probes])
+    say(f"{section.kind}, setting {chosen.setting:g}: validation accuracy {chosen.accuracy:.1%}")
+    return HeadReport(setting=chosen.setting, validation_loss=chosen.loss, validation_accuracy=chosen.accuracy)

@@ -16,7 +16,9 @@ from tasks.parts.scorer import OWN, Network, Preprocessing, build_backbone
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)  # noqa: SLF001 - torch names no public base
 BATCH_NORMS = (nn.modules.batchnorm._NormBase,)  # noqa: SLF001
-CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.")
+# Cut off, so not asked of a weights file: classifiers, and the side branches that only ImageNet training used.
+CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")
+VIT_SIDE = 224  # pixels that torchvision builds vision transformers for
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,16 @@ class Backbone:
 
 
 def build(
-    architecture: str, state: dict[str, Tensor], description: dict[str, object], resize: int | None, crop: int | None
+    architecture: str,
+    state: dict[str, Tensor],
+    description: dict[str, object],
+    resize: int | None,
+    crop: int | None,
+    cut: str = "layer",
 ) -> Backbone:
     """The backbone with these weights. Raises RootstockError if there is no such architecture or they do not fit."""
     check_architecture(architecture)
-    module, width = build_backbone(architecture)
+    module, width = build_backbone(architecture, cut)
     _load(module, state, architecture)
     return Backbone(module.eval(), width, preprocessing_of(architecture, description, resize, crop))
 
@@ -59,18 +66,23 @@ def preprocessing_of(
     elif architecture in OWN:
         raise RootstockError(f"these weights of {architecture} do not say their preprocessing; use the embedded ones")
     else:
-        found = _torchvision_preprocessing(architecture)
+        found = torchvision_preprocessing(architecture)
     chosen = replace(found, resize=resize or found.resize, crop=crop or found.crop)
     if chosen.crop > chosen.resize:
         raise RootstockError(f"backbone.crop ({chosen.crop}) is larger than backbone.resize ({chosen.resize})")
     return chosen
 
 
-def _torchvision_preprocessing(architecture: str) -> Preprocessing:
+def torchvision_preprocessing(architecture: str, name: str | None = None) -> Preprocessing:
+    """That of torchvision's weights of this name; without one, of the first that fit the architecture as built."""
     from torchvision.models import get_model_weights
 
     check_architecture(architecture)
-    transform = next(iter(get_model_weights(architecture))).transforms()
+    known = get_model_weights(architecture)
+    transforms = [known[name].transforms()] if name else [weights.transforms() for weights in known]
+    if architecture.startswith("vit_"):
+        transforms = [t for t in transforms if t.crop_size[0] == VIT_SIDE] or transforms
+    transform = transforms[0]
     return Preprocessing(
         resize=transform.resize_size[0],
         crop=transform.crop_size[0],
@@ -100,14 +112,24 @@ def _load(module: nn.Module, state: dict[str, Tensor], architecture: str) -> Non
 
 
 def blocks(module: nn.Module) -> list[tuple[str, ...]]:
-    """The ordered blocks with parameters, each as the names of its modules; a bare norm belongs to the one before."""
+    """The ordered blocks with parameters, each as the names of its modules; a bare norm belongs to the one before.
+
+    Parameters that are in no block, such as a transformer's class token, belong to the first one, by their own names.
+    """
     found: list[tuple[str, ...]] = []
     for name, child in _units(module, ""):
         if isinstance(child, NORMS) and found:
             found[-1] = (*found[-1], name)
         else:
             found.append((name,))
-    return found
+    held = tuple(part for block in found for part in block)
+    loose = (name for name, _ in module.named_parameters() if not _within(name, held))
+    return [(*found[0], *loose), *found[1:]]
+
+
+def _within(name: str, parts: Sequence[str]) -> bool:
+    """Whether a parameter is one of the parts, or in one."""
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def _units(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
@@ -121,10 +143,9 @@ def _units(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
 def freeze_all_but_last(module: nn.Module, count: int) -> list[tuple[str, ...]]:
     """Lets only the last `count` blocks learn, and returns them in order, last first; more than there are: all."""
     learning = blocks(module)[::-1][:count]
-    names = tuple(f"{name}." for block in learning for name in block)
-    everything = count >= len(blocks(module))
+    names = [name for block in learning for name in block]
     for name, parameter in module.named_parameters():
-        parameter.requires_grad_(everything or name.startswith(names))
+        parameter.requires_grad_(_within(name, names))
     return learning
 
 
@@ -136,8 +157,9 @@ def learn_mode(network: Network, learning: Sequence[tuple[str, ...]], *, batch_s
     """
     network.eval()
     network.head.train()
-    for name in (name for block in learning for name in block):
-        network.backbone.get_submodule(name).train()
+    modules = dict(network.backbone.named_modules())
+    for name in (name for block in learning for name in block if name in modules):
+        modules[name].train()
     if not batch_statistics:
         for layer in network.modules():
             if isinstance(layer, BATCH_NORMS):
@@ -150,7 +172,7 @@ def parameter_groups(
     """Discriminative rates: the head's, then `rate` for the last block, times `decay` for each block before it."""
     groups: list[dict[str, object]] = [{"params": list(network.head.parameters()), "rate": head_rate}]
     for depth, block in enumerate(learning):
-        parameters = [p for name in block for p in network.backbone.get_submodule(name).parameters()]
+        parameters = [p for name, p in network.backbone.named_parameters() if _within(name, block)]
         groups.append({"params": parameters, "rate": rate * decay**depth})
     return groups
 

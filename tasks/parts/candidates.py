@@ -4,42 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tasks.parts.backbone import Backbone
 from tasks.parts.device import Device
-from tasks.parts.heads import linear
-from tasks.parts.names import HEAD_BIAS, HEAD_WEIGHT, Candidate
+from tasks.parts.names import Candidate
+from tasks.parts.params import BackboneParams
 from tasks.parts.pixels import Squares, ahead
 from tasks.parts.progress import counted
-from tasks.parts.scorer import Network, Scorer, build_network, spec_of
+from tasks.parts.scorer import Network, Scorer, build_head, build_network, spec_of
 from tasks.parts.weights import read
+
+# Tensors of a head whose size is the number of its outputs, and in which place.
+OUTPUTS = {"2.weight": 0, "weight": 0, "votes_RC": 1}
 
 
 def probe_network(backbone: Backbone, head_weights: Path) -> Network:
     """The pretrained backbone with the trained head: the probe, and where fine-tuning starts."""
-    head, _ = read(head_weights)
-    return Network(backbone.module, linear(head[HEAD_WEIGHT], head[HEAD_BIAS]))
+    state, settings = read(head_weights)
+    outputs = next(state[name].shape[place] for name, place in OUTPUTS.items() if name in state)
+    head = build_head(backbone.width, outputs, **settings)
+    head.load_state_dict(state)
+    return Network(backbone.module, head)
 
 
-def scratch_network(architecture: str, classes: int, seed: int) -> Network:
-    """The same network with random weights."""
+def scratch_network(architecture: str, cut: str, head: Mapping[str, Any], outputs: int, seed: int) -> Network:
+    """The same network with random weights; with a linear head where the head is made of features, not learned."""
     torch.manual_seed(seed)
-    return build_network(architecture, classes)
+    return build_network(architecture, outputs, cut, **scratch_head(head))
+
+
+def scratch_head(head: Mapping[str, Any]) -> dict[str, Any]:
+    """The head of the baseline from scratch."""
+    return dict(head) if head["kind"] in {"linear", "dense"} else {"kind": "linear"}
 
 
 def scorers(
-    architecture: str, classes: Sequence[str], backbone: Backbone, head_weights: Path, trained: Mapping[Candidate, Path]
+    wanted: BackboneParams,
+    classes: Sequence[str],
+    backbone: Backbone,
+    head_weights: Path,
+    trained: Mapping[Candidate, Path],
 ) -> dict[Candidate, Scorer]:
     """An uncalibrated scorer for the probe and for each trained network whose file exists."""
     networks = {Candidate.PROBE: probe_network(backbone, head_weights)}
+    _, head = read(head_weights)
     for name, weights in trained.items():
         if weights.exists():
-            networks[name] = build_network(architecture, len(classes))
+            own = scratch_head(head) if name is Candidate.SCRATCH else head
+            networks[name] = build_network(wanted.architecture, len(classes), wanted.cut, **own)
             networks[name].load_state_dict(read(weights)[0])
-    spec = spec_of(architecture, classes, backbone.preprocessing)
+    spec = spec_of(wanted.architecture, classes, backbone.preprocessing, wanted.cut, head)
     return {name: Scorer(networks[name], spec) for name in Candidate if name in networks}
 
 

@@ -18,6 +18,7 @@ from tasks.parts.errors import ParamsError
 from tasks.parts.files import sha256_of
 from tasks.parts.manifest import usable
 from tasks.parts.names import LABELLED_SPLITS, Column
+from tasks.parts.params import BackboneParams
 from tasks.parts.pixels import Squares, ahead
 from tasks.parts.progress import counted
 from tasks.parts.transforms import CLEAN, DRAW, inputs
@@ -45,11 +46,12 @@ def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.
 
 
 def context(
-    pretrained: Path, architecture: str, backbone: Backbone, device: Device, fill: str, batch: int
+    pretrained: Path, wanted: BackboneParams, backbone: Backbone, device: Device, fill: str, batch: int
 ) -> dict[str, object]:
     """All that a feature depends on, beside picture and view."""
     return {
-        "architecture": architecture,
+        "architecture": wanted.architecture,
+        "cut": wanted.cut,
         "weights": sha256_of(pretrained),
         "preprocessing": asdict(backbone.preprocessing),
         "fill": fill,

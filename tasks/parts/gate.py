@@ -62,10 +62,10 @@ def difference(what: str, low: float, high: float, found: float, margin: float) 
     `low` and `high` are one-sided bounds of candidate minus live.
     """
     wanted = f"more than {-margin:+g}, beyond doubt"
+    verdict = Verdict.PASS if low > -margin else Verdict.REFUSED if high < 0 else Verdict.UNDECIDED
+    found, low, high = (round(number, 4) + 0.0 for number in (found, low, high))  # no "-0.0000"
     told = f"{found:+.4f}, between {low:+.4f} and {high:+.4f}"
-    if low > -margin:
-        return Check(what, told, wanted, Verdict.PASS)
-    return Check(what, told, wanted, Verdict.REFUSED if high < 0 else Verdict.UNDECIDED)
+    return Check(what, told, wanted, verdict)
 
 
 def compare_hits(pair: Pair, margin: float, error: float, what: str = "accuracy against live") -> Check:

@@ -15,17 +15,19 @@ FLOOR = 1e-6  # of a feature's standard deviation
 
 @dataclass(frozen=True)
 class Probe:
-    """A linear head, (C, D) and (C,); the strength of its penalty, validation loss and accuracy."""
+    """A head that was fitted with one setting (such as the strength of its penalty); validation loss and accuracy."""
 
-    weight_CD: Tensor
-    bias_C: Tensor
-    strength: float
+    head: nn.Module
+    setting: float
     loss: float
     accuracy: float
 
 
+Rows = tuple[Tensor, Tensor]  # features (N, D) and classes (N,)
+
+
 def fit_probes(
-    train: tuple[Tensor, Tensor, Tensor], validation: tuple[Tensor, Tensor], classes: int, strengths: Sequence[float]
+    train: tuple[Tensor, Tensor, Tensor], validation: Rows, classes: int, strengths: Sequence[float]
 ) -> list[Probe]:
     """A multinomial logistic regression for each strength, strongest first, each starting from the one before.
 
@@ -43,7 +45,7 @@ def fit_probes(
         parameters = _logistic_regression(parameters, z_ND, y_N, weight_N, strength)
         weight_CD = parameters[:, :-1] / deviation_D
         bias_C = parameters[:, -1] - weight_CD @ mean_D
-        probes.append(_probe(weight_CD, bias_C, strength, validation))
+        probes.append(probe(linear(weight_CD, bias_C), strength, validation))
     return probes
 
 
@@ -64,12 +66,13 @@ def _logistic_regression(start: Tensor, z_ND: Tensor, y_N: Tensor, weight_N: Ten
     return parameters.detach()
 
 
-def _probe(weight_CD: Tensor, bias_C: Tensor, strength: float, validation: tuple[Tensor, Tensor]) -> Probe:
+def probe(head: nn.Module, setting: float, validation: Rows) -> Probe:
+    """A fitted head with its validation loss and accuracy."""
     x_ND, y_N = validation
-    logits_NC = x_ND.double() @ weight_CD.T + bias_C
-    loss = F.cross_entropy(logits_NC, y_N).item()
+    with torch.inference_mode():
+        logits_NC = head.eval()(x_ND.float()).double()
     accuracy = (logits_NC.argmax(1) == y_N).double().mean().item()
-    return Probe(weight_CD.float(), bias_C.float(), strength, loss, accuracy)
+    return Probe(head, setting, F.cross_entropy(logits_NC, y_N).item(), accuracy)
 
 
 def best(probes: Sequence[Probe]) -> Probe:
@@ -80,5 +83,5 @@ def best(probes: Sequence[Probe]) -> Probe:
 def linear(weight_CD: Tensor, bias_C: Tensor) -> nn.Linear:
     """A linear layer with these weights."""
     layer = nn.Linear(weight_CD.shape[1], weight_CD.shape[0])
-    layer.load_state_dict({"weight": weight_CD, "bias": bias_C})
+    layer.load_state_dict({"weight": weight_CD.float(), "bias": bias_C.float()})
     return layer

@@ -79,5 +79,4 @@ class Curve(StrEnum):
 
 LABELLED_SPLITS: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 FEATURES: Final = "features"  # the tensor of the feature matrix
-HEAD_WEIGHT, HEAD_BIAS = "weight", "bias"  # the tensors of the probe
 VALUE, LOW, HIGH = "value", "low", "high"  # of a metric and its 95% interval

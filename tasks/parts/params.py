@@ -48,7 +48,10 @@ class BackboneParams(Section):
     """The pretrained network that features come from."""
 
     architecture: str = Field(description="resnet10 (embedded) or the name of a torchvision classification model")
-    weights: str = Field(description="a .safetensors or .pth file, torchvision:DEFAULT, or models:/name@alias")
+    weights: str = Field(description="a .safetensors or .pth file, torchvision:DEFAULT, models:/name@alias, or random")
+    cut: Literal["layer", "classifier"] = Field(
+        description="what the head replaces: the last layer, or the whole classifier (Keras's include_top=False)"
+    )
     resize: int | None = Field(ge=8, description="pixels of the shorter side; null: as the weights say")
     crop: int | None = Field(ge=8, description="pixels of the centre square; null: as the weights say")
 

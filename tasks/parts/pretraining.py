@@ -98,6 +98,7 @@ def digit_probes(backbone: nn.Module, side: int, labels: int, draws: int, streng
         own = np.concatenate([random.permutation(pool[y_N[pool].numpy() == digit])[:labels] for digit in range(10)])
         train = (x_ND[own], y_N[own], torch.ones(len(own)))
         probe = best(fit_probes(train, (x_ND[validation], y_N[validation]), 10, strengths))
-        predicted_N = (x_ND[test] @ probe.weight_CD.T + probe.bias_C).argmax(1)
+        with torch.inference_mode():
+            predicted_N = probe.head(x_ND[test]).argmax(1)
         accuracies.append((predicted_N == y_N[test]).double().mean().item())
     return accuracies

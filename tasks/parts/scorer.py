@@ -11,7 +11,7 @@ import io
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 
@@ -96,7 +97,7 @@ class Scorer:
         from safetensors.torch import load_file
 
         fields = json.loads(spec.read_text(encoding="utf-8"))
-        network = build_network(fields["architecture"], len(fields["classes"]))
+        network = build_network(fields["architecture"], len(fields["classes"]), fields["cut"], **fields["head"])
         network.load_state_dict(load_file(weights))
         return cls(network, fields)
 
@@ -150,6 +151,9 @@ def spec_of(
     architecture: str,
     classes: Sequence[str],
     preprocessing: Preprocessing,
+    cut: str = "layer",
+    head: Mapping[str, Any] | None = None,
+    *,
     temperature: float = 1.0,
     threshold: float = 0.0,
     init: str | None = None,
@@ -160,6 +164,8 @@ def spec_of(
     """
     return {
         "architecture": architecture,
+        "cut": cut,
+        "head": dict(head or {"kind": "linear"}),
         "classes": list(classes),
         "preprocessing": asdict(preprocessing),
         "temperature": temperature,
@@ -192,19 +198,75 @@ def decode(data: bytes) -> Image.Image:
         raise ValueError(f"broken image: {error}") from None
 
 
-def build_network(architecture: str, classes: int) -> Network:
-    """A network with random weights: `architecture` without its classifier, and a linear head for `classes`."""
-    backbone, width = build_backbone(architecture)
-    return Network(backbone, nn.Linear(width, classes))
+def build_network(
+    architecture: str, outputs: int, cut: str = "layer", kind: str = "linear", **settings: int
+) -> Network:
+    """A network with random weights: `architecture` without what `cut` names, and a head of this `kind`."""
+    backbone, width = build_backbone(architecture, cut)
+    return Network(backbone, build_head(width, outputs, kind, **settings))
 
 
-def build_backbone(architecture: str) -> tuple[nn.Module, int]:
-    """A torchvision classification model, randomly initialised, cut before its last linear layer; and its D."""
+def build_head(width: int, outputs: int, kind: str = "linear", **settings: int) -> nn.Module:
+    """From features (N, D) to logits (N, C). Kinds: linear; dense, as the article's; prototype; knn."""
+    if kind == "dense":
+        hidden = settings["hidden"]
+        return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+    if kind == "prototype":
+        return Prototypes(width, outputs)
+    if kind == "knn":
+        return Neighbours(width, outputs, **settings)
+    return nn.Linear(width, outputs)
+
+
+class Prototypes(nn.Module):
+    """The cosine to a prototype of each class, times a scale (Snell et al., "Prototypical Networks", 2017)."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(outputs, width))
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """Logits, (N, C)."""
+        return self.scale * F.normalize(x_ND, dim=1) @ F.normalize(self.weight, dim=1).T
+
+
+class Neighbours(nn.Module):
+    """The log of the votes of the nearest training features by cosine (Wu et al., "Instance Discrimination", 2018)."""
+
+    keys_RD: Tensor
+    votes_RC: Tensor
+
+    def __init__(self, width: int, outputs: int, rows: int, neighbours: int) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+        self.register_buffer("keys_RD", torch.zeros(rows, width))
+        self.register_buffer("votes_RC", torch.zeros(rows, outputs))
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """Logits, (N, C): the log of each class's share of the votes, each weighted by exp(cosine / 0.07)."""
+        near = (F.normalize(x_ND, dim=1) @ self.keys_RD.T).topk(self.neighbours, dim=1)
+        weight_NK1 = (near.values / 0.07).softmax(1).unsqueeze(2)
+        return ((self.votes_RC[near.indices] * weight_NK1).sum(1) + 1e-3).log()
+
+
+def build_backbone(architecture: str, cut: str = "layer") -> tuple[nn.Module, int]:
+    """A torchvision classification model, randomly initialised, and its width D.
+
+    It is cut before its last linear layer; with `cut` = "classifier", before the first one of its classifier, which
+    Keras calls include_top=False.
+    """
     from torchvision.models import get_model  # imported where a network is built, since it takes two seconds
 
-    module = OWN[architecture]() if architecture in OWN else get_model(architecture, weights=None)
+    settings = SETTINGS.get(architecture, {})
+    module = OWN[architecture]() if architecture in OWN else get_model(architecture, weights=None, **settings)
     name, last = classifier_of(module)
     parent, _, leaf = name.rpartition(".")
+    if cut == "classifier" and isinstance(module.get_submodule(parent), nn.Sequential) and parent:
+        layers = list(module.get_submodule(parent).children())
+        first = next(place for place, layer in enumerate(layers) if isinstance(layer, nn.Linear))
+        setattr(module, parent, nn.Sequential(*layers[:first], nn.Flatten(1)))
+        return module, layers[first].in_features
     if isinstance(last, nn.Linear):
         setattr(module.get_submodule(parent), leaf, nn.Identity())
         return module, last.in_features
@@ -231,3 +293,6 @@ def resnet10() -> nn.Module:
 
 
 OWN: dict[str, Callable[[], nn.Module]] = {"resnet10": resnet10}
+# As torchvision builds them for its pretrained weights, without the side branches that only ImageNet training used.
+INCEPTION = {"aux_logits": False, "transform_input": True, "init_weights": True}
+SETTINGS: dict[str, dict[str, Any]] = {"googlenet": INCEPTION, "inception_v3": INCEPTION}

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from tasks.parts.digits import render
-from tasks.parts.names import FEATURES, HEAD_BIAS, HEAD_WEIGHT, Column, Split
+from tasks.parts.names import FEATURES, Column, Split
 from tasks.parts.page import markdown_table
 from tasks.parts.weights import read
 from tests.benchmarks.hymenoptera import CHANGES
@@ -57,7 +57,7 @@ def compared(root: Path, raw: Path, pretrained: Path, changes: dict[str, object]
         x_ND = read(study.paths.matrix)[0][FEATURES]
         features[precision] = x_ND
         test = torch.tensor((index[Column.SPLIT] == Split.TEST).to_numpy())
-        answers[precision] = (x_ND[test] @ head[HEAD_WEIGHT].T + head[HEAD_BIAS]).argmax(1)
+        answers[precision] = (x_ND[test] @ head["weight"].T + head["bias"]).argmax(1)
         rates.append(len(x_ND) / seconds)
     cosine = torch.nn.functional.cosine_similarity(*features.values()).numpy()
     agree = (answers["float32"] == answers["bfloat16"]).double().mean().item()

@@ -70,3 +70,17 @@ def test_a_mistake_is_told_and_nothing_is_written(file, arguments, told):
     with pytest.raises(ParamsError, match=told):
         apply(arguments, file)
     assert file.read_text() == before
+
+
+def test_presets_name_parameters_that_are_there_and_later_overrides_win(file):
+    from ruamel.yaml import YAML
+
+    document = YAML(typ="safe").load(file)
+    for name in document["presets"]:
+        apply(["--preset", name], file)
+    apply(["--preset", "article", "--backbone.weights", "random"], file)
+    changed = YAML(typ="safe").load(file)
+    assert changed["backbone"]["architecture"] == "vgg16"
+    assert changed["backbone"]["weights"] == "random"
+    with pytest.raises(ParamsError, match="no such preset; it has article"):
+        apply(["--preset", "artikle"], file)

@@ -16,10 +16,11 @@ from flows.doctor import Finding
 from flows.lock import flow_lock, holder
 from flows.logs import RUN_LOGGERS, plain_errors
 from flows.parameters import check, load
-from flows.source import images_of, listing, weights_of
+from flows.source import downloaded, images_of, listing, weights_of
 from flows.summary import result_rows, text_table
 from tasks.parts.errors import EXIT_USAGE, DataRefusedError, ParamsError, RootstockError
 from tasks.parts.params import read_document
+from tasks.parts.weights import read
 from tests.conftest import write_shapes
 from tests.project import ROOT, Project, environment
 
@@ -159,8 +160,8 @@ def test_torchvisions_weights_need_a_name_and_a_network(params, monkeypatch, tmp
         weights_of(params(backbone={**wanted, "weights": "torchvision:DEFAULT"}))
 
 
-def test_weights_that_were_downloaded_before_are_used_offline(params, monkeypatch, tmp_path):
-    """The file that torchvision names, with its checksum in its name, is loaded and handed on."""
+def test_weights_that_were_downloaded_before_are_used_offline(monkeypatch, tmp_path):
+    """The file that torchvision names, with its checksum in its name, is handed on with its preprocessing."""
     import torch
     from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 
@@ -168,9 +169,11 @@ def test_weights_that_were_downloaded_before_are_used_offline(params, monkeypatc
     name = SqueezeNet1_1_Weights.DEFAULT.url.rpartition("/")[2]
     file = tmp_path / "torch" / "hub" / "checkpoints" / name
     file.parent.mkdir(parents=True)
-    torch.save(squeezenet1_1().state_dict(), file)
-    wanted = {"architecture": "squeezenet1_1", "weights": "torchvision:DEFAULT"}
-    assert weights_of(params(backbone=wanted)) == file
+    network = squeezenet1_1()
+    torch.save(network.state_dict(), file)
+    state, description = read(downloaded("squeezenet1_1", "DEFAULT", tmp_path))
+    assert torch.equal(state["features.0.weight"], network.state_dict()["features.0.weight"])
+    assert description["preprocessing"]["resize"] == 256
 
 
 def test_a_section_that_nothing_reads_is_told(tmp_path):

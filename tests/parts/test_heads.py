@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from tasks.parts.heads import best, fit_probes, linear
+from tasks.parts.heads import best, fit_probes
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_it_is_the_logistic_regression_that_scikit_learn_finds(data):
     (probe,) = fit_probes((x, y, torch.ones(len(x))), (x, y), 3, [strength])
     scale = StandardScaler().fit(x.numpy())
     theirs = LogisticRegression(C=1 / (strength * len(x)), tol=1e-10, max_iter=5000).fit(scale.transform(x.numpy()), y)
-    ours = linear(probe.weight_CD, probe.bias_C)(x).softmax(1).detach().numpy()
+    ours = probe.head(x).softmax(1).detach().numpy()
     np.testing.assert_allclose(ours, theirs.predict_proba(scale.transform(x.numpy())), atol=2e-4)
 
 
@@ -33,7 +33,7 @@ def test_rows_count_by_their_weights(data):
     weights = torch.ones(150)
     weights[:50] = 2
     weighted = fit_probes((x, y, weights), (x, y), 3, [0.1])[0]
-    assert (twice.weight_CD - weighted.weight_CD).abs().max() < 0.05
+    assert (twice.head.weight - weighted.head.weight).abs().max() < 0.05
 
 
 def test_the_strength_is_chosen_on_validation(data):
@@ -42,15 +42,15 @@ def test_the_strength_is_chosen_on_validation(data):
     noise = torch.randint(0, 3, y.shape, generator=torch.Generator().manual_seed(0))
     strengths = [1e-4, 1e-2, 1.0, 100.0]
     chosen = best(fit_probes((x[:60], noise[:60], torch.ones(60)), (x[60:], noise[60:]), 3, strengths))
-    assert chosen.strength >= 1
+    assert chosen.setting >= 1
     shift = torch.eye(3)[y] * 20
     clear = torch.cat([x, shift], 1)
-    assert best(fit_probes((clear[:60], y[:60], torch.ones(60)), (clear[60:], y[60:]), 3, strengths)).strength == 1e-4
+    assert best(fit_probes((clear[:60], y[:60], torch.ones(60)), (clear[60:], y[60:]), 3, strengths)).setting == 1e-4
 
 
 def test_a_constant_feature_does_no_harm(data):
     x, y = data
     flat = torch.cat([x, torch.full((150, 1), 3.0)], 1)
     probe = fit_probes((flat, y, torch.ones(150)), (flat, y), 3, [0.01])[0]
-    assert torch.isfinite(probe.weight_CD).all()
+    assert torch.isfinite(probe.head.weight).all()
     assert probe.accuracy > 0.7

@@ -18,6 +18,7 @@ seed: 3   # a comment
 backbone:
   architecture: resnet10
   weights: some.pth
+  cut: layer
   resize: null
   crop: 64
 """
@@ -37,9 +38,9 @@ def test_values_are_typed(tmp_path):
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("crop: 64", "crop: sixty", ["line 6", "backbone.crop", "valid integer"]),
-        ("crop: 64", "crop: 2", ["line 6", "greater than or equal to 8", "pixels of the centre square"]),
-        ("resize: null", "resise: null", ["line 5", "backbone.resise", "Extra inputs"]),
+        ("crop: 64", "crop: sixty", ["line 7", "backbone.crop", "valid integer"]),
+        ("crop: 64", "crop: 2", ["line 7", "greater than or equal to 8", "pixels of the centre square"]),
+        ("resize: null", "resise: null", ["line 6", "backbone.resise", "Extra inputs"]),
         ("  weights: some.pth\n", "", ["backbone.weights", "Field required"]),
         ("seed: 3", "seed: [", ["not valid YAML"]),
         (GOOD, "- 1\n", ["must be a mapping"]),

@@ -37,7 +37,7 @@ FINETUNE = {
     "patience": 9,
     "batchnorm": "frozen",
 }
-BACKBONE = {**TINY, "weights": "tiny.pth"}
+BACKBONE = {**TINY, "weights": "tiny.pth", "cut": "layer"}
 
 
 @pytest.fixture(autouse=True)
@@ -64,8 +64,12 @@ def embedded(paths, views=2, **changes):
     return features(paths, FeaturesParams(backbone=BACKBONE, compute={**CPU, **changes}, features={"views": views}))
 
 
-def headed(paths):
-    return head(paths, HeadParams(head={"strengths": [0.001, 0.01, 0.1]}))
+HEAD = {"kind": "linear", "strengths": [0.001, 0.01, 0.1], "hidden": 8, "rate": 0.01, "epochs": 20, "batch": 8}
+HEAD["neighbours"] = [1, 3]
+
+
+def headed(paths, **changes):
+    return head(paths, HeadParams(seed=0, head={**HEAD, **changes}))
 
 
 def tuned(paths, scratch=True, **changes):
@@ -191,7 +195,7 @@ def test_another_precision_is_another_context(paths):
 def test_head_learns_shapes_and_notes_each_strength(paths):
     ingested(paths), augmented(paths), embedded(paths)
     assert headed(paths).validation_accuracy >= 0.5
-    assert [row["strength"] for row in read_json(paths.probe)] == [0.1, 0.01, 0.001]
+    assert [row["setting"] for row in read_json(paths.probe)] == [0.1, 0.01, 0.001]
     assert load_file(paths.head_weights)["weight"].shape == (3, 1024)
 
 
@@ -211,6 +215,26 @@ def test_finetune_starts_from_the_probe_and_writes_both_networks(paths):
     assert torch.equal(frozen["backbone.conv1.0.weight"], learned["conv1.0.weight"])
     assert not torch.equal(frozen["backbone.conv5.0.weight"], learned["conv5.0.weight"]) or report.best_epoch == 0
     assert not paths.checkpoints.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"), [("dense", [0.1, 0.01, 0.001]), ("prototype", [4, 8, 16, 32, 64]), ("knn", [1, 3])]
+)
+def test_other_heads_learn_are_tuned_and_served(paths, kind, settings):
+    ingested(paths), augmented(paths), embedded(paths)
+    report = headed(paths, kind=kind)
+    assert [row["setting"] for row in read_json(paths.probe)] == settings
+    assert report.setting in settings
+    if kind == "knn":
+        with pytest.raises(ParamsError, match=r"set finetune\.epochs to 0"):
+            tuned(paths)
+    tuned(paths, epochs=0 if kind == "knn" else 2)
+    evaluated(paths)
+    predictions = pd.read_parquet(paths.predictions)
+    served = Scorer.load(paths.spec, paths.tuned).probabilities(
+        [(paths.raw / p).read_bytes() for p in predictions["path"]]
+    )
+    np.testing.assert_allclose(served, np.stack(predictions[Column.DISTRIBUTION]), atol=1e-5)
 
 
 def test_finetune_can_leave_the_baseline_out(paths):

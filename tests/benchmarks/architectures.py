@@ -1,0 +1,23 @@
+"""Every classification architecture of torchvision: built, asked, stepped; computed with up to 100 M parameters."""
+
+from __future__ import annotations
+
+import time
+
+from tasks.parts.page import markdown_table
+from tests.architectures import ALL, examined
+from tests.benchmarks.results import Results, machine
+
+
+def run(results: Results) -> str:
+    """The table."""
+    found = {name: results.measured(name, lambda: timed(name)) for name in ALL}
+    rows = [[name, *facts.values()] for name, facts in found.items()]
+    computed = sum(bool(facts["computed"]) for facts in found.values())
+    columns = ["architecture", *next(iter(found.values()))]
+    return f"{markdown_table(columns, rows)}\n\n{len(found)} architectures, {computed} computed with; {machine()}"
+
+
+def timed(name: str) -> dict[str, object]:
+    started = time.perf_counter()
+    return {**examined(name), "seconds": round(time.perf_counter() - started, 1)}

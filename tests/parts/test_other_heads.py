@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from tasks.parts.backbone import freeze_all_but_last
+from tasks.parts.heads import best
+from tasks.parts.other_heads import fit_dense, fit_neighbours, fit_prototypes
+from tasks.parts.scorer import Network, build_backbone, build_head
+from tests.architectures import uninitialised
+
+
+@pytest.fixture
+def rings():
+    """Two classes that no line can part: an inner and an outer ring; features of very different size."""
+    rng = np.random.default_rng(0)
+    angle, y = rng.uniform(0, 2 * np.pi, 400), rng.integers(0, 2, 400)
+    radius = 1 + 2 * y + rng.normal(0, 0.2, 400)
+    x = np.stack([radius * np.cos(angle) * 100, radius * np.sin(angle)], 1)
+    return torch.tensor(x, dtype=torch.float32), torch.tensor(y)
+
+
+def test_a_dense_head_learns_what_a_linear_one_cannot(rings):
+    x, y = rings
+    probes = fit_dense((x[:200], y[:200]), (x[200:], y[200:]), 2, 64, [0.0, 0.1], 0.01, 60, 32, 0)
+    assert best(probes).accuracy >= 0.97
+    again = fit_dense((x[:200], y[:200]), (x[200:], y[200:]), 2, 64, [0.0, 0.1], 0.01, 60, 32, 0)
+    assert [p.loss for p in probes] == [p.loss for p in again]
+
+
+def test_neighbours_are_scikit_learns():
+    y = torch.arange(400) % 3
+    x = torch.randn(400, 3) + 1.5 * torch.eye(3)[y]
+    train, validation = (x[:200], y[:200]), (x[200:], y[200:])
+    (probe,) = fit_neighbours(train, validation, 3, [1])
+    theirs = KNeighborsClassifier(1, metric="cosine").fit(*(part.numpy() for part in train)).score(*validation)
+    assert probe.accuracy == pytest.approx(theirs)
+    assert theirs > 0.6
+    assert fit_neighbours((x[:3], y[:3]), validation, 3, [20])[0].head.neighbours == 3
+
+
+def test_prototypes_are_class_means_on_the_sphere():
+    x = torch.tensor([[1.0, 0.1], [2.0, -0.2], [0.1, 5.0], [0.0, 1.0]])
+    y = torch.tensor([0, 0, 1, 1])
+    probes = fit_prototypes((x, y), (x, y), 2)
+    assert best(probes).accuracy == 1
+    assert best(probes).setting == max(probe.setting for probe in probes)
+
+
+def test_the_articles_recipe_trains_as_many_parameters_as_keras_counts():
+    """VGG16 without its classifier at 224 pixels, Dense 1024 + softmax of ten classes, all but four layers frozen."""
+    with uninitialised():
+        backbone, width = build_backbone("vgg16", "classifier")
+        network = Network(backbone, build_head(width, 10, "dense", hidden=1024))
+    freeze_all_but_last(network.backbone, 3)
+    counts = {name: parameter.numel() for name, parameter in network.named_parameters() if parameter.requires_grad}
+    parts = {
+        part: sum(n for name, n in counts.items() if name.startswith(part)) for part in ("backbone", "head.0", "head.2")
+    }
+    assert parts == {"backbone": 7_079_424, "head.0": 25_691_136, "head.2": 10_250}
+    assert sum(counts.values()) == 32_780_810
+
+
+@pytest.mark.parametrize(
+    ("architecture", "width"),
+    [("vgg11", 25088), ("mobilenet_v3_small", 576), ("convnext_tiny", 768), ("maxvit_t", 512), ("resnet18", 512)],
+)
+def test_the_whole_classifier_can_be_cut(architecture, width):
+    with uninitialised():
+        module, found = build_backbone(architecture, "classifier")
+    assert found == width
+    side = 224
+    with torch.inference_mode():
+        assert module.eval()(torch.zeros(1, 3, side, side)).shape == (1, width)
