@@ -55,6 +55,12 @@ def card(version: ModelVersion, run: Run, verdict: Mapping[str, object]) -> list
     rows = [[check["what"], check["found"], check["wanted"], check["verdict"]] for check in checks]  # type: ignore[attr-defined]
     return [
         Part(
+            f"May it go live? {verdict.get('verdict', 'not judged')}",
+            f"Compared with live version: {verdict.get('against', 'none')}.",
+            columns=list(COLUMNS),
+            rows=rows,
+        ),
+        Part(
             "What it is",
             "Image bytes in; label, probability, whether that is confident enough, and distribution out.",
             columns=["parameter", "value"],
@@ -62,12 +68,6 @@ def card(version: ModelVersion, run: Run, verdict: Mapping[str, object]) -> list
         ),
         Part("How good on its test split", columns=["metric", "value", "95% interval"], rows=scores),
         Part("Beside", columns=["model", "accuracy"], rows=rivals),
-        Part(
-            f"May it go live? {verdict.get('verdict', 'not judged')}",
-            f"Compared with live version: {verdict.get('against', 'none')}.",
-            columns=list(COLUMNS),
-            rows=rows,
-        ),
         Part(
             "What it was made from",
             columns=["", "version"],

@@ -22,7 +22,10 @@ DIGITS = "digits"
 class DataSection(Section):
     """Where images come from."""
 
-    source: str = Field(min_length=1, description="digits, or a folder of class/*.jpg or train|val|test/class/*.jpg")
+    source: str = Field(
+        min_length=1, description="digits, a folder, a .csv or .parquet table, or a .zip or .tar of these"
+    )
+    archive_limit: float = Field(gt=0, description="GiB that an archive may unpack to")
 
 
 class RegisterSection(Section):

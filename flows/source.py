@@ -12,8 +12,11 @@ from flows import versioning
 from flows.environment import HOME, ROOT
 from flows.parameters import DIGITS, FlowParams
 from flows.pins import REGISTRY, pin, registered_backbone
+from tasks.parts.archives import is_archive, single_folder, unpack
 from tasks.parts.errors import DataRefusedError, RootstockError
 from tasks.parts.files import read_json, write_json
+from tasks.parts.tables import SUFFIXES as TABLE_SUFFIXES
+from tasks.parts.tables import bring_together
 
 TORCHVISION = "torchvision:"
 RANDOM = "random"
@@ -29,16 +32,32 @@ def bring_in(params: FlowParams) -> dict[str, str]:
 
 
 def images_of(params: FlowParams) -> Path:
-    """The folder that data.source names; the digits are rendered first. Raises RootstockError if there is none."""
+    """The folder of images that data.source stands for: the digits rendered, an archive unpacked, a table's images.
+
+    Raises RootstockError if there is no such source, and DataRefusedError for one that cannot be used.
+    """
     if params.data.source == DIGITS:
         return rendered_digits(params.paths.state / "source" / DIGITS)
-    folder = HOME / params.data.source
-    if not folder.is_dir():
+    place = HOME / params.data.source
+    if place.is_file() and is_archive(place):
+        place = unpacked(place, params.paths.state / "source", params.data.archive_limit)
+        tables = [place / f"manifest{suffix}" for suffix in TABLE_SUFFIXES if (place / f"manifest{suffix}").is_file()]
+        place = tables[0] if tables else place
+    if place.is_file() and place.suffix.lower() in TABLE_SUFFIXES:
+        return bring_together(place, params.paths.state / "source" / "table")
+    if not place.is_dir():
         raise RootstockError(
-            f"data.source: {folder} is no folder; give one of class/*.jpg or train|val|test/class/*.jpg"
+            f"data.source: {place} is no folder, table or archive; give a folder of class/*.jpg or "
+            "train|val|test/class/*.jpg, a .csv or .parquet file with columns path and label, or a .zip or .tar of one"
         )
-    refuse_empty_folders(folder, params.paths.failed("source") / params.paths.validation_page.name)
-    return folder
+    refuse_empty_folders(place, params.paths.failed("source") / params.paths.validation_page.name)
+    return place
+
+
+def unpacked(archive: Path, folder: Path, most_gib: float) -> Path:
+    """The archive's folder, unpacked once for its name, size and time."""
+    target = folder / f"archive-{listing(archive)[:16]}"
+    return single_folder(target) if target.exists() else unpack(archive, target, most_gib)
 
 
 def refuse_empty_folders(folder: Path, page: Path) -> None:

@@ -79,7 +79,8 @@ def head(paths: Paths, params: HeadParams) -> HeadReport:
         probes = other_heads.fit_neighbours(train, validation, len(classes), section.neighbours)
         settings = {"rows": len(train[0])}
     else:
-        probes = heads.fit_probes((*train, torch.ones(len(train[0]))), validation, len(classes), section.strengths)
+        weight_N = torch.tensor(index.loc[index[Column.SPLIT] == Split.TRAIN, Column.WEIGHT].to_numpy())
+        probes = heads.fit_probes((*train, weight_N), validation, len(classes), section.strengths)
     chosen = heads.best(probes)
     if section.kind == "knn":
         settings["neighbours"] = int(chosen.setting)

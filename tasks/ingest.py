@@ -39,14 +39,19 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     from tasks.parts.files import replacing
     from tasks.parts.manifest import class_names, usable
     from tasks.parts.progress import counted, say
+    from tasks.parts.tables import TABLE
 
-    files, others = images.find(paths.raw)
+    table = paths.raw / TABLE
+    said = pd.read_parquet(table) if table.exists() else None
+    files, others = images.find(paths.raw) if said is None else (list(said[Column.PATH]), [])
     if not files:
         raise DataRefusedError(f"no images below {paths.raw} ({', '.join(sorted(images.SUFFIXES))}): {splits.LAYOUT}")
     facts = pd.DataFrame(counted(images.facts(paths.raw, files), len(files), "images read"), columns=list(COLUMNS))
-    rows = facts.assign(
-        **splits.label_and_split(files), **{Column.GROUP: facts[Column.PIXEL_HASH].fillna(facts[Column.SHA256])}
-    )
+    said = splits.label_and_split(files) if said is None else said.drop(columns=Column.PATH)
+    rows = facts.assign(**said)
+    own = facts[Column.PIXEL_HASH].fillna(facts[Column.SHA256]).fillna(facts[Column.PATH])
+    rows[Column.GROUP] = rows[Column.GROUP].astype("string").fillna(own)
+    rows[Column.WEIGHT] = rows[Column.WEIGHT].astype(float).fillna(1.0)
     rows[Column.SPLIT] = splits.complete(rows, params.ingest.validation, params.ingest.test)
     with replacing(paths.manifest) as beside:
         rows.astype(COLUMNS).to_parquet(beside, index=False)
@@ -75,5 +80,6 @@ COLUMNS = {
     Column.LABEL: "string",
     Column.SPLIT: "string",
     Column.GROUP: "string",
+    Column.WEIGHT: "float64",
     Column.QUARANTINE: "string",
 }

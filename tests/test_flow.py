@@ -215,7 +215,7 @@ def test_bad_data_is_refused_with_a_report_and_the_last_good_results_stay(projec
         (("--backbone.architecture", "resnet51"), EXIT_BROKEN, "did you mean resnet"),
         (("--backbone.weights", "none.pth"), EXIT_BROKEN, "none.pth is no file"),
         (("--backbone.weights", "models:/rootstock@champion"), EXIT_BROKEN, "not in the registry"),
-        (("--data.source", "nowhere"), EXIT_BROKEN, "nowhere is no folder"),
+        (("--data.source", "nowhere"), EXIT_BROKEN, "nowhere is no folder, table or archive"),
         (("--finetune.rate", "1e30", "--finetune.warmup", "0.0"), EXIT_BROKEN, "lower the learning rates"),
     ],
 )

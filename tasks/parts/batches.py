@@ -17,11 +17,13 @@ from tasks.parts.transforms import CLEAN, inputs
 
 
 class Batches:
-    """Batches of (N, 3, S, S) inputs and (N,) classes on the device."""
+    """Batches of (N, 3, S, S) inputs, (N,) classes and (N,) weights on the device; no weights where all are 1."""
 
-    def __init__(self, squares: Squares, y_N: Tensor, preprocessing: Preprocessing, device: Device, batch: int) -> None:
+    def __init__(
+        self, squares: Squares, y_N: Tensor, weight_N: Tensor, preprocessing: Preprocessing, device: Device, batch: int
+    ) -> None:
         self._squares = squares
-        self._y_N = y_N
+        self._facts = (y_N,) if bool((weight_N == 1).all()) else (y_N, weight_N)
         self._preprocessing = preprocessing
         self._device = device
         self._batch = batch
@@ -46,4 +48,4 @@ class Batches:
         for part, square_N3RR in ahead((part, self._squares[part.tolist()]) for part in parts):
             device = self._device.device
             x_N3SS = inputs(square_N3RR.to(device), draw_N7[part].to(device), self._preprocessing, fill)
-            yield self._device.place(x_N3SS), self._y_N[part].to(device)
+            yield self._device.place(x_N3SS), *(fact[part].to(device) for fact in self._facts)

@@ -83,7 +83,8 @@ def batches(
     """Batches of these rows of the manifest, classes numbered as in `train`; `memory` in GiB."""
     squares = Squares(root, list(rows[Column.PATH]), preprocessing, memory)
     y_N = torch.from_numpy(class_numbers(rows, class_names(train)))
-    return Batches(squares, y_N, preprocessing, device, size)
+    weight_N = torch.tensor(rows[Column.WEIGHT].to_numpy(), dtype=torch.float32)
+    return Batches(squares, y_N, weight_N, preprocessing, device, size)
 
 
 def draws(plan: pd.DataFrame, pictures: int) -> Tensor:

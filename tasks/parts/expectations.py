@@ -20,6 +20,7 @@ from tasks.parts.names import LABELLED_SPLITS, Column, Split
 
 IMAGES, CLASSES, NOTE = "image", "class", "note"
 SHORT_SIDE, KNOWN, SPLITS, LABELS = "short_side", "label_known", "splits_with_these_pixels", "labels_with_these_pixels"
+GROUP_SPLITS = "splits_with_this_group"
 CRITICAL, WARNING = "critical", "warning"
 EXAMPLES = 20
 
@@ -82,6 +83,14 @@ def rules(min_side: int, max_unreadable: float) -> list[Rule]:
             "keep each picture in one split only: the score on pictures that were trained on says nothing",
         ),
         Rule(
+            "No group is in two splits",
+            IMAGES,
+            between,
+            {"column": GROUP_SPLITS, "max_value": 1},
+            CRITICAL,
+            "keep the pictures of a group in one split, or give them no splits: then their group decides",
+        ),
+        Rule(
             "No picture has two labels",
             IMAGES,
             between,
@@ -119,6 +128,8 @@ def image_table(manifest: pd.DataFrame) -> pd.DataFrame:
         LABELS: by_pixels[Column.LABEL].nunique(),
     }
     count = {name: manifest[Column.PIXEL_HASH].map(of_hash) for name, of_hash in counts.items()}
+    of_group = manifest[Column.GROUP].map(readable.groupby(Column.GROUP)[Column.SPLIT].nunique())
+    count[GROUP_SPLITS] = of_group.mask(manifest[Column.GROUP] == manifest[Column.PIXEL_HASH], 1)  # told already
     known = manifest[Column.LABEL].isin(class_names(readable)) | manifest[Column.LABEL].isna()
     return pd.DataFrame(
         {

@@ -36,7 +36,8 @@ def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.
         raise ParamsError(f"features.views is {views}, but only {planned} are planned: raise augment.views")
     rows = usable(manifest)
     rows = rows.loc[
-        rows[Column.SPLIT].isin(LABELLED_SPLITS), [Column.PATH, Column.PIXEL_HASH, Column.LABEL, Column.SPLIT]
+        rows[Column.SPLIT].isin(LABELLED_SPLITS),
+        [Column.PATH, Column.PIXEL_HASH, Column.LABEL, Column.SPLIT, Column.WEIGHT],
     ]
     clean = rows.assign(**{Column.VIEW: 0, **dict(zip(DRAW, CLEAN, strict=True))})
     drawn = rows.merge(plan.loc[plan[Column.VIEW] <= views].drop(columns=Column.PIXEL_HASH), on=Column.PATH)

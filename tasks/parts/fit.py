@@ -20,9 +20,9 @@ from tasks.parts.device import Device
 from tasks.parts.errors import RootstockError
 from tasks.parts.names import Curve
 
-Batch = tuple[Tensor, Tensor]  # inputs (N, 3, S, S) and classes (N,)
+Batch = tuple[Tensor, ...]  # inputs (N, 3, S, S), classes (N,), and where rows do not all count the same, weights (N,)
 Batches = Callable[[int], Iterable[Batch]]  # of an epoch
-Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Objective = Callable[..., Tensor]  # of the network and a batch
 Row = dict[str, float]
 
 
@@ -149,7 +149,7 @@ def score(network: nn.Module, batches: Iterable[Batch], device: Device) -> tuple
     """Mean loss and accuracy in inference mode."""
     network.eval()
     with torch.inference_mode(), device.autocast():
-        outcomes = [(network(x_N3SS).float(), y_N) for x_N3SS, y_N in batches]
+        outcomes = [(network(x_N3SS).float(), y_N) for x_N3SS, y_N, *_ in batches]
     logits_NC, y_N = (torch.cat(parts) for parts in zip(*outcomes, strict=True))
     return F.cross_entropy(logits_NC, y_N).item(), (logits_NC.argmax(1) == y_N).float().mean().item()
 

@@ -36,7 +36,10 @@ def facts(root: Path, files: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def _facts(root: Path, file: str) -> dict[str, Any]:
-    data = (root / file).read_bytes()
+    try:
+        data = (root / file).read_bytes()
+    except OSError as error:
+        return {Column.PATH: file, Column.QUARANTINE: f"the file cannot be read: {error.strerror}"}
     row: dict[str, Any] = {Column.PATH: file, Column.SHA256: hashlib.sha256(data).hexdigest()}
     try:
         image = decode(data)

@@ -19,6 +19,7 @@ class Column(StrEnum):
     LABEL = "label"
     SPLIT = "split"
     GROUP = "group"
+    WEIGHT = "weight"
     QUARANTINE = "quarantine"
     VIEW = "view"
     PREDICTED = "predicted"

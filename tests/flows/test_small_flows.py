@@ -131,7 +131,7 @@ def test_sources_are_checked_before_anything_is_copied(params, tmp_path):
     with pytest.raises(DataRefusedError, match="empty"):
         images_of(params(data={"source": str(root)}))
     assert "empty" in (tmp_path / ".state" / "failed" / "source" / "report.html").read_text()
-    with pytest.raises(RootstockError, match="no folder"):
+    with pytest.raises(RootstockError, match="is no folder, table or archive"):
         images_of(params(data={"source": str(tmp_path / "none")}))
 
 

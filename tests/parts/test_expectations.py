@@ -20,6 +20,7 @@ def manifest(**changes):
             Column.HEIGHT: 24,
             Column.LABEL: [label for _, label in PLACES for _ in range(2)],
             Column.SPLIT: [split for split, _ in PLACES for _ in range(2)],
+            Column.GROUP: [f"{split}{label}{n}" for split, label in PLACES for n in range(2)],
             Column.QUARANTINE: None,
         },
         dtype=object,
@@ -58,6 +59,7 @@ BROKEN = {
             CRITICAL,
             "test/ant/0.png: the same picture as train/ant/0.png (train)",
         ),
+        ({Column.GROUP: {0: "one", 9: "one"}}, "No group is in two splits", CRITICAL, "train/ant/0.png"),
         (
             {Column.PIXEL_HASH: {2: "trainant0"}},
             "No picture has two labels",

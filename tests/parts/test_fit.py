@@ -118,3 +118,11 @@ def test_score_is_mean_loss_and_accuracy_in_inference_mode():
     assert loss == pytest.approx(torch.nn.functional.cross_entropy(logits, y).item(), rel=1e-4)
     assert accuracy == pytest.approx((logits.argmax(1) == y).float().mean().item())
     assert not network.training
+
+
+def test_rows_count_by_their_weights():
+    network, x, y = build_network("resnet10", 3).eval(), torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 0])
+    weighted = cross_entropy(network, x, y, torch.tensor([1.0, 0.0, 0.0, 3.0]))
+    one, four = (cross_entropy(network, x[n : n + 1], y[n : n + 1]) for n in (0, 3))
+    assert weighted.item() == pytest.approx((one.item() + 3 * four.item()) / 4, rel=1e-4)
+    assert cross_entropy(network, x, y, torch.ones(4)).item() == pytest.approx(cross_entropy(network, x, y).item())

@@ -1,0 +1,112 @@
+"""Sources that are a table: a CSV or parquet file with a row an image, brought into the form that ingest reads.
+
+Columns: `path`, relative to the table's folder; `label`; optional `split`, `group` and `weight`. All others are kept,
+to tell scores apart by (evaluate.slices).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from tasks.parts.errors import DataRefusedError
+from tasks.parts.files import replacing, write_text
+from tasks.parts.names import Column, Split
+from tasks.parts.splits import SPLIT_FOLDERS
+
+SUFFIXES = (".csv", ".parquet")
+TABLE = "rootstock.parquet"  # among the images in data/raw: what the source said of them
+OWN = {Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP, Column.WEIGHT}
+TEXTS = dict.fromkeys((Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP), "string")
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """The table, checked. Raises DataRefusedError saying which column or row is wrong."""
+    try:
+        table = pd.read_csv(file, dtype=TEXTS) if file.suffix.lower() == ".csv" else pd.read_parquet(file)
+    except Exception as error:  # what the readers raise for broken files is an open set
+        raise DataRefusedError(f"data.source: {file} is no table: {error}") from None
+    missing = [name.value for name in (Column.PATH, Column.LABEL) if name not in table]
+    if missing:
+        raise DataRefusedError(f"data.source: {file} has no column {' or '.join(missing)}; it has {_names(table)}")
+    if clash := sorted((set(Column) - OWN) & set(table.columns)):
+        raise DataRefusedError(
+            f"data.source: {file}: rename {', '.join(clash)}: Rootstock makes columns of these names"
+        )
+    table = table.astype({name: kind for name, kind in TEXTS.items() if name in table})
+    _check(file, table)
+    return table.assign(**{Column.SPLIT: _splits(file, table)})
+
+
+def _check(file: Path, table: pd.DataFrame) -> None:
+    twice = table.loc[table[Column.PATH].duplicated() | table[Column.PATH].isna(), Column.PATH]
+    if len(twice):
+        raise DataRefusedError(f"data.source: {file}: rows without a path or with one twice: {_some(twice)}")
+    if Column.WEIGHT in table:
+        weight = pd.to_numeric(table[Column.WEIGHT], errors="coerce")
+        wrong = table.loc[~(weight > 0), Column.PATH]
+        if len(wrong):
+            raise DataRefusedError(f"data.source: {file}: weights must be numbers above 0, not so for {_some(wrong)}")
+
+
+def _splits(file: Path, table: pd.DataFrame) -> pd.Series:
+    """The split of each row where one is given; rows without a label are unlabelled."""
+    given = table[Column.SPLIT] if Column.SPLIT in table else pd.Series(pd.NA, index=table.index, dtype="string")
+    known = given.str.lower().map({name: split.value for name, split in SPLIT_FOLDERS.items()})
+    wrong = given[given.notna() & known.isna()]
+    if len(wrong):
+        told = ", ".join(sorted(set(wrong)))
+        raise DataRefusedError(f"data.source: {file}: splits {told} are not known; use {', '.join(Split)}")
+    return (
+        known.mask(table[Column.LABEL].isna(), Split.UNLABELLED.value).astype(object).where(lambda s: s.notna(), None)
+    )
+
+
+def bring_together(file: Path, folder: Path) -> Path:
+    """Copies the table's images and the table into `folder`, unless that holds them as they are now.
+
+    Files that are missing are left out: ingest lists them.
+    """
+    table = read_table(file)
+    sources, names = [file.parent / path for path in table[Column.PATH]], [_name(path) for path in table[Column.PATH]]
+    note, now = folder.with_name(f"{folder.name}.sha256"), _digest([file, *sources])
+    if folder.exists() and note.exists() and note.read_text(encoding="utf-8") == now:
+        return folder
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(beside, ignore_errors=True)
+    for source, name in zip(sources, names, strict=True):
+        if source.is_file():
+            (beside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, beside / name)
+    with replacing(beside / TABLE) as target:
+        table.assign(**{Column.PATH: names}).to_parquet(target, index=False)
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+    write_text(note, now)
+    return folder
+
+
+def _digest(files: list[Path]) -> str:
+    """Of the names, sizes and times of files; of the names alone for those that are missing."""
+    facts = [(str(file), (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else None) for file in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def _name(path: str) -> str:
+    """A place below the folder for each path: its own if it leads nowhere else."""
+    pure = PurePosixPath(path)
+    if not pure.is_absolute() and ".." not in pure.parts:
+        return str(pure)
+    return f"{hashlib.sha256(path.encode()).hexdigest()[:16]}-{pure.name}"
+
+
+def _names(table: pd.DataFrame) -> str:
+    return ", ".join(map(str, table.columns))
+
+
+def _some(paths: pd.Series) -> str:
+    return ", ".join(map(str, paths.head(3))) + (" ..." if len(paths) > 3 else "")

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tasks.ingest import IngestParams, ingest
+from tasks.parts.errors import DataRefusedError
+from tasks.parts.names import Column
+from tasks.parts.tables import TABLE, bring_together, read_table
+from tests.conftest import write_shapes
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Twelve pictures in a folder, named by a CSV beside it, with everything that a table may say."""
+    write_shapes(tmp_path / "pictures", {"": 4})
+    rows = [
+        (
+            f"pictures/{shape}/{n}.png",
+            shape,
+            ["train", "train", "val", "test"][n],
+            f"{shape}{n}",
+            n + 1,
+            f"camera {n % 2}",
+        )
+        for shape in ("bar", "disc", "ring")
+        for n in range(4)
+    ]
+    file = tmp_path / "labels.csv"
+    pd.DataFrame(rows, columns=["path", "label", "split", "group", "weight", "camera"]).to_csv(file, index=False)
+    return file
+
+
+def ingested(paths, folder):
+    ingest(paths.model_copy(update={"raw": folder}), IngestParams(ingest={"validation": 0.2, "test": 0.2}))
+    return pd.read_parquet(paths.manifest)
+
+
+def test_what_the_table_says_reaches_the_manifest(table, tmp_path, paths):
+    manifest = ingested(paths, bring_together(table, tmp_path / "together"))
+    assert list(manifest[Column.PATH]) == list(pd.read_csv(table)["path"])
+    assert manifest[Column.SPLIT].value_counts().to_dict() == {"train": 6, "validation": 3, "test": 3}
+    assert list(manifest[Column.WEIGHT][:4]) == [1, 2, 3, 4]
+    assert list(manifest[Column.GROUP][:2]) == ["bar0", "bar1"]
+    assert list(manifest["camera"][:2]) == ["camera 0", "camera 1"]
+
+
+def test_labels_stay_text_and_splits_may_be_left_to_the_groups(tmp_path, paths):
+    write_shapes(tmp_path, {"": 20})
+    rows = [
+        (f"{shape}/{n}.png", number, f"group {n % 10}")
+        for number, shape in enumerate(("bar", "disc"))
+        for n in range(20)
+    ]
+    pd.DataFrame(rows, columns=["path", "label", "group"]).to_parquet(tmp_path / "labels.parquet")
+    manifest = ingested(paths, bring_together(tmp_path / "labels.parquet", tmp_path / "together"))
+    assert set(manifest[Column.LABEL]) == {"0", "1"}
+    assert manifest.groupby(Column.GROUP)[Column.SPLIT].nunique().eq(1).all()
+    assert manifest[Column.SPLIT].nunique() == 3
+
+
+def test_rows_without_a_label_are_unlabelled_and_missing_files_are_listed(table, tmp_path, paths):
+    rows = pd.read_csv(table)
+    rows.loc[0, "label"] = None
+    rows.to_csv(table, index=False)
+    (tmp_path / "pictures" / "bar" / "1.png").unlink()
+    manifest = ingested(paths, bring_together(table, tmp_path / "together"))
+    assert manifest.loc[0, Column.SPLIT] == "unlabelled"
+    assert "cannot be read" in manifest.loc[1, Column.QUARANTINE]
+
+
+def test_paths_from_elsewhere_get_a_name_of_their_own(table, tmp_path):
+    rows = pd.read_csv(table)
+    rows["path"] = [str(tmp_path / path) for path in rows["path"]]
+    (tmp_path / "deep").mkdir()
+    rows.to_csv(tmp_path / "deep" / "labels.csv", index=False)
+    folder = bring_together(tmp_path / "deep" / "labels.csv", tmp_path / "together")
+    names = pd.read_parquet(folder / TABLE)["path"]
+    assert names.is_unique
+    assert all((folder / name).is_file() for name in names)
+
+
+def test_it_is_copied_again_only_when_something_changed(table, tmp_path):
+    folder = bring_together(table, tmp_path / "together")
+    first = folder.stat().st_ino
+    assert bring_together(table, tmp_path / "together").stat().st_ino == first
+    picture = tmp_path / "pictures" / "bar" / "0.png"
+    picture.write_bytes(picture.read_bytes() + b" ")
+    assert bring_together(table, tmp_path / "together").stat().st_ino != first
+    assert (folder / "pictures" / "bar" / "0.png").read_bytes() == picture.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda rows: rows.drop(columns="label"), "no column label; it has path, split"),
+        (lambda rows: rows.rename(columns={"camera": "width"}), "rename width"),
+        (lambda rows: rows.assign(split="trian"), "splits trian are not known; use train"),
+        (lambda rows: rows.assign(weight=[0, *rows["weight"][1:]]), "weights must be numbers above 0.*bar/0.png"),
+        (lambda rows: pd.concat([rows, rows[:1]]), "with one twice: pictures/bar/0.png"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_told_with_the_place(table, change, told):
+    change(pd.read_csv(table)).to_csv(table, index=False)
+    with pytest.raises(DataRefusedError, match=told):
+        read_table(table)
+
+
+def test_a_file_that_is_no_table_is_told(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"junk")
+    with pytest.raises(DataRefusedError, match="is no table"):
+        read_table(tmp_path / "a.parquet")
