@@ -16,14 +16,13 @@ import pandas as pd
 from flows.models import LIVE, find, scorer_of
 from flows.parameters import GateSection
 from flows.tracking import Tag, client
-from tasks.parts import gate, rivals
+from tasks.parts import gate
 from tasks.parts.errors import EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.parts.files import read_json, replacing
 from tasks.parts.gate import Check, Verdict
 from tasks.parts.names import VALUE, Candidate, Column
 from tasks.parts.page import markdown_table
 from tasks.parts.params import Paths
-from tasks.parts.rivals import Terms
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -58,27 +57,29 @@ def judge(version: ModelVersion, wanted: GateSection, slices: Sequence[str], pat
     """Judges the version that the current results are registered as, and leaves the verdict on it."""
     live = find(version.name, LIVE)
     scores = {metric: at[VALUE] for metric, at in read_json(paths.metrics)[Candidate.TUNED].items()}
-    checks = rivals.floors(wanted.floors, scores)
+    checks = gate.floors(wanted.floors, scores)
     if live is None:
         checks.append(Check("against live", "no version is live yet", "the floors alone count", Verdict.PASS))
     elif int(live.version) == int(version.version):
         checks.append(Check("against live", f"version {live.version} is live itself", "no loss", Verdict.PASS))
     else:
-        terms = Terms(wanted.metric, wanted.margin, wanted.error, wanted.group_margin, wanted.resamples)
-        checks += against(live, paths, terms, slices)
+        checks += against(live, paths, wanted, slices)
     found = Judgement(gate.overall(checks), str(live.version) if live else NONE, tuple(checks))
     note(version, found)
     return found
 
 
-def against(live: ModelVersion, paths: Paths, terms: Terms, slices: Sequence[str]) -> list[Check]:
+def against(live: ModelVersion, paths: Paths, wanted: GateSection, slices: Sequence[str]) -> list[Check]:
     """The evaluated predictions against what the live version answers for the same test images."""
+    from tasks.parts.rivals import Terms, compare
+
+    terms = Terms(wanted.metric, wanted.margin, wanted.error, wanted.group_margin, wanted.resamples)
     predicted = pd.read_parquet(paths.predictions)
     manifest = pd.read_parquet(paths.manifest).set_index(Column.PATH)
     rows = manifest.loc[predicted[Column.PATH]].reset_index()
     classes = read_json(paths.spec)["classes"]
     ours = pd.DataFrame(predicted[Column.DISTRIBUTION].tolist(), columns=classes)
-    return rivals.compare(rows, ours, answers(live, paths, rows), terms, slices)
+    return compare(rows, ours, answers(live, paths, rows), terms, slices)
 
 
 def answers(version: ModelVersion, paths: Paths, rows: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flows import versioning
 from flows.models import CHALLENGER, PRODUCTION
 from flows.tracking import Run, Tag, lineage
-from tasks.parts import scorer
+from tasks import parts
 from tasks.parts.errors import RootstockError
 from tasks.parts.names import Column
 from tasks.parts.params import Paths
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 MODEL_CODE = Path(__file__).with_name("model_code.py")
-SCORER = Path(scorer.__file__)
+SCORER = Path(parts.__file__).with_name("scorer.py")  # not imported, since torch takes seconds
 NEEDED = ("mlflow", "torch", "torchvision", "safetensors", "pillow", "numpy", "pandas")
 WISHES = "Copies made with the button Promote model come here: each is a wish that the release answers within a minute."
 TOLERANCE = 1e-3  # of a probability, between evaluation and the model that was loaded back

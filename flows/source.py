@@ -15,11 +15,10 @@ from flows.pins import REGISTRY, pin, registered_backbone
 from tasks.parts.archives import is_archive, single_folder, unpack
 from tasks.parts.errors import DataRefusedError, RootstockError
 from tasks.parts.files import read_json, write_json
-from tasks.parts.tables import SUFFIXES as TABLE_SUFFIXES
-from tasks.parts.tables import bring_together
 
 TORCHVISION = "torchvision:"
 RANDOM = "random"
+TABLES = (".csv", ".parquet")
 
 
 def bring_in(params: FlowParams) -> dict[str, str]:
@@ -41,9 +40,11 @@ def images_of(params: FlowParams) -> Path:
     place = HOME / params.data.source
     if place.is_file() and is_archive(place):
         place = unpacked(place, params.paths.state / "source", params.data.archive_limit)
-        tables = [place / f"manifest{suffix}" for suffix in TABLE_SUFFIXES if (place / f"manifest{suffix}").is_file()]
+        tables = [place / f"manifest{suffix}" for suffix in TABLES if (place / f"manifest{suffix}").is_file()]
         place = tables[0] if tables else place
-    if place.is_file() and place.suffix.lower() in TABLE_SUFFIXES:
+    if place.is_file() and place.suffix.lower() in TABLES:
+        from tasks.parts.tables import bring_together
+
         return bring_together(place, params.paths.state / "source" / "table")
     if not place.is_dir():
         raise RootstockError(

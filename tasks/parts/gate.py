@@ -14,6 +14,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from tasks.parts.names import Metric
+
 NORMAL = NormalDist()
 
 
@@ -54,6 +56,14 @@ def floor(name: str, value: float, limit: float, *, higher_is_better: bool) -> C
     well = value >= limit if higher_is_better else value <= limit
     wanted = f"at {'least' if higher_is_better else 'most'} {limit:g}"
     return Check(name, f"{value:.4g}", wanted, Verdict.PASS if well else Verdict.REFUSED)
+
+
+def floors(limits: Mapping[Metric, float], scores: Mapping[str, float]) -> list[Check]:
+    """The scores that a model must reach whatever the live one does."""
+    return [
+        floor(f"{metric} on test", scores[metric], limit, higher_is_better=metric.higher_is_better)
+        for metric, limit in limits.items()
+    ]
 
 
 def difference(what: str, low: float, high: float, found: float, margin: float) -> Check:

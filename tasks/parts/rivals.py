@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,11 +62,3 @@ def _overall(truth: pd.Series, ours: pd.DataFrame, live: pd.DataFrame, hits: Pai
         return sign * (measure(p_NC[at], y_N[at]) - measure(q_NC[at], y_N[at]))
 
     return gate.compare_scores(gain, len(truth), terms.margin, terms.error, terms.resamples, 0, what)
-
-
-def floors(limits: Mapping[Metric, float], scores: Mapping[str, float]) -> list[Check]:
-    """The scores that a model must reach whatever the live one does."""
-    return [
-        gate.floor(f"{metric} on test", scores[metric], limit, higher_is_better=metric.higher_is_better)
-        for metric, limit in limits.items()
-    ]

@@ -18,7 +18,6 @@ from tasks.parts.files import replacing, write_text
 from tasks.parts.names import Column, Split
 from tasks.parts.splits import SPLIT_FOLDERS
 
-SUFFIXES = (".csv", ".parquet")
 TABLE = "rootstock.parquet"  # among the images in data/raw: what the source said of them
 OWN = {Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP, Column.WEIGHT}
 TEXTS = dict.fromkeys((Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP), "string")

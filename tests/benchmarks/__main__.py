@@ -7,7 +7,17 @@ from importlib import import_module
 
 from tests.benchmarks.results import Results
 
-BENCHMARKS = ("architectures", "article", "few_labels", "hymenoptera", "precision", "orchestration")
+BENCHMARKS = (
+    "architectures",
+    "article",
+    "few_labels",
+    "hymenoptera",
+    "precision",
+    "orchestration",
+    "gate",
+    "batch",
+    "promotion",
+)
 
 parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
 parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="name", help=", ".join(BENCHMARKS))

@@ -1,0 +1,122 @@
+"""Batch prediction: its rate beside that of feature extraction in float32, its memory, and what kills do to its output.
+
+Pictures are the digits, enlarged to 96 pixels and stored as JPEG, so that decoding costs what it costs in real life.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from tasks.parts.digits import digits
+from tasks.parts.page import markdown_table
+from tests.benchmarks.results import Results, machine, spread
+from tests.project import Project, environment
+
+SCORE = """
+import resource, sys, time
+from pathlib import Path
+from tasks.parts.batch import merge, score_parts
+from tasks.parts.images import find
+from tasks.parts.scorer import Scorer
+root, files, out = Path(sys.argv[1]), find(Path(sys.argv[1]))[0][: int(sys.argv[2])], Path(sys.argv[3])
+scorer = Scorer.load(Path("data/evaluate/spec.json"), Path("data/finetune/model.safetensors"))
+next(score_parts(scorer, root, files[:64], out / "warm"))
+started = time.perf_counter()
+list(score_parts(scorer, root, files, out / "parts"))
+merge(out / "parts", out / "a.parquet", out / "a.csv")
+print(len(files) / (time.perf_counter() - started), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+EXTRACT = """
+import sys, time
+from pathlib import Path
+import pandas as pd
+from tasks.parts.backbone import build
+from tasks.parts.device import choose
+from tasks.parts.extract import extract
+from tasks.parts.images import find
+from tasks.parts.names import Column
+from tasks.parts.transforms import CLEAN, DRAW
+from tasks.parts.weights import read
+root, files = Path(sys.argv[1]), find(Path(sys.argv[1]))[0][: int(sys.argv[2])]
+rows = pd.DataFrame({Column.PATH: files, **dict(zip(DRAW, CLEAN))})
+backbone, device = build("resnet10", *read(Path("data/pretrained.weights")), None, None), choose("cpu", "float32")
+list(extract(root, rows[:64], backbone, device, "black", 64))
+started = time.perf_counter()
+list(extract(root, rows, backbone, device, "black", 64))
+print(len(files) / (time.perf_counter() - started))
+"""
+
+
+def run(results: Results) -> str:
+    """The table."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        project = Project.fresh(root / "project", None)
+        assert project.retrain("--finetune.epochs", "1", "--scratch.run", "false").returncode == 0
+        pictures = draw(root / "pictures", 20_000)
+        rates = [results.measured(f"rates, round {n}", lambda: rate(project, pictures, root)) for n in range(5)]
+        small, large = (
+            results.measured(f"memory, {count}", lambda: scored(project, pictures, count, root)[1])
+            for count in (1000, 20_000)
+        )
+        same = results.measured("killed", lambda: killed(project, pictures, root))
+    rows = [
+        ["prediction, images/s", spread([predict for predict, _ in rates], 0)],
+        ["feature extraction, images/s", spread([features for _, features in rates], 0)],
+        ["ratio, %", spread([100 * predict / features for predict, features in rates], 0)],
+        ["peak memory at 1,000 and 20,000 images, MiB", f"{small:.0f}, {large:.0f}"],
+        ["killed five times, output equal to the undisturbed one", str(same)],
+    ]
+    return f"{markdown_table(['', ''], rows)}\n\n5 rounds of 3,000 images side by side, float32; {machine()}"
+
+
+def draw(folder: Path, count: int) -> Path:
+    """`count` pictures of 96 pixels, as JPEG."""
+    folder.mkdir()
+    images = [Image.fromarray(image).resize((96, 96), Image.Resampling.BICUBIC) for image, *_ in digits()]
+    for number in range(count):
+        images[number % len(images)].save(folder / f"{number:05d}.jpg", quality=85 + number % 10)
+    return folder
+
+
+def rate(project: Project, pictures: Path, root: Path) -> tuple[float, float]:
+    return scored(project, pictures, 3000, root)[0], ran(project, EXTRACT, pictures, 3000)[0]
+
+
+def scored(project: Project, pictures: Path, count: int, root: Path) -> list[float]:
+    """Images a second, and peak memory in MiB."""
+    shutil.rmtree(root / "out", ignore_errors=True)
+    return ran(project, SCORE, pictures, count, root / "out")
+
+
+def ran(project: Project, code: str, *arguments: object) -> list[float]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, cwd=project.root, env=environment(), capture_output=True, text=True, check=True)
+    return [float(word) for word in done.stdout.splitlines()[-1].split()]
+
+
+def killed(project: Project, pictures: Path, root: Path) -> bool:
+    """Whether a prediction that was killed five times at random ends with the bytes of one that was not."""
+    some = root / "some"
+    some.mkdir()
+    for file in sorted(pictures.iterdir())[:6000]:
+        shutil.copy(file, some)
+    command = [sys.executable, "-m", "flows", "predict", str(some), "--model", "challenger", "--out"]
+    random.seed(0)
+    for _ in range(5):
+        process = subprocess.Popen([*command, str(root / "cut")], cwd=project.root, env=environment(), stdout=-3)
+        time.sleep(random.uniform(6, 14))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    for out in ("cut", "whole"):
+        subprocess.run([*command, str(root / out)], cwd=project.root, env=environment(), stdout=-3, check=True)
+    return (root / "cut" / "predictions.csv").read_bytes() == (root / "whole" / "predictions.csv").read_bytes()

@@ -1,0 +1,48 @@
+"""From the alias set by a person to the live model, by the scheduled release alone: ten wishes at random moments."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from flows.tracking import Tag
+from tests.benchmarks.results import Results, machine
+from tests.project import Project
+
+WISHES = 10
+
+
+def run(results: Results) -> str:
+    """Median and worst."""
+    waits = results.measured("seconds from alias to live", measured)
+    return f"median {statistics.median(waits):.0f} s, worst of {WISHES} {max(waits):.0f} s; {machine()}"
+
+
+def measured() -> list[float]:
+    random.seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        project = Project.fresh(Path(folder) / "project", None)
+        assert project.retrain("--finetune.epochs", "1", "--scratch.run", "false").returncode == 0
+        client = project.mlflow()
+        first = client.get_model_version("rootstock", "1")
+        client.create_model_version("rootstock", first.source, run_id=first.run_id, tags=first.tags)
+        assert project.flows("up").returncode == 0
+        try:
+            return [wait(client, str(1 + number % 2)) for number in range(WISHES)]
+        finally:
+            project.flows("down")
+
+
+def wait(client, version: str) -> float:
+    """Seconds until a wish is granted; the gate is made to allow it."""
+    live = client.get_registered_model("rootstock").aliases.get("live", "none")
+    client.set_model_version_tag("rootstock", version, Tag.VERDICT_AGAINST, live)
+    time.sleep(random.uniform(0, 60))
+    started = time.monotonic()
+    client.set_registered_model_alias("rootstock", "champion", version)
+    while str(client.get_registered_model("rootstock").aliases.get("live")) != version:
+        time.sleep(0.2)
+    return time.monotonic() - started
