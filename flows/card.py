@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 CARD = "card"  # the folder on the run of the version
 LONGEST = 5000  # characters of a description, in every database that MLflow supports
-DECISIVE = ("data.source", "backbone.architecture", "backbone.weights", "finetune.blocks", "finetune.epochs", "seed")
+DECISIVE = (
+    "data.source",
+    "data.targets",
+    "backbone.architecture",
+    "backbone.weights",
+    "head.kind",
+    "finetune.blocks",
+    "finetune.epochs",
+    "seed",
+)
 
 
 def write_card(version: ModelVersion) -> str:
@@ -45,10 +54,11 @@ def card(version: ModelVersion, run: Run, verdict: Mapping[str, object]) -> list
         for metric in Metric
         if f"{slug}/{metric}" in metrics
     ]
+    first = Metric.MAE if f"{Candidate.TUNED.slug}/{Metric.MAE}" in metrics else Metric.ACCURACY
     rivals = [
-        [candidate, _number(metrics, f"{candidate.slug}/{Metric.ACCURACY}")]
+        [candidate, _number(metrics, f"{candidate.slug}/{first}")]
         for candidate in Candidate
-        if f"{candidate.slug}/{Metric.ACCURACY}" in metrics
+        if f"{candidate.slug}/{first}" in metrics
     ]
     datasets = [[used.dataset.name, used.dataset.digest] for used in (run.inputs.dataset_inputs if run.inputs else ())]
     checks = verdict.get("checks", [])
@@ -62,12 +72,14 @@ def card(version: ModelVersion, run: Run, verdict: Mapping[str, object]) -> list
         ),
         Part(
             "What it is",
-            "Image bytes in; label, probability, whether that is confident enough, and distribution out.",
+            "Image bytes in; numbers out."
+            if first is Metric.MAE
+            else "Image bytes in; label, probability, whether that is confident enough, and distribution out.",
             columns=["parameter", "value"],
             rows=[[name, params[name]] for name in DECISIVE if name in params],
         ),
         Part("How good on its test split", columns=["metric", "value", "95% interval"], rows=scores),
-        Part("Beside", columns=["model", "accuracy"], rows=rivals),
+        Part("Beside", columns=["model", first.value], rows=rivals),
         Part(
             "What it was made from",
             columns=["", "version"],

@@ -20,7 +20,7 @@ from tasks.parts import gate
 from tasks.parts.errors import EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.parts.files import read_json, replacing
 from tasks.parts.gate import Check, Verdict
-from tasks.parts.names import VALUE, Candidate, Column
+from tasks.parts.names import ANSWER, VALUE, Candidate, Column
 from tasks.parts.page import markdown_table
 from tasks.parts.params import Paths
 
@@ -71,25 +71,29 @@ def judge(version: ModelVersion, wanted: GateSection, slices: Sequence[str], pat
 
 def against(live: ModelVersion, paths: Paths, wanted: GateSection, slices: Sequence[str]) -> list[Check]:
     """The evaluated predictions against what the live version answers for the same test images."""
-    from tasks.parts.rivals import Terms, compare
+    from tasks.parts.rivals import Terms, compare, compare_values
 
     terms = Terms(wanted.metric, wanted.margin, wanted.error, wanted.group_margin, wanted.resamples)
     predicted = pd.read_parquet(paths.predictions)
     manifest = pd.read_parquet(paths.manifest).set_index(Column.PATH)
     rows = manifest.loc[predicted[Column.PATH]].reset_index()
-    classes = read_json(paths.spec)["classes"]
-    ours = pd.DataFrame(predicted[Column.DISTRIBUTION].tolist(), columns=classes)
-    return compare(rows, ours, answers(live, paths, rows), terms, slices)
+    spec = read_json(paths.spec)
+    theirs = answers(live, paths, rows)
+    if spec["targets"]:
+        values = pd.DataFrame({name: predicted[f"{ANSWER}{name}"] for name in spec["targets"]})
+        return compare_values(rows, values, theirs, terms, slices)
+    ours = pd.DataFrame(predicted[Column.DISTRIBUTION].tolist(), columns=spec["classes"])
+    return compare(rows, ours, theirs, terms, slices)
 
 
 def answers(version: ModelVersion, paths: Paths, rows: pd.DataFrame) -> pd.DataFrame:
-    """The version's probabilities for these images, a column a class; computed once for the same images."""
+    """The version's probabilities for these images, a column a class, or its targets; computed once."""
     pixels = hashlib.sha256("".join(rows[Column.PIXEL_HASH]).encode()).hexdigest()
     kept = paths.state / "answers" / f"{Path(str(version.source)).name}-{pixels[:16]}.parquet"
     if not kept.exists():
         scorer = scorer_of(version)
         pictures = ((paths.raw / path).read_bytes() for path in rows[Column.PATH])
-        table = pd.DataFrame(scorer.probabilities(pictures).numpy(), columns=list(scorer.classes))
+        table = pd.DataFrame(scorer.probabilities(pictures).numpy(), columns=list(scorer.classes or scorer.targets))
         with replacing(kept) as beside:
             table.to_parquet(beside, index=False)
     return pd.read_parquet(kept)

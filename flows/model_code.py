@@ -29,21 +29,11 @@ class ImageModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """A row a picture: `label`, its `probability`, and the `distribution` over all classes by name.
+        """A row a picture: `label`, `probability`, `confident`, and the `distribution` by class; or the targets.
 
         `confident` says whether the probability reaches the threshold that was chosen for the risk one accepts.
         """
-        classes = self.scorer.classes
-        probabilities = self.scorer.probabilities(list(model_input["image"]))
-        best, sure = probabilities.argmax(1).tolist(), probabilities.max(1).values.tolist()
-        return pd.DataFrame(
-            {
-                "label": [classes[place] for place in best],
-                "probability": sure,
-                "confident": [probability >= self.scorer.threshold for probability in sure],
-                "distribution": [dict(zip(classes, row, strict=True)) for row in probabilities.tolist()],
-            }
-        )
+        return pd.DataFrame([self.scorer.row(logits_C) for logits_C in self.scorer.logits(model_input["image"])])
 
 
 def _module(file: Path) -> Any:  # noqa: ANN401 - a module

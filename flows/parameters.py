@@ -16,7 +16,7 @@ from tasks.parts.errors import ParamsError
 from tasks.parts.names import Metric
 from tasks.parts.params import PARAMS_FILE, BackboneParams, Paths, Section, StageParams, read_document
 
-DIGITS = "digits"
+DIGITS, ROTATIONS = "digits", "rotations"  # embedded data
 
 
 class DataSection(Section):
@@ -25,6 +25,7 @@ class DataSection(Section):
     source: str = Field(
         min_length=1, description="digits, a folder, a .csv or .parquet table, or a .zip or .tar of these"
     )
+    targets: tuple[str, ...] = Field(description="columns of numbers of a table to predict, instead of its labels")
     archive_limit: float = Field(gt=0, description="GiB that an archive may unpack to")
 
 
@@ -38,11 +39,13 @@ class RegisterSection(Section):
 class GateSection(Section):
     """Whether a model may go live."""
 
-    metric: Literal[Metric.ACCURACY, Metric.MACRO_F1, Metric.NLL] = Field(description="compared with the live model")
+    metric: Literal["auto", "macro_f1", "nll"] = Field(
+        description="compared with the live model; auto: accuracy, or the mae of targets"
+    )
     margin: float = Field(gt=0, description="loss against the live model that is tolerated")
     error: float = Field(gt=0, le=0.5, description="chance that a model which loses the whole margin passes")
     group_margin: float = Field(gt=0, le=1, description="loss of accuracy that is tolerated in a class or slice")
-    resamples: int = Field(ge=100, description="paired bootstrap resamples, for macro_f1 and nll")
+    resamples: int = Field(ge=100, description="paired bootstrap resamples, for all but accuracy")
     person_decides: bool = Field(description="whether a person's word is enough where the images are too few to tell")
     floors: dict[Metric, float] = Field(description="scores that a model must reach whatever the live one does")
 

@@ -80,6 +80,8 @@ def one(scorer: Streaming, picture: Path) -> str:
     logits_C, reason = next(scorer.stream(iter([picture.read_bytes()])))
     if logits_C is None:
         raise DataRefusedError(f"{picture}: {reason}")
+    if scorer.targets:
+        return f"{picture}: " + ", ".join(f"{name} {value:.4g}" for name, value in scorer.row(logits_C).items())
     probability_C = scorer.calibrated(logits_C)
     best = probability_C.topk(min(3, len(scorer.classes)))
     first, *others = [
@@ -121,6 +123,13 @@ def stream(scorer: Streaming, wanted: Wanted, kept: Path, target: Path, say: Cal
     return merge(kept, target / "predictions.parquet", target / "predictions.csv")
 
 
+def _caption(row: dict[str, Any]) -> str:
+    """A label with how sure it is; or the targets."""
+    if Column.LABEL in row:
+        return f"{row[Column.LABEL]} {row[Column.PROBABILITY]:.0%}{'' if row[Column.CONFIDENT] else ' ?'}"
+    return "\n".join(f"{name} {value:.3g}" for name, value in row.items())
+
+
 def _page(target: Path, wanted: Wanted, version: ModelVersion, broken: int) -> None:
     """A sheet of the first pictures with their answers, and the broken files."""
     import pyarrow.parquet as pq
@@ -129,13 +138,10 @@ def _page(target: Path, wanted: Wanted, version: ModelVersion, broken: int) -> N
     from tasks.parts.page import Part, page
     from tasks.parts.pictures import thumbnails
 
-    columns = [Column.PATH, Column.LABEL, Column.PROBABILITY, Column.CONFIDENT, Column.REASON]
-    rows: Any = pq.read_table(target / "predictions.parquet", columns=[str(name) for name in columns]).to_pandas()
+    names = [name for name in pq.read_schema(target / "predictions.parquet").names if name != Column.DISTRIBUTION]
+    rows: Any = pq.read_table(target / "predictions.parquet", columns=names).to_pandas()
     good = rows[rows[Column.REASON].isna()].head(SHEET)
-    captions = [
-        f"{label} {sure:.0%}{'' if certain else ' ?'}"
-        for label, sure, certain in zip(*(good[name] for name in columns[1:4]), strict=True)
-    ]
+    captions = [_caption(row) for row in good.drop(columns=[Column.PATH, Column.REASON]).to_dict("records")]
     sheet = target / ".sheet.png"
     thumbnails(sheet, [wanted.root / path for path in good[Column.PATH]], captions)
     bad = rows[rows[Column.REASON].notna()].head(BROKEN_SHOWN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version as installed
 from itertools import islice
@@ -16,17 +17,19 @@ from flows.models import CHALLENGER, PRODUCTION
 from flows.tracking import Run, Tag, lineage
 from tasks import parts
 from tasks.parts.errors import RootstockError
-from tasks.parts.names import Column
+from tasks.parts.files import read_json
+from tasks.parts.names import ANSWER, Column
 from tasks.parts.params import Paths
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
 
 MODEL_CODE = Path(__file__).with_name("model_code.py")
 SCORER = Path(parts.__file__).with_name("scorer.py")  # not imported, since torch takes seconds
 NEEDED = ("mlflow", "torch", "torchvision", "safetensors", "pillow", "numpy", "pandas")
 WISHES = "Copies made with the button Promote model come here: each is a wish that the release answers within a minute."
-TOLERANCE = 1e-3  # of a probability, between evaluation and the model that was loaded back
+TOLERANCE = 1e-3  # of a probability, or of a target's spread, between evaluation and the model that was loaded back
 PROVED = 512  # test images at most, in batches of one, two, five and the rest
 
 
@@ -77,7 +80,7 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
             model_id=logged.model_id,
             python_model=str(MODEL_CODE),
             artifacts={"scorer": str(SCORER), "spec": str(paths.spec), "weights": str(paths.tuned)},
-            signature=_signature(),
+            signature=_signature(read_json(paths.spec)["targets"]),
             pip_requirements=[f"{package}=={installed(package)}" for package in NEEDED],
         )
     for name, description in ((model, None), (f"{model}{PRODUCTION}", WISHES)):
@@ -88,17 +91,18 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
     return run.client.create_model_version(model, source, run_id=run.id, tags=tags, model_id=logged.model_id)
 
 
-def _signature() -> object:
+def _signature(targets: Sequence[str]) -> object:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema, TensorSpec
     from mlflow.types.schema import Map
 
-    answer: list[ColSpec | TensorSpec] = [
+    classes = [
         ColSpec("string", "label"),
         ColSpec("double", "probability"),
         ColSpec("boolean", "confident"),
         ColSpec(Map(DataType.double), "distribution"),
     ]
+    answer: list[ColSpec | TensorSpec] = [*([ColSpec("double", name) for name in targets] or classes)]
     return ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema(answer))
 
 
@@ -118,10 +122,20 @@ def prove(version: ModelVersion, paths: Paths) -> None:
             if (batch := list(islice(pictures, size)))
         ]
     )
-    now = pd.DataFrame(answers["distribution"].tolist()).to_numpy()
-    apart = abs(now - pd.DataFrame(rows[Column.DISTRIBUTION].tolist()).to_numpy()).max()
+    apart = _apart(answers, rows, read_json(paths.spec)["targets"])
     if not apart <= TOLERANCE:
         raise RootstockError(
-            f"version {version.version} of {version.name} does not predict what was evaluated: probabilities differ by "
+            f"version {version.version} of {version.name} does not predict what was evaluated: answers differ by "
             f"up to {apart:.2g}, so it gets no alias. Was it evaluated on another machine? Then: dvc repro -f evaluate"
         )
+
+
+def _apart(answers: pd.DataFrame, rows: pd.DataFrame, targets: Sequence[str]) -> float:
+    """The largest difference of a probability; of a target, in units of its spread."""
+    import pandas as pd
+
+    if targets:
+        then = rows[[f"{ANSWER}{name}" for name in targets]].to_numpy()
+        return float((abs(answers[list(targets)].to_numpy() - then) / (then.std(0) + 1e-9)).max())
+    now = pd.DataFrame(answers[Column.DISTRIBUTION].tolist()).to_numpy()
+    return float(abs(now - pd.DataFrame(rows[Column.DISTRIBUTION].tolist()).to_numpy()).max())

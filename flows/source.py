@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows import versioning
 from flows.environment import HOME, ROOT
-from flows.parameters import DIGITS, FlowParams
+from flows.parameters import DIGITS, ROTATIONS, FlowParams
 from flows.pins import REGISTRY, pin, registered_backbone
 from tasks.parts.archives import is_archive, single_folder, unpack
 from tasks.parts.errors import DataRefusedError, RootstockError
@@ -36,8 +36,10 @@ def images_of(params: FlowParams) -> Path:
     Raises RootstockError if there is no such source, and DataRefusedError for one that cannot be used.
     """
     if params.data.source == DIGITS:
-        return rendered_digits(params.paths.state / "source" / DIGITS)
+        return rendered(params.paths.state / "source" / DIGITS, "render")
     place = HOME / params.data.source
+    if params.data.source == ROTATIONS:
+        place = rendered(params.paths.state / "source" / ROTATIONS, "render_rotations") / "manifest.csv"
     if place.is_file() and is_archive(place):
         place = unpacked(place, params.paths.state / "source", params.data.archive_limit)
         tables = [place / f"manifest{suffix}" for suffix in TABLES if (place / f"manifest{suffix}").is_file()]
@@ -45,7 +47,7 @@ def images_of(params: FlowParams) -> Path:
     if place.is_file() and place.suffix.lower() in TABLES:
         from tasks.parts.tables import bring_together
 
-        return bring_together(place, params.paths.state / "source" / "table")
+        return bring_together(place, params.paths.state / "source" / "table", params.data.targets)
     if not place.is_dir():
         raise RootstockError(
             f"data.source: {place} is no folder, table or archive; give a folder of class/*.jpg or "
@@ -77,14 +79,14 @@ def refuse_empty_folders(folder: Path, page: Path) -> None:
         raise DataRefusedError(f"data.source: {folder} was refused:\n{sentence(finding)}\nreport: {page}")
 
 
-def rendered_digits(folder: Path) -> Path:
-    """The embedded default as a folder, rendered once."""
+def rendered(folder: Path, by: str) -> Path:
+    """Embedded data as a folder, rendered once by this function of tasks.parts.digits."""
     if not folder.exists():
-        from tasks.parts.digits import render
+        from tasks.parts import digits
 
         beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         shutil.rmtree(beside, ignore_errors=True)
-        render(beside)
+        getattr(digits, by)(beside)
         beside.rename(folder)
     return folder
 

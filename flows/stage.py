@@ -219,8 +219,16 @@ def _progress(stage: str) -> Callable[[str], None]:
     return show
 
 
+def _flattened(name: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - whatever a report holds
+    """A value by its name, or the values in it by theirs."""
+    return list(value.items()) if isinstance(value, dict) else [(name, value)]
+
+
 def _publish(stage: str, record: dict[str, Any]) -> None:
     """The stage's report as a Markdown artifact on its task run."""
-    rows = [[name.replace("_", " "), value] for name, value in record["report"].items()]
+    flat = {inner: value for name, of in record["report"].items() for inner, value in _flattened(name, of)}
+    rows = [
+        [name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value] for name, value in flat.items()
+    ]
     rows += [["seconds", f"{record['seconds']:.1f}"], ["peak memory, MiB", f"{record['peak_mib']:.0f}"]]
     create_markdown_artifact(markdown_table(["", stage], rows), key=f"{stage}-report")

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 COLUMNS = ("model", "test accuracy", "95% interval", "macro F1", "ECE", "seconds")
+VALUE_COLUMNS = ("model", "mean abs. error", "95% interval", "RMSE", "R²", "seconds")  # of targets
+CLASS_METRICS = (Metric.ACCURACY, (Metric.MACRO_F1, Metric.ECE))
 # Whose seconds a candidate costs, as metrics of the run.
-COST = {
+COST: dict[Candidate, tuple[str, ...]] = {
+    Candidate.MEAN: (),
     Candidate.SCRATCH: ("finetune/seconds_scratch",),
     Candidate.PROBE: ("seconds/features", "seconds/head"),
     Candidate.TUNED: ("seconds/features", "seconds/head", "finetune/seconds_tuned"),
@@ -36,14 +39,21 @@ def result_rows(paths: Paths, metrics: Mapping[str, float]) -> list[list[str]]:
     """A row a candidate; seconds of stages that were not computed in this run are not known to it."""
     rows = []
     for name, scored in read_json(paths.metrics).items():
-        accuracy, cost = scored[Metric.ACCURACY], COST[Candidate(name)]
+        cost = COST[Candidate(name)]
         seconds = (
             f"{sum(metrics[key] for key in cost):.1f}" if all(key in metrics for key in cost) else "not computed now"
         )
-        between = f"{accuracy[LOW]:.1%} to {accuracy[HIGH]:.1%}"
-        others = [f"{scored[metric][VALUE]:.3f}" for metric in (Metric.MACRO_F1, Metric.ECE)]
-        rows.append([name, f"{accuracy[VALUE]:.1%}", between, *others, seconds])
+        first, others = (Metric.MAE, (Metric.RMSE, Metric.R2)) if Metric.MAE in scored else CLASS_METRICS
+        how = ".1%" if first is Metric.ACCURACY else ".4g"
+        between = f"{scored[first][LOW]:{how}} to {scored[first][HIGH]:{how}}"
+        rest = [f"{scored[metric][VALUE]:.3f}" for metric in others]
+        rows.append([name, f"{scored[first][VALUE]:{how}}", between, *rest, seconds])
     return rows
+
+
+def columns_of(paths: Paths) -> tuple[str, ...]:
+    """What the rows are about: classes, or targets."""
+    return VALUE_COLUMNS if Candidate.MEAN in read_json(paths.metrics) else COLUMNS
 
 
 @dataclass(frozen=True)
@@ -59,22 +69,23 @@ def publish(
 ) -> str:
     """Puts the table and pictures on the flow run as a Markdown artifact; the table for the terminal."""
     paths = params.paths
-    rows = result_rows(paths, run.metrics_so_far())
+    pictures = (paths.comparison, paths.curves_picture, paths.confusion, paths.residuals, paths.wrong)
+    rows, columns = result_rows(paths, run.metrics_so_far()), columns_of(paths)
     markdown = "\n\n".join(
         [
             f"## {version.name} version {version.version}: {judgement.verdict}",
-            markdown_table(COLUMNS, rows),
+            markdown_table(columns, rows),
             judgement.markdown(),
             markdown_table(
                 ("stage", "became", "seconds"), [[o.stage, o.what, f"{o.seconds or 0:.1f}"] for o in outcomes]
             ),
-            *(picture(file) for file in (paths.comparison, paths.curves_picture, paths.confusion, paths.wrong)),
+            *(picture(file) for file in pictures if file.exists()),
         ]
     )
     write_text(paths.result, markdown)
     create_markdown_artifact(markdown, key="retrain-result", description="Result of a retraining")
     verdict = f"verdict     {judgement.verdict}: {judgement.why()}"
-    return f"\n{text_table(COLUMNS, rows)}\n\n{verdict}\n{where_next(paths)}"
+    return f"\n{text_table(columns, rows)}\n\n{verdict}\n{where_next(paths)}"
 
 
 def where_next(paths: Paths) -> str:

@@ -231,7 +231,7 @@ def _points(row: dict[str, Any]) -> Iterator[Metric]:
     """A row of the curve as metrics at its step."""
     slug = Candidate(row[Curve.CANDIDATE]).slug
     now = int(time.time() * 1000)
-    for name in (Curve.TRAIN_LOSS, Curve.VALIDATION_LOSS, Curve.VALIDATION_ACCURACY):
+    for name in (Curve.TRAIN_LOSS, Curve.VALIDATION_LOSS, Curve.VALIDATION_SCORE):
         if name in row:
             yield Metric(f"{slug}/{name}", row[name], now, row[Curve.STEP])
 

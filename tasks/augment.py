@@ -40,8 +40,9 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     import pandas as pd
 
     from tasks.parts.backbone import preprocessing_of
+    from tasks.parts.errors import ParamsError
     from tasks.parts.files import replacing, write_json
-    from tasks.parts.manifest import of_split
+    from tasks.parts.manifest import of_split, target_names
     from tasks.parts.mirror import refuse_flip
     from tasks.parts.names import Column, Split
     from tasks.parts.preview import preview
@@ -51,6 +52,8 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
 
     policy, backbone = params.augment, params.backbone
     train = of_split(pd.read_parquet(paths.manifest), Split.TRAIN)
+    if policy.flip and policy.check and target_names(train):
+        raise ParamsError("augment.flip: a flip may change a target; if it does not, set augment.check to false")
     if policy.flip and policy.check:
         refuse_flip(paths.raw, train)
     pictures = zip(train[Column.PATH], train[Column.PIXEL_HASH], strict=True)

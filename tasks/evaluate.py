@@ -40,14 +40,10 @@ class EvaluateParams(StageParams):
 
 
 class EvaluateReport(Section):
-    """The fine-tuned model on the test split; coverage and risk are those of the answers that are sure enough."""
+    """How many test images, and the fine-tuned model's scores on them by name."""
 
     images: int
-    accuracy: float
-    macro_f1: float
-    ece: float
-    coverage: float
-    risk: float
+    scores: dict[str, float]
 
 
 def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
@@ -55,72 +51,44 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     import pandas as pd
     import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
 
+    from tasks.parts import rating
     from tasks.parts.backbone import build
     from tasks.parts.candidates import logits_of, scorers
-    from tasks.parts.classification import Answers, calibrated, selective
     from tasks.parts.device import choose
     from tasks.parts.files import read_json, write_json
-    from tasks.parts.manifest import class_names, class_numbers, of_split, usable
-    from tasks.parts.metrics import scores
-    from tasks.parts.names import VALUE, Candidate, Column, Metric, Split
+    from tasks.parts.goal import Goal
+    from tasks.parts.manifest import of_split, usable
+    from tasks.parts.names import VALUE, Candidate, Column, Split
     from tasks.parts.progress import say
-    from tasks.parts.results import Table, write_page, write_pictures, write_predictions
-    from tasks.parts.robustness import under_corruptions
     from tasks.parts.scorer import spec_of
-    from tasks.parts.trust import write_trust
     from tasks.parts.weights import read
 
     wanted, section, batch = params.backbone, params.evaluate, params.compute.batch
     manifest = pd.read_parquet(paths.manifest)
-    classes = class_names(usable(manifest))
+    goal = Goal.of(usable(manifest))
     validation, test = of_split(manifest, Split.VALIDATION), of_split(manifest, Split.TEST)
     backbone = build(wanted.architecture, *read(paths.pretrained), wanted.resize, wanted.crop, wanted.cut)
     trained = {Candidate.SCRATCH: paths.scratch, Candidate.TUNED: paths.tuned}
-    answering = scorers(wanted, classes, backbone, paths.head_weights, trained)
+    answering = scorers(wanted, goal, backbone, paths.head_weights, trained)
     files = [*validation[Column.PATH], *test[Column.PATH]]
-    logits = logits_of(answering, paths.raw, files, choose(params.compute.device, "float32"), batch)
+    outputs = logits_of(answering, paths.raw, files, choose(params.compute.device, "float32"), batch)
 
-    table: Table = {}
-    answers: dict[Candidate, Answers] = {}
-    y_validation, y_test = class_numbers(validation, classes), class_numbers(test, classes)
-    for name, logits_NC in logits.items():
-        answers[name] = calibrated(logits_NC, y_validation, y_test)
-        table[name] = scores(
-            answers[name].raw_NC, answers[name].scaled_NC, y_test, section.bins, section.resamples, params.seed
-        )
-    tuned = answers[Candidate.TUNED]
-    sure = selective(tuned, section.risk)
-    strengths = section.corruptions.model_dump()
-    tried = test.iloc[:: -(-len(test) // section.corrupted)] if section.corrupted else test.iloc[:0]
-    robust = under_corruptions(answering[Candidate.TUNED], paths.raw, tried, classes, strengths, batch)
-
-    init = read_json(PINS)[INIT]
-    write_json(
-        paths.spec,
-        spec_of(
-            wanted.architecture,
-            classes,
-            backbone.preprocessing,
-            wanted.cut,
-            read(paths.head_weights)[1],
-            temperature=tuned.temperature,
-            threshold=sure["threshold"],
-            init=init,
-        ),
+    rate = rating.rate_values if goal.targets else rating.rate_classes
+    rated = rate(paths, goal, validation, test, outputs, answering[Candidate.TUNED], section, batch, params.seed)
+    spec = spec_of(
+        wanted.architecture,
+        goal.classes,
+        backbone.preprocessing,
+        wanted.cut,
+        read(paths.head_weights)[1],
+        targets=goal.targets,
+        temperature=rated.temperature,
+        threshold=rated.threshold,
+        init=read_json(PINS)[INIT],
     )
-    write_json(paths.metrics, table)
-    write_json(paths.selective, sure)
-    write_predictions(paths, test, classes, tuned.scaled_NC)
-    write_pictures(paths, test, classes, tuned.scaled_NC, table, section.wrong)
-    write_trust(paths, test, classes, answers, robust, section.slices, section.bins, sure)
-    write_page(paths, table, sure)
-    accuracies = [f"{name} {row[Metric.ACCURACY][VALUE]:.1%}" for name, row in table.items()]
-    say(f"accuracy on {len(test)} test images: {', '.join(accuracies)}")
-    return EvaluateReport(
-        images=len(test),
-        accuracy=table[Candidate.TUNED][Metric.ACCURACY][VALUE],
-        macro_f1=table[Candidate.TUNED][Metric.MACRO_F1][VALUE],
-        ece=table[Candidate.TUNED][Metric.ECE][VALUE],
-        coverage=sure["coverage"],
-        risk=sure["risk"],
-    )
+    write_json(paths.spec, spec)
+    write_json(paths.metrics, rated.table)
+    told = [f"{name} {rating.told(row)}" for name, row in rated.table.items()]
+    say(f"{rating.headline(goal)} on {len(test)} test images: {', '.join(told)}")
+    tuned = {metric: at[VALUE] for metric, at in rated.table[Candidate.TUNED].items()}
+    return EvaluateReport(images=len(test), scores={**tuned, **rated.more})

@@ -51,7 +51,7 @@ class FinetuneReport(Section):
 
     steps: int
     best_epoch: int
-    validation_accuracy: float
+    validation_score: float
     seconds_tuned: float
     seconds_scratch: float
 
@@ -71,7 +71,8 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     from tasks.parts.errors import ParamsError
     from tasks.parts.files import read_json
     from tasks.parts.fit import Recipe
-    from tasks.parts.manifest import class_names, of_split
+    from tasks.parts.goal import Goal
+    from tasks.parts.manifest import of_split, usable
     from tasks.parts.names import Candidate, Curve, Split
     from tasks.parts.progress import say
     from tasks.parts.weights import read, write
@@ -80,17 +81,19 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     device = choose(params.compute.device, params.compute.precision)
     backbone = build(wanted.architecture, *read(paths.pretrained), wanted.resize, wanted.crop, wanted.cut)
     manifest = pd.read_parquet(paths.manifest)
+    goal = Goal.of(usable(manifest))
     train, validation = of_split(manifest, Split.TRAIN), of_split(manifest, Split.VALIDATION)
     inputs = (paths.manifest, paths.plan, paths.policy, paths.head_weights, paths.pretrained)
     memory = params.compute.memory / 2
     bench = Bench(
-        train=batches(paths.raw, train, train, backbone.preprocessing, device, section.batch, memory),
-        validation=batches(paths.raw, validation, train, backbone.preprocessing, device, params.compute.batch, memory),
+        train=batches(paths.raw, train, goal, backbone.preprocessing, device, section.batch, memory),
+        validation=batches(paths.raw, validation, goal, backbone.preprocessing, device, params.compute.batch, memory),
         draw_NV7=draws(pd.read_parquet(paths.plan), len(train)),
         fill=read_json(paths.policy)["fill"],
         device=device,
         checkpoints=paths.checkpoints / digest_of(inputs, [params.model_dump(), device.facts()]),
         curves=paths.curves,
+        goal=goal,
     )
     paths.finetune.mkdir(parents=True, exist_ok=True)
     paths.curves.unlink(missing_ok=True)
@@ -98,7 +101,7 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     _, head = read(paths.head_weights)
     if head["kind"] == "knn" and section.epochs:
         raise ParamsError("a knn head has nothing to fine-tune: set finetune.epochs to 0, or take another head.kind")
-    network = probe_network(backbone, paths.head_weights)
+    network = probe_network(backbone, paths.head_weights, goal.outputs)
     learning = freeze_all_but_last(network.backbone, section.blocks)
     groups = parameter_groups(network, learning, section.head_rate, section.rate, section.decay)
     recipe = Recipe(
@@ -110,8 +113,7 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
 
     seconds_scratch = 0.0
     if params.scratch.run:
-        outputs = len(class_names(train))
-        network = scratch_network(wanted.architecture, wanted.cut, head, outputs, params.seed)
+        network = scratch_network(wanted.architecture, wanted.cut, head, goal, params.seed)
         learning = freeze_all_but_last(network.backbone, EVERYTHING)
         groups = parameter_groups(network, learning, params.scratch.rate, params.scratch.rate, decay=1)
         recipe = replace(recipe, epochs=tuned.epoch, patience=tuned.epoch)
@@ -122,11 +124,11 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
 
     rmtree(paths.checkpoints, ignore_errors=True)
     best = min(tuned.rows, key=lambda row: row[Curve.VALIDATION_LOSS])
-    say(f"kept epoch {best[Curve.EPOCH]} of {tuned.epoch}: validation accuracy {best[Curve.VALIDATION_ACCURACY]:.1%}")
+    say(f"kept epoch {best[Curve.EPOCH]} of {tuned.epoch}: {goal.told(best[Curve.VALIDATION_SCORE])}")
     return FinetuneReport(
         steps=int(tuned.rows[-1][Curve.STEP]),
         best_epoch=int(best[Curve.EPOCH]),
-        validation_accuracy=best[Curve.VALIDATION_ACCURACY],
+        validation_score=best[Curve.VALIDATION_SCORE],
         seconds_tuned=tuned.seconds,
         seconds_scratch=seconds_scratch,
     )

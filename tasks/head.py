@@ -35,7 +35,7 @@ class HeadReport(Section):
 
     setting: float
     validation_loss: float
-    validation_accuracy: float
+    validation_score: float
 
 
 def head(paths: Paths, params: HeadParams) -> HeadReport:
@@ -44,18 +44,22 @@ def head(paths: Paths, params: HeadParams) -> HeadReport:
     import torch
 
     from tasks.parts import heads, other_heads, weights
+    from tasks.parts.errors import ParamsError
     from tasks.parts.files import write_json
-    from tasks.parts.manifest import class_names, class_numbers
+    from tasks.parts.goal import Goal
     from tasks.parts.names import FEATURES, Column, Split
+    from tasks.parts.objectives.cross_entropy import cross_entropy
+    from tasks.parts.objectives.squared_error import squared_error
     from tasks.parts.progress import say
+    from tasks.parts.scorer import Scaled
 
     section = params.head
     index = pd.read_parquet(paths.index)
     x_ND = weights.read(paths.matrix)[0][FEATURES]
-    classes = class_names(index)
-    y_N = torch.from_numpy(class_numbers(index, classes))
+    goal = Goal.of(index)
+    y = goal.standardised(goal.truth(index))
     train, validation = (
-        (x_ND[at], y_N[at])
+        (x_ND[at], y[at])
         for split in (Split.TRAIN, Split.VALIDATION)
         for at in [torch.tensor((index[Column.SPLIT] == split).to_numpy())]
     )
@@ -65,26 +69,39 @@ def head(paths: Paths, params: HeadParams) -> HeadReport:
         probes = other_heads.fit_dense(
             train,
             validation,
-            len(classes),
+            goal.outputs,
             section.hidden,
             section.strengths,
             section.rate,
             section.epochs,
             section.batch,
             params.seed,
+            squared_error((1.0,)) if goal.targets else cross_entropy,
+            heads.VALUES if goal.targets else goal.measure(),
         )
+    elif goal.targets and section.kind != "linear":
+        raise ParamsError(f"head.kind: a {section.kind} head has no meaning for targets; take linear or dense")
     elif section.kind == "prototype":
-        probes = other_heads.fit_prototypes(train, validation, len(classes))
+        probes = other_heads.fit_prototypes(train, validation, goal.outputs)
     elif section.kind == "knn":
-        probes = other_heads.fit_neighbours(train, validation, len(classes), section.neighbours)
+        probes = other_heads.fit_neighbours(train, validation, goal.outputs, section.neighbours)
         settings = {"rows": len(train[0])}
     else:
         weight_N = torch.tensor(index.loc[index[Column.SPLIT] == Split.TRAIN, Column.WEIGHT].to_numpy())
-        probes = heads.fit_probes((*train, weight_N), validation, len(classes), section.strengths)
+        probes = (
+            heads.fit_ridge((*train, weight_N), validation, section.strengths)
+            if goal.targets
+            else heads.fit_probes((*train, weight_N), validation, goal.outputs, section.strengths)
+        )
     chosen = heads.best(probes)
     if section.kind == "knn":
         settings["neighbours"] = int(chosen.setting)
-    weights.write(paths.head_weights, chosen.head.state_dict(), {"kind": section.kind, **settings})
-    write_json(paths.probe, [{"setting": p.setting, "loss": p.loss, "accuracy": p.accuracy} for p in probes])
-    say(f"{section.kind}, setting {chosen.setting:g}: validation accuracy {chosen.accuracy:.1%}")
-    return HeadReport(setting=chosen.setting, validation_loss=chosen.loss, validation_accuracy=chosen.accuracy)
+    head = chosen.head
+    if goal.targets:
+        head = Scaled(head, goal.outputs)
+        head.set_scale(goal.mean_K, goal.spread_K)
+        settings["scaled"] = 1
+    weights.write(paths.head_weights, head.state_dict(), {"kind": section.kind, **settings})
+    write_json(paths.probe, [{"setting": p.setting, "loss": p.loss, "score": p.score} for p in probes])
+    say(f"{section.kind}, setting {chosen.setting:g}: {goal.told(chosen.score)}")
+    return HeadReport(setting=chosen.setting, validation_loss=chosen.loss, validation_score=chosen.score)

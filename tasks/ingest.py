@@ -37,7 +37,7 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
 
     from tasks.parts import images, splits
     from tasks.parts.files import replacing
-    from tasks.parts.manifest import class_names, usable
+    from tasks.parts.manifest import class_names, target_names, usable
     from tasks.parts.progress import counted, say
     from tasks.parts.tables import TABLE
 
@@ -58,14 +58,13 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     counts = rows[Column.SPLIT].value_counts()
     report = IngestReport(
         images={split: int(counts.get(split, 0)) for split in Split},
-        classes=len(class_names(usable(rows))),
+        classes=0 if target_names(rows) else len(class_names(usable(rows))),
         quarantined=int(rows[Column.QUARANTINE].notna().sum()),
         ignored=len(others),
     )
-    say(
-        f"{len(rows)} images, {report.classes} classes: "
-        + ", ".join(f"{n} {split}" for split, n in report.images.items())
-    )
+    targets = target_names(rows)
+    what = f"targets {', '.join(targets)}" if targets else f"{report.classes} classes"
+    say(f"{len(rows)} images, {what}: " + ", ".join(f"{n} {split}" for split, n in report.images.items()))
     return report
 
 

@@ -21,6 +21,7 @@ class Streaming(Protocol):
     """What batch prediction asks of a scorer."""
 
     classes: tuple[str, ...]
+    targets: tuple[str, ...]
     threshold: float
 
     def stream(self, pictures: Iterator[bytes]) -> Iterator[tuple[Tensor | None, str]]:
@@ -28,6 +29,9 @@ class Streaming(Protocol):
 
     def calibrated(self, logits_NC: Tensor) -> Tensor:
         """Probabilities."""
+
+    def row(self, logits_C: Tensor) -> dict[str, Any]:
+        """The answer for one image, by column."""
 
 
 def score_parts(scorer: Streaming, root: Path, files: Sequence[str], folder: Path) -> Iterator[int]:
@@ -65,49 +69,45 @@ def _bytes(file: Path) -> bytes:
 def _row(scorer: Streaming, file: str, logits_C: Tensor | None, reason: str) -> dict[str, Any]:
     if logits_C is None:
         return {Column.PATH.value: file, Column.REASON.value: reason}
-    probability_C = scorer.calibrated(logits_C)
-    best = int(probability_C.argmax())
-    sure = float(probability_C[best])
-    return {
-        Column.PATH.value: file,
-        Column.LABEL.value: scorer.classes[best],
-        Column.PROBABILITY.value: sure,
-        Column.CONFIDENT.value: sure >= scorer.threshold,
-        Column.DISTRIBUTION.value: probability_C.tolist(),
-    }
+    answer = scorer.row(logits_C)
+    if Column.DISTRIBUTION in answer:
+        answer[Column.DISTRIBUTION.value] = list(answer[Column.DISTRIBUTION].values())
+    return {Column.PATH.value: file, **answer}
 
 
 def _schema(scorer: Streaming) -> pa.Schema:
     """The answers' columns; the classes that a distribution is over stand in its metadata, in order."""
-    classes = {b"classes": "\n".join(scorer.classes).encode()}
-    return pa.schema(
-        [
-            (Column.PATH.value, pa.string()),
+    if scorer.targets:
+        answer = [(name, pa.float64()) for name in scorer.targets]
+    else:
+        answer = [
             (Column.LABEL.value, pa.string()),
             (Column.PROBABILITY.value, pa.float64()),
             (Column.CONFIDENT.value, pa.bool_()),
-            (Column.REASON.value, pa.string()),
-            pa.field(Column.DISTRIBUTION.value, pa.list_(pa.float32()), metadata=classes),
         ]
-    )
+    fields = [(Column.PATH.value, pa.string()), *answer, (Column.REASON.value, pa.string())]
+    if not scorer.targets:
+        classes = {b"classes": "\n".join(scorer.classes).encode()}
+        fields.append(pa.field(Column.DISTRIBUTION.value, pa.list_(pa.float32()), metadata=classes))
+    return pa.schema(fields)
 
 
 def merge(folder: Path, parquet: Path, csv: Path) -> tuple[int, int]:
     """Joins the parts, one at a time, into a parquet and a CSV file; how many answers and how many broken files."""
     parts = sorted(folder.glob("part-*.parquet"))
     schema = pq.read_schema(parts[0])
-    narrow = schema.remove(schema.get_field_index(Column.DISTRIBUTION.value))
+    wanted = [name for name in schema.names if name != Column.DISTRIBUTION]
     answered = broken = 0
     with (
         replacing(parquet) as beside_parquet,
         replacing(csv) as beside_csv,
         pq.ParquetWriter(beside_parquet, schema) as wide,
-        pa_csv.CSVWriter(beside_csv, narrow) as flat,
+        pa_csv.CSVWriter(beside_csv, pa.schema([schema.field(name) for name in wanted])) as flat,
     ):
         for part in parts:
             table = pq.read_table(part, schema=schema)
             wide.write_table(table)
-            flat.write_table(table.drop_columns([Column.DISTRIBUTION.value]))
+            flat.write_table(table.select(wanted))
             broken += table.num_rows - table[Column.REASON.value].null_count
             answered += table[Column.REASON.value].null_count
     return answered, broken

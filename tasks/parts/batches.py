@@ -17,13 +17,13 @@ from tasks.parts.transforms import CLEAN, inputs
 
 
 class Batches:
-    """Batches of (N, 3, S, S) inputs, (N,) classes and (N,) weights on the device; no weights where all are 1."""
+    """Batches of (N, 3, S, S) inputs, (N,) classes or (N, K) values, and (N,) weights unless all are 1."""
 
     def __init__(
-        self, squares: Squares, y_N: Tensor, weight_N: Tensor, preprocessing: Preprocessing, device: Device, batch: int
+        self, squares: Squares, y: Tensor, weight_N: Tensor, preprocessing: Preprocessing, device: Device, batch: int
     ) -> None:
         self._squares = squares
-        self._facts = (y_N,) if bool((weight_N == 1).all()) else (y_N, weight_N)
+        self._facts = (y,) if bool((weight_N == 1).all()) else (y, weight_N)
         self._preprocessing = preprocessing
         self._device = device
         self._batch = batch

@@ -17,9 +17,8 @@ from tasks.parts.batches import Batches
 from tasks.parts.checkpoint import FileCheckpoint
 from tasks.parts.device import Device
 from tasks.parts.fit import Progress, Recipe, Row, fit, score
-from tasks.parts.manifest import class_names, class_numbers
+from tasks.parts.goal import Goal
 from tasks.parts.names import Candidate, Column, Curve
-from tasks.parts.objectives.cross_entropy import cross_entropy
 from tasks.parts.pixels import Squares
 from tasks.parts.progress import percent, say
 from tasks.parts.scorer import Network, Preprocessing
@@ -37,6 +36,7 @@ class Bench:
     device: Device
     checkpoints: Path
     curves: Path
+    goal: Goal
 
     def fit(
         self,
@@ -53,15 +53,15 @@ class Bench:
         def on_row(row: Row) -> None:
             with self.curves.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({Curve.CANDIDATE: candidate, **row}) + "\n")
-            accuracy = f"validation accuracy {row[Curve.VALIDATION_ACCURACY]:.1%}"
-            say(percent(int(row[Curve.EPOCH]), recipe.epochs, f"epochs {candidate}, {accuracy}"))
+            told = self.goal.told(row[Curve.VALIDATION_SCORE])
+            say(percent(int(row[Curve.EPOCH]), recipe.epochs, f"epochs {candidate}, {told}"))
 
         self.device.place(network)
         return fit(
             network,
             lambda epoch: self.train.shuffled(epoch, recipe.seed, self.draw_NV7, self.fill),
-            lambda: score(network, self.validation.clean(), self.device),
-            cross_entropy,
+            lambda: score(network, self.validation.clean(), self.device, self.goal.measure()),
+            self.goal.objective(),
             recipe,
             groups=groups,
             learn_mode=lambda: learn_mode(network, learning, batch_statistics=batch_statistics),
@@ -74,17 +74,16 @@ class Bench:
 def batches(
     root: Path,
     rows: pd.DataFrame,
-    train: pd.DataFrame,
+    goal: Goal,
     preprocessing: Preprocessing,
     device: Device,
     size: int,
     memory: float,
 ) -> Batches:
-    """Batches of these rows of the manifest, classes numbered as in `train`; `memory` in GiB."""
+    """Batches of these rows of the manifest; `memory` in GiB."""
     squares = Squares(root, list(rows[Column.PATH]), preprocessing, memory)
-    y_N = torch.from_numpy(class_numbers(rows, class_names(train)))
     weight_N = torch.tensor(rows[Column.WEIGHT].to_numpy(), dtype=torch.float32)
-    return Batches(squares, y_N, weight_N, preprocessing, device, size)
+    return Batches(squares, goal.truth(rows), weight_N, preprocessing, device, size)
 
 
 def draws(plan: pd.DataFrame, pictures: int) -> Tensor:

@@ -11,30 +11,30 @@ from torch import Tensor
 
 from tasks.parts.backbone import Backbone
 from tasks.parts.device import Device
+from tasks.parts.goal import Goal
 from tasks.parts.names import Candidate
 from tasks.parts.params import BackboneParams
 from tasks.parts.pixels import Squares, ahead
 from tasks.parts.progress import counted
-from tasks.parts.scorer import Network, Scorer, build_head, build_network, spec_of
+from tasks.parts.scorer import Network, Scaled, Scorer, build_head, build_network, spec_of
 from tasks.parts.weights import read
 
-# Tensors of a head whose size is the number of its outputs, and in which place.
-OUTPUTS = {"2.weight": 0, "weight": 0, "votes_RC": 1}
 
-
-def probe_network(backbone: Backbone, head_weights: Path) -> Network:
+def probe_network(backbone: Backbone, head_weights: Path, outputs: int) -> Network:
     """The pretrained backbone with the trained head: the probe, and where fine-tuning starts."""
     state, settings = read(head_weights)
-    outputs = next(state[name].shape[place] for name, place in OUTPUTS.items() if name in state)
     head = build_head(backbone.width, outputs, **settings)
     head.load_state_dict(state)
     return Network(backbone.module, head)
 
 
-def scratch_network(architecture: str, cut: str, head: Mapping[str, Any], outputs: int, seed: int) -> Network:
+def scratch_network(architecture: str, cut: str, head: Mapping[str, Any], goal: Goal, seed: int) -> Network:
     """The same network with random weights; with a linear head where the head is made of features, not learned."""
     torch.manual_seed(seed)
-    return build_network(architecture, outputs, cut, **scratch_head(head))
+    network = build_network(architecture, goal.outputs, cut, **scratch_head(head))
+    if isinstance(network.head, Scaled):
+        network.head.set_scale(goal.mean_K, goal.spread_K)
+    return network
 
 
 def scratch_head(head: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,20 +44,20 @@ def scratch_head(head: Mapping[str, Any]) -> dict[str, Any]:
 
 def scorers(
     wanted: BackboneParams,
-    classes: Sequence[str],
+    goal: Goal,
     backbone: Backbone,
     head_weights: Path,
     trained: Mapping[Candidate, Path],
 ) -> dict[Candidate, Scorer]:
     """An uncalibrated scorer for the probe and for each trained network whose file exists."""
-    networks = {Candidate.PROBE: probe_network(backbone, head_weights)}
+    networks = {Candidate.PROBE: probe_network(backbone, head_weights, goal.outputs)}
     _, head = read(head_weights)
     for name, weights in trained.items():
         if weights.exists():
             own = scratch_head(head) if name is Candidate.SCRATCH else head
-            networks[name] = build_network(wanted.architecture, len(classes), wanted.cut, **own)
+            networks[name] = build_network(wanted.architecture, goal.outputs, wanted.cut, **own)
             networks[name].load_state_dict(read(weights)[0])
-    spec = spec_of(wanted.architecture, classes, backbone.preprocessing, wanted.cut, head)
+    spec = spec_of(wanted.architecture, goal.classes, backbone.preprocessing, wanted.cut, head, targets=goal.targets)
     return {name: Scorer(networks[name], spec) for name in Candidate if name in networks}
 
 

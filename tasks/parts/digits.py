@@ -43,3 +43,26 @@ def render(folder: Path) -> None:
         target = folder / split / ("" if split is Split.UNLABELLED else str(digit)) / f"{number:04d}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image_HW).save(target, compress_level=0)
+
+
+ANGLE, MOST_DEGREES, TURNS, SIDE = "angle", 60.0, 4, 32  # of the rotated digits: column, +- this, times each, pixels
+
+
+def render_rotations(folder: Path) -> Path:
+    """The digits, each turned TURNS times by angles uniform in +-60 degrees, as pictures and a table of the angles.
+
+    All turns of one digit are a group. Test: the same digits as in `digits`; train and validation: all the others.
+    """
+    random = np.random.default_rng(SEED)
+    rows = ["path,angle,split,group"]
+    for image_HW, _, split, number in digits():
+        large = Image.fromarray(image_HW).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        of_split = Split.TRAIN if split is Split.UNLABELLED else split
+        for turn, degrees in enumerate(random.uniform(-MOST_DEGREES, MOST_DEGREES, TURNS)):
+            target = folder / of_split / f"{number:04d}-{turn}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            large.rotate(degrees, Image.Resampling.BICUBIC).save(target, compress_level=0)
+            rows.append(f"{target.relative_to(folder).as_posix()},{degrees:.3f},{of_split},{number}")
+    table = folder / "manifest.csv"
+    table.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return table

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from tasks.parts.names import LABELLED_SPLITS, Column, Split
 IMAGES, CLASSES, NOTE = "image", "class", "note"
 SHORT_SIDE, KNOWN, SPLITS, LABELS = "short_side", "label_known", "splits_with_these_pixels", "labels_with_these_pixels"
 GROUP_SPLITS = "splits_with_this_group"
+KNOWN_LABELS, ONE_LABEL = "Every label is one of the training split's", "No picture has two labels"
+OF_CLASSES = {KNOWN_LABELS, ONE_LABEL}
 CRITICAL, WARNING = "critical", "warning"
 EXAMPLES = 20
 
@@ -37,8 +39,16 @@ class Rule:
     remedy: str
 
 
-def rules(min_side: int, max_unreadable: float) -> list[Rule]:
-    """The suite. `min_side` is in pixels; `max_unreadable` is the fraction of files that may be broken."""
+def rules(min_side: int, max_unreadable: float, targets: Sequence[str] = ()) -> list[Rule]:
+    """The suite. `min_side` is in pixels; `max_unreadable` is the fraction of files that may be broken.
+
+    Rules on labels and classes are left out where there are targets.
+    """
+    suite = _rules(min_side, max_unreadable)
+    return [rule for rule in suite if rule.title not in OF_CLASSES and rule.table != CLASSES] if targets else suite
+
+
+def _rules(min_side: int, max_unreadable: float) -> list[Rule]:
     null, between, in_set = "ExpectColumnValuesToBeNull", "ExpectColumnValuesToBeBetween", "ExpectColumnValuesToBeInSet"
     used = [split.value for split in LABELLED_SPLITS]
     return [
@@ -67,7 +77,7 @@ def rules(min_side: int, max_unreadable: float) -> list[Rule]:
             "remove the small images, or lower validate.min_side",
         ),
         Rule(
-            "Every label is one of the training split's",
+            KNOWN_LABELS,
             IMAGES,
             in_set,
             {"column": KNOWN, "value_set": [True]},
@@ -91,7 +101,7 @@ def rules(min_side: int, max_unreadable: float) -> list[Rule]:
             "keep the pictures of a group in one split, or give them no splits: then their group decides",
         ),
         Rule(
-            "No picture has two labels",
+            ONE_LABEL,
             IMAGES,
             between,
             {"column": LABELS, "max_value": 1},

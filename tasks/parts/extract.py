@@ -16,8 +16,8 @@ from tasks.parts.backbone import Backbone, embed
 from tasks.parts.device import Device
 from tasks.parts.errors import ParamsError
 from tasks.parts.files import sha256_of
-from tasks.parts.manifest import usable
-from tasks.parts.names import LABELLED_SPLITS, Column
+from tasks.parts.manifest import target_names, usable
+from tasks.parts.names import LABELLED_SPLITS, TARGET, Column
 from tasks.parts.params import BackboneParams
 from tasks.parts.pixels import Squares, ahead
 from tasks.parts.progress import counted
@@ -37,7 +37,10 @@ def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.
     rows = usable(manifest)
     rows = rows.loc[
         rows[Column.SPLIT].isin(LABELLED_SPLITS),
-        [Column.PATH, Column.PIXEL_HASH, Column.LABEL, Column.SPLIT, Column.WEIGHT],
+        [
+            *(Column.PATH, Column.PIXEL_HASH, Column.LABEL, Column.SPLIT, Column.WEIGHT),
+            *(f"{TARGET}{name}" for name in target_names(rows)),
+        ],
     ]
     clean = rows.assign(**{Column.VIEW: 0, **dict(zip(DRAW, CLEAN, strict=True))})
     drawn = rows.merge(plan.loc[plan[Column.VIEW] <= views].drop(columns=Column.PIXEL_HASH), on=Column.PATH)

@@ -23,6 +23,7 @@ from tasks.parts.names import Curve
 Batch = tuple[Tensor, ...]  # inputs (N, 3, S, S), classes (N,), and where rows do not all count the same, weights (N,)
 Batches = Callable[[int], Iterable[Batch]]  # of an epoch
 Objective = Callable[..., Tensor]  # of the network and a batch
+Measure = Callable[[Tensor, Tensor], tuple[float, float]]  # of outputs and truth: loss, and how good that is
 Row = dict[str, float]
 
 
@@ -145,13 +146,20 @@ def step(
     return loss.item()
 
 
-def score(network: nn.Module, batches: Iterable[Batch], device: Device) -> tuple[float, float]:
-    """Mean loss and accuracy in inference mode."""
+def measure_classes(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:
+    """Mean cross-entropy and accuracy."""
+    return F.cross_entropy(logits_NC, y_N).item(), (logits_NC.argmax(1) == y_N).float().mean().item()
+
+
+def score(
+    network: nn.Module, batches: Iterable[Batch], device: Device, measure: Measure = measure_classes
+) -> tuple[float, float]:
+    """Mean loss, and accuracy or what else `measure` finds, in inference mode."""
     network.eval()
     with torch.inference_mode(), device.autocast():
-        outcomes = [(network(x_N3SS).float(), y_N) for x_N3SS, y_N, *_ in batches]
-    logits_NC, y_N = (torch.cat(parts) for parts in zip(*outcomes, strict=True))
-    return F.cross_entropy(logits_NC, y_N).item(), (logits_NC.argmax(1) == y_N).float().mean().item()
+        outcomes = [(network(x_N3SS).float(), y) for x_N3SS, y, *_ in batches]
+    output, y = (torch.cat(parts) for parts in zip(*outcomes, strict=True))
+    return measure(output, y)
 
 
 def note(
@@ -163,7 +171,7 @@ def note(
     if better or not progress.best:
         progress.best = {name: tensor.clone() for name, tensor in learned(network).items()}
     row: Row = {Curve.EPOCH: progress.epoch, Curve.STEP: progress.epoch * recipe.steps_per_epoch}
-    row |= {Curve.VALIDATION_LOSS: score[0], Curve.VALIDATION_ACCURACY: score[1]}
+    row |= {Curve.VALIDATION_LOSS: score[0], Curve.VALIDATION_SCORE: score[1]}
     progress.rows.append(row if loss is None else {**row, Curve.TRAIN_LOSS: loss})
 
 

@@ -59,10 +59,11 @@ def floor(name: str, value: float, limit: float, *, higher_is_better: bool) -> C
 
 
 def floors(limits: Mapping[Metric, float], scores: Mapping[str, float]) -> list[Check]:
-    """The scores that a model must reach whatever the live one does."""
+    """The scores that a model must reach whatever the live one does; a limit on a score that it has not is no limit."""
     return [
         floor(f"{metric} on test", scores[metric], limit, higher_is_better=metric.higher_is_better)
         for metric, limit in limits.items()
+        if metric in scores
     ]
 
 
@@ -109,6 +110,25 @@ def compare_groups(groups: Mapping[str, Pair], margin: float, error: float) -> l
             told = f"{(better - worse) / count:+.3f} on {count} images (p {adjusted:.2g})"
             checks.append(Check(f"hit rate against live, {name}", told, f"no loss above {margin:g}", Verdict.REFUSED))
     return checks
+
+
+def compare_gains(groups: Mapping[str, np.ndarray], margin: float, error: float) -> list[Check]:
+    """The same for slices of images with a gain each, (N,), by the normal approximation of their mean."""
+    chances = {name: NORMAL.cdf(_standard_score(gain_N, -margin)) for name, gain_N in groups.items()}
+    checks = []
+    for name, adjusted in holm(chances).items():
+        if adjusted < error:
+            told = f"{groups[name].mean():+.3f} on {len(groups[name])} images (p {adjusted:.2g})"
+            checks.append(Check(f"gain against live, {name}", told, f"no loss above {margin:g}", Verdict.REFUSED))
+    return checks
+
+
+def _standard_score(gain_N: np.ndarray, at: float) -> float:
+    """How many standard errors the mean gain lies above `at`; 0 for fewer than two images."""
+    if len(gain_N) < 2:
+        return 0.0
+    error = max(float(gain_N.std(ddof=1)) / math.sqrt(len(gain_N)), 1e-12)
+    return (float(gain_N.mean()) - at) / error
 
 
 def discordant(pair: Pair) -> tuple[int, int, int]:

@@ -9,18 +9,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tasks.parts.fit import Measure, measure_classes
+from tasks.parts.objectives.squared_error import measure_values
+
+VALUES = measure_values((1.0,))  # of targets that are standardised
 STEPS = 200
 FLOOR = 1e-6  # of a feature's standard deviation
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A head that was fitted with one setting (such as the strength of its penalty); validation loss and accuracy."""
+    """A head that was fitted with one setting (such as the strength of its penalty); validation loss and score."""
 
     head: nn.Module
     setting: float
     loss: float
-    accuracy: float
+    score: float  # accuracy; of targets, R²
 
 
 Rows = tuple[Tensor, Tensor]  # features (N, D) and classes (N,)
@@ -66,13 +70,33 @@ def _logistic_regression(start: Tensor, z_ND: Tensor, y_N: Tensor, weight_N: Ten
     return parameters.detach()
 
 
-def probe(head: nn.Module, setting: float, validation: Rows) -> Probe:
-    """A fitted head with its validation loss and accuracy."""
-    x_ND, y_N = validation
+def fit_ridge(train: tuple[Tensor, Tensor, Tensor], validation: Rows, strengths: Sequence[float]) -> list[Probe]:
+    """A ridge regression (Hoerl and Kennard, 1970) of standardised targets (N, K) for each strength, strongest first.
+
+    The penalty is strength / 2 * |W|^2 on half the mean squared error; features are standardised as above.
+    """
+    x_ND, y_NK, weight_N = (part.double() for part in train)
+    weight_N = weight_N / weight_N.sum()
+    mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0).clamp_min(FLOOR)
+    z_ND = (x_ND - mean_D) / deviation_D
+    centre_D, centre_K = weight_N @ z_ND, weight_N @ y_NK
+    z_ND, y_NK = z_ND - centre_D, y_NK - centre_K
+    gram_DD, moment_DK = z_ND.T @ (z_ND * weight_N[:, None]), z_ND.T @ (y_NK * weight_N[:, None])
+    identity_DD = torch.eye(len(gram_DD), dtype=torch.float64)
+    probes = []
+    for strength in sorted(strengths, reverse=True):
+        weight_KD = torch.linalg.solve(gram_DD + max(strength, 1e-9) * identity_DD, moment_DK).T
+        bias_K = centre_K - weight_KD @ (centre_D + mean_D / deviation_D)
+        probes.append(probe(linear(weight_KD / deviation_D, bias_K), strength, validation, VALUES))
+    return probes
+
+
+def probe(head: nn.Module, setting: float, validation: Rows, measure: Measure = measure_classes) -> Probe:
+    """A fitted head with its validation loss and score."""
+    x_ND, y = validation
     with torch.inference_mode():
-        logits_NC = head.eval()(x_ND.float()).double()
-    accuracy = (logits_NC.argmax(1) == y_N).double().mean().item()
-    return Probe(head, setting, F.cross_entropy(logits_NC, y_N).item(), accuracy)
+        loss, score = measure(head.eval()(x_ND.float()).double(), y)
+    return Probe(head, setting, loss, score)
 
 
 def best(probes: Sequence[Probe]) -> Probe:

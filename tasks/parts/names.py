@@ -39,8 +39,9 @@ class Split(StrEnum):
 
 
 class Candidate(StrEnum):
-    """The three models that answer the article's question."""
+    """The models that answer the article's question; the mean of the training targets is regression's starting line."""
 
+    MEAN = "mean of train"
     SCRATCH = "from scratch"
     PROBE = "frozen + head"
     TUNED = "fine-tuned"
@@ -60,11 +61,14 @@ class Metric(StrEnum):
     ECE = "ece"
     NLL_UNCALIBRATED = "nll_uncalibrated"
     ECE_UNCALIBRATED = "ece_uncalibrated"
+    R2 = "r2"
+    MAE = "mae"
+    RMSE = "rmse"
 
     @property
     def higher_is_better(self) -> bool:
         """Whether more of it is wanted."""
-        return self in {Metric.ACCURACY, Metric.MACRO_F1}
+        return self in {Metric.ACCURACY, Metric.MACRO_F1, Metric.R2}
 
 
 class Curve(StrEnum):
@@ -75,9 +79,11 @@ class Curve(StrEnum):
     STEP = "step"
     TRAIN_LOSS = "train_loss"
     VALIDATION_LOSS = "validation_loss"
-    VALIDATION_ACCURACY = "validation_accuracy"
+    VALIDATION_SCORE = "validation_score"  # accuracy; of targets, R²
 
 
 LABELLED_SPLITS: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+TARGET: Final = "target:"  # begins the manifest's columns of numbers to predict
+ANSWER: Final = "predicted:"  # begins the columns of their predictions
 FEATURES: Final = "features"  # the tensor of the feature matrix
 VALUE, LOW, HIGH = "value", "low", "high"  # of a metric and its 95% interval

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks.parts.device import Device
-from tasks.parts.fit import Batch, Recipe, fit, score
+from tasks.parts.fit import Batch, Measure, Objective, Recipe, fit, measure_classes, score
 from tasks.parts.heads import Probe, Rows, probe
 from tasks.parts.objectives.cross_entropy import cross_entropy
 from tasks.parts.scorer import Neighbours, Prototypes, build_head
@@ -44,6 +44,8 @@ def fit_dense(
     epochs: int,
     batch: int,
     seed: int,
+    objective: Objective = cross_entropy,
+    measure: Measure = measure_classes,
 ) -> list[Probe]:
     """Dense(hidden, ReLU) and a linear layer for each weight decay, by AdamW with early stopping.
 
@@ -57,13 +59,22 @@ def fit_dense(
     for strength in sorted(strengths, reverse=True):
         torch.manual_seed(seed)
         head = build_head(x_ND.shape[1], classes, "dense", hidden=hidden)
-        _fit(head, inputs[0], inputs[1], strength, rate, epochs, batch, seed)
-        probes.append(probe(_folded(head, mean_D, deviation_D), strength, validation))
+        _fit(head, inputs[0], inputs[1], strength, rate, epochs, batch, seed, objective, measure)
+        probes.append(probe(_folded(head, mean_D, deviation_D), strength, validation, measure))
     return probes
 
 
 def _fit(
-    head: nn.Module, train: Rows, validation: Rows, decay: float, rate: float, epochs: int, batch: int, seed: int
+    head: nn.Module,
+    train: Rows,
+    validation: Rows,
+    decay: float,
+    rate: float,
+    epochs: int,
+    batch: int,
+    seed: int,
+    objective: Objective,
+    measure: Measure,
 ) -> None:
     def batches(epoch: int) -> Iterator[Batch]:
         order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
@@ -72,8 +83,8 @@ def _fit(
     fit(
         head,
         batches,
-        lambda: score(head, [validation], CPU),
-        cross_entropy,
+        lambda: score(head, [validation], CPU, measure),
+        objective,
         Recipe(epochs, -(-len(train[0]) // batch), 0.1, decay, PATIENCE, seed),
         groups=[{"params": list(head.parameters()), "rate": rate}],
         learn_mode=lambda: None,

@@ -203,6 +203,11 @@ class Paths(Section):
         return self.evaluate / "roc_pr.png"
 
     @property
+    def residuals(self) -> Path:
+        """Predicted against true."""
+        return self.evaluate / "residuals.png"
+
+    @property
     def risk_coverage(self) -> Path:
         """Wrong answers over the share of images answered."""
         return self.evaluate / "risk_coverage.png"

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
-COLOURS = {Candidate.SCRATCH: "#999999", Candidate.PROBE: "#0072B2", Candidate.TUNED: "#D55E00"}
+COLOURS = {
+    Candidate.MEAN: "#CCCCCC",
+    Candidate.SCRATCH: "#999999",
+    Candidate.PROBE: "#0072B2",
+    Candidate.TUNED: "#D55E00",
+}
 THUMBNAIL = 256  # pixels
 MOST_CLASSES = 30  # that a confusion matrix can name
 
@@ -82,15 +87,18 @@ def confusion(path: Path, counts_CC: np.ndarray, classes: Sequence[str]) -> None
     save(figure, path)
 
 
-def candidates(path: Path, scores: Mapping[Candidate, tuple[float, float, float]]) -> None:
-    """Accuracy and its 95% interval of each candidate, as (value, low, high) fractions."""
+def candidates(
+    path: Path, scores: Mapping[Candidate, tuple[float, float, float]], label: str, most: float | None = None
+) -> None:
+    """A score and its 95% interval, as (value, low, high), of each candidate, on an axis that ends at `most`."""
     figure, axes = plt.subplots(figsize=(6, 0.6 + 0.5 * len(scores)))
+    end = most if most is not None else 1.02 * max(high for _, _, high in scores.values())
     for place, (name, (value, low, high)) in enumerate(scores.items()):
-        axes.barh(place, 100 * value, color=COLOURS[name], height=0.6)
-        axes.plot([100 * low, 100 * high], [place, place], color="black", linewidth=1.5)
-        axes.text(101, place, f"{100 * value:.1f}", va="center")
+        axes.barh(place, value, color=COLOURS[name], height=0.6)
+        axes.plot([low, high], [place, place], color="black", linewidth=1.5)
+        axes.text(1.01 * end, place, f"{value:.3g}", va="center")
     axes.set_yticks(range(len(scores)), list(scores))
-    axes.set(xlim=(0, 100), xlabel="test accuracy, % (line: 95% interval)")
+    axes.set(xlim=(0, end), xlabel=f"{label} (line: 95% interval)")
     axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)
 
@@ -98,7 +106,7 @@ def candidates(path: Path, scores: Mapping[Candidate, tuple[float, float, float]
 def curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Validation loss and accuracy over optimiser steps, a line a candidate."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3))
-    for cell, column in zip(axes, (Curve.VALIDATION_LOSS, Curve.VALIDATION_ACCURACY), strict=True):
+    for cell, column in zip(axes, (Curve.VALIDATION_LOSS, Curve.VALIDATION_SCORE), strict=True):
         for name in dict.fromkeys(row[Curve.CANDIDATE] for row in rows):
             own = [row for row in rows if row[Curve.CANDIDATE] == name]
             cell.plot(

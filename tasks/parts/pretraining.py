@@ -52,7 +52,7 @@ def pretrained_network(
             percent(
                 int(row[Curve.EPOCH]),
                 recipe.epochs,
-                f"epochs, {row[Curve.VALIDATION_ACCURACY]:.1%} of new glyphs known",
+                f"epochs, {row[Curve.VALIDATION_SCORE]:.1%} of new glyphs known",
             )
         )
 

@@ -39,7 +39,8 @@ def write_pictures(
     with replacing(paths.per_class) as beside:
         pd.DataFrame(per_class(counts_CC), index=pd.Index(classes, name="class")).to_csv(beside, float_format="%.4f")
     accuracy = {name: row[Metric.ACCURACY] for name, row in table.items()}
-    pictures.candidates(paths.comparison, {name: (at[VALUE], at[LOW], at[HIGH]) for name, at in accuracy.items()})
+    percents = {name: (100 * at[VALUE], 100 * at[LOW], 100 * at[HIGH]) for name, at in accuracy.items()}
+    pictures.candidates(paths.comparison, percents, "test accuracy, %", most=100)
     pictures.confusion(paths.confusion, counts_CC, classes)
     pictures.curves(
         paths.curves_picture, [json.loads(line) for line in paths.curves.read_text(encoding="utf-8").splitlines()]
@@ -58,29 +59,30 @@ def _write_wrong(paths: Paths, test: pd.DataFrame, predicted_N: np.ndarray, sure
 
 def write_page(paths: Paths, table: Table, selective: Mapping[str, float]) -> None:
     """The page: what a person looks at first."""
-    columns = ["model", *(metric.replace("_", " ") for metric in Metric)]
-    rows = [[name, *(interval_text(row[metric]) for metric in Metric)] for name, row in table.items()]
+    metrics = list(next(iter(table.values())))
+    columns = ["model", *(metric.replace("_", " ") for metric in metrics)]
+    rows = [[name, *(interval_text(row[metric]) for metric in metrics)] for name, row in table.items()]
     parts = [
         Part(text="In brackets: 95% bootstrap intervals over the test images.", columns=columns, rows=rows),
         Part("From scratch, frozen or fine-tuned: the same number of optimiser steps", picture=paths.comparison),
         Part("Training", picture=paths.curves_picture),
         Part("What is taken for what", picture=paths.confusion),
         Part("The most wrong test images", picture=paths.wrong),
-        _table("Classes", paths.per_class),
+        table_part("Classes", paths.per_class),
         Part("Is its confidence honest?", picture=paths.reliability),
         Part("ROC, precision and recall", picture=paths.roc_pr),
         Part('"Don\'t know"', selective_text(selective), picture=paths.risk_coverage),
-        _table("Slices", paths.slices),
+        table_part("Slices", paths.slices, "none were asked for (evaluate.slices)"),
         Part("Under shift, scale, flip, noise, blur and JPEG", picture=paths.robustness_picture),
         Part("Some training images and their views", picture=paths.preview),
     ]
     write_text(paths.results_page, page("Results on the test split", parts))
 
 
-def _table(heading: str, file: Path) -> Part:
+def table_part(heading: str, file: Path, empty: str = "") -> Part:
     """A CSV file as a part of the page; a sentence if it has no rows."""
     found = pd.read_csv(file, dtype=str)
-    text = "" if len(found) else "none were asked for (evaluate.slices)"
+    text = "" if len(found) else empty
     return Part(heading, text, columns=list(found.columns), rows=found.to_numpy().tolist())
 
 

@@ -10,17 +10,18 @@ import pandas as pd
 
 from tasks.parts import gate, metrics
 from tasks.parts.gate import Check, Pair, Verdict
-from tasks.parts.names import Column, Metric
+from tasks.parts.names import TARGET, Column, Metric
 from tasks.parts.slices import slices_of
 
-MEASURES = {Metric.MACRO_F1: metrics.macro_f1, Metric.NLL: metrics.nll}
+MEASURES = {"macro_f1": metrics.macro_f1, "nll": metrics.nll}
+AUTO = "auto"  # accuracy; of targets, the mean absolute error
 
 
 @dataclass(frozen=True)
 class Terms:
     """How two models are compared: on which metric, how much may be lost, and how often that may be judged wrongly."""
 
-    metric: Metric
+    metric: str
     margin: float
     error: float
     group_margin: float
@@ -50,15 +51,38 @@ def compare(
 
 
 def _overall(truth: pd.Series, ours: pd.DataFrame, live: pd.DataFrame, hits: Pair, terms: Terms) -> Check:
-    what = f"{terms.metric} against live, {len(truth)} images"
-    if terms.metric is Metric.ACCURACY:
+    metric = Metric.ACCURACY if terms.metric == AUTO else Metric(terms.metric)
+    what = f"{metric} against live, {len(truth)} images"
+    if metric is Metric.ACCURACY:
         return gate.compare_hits(hits, terms.margin, terms.error, what)
     classes = sorted({*ours.columns, *live.columns})
     p_NC, q_NC = (table.reindex(columns=classes, fill_value=0.0).to_numpy() for table in (ours, live))
     y_N = pd.Categorical(truth, classes).codes.astype(np.int64)
-    measure, sign = MEASURES[terms.metric], 1 if terms.metric.higher_is_better else -1
+    measure, sign = MEASURES[metric], 1 if metric.higher_is_better else -1
 
     def gain(at: np.ndarray) -> float:
         return sign * (measure(p_NC[at], y_N[at]) - measure(q_NC[at], y_N[at]))
 
     return gate.compare_scores(gain, len(truth), terms.margin, terms.error, terms.resamples, 0, what)
+
+
+def compare_values(
+    rows: pd.DataFrame, ours: pd.DataFrame, live: pd.DataFrame, terms: Terms, slices: Sequence[str]
+) -> list[Check]:
+    """The checks on targets: `ours` and `live` have a value for each row and each target, by name.
+
+    Errors are absolute, each target's in units of live's mean error, so margins are fractions of that.
+    """
+    names = [name for name in ours.columns if name in live.columns]
+    if not names:
+        return [Check("against live", "no target in common", "values that both give", Verdict.UNDECIDED)]
+    true_NK = rows[[f"{TARGET}{name}" for name in names]].to_numpy(float)
+    ours_NK, live_NK = (np.abs(table[names].to_numpy(float) - true_NK) for table in (ours, live))
+    unit_K = np.maximum(live_NK.mean(0), 1e-12)
+    gain_N = ((live_NK - ours_NK) / unit_K).mean(1)
+    what = f"{Metric.MAE} against live, {len(rows)} images, relative"
+    found = gate.compare_scores(
+        lambda at: float(gain_N[at].mean()), len(rows), terms.margin, terms.error, terms.resamples, 0, what
+    )
+    gains = {name: gain_N[inside.fillna(value=False).to_numpy(bool)] for name, inside in slices_of(rows, slices)}
+    return [found, *gate.compare_gains(gains, terms.group_margin, terms.error)]

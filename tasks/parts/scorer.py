@@ -87,6 +87,7 @@ class Scorer:
     def __init__(self, network: Network, spec: dict[str, Any]) -> None:
         self.network = network.eval()
         self.classes: tuple[str, ...] = tuple(spec["classes"])
+        self.targets: tuple[str, ...] = tuple(spec["targets"])
         self.temperature = float(spec["temperature"])
         self.threshold = float(spec["threshold"])
         self.preprocessing = Preprocessing.of(spec["preprocessing"])
@@ -97,13 +98,18 @@ class Scorer:
         from safetensors.torch import load_file
 
         fields = json.loads(spec.read_text(encoding="utf-8"))
-        network = build_network(fields["architecture"], len(fields["classes"]), fields["cut"], **fields["head"])
+        network = build_network(
+            fields["architecture"], len(fields["classes"] or fields["targets"]), fields["cut"], **fields["head"]
+        )
         network.load_state_dict(load_file(weights))
         return cls(network, fields)
 
     def logits(self, pictures: Iterable[bytes], batch: int = 64) -> Tensor:
-        """Uncalibrated logits, (N, C) float32, of any number of encoded images. Raises ValueError for a broken one."""
-        rows = [torch.empty(0, len(self.classes))]
+        """Uncalibrated logits, or values of the targets, (N, C) float32, of any number of encoded images.
+
+        Raises ValueError for a broken one.
+        """
+        rows = [torch.empty(0, len(self.classes or self.targets))]
         for logits_C, reason in self.stream(pictures, batch):
             if logits_C is None:
                 raise ValueError(reason)
@@ -115,8 +121,22 @@ class Scorer:
         return self.calibrated(self.logits(pictures))
 
     def calibrated(self, logits_NC: Tensor) -> Tensor:
-        """Probabilities from logits, (N, C) both (Guo et al., 2017)."""
-        return (logits_NC / self.temperature).softmax(-1)
+        """Probabilities from logits, (N, C) both (Guo et al., 2017); values of targets stay as they are."""
+        return logits_NC if self.targets else (logits_NC / self.temperature).softmax(-1)
+
+    def row(self, logits_C: Tensor) -> dict[str, Any]:
+        """The answer for one image: label, probability, whether that is confident, distribution; or the targets."""
+        output_C = self.calibrated(logits_C)
+        if self.targets:
+            return dict(zip(self.targets, output_C.tolist(), strict=True))
+        best = int(output_C.argmax())
+        sure = float(output_C[best])
+        return {
+            "label": self.classes[best],
+            "probability": sure,
+            "confident": sure >= self.threshold,
+            "distribution": dict(zip(self.classes, output_C.tolist(), strict=True)),
+        }
 
     def stream(self, pictures: Iterable[bytes], batch: int = 64) -> Iterator[tuple[Tensor | None, str]]:
         """In order, for each encoded image: its logits, (C,), or None and why there are none.
@@ -154,6 +174,7 @@ def spec_of(
     cut: str = "layer",
     head: Mapping[str, Any] | None = None,
     *,
+    targets: Sequence[str] = (),
     temperature: float = 1.0,
     threshold: float = 0.0,
     init: str | None = None,
@@ -167,6 +188,7 @@ def spec_of(
         "cut": cut,
         "head": dict(head or {"kind": "linear"}),
         "classes": list(classes),
+        "targets": list(targets),
         "preprocessing": asdict(preprocessing),
         "temperature": temperature,
         "threshold": threshold,
@@ -207,7 +229,12 @@ def build_network(
 
 
 def build_head(width: int, outputs: int, kind: str = "linear", **settings: int) -> nn.Module:
-    """From features (N, D) to logits (N, C). Kinds: linear; dense, as the article's; prototype; knn."""
+    """From features (N, D) to logits or values (N, C). Kinds: linear; dense, as the article's; prototype; knn.
+
+    `scaled` is 1 for a head that learns standardised targets.
+    """
+    if settings.pop("scaled", 0):
+        return Scaled(build_head(width, outputs, kind, **settings), outputs)
     if kind == "dense":
         hidden = settings["hidden"]
         return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
@@ -216,6 +243,29 @@ def build_head(width: int, outputs: int, kind: str = "linear", **settings: int) 
     if kind == "knn":
         return Neighbours(width, outputs, **settings)
     return nn.Linear(width, outputs)
+
+
+class Scaled(nn.Module):
+    """A head whose outputs are standardised targets: times the targets' spread, plus their mean."""
+
+    mean_K: Tensor
+    spread_K: Tensor
+
+    def __init__(self, inner: nn.Module, outputs: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("mean_K", torch.zeros(outputs))
+        self.register_buffer("spread_K", torch.ones(outputs))
+
+    def set_scale(self, mean_K: Sequence[float], spread_K: Sequence[float]) -> None:
+        """Mean and spread of the training targets."""
+        self.mean_K.copy_(torch.tensor(mean_K))
+        self.spread_K.copy_(torch.tensor(spread_K))
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        """Values, (N, K)."""
+        values: Tensor = self.inner(x_ND) * self.spread_K + self.mean_K
+        return values
 
 
 class Prototypes(nn.Module):

@@ -94,8 +94,9 @@ def _stratified_fifth(train: pd.DataFrame) -> pd.Series:
     """True for the rows of a fifth of each class's groups (at least one, where there are two), chosen by hash."""
     groups = train.drop_duplicates(Column.GROUP)
     place = groups[Column.GROUP].map(lambda group: unit_hash(f"validation:{group}"))
-    rank = place.groupby(groups[Column.LABEL]).rank(method="first")
-    size = groups.groupby(Column.LABEL)[Column.GROUP].transform("size")
+    label = groups[Column.LABEL].fillna("")  # targets have none: then it is a fifth of all
+    rank = place.groupby(label).rank(method="first")
+    size = label.groupby(label).transform("size")
     wanted = np.where(size > 1, np.maximum(1, (size / 5).round()), 0)
     chosen = set(groups[Column.GROUP][rank <= wanted])
     return train[Column.GROUP].isin(chosen)

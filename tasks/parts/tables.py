@@ -1,7 +1,7 @@
 """Sources that are a table: a CSV or parquet file with a row an image, brought into the form that ingest reads.
 
-Columns: `path`, relative to the table's folder; `label`; optional `split`, `group` and `weight`. All others are kept,
-to tell scores apart by (evaluate.slices).
+Columns: `path`, relative to the table's folder; `label`, or columns of numbers to predict (data.targets); optional
+`split`, `group` and `weight`. All others are kept, to tell scores apart by (evaluate.slices).
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from tasks.parts.errors import DataRefusedError
 from tasks.parts.files import replacing, write_text
-from tasks.parts.names import Column, Split
+from tasks.parts.names import TARGET, Column, Split
 from tasks.parts.splits import SPLIT_FOLDERS
 
 TABLE = "rootstock.parquet"  # among the images in data/raw: what the source said of them
@@ -23,15 +24,19 @@ OWN = {Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP, Column.WEIGHT}
 TEXTS = dict.fromkeys((Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP), "string")
 
 
-def read_table(file: Path) -> pd.DataFrame:
-    """The table, checked. Raises DataRefusedError saying which column or row is wrong."""
+def read_table(file: Path, targets: Sequence[str] = ()) -> pd.DataFrame:
+    """The table, checked, its targets marked. Raises DataRefusedError saying which column or row is wrong."""
     try:
         table = pd.read_csv(file, dtype=TEXTS) if file.suffix.lower() == ".csv" else pd.read_parquet(file)
     except Exception as error:  # what the readers raise for broken files is an open set
         raise DataRefusedError(f"data.source: {file} is no table: {error}") from None
-    missing = [name.value for name in (Column.PATH, Column.LABEL) if name not in table]
+    missing = [str(name) for name in (Column.PATH, *(targets or [Column.LABEL])) if name not in table]
     if missing:
-        raise DataRefusedError(f"data.source: {file} has no column {' or '.join(missing)}; it has {_names(table)}")
+        raise DataRefusedError(
+            f"data.source: {file} has no column {' or '.join(missing)}; it has {_names(table)}"
+            + ("" if targets else ". To predict numbers, name their columns in data.targets")
+        )
+    table = _with_targets(file, table, targets)
     if clash := sorted((set(Column) - OWN) & set(table.columns)):
         raise DataRefusedError(
             f"data.source: {file}: rename {', '.join(clash)}: Rootstock makes columns of these names"
@@ -39,6 +44,19 @@ def read_table(file: Path) -> pd.DataFrame:
     table = table.astype({name: kind for name, kind in TEXTS.items() if name in table})
     _check(file, table)
     return table.assign(**{Column.SPLIT: _splits(file, table)})
+
+
+def _with_targets(file: Path, table: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
+    """The targets as numbers, in columns marked as such; where there are some, there is no label."""
+    if not targets:
+        return table
+    numbers = table[list(targets)].apply(pd.to_numeric, errors="coerce")
+    wrong = table.loc[(numbers.isna() & table[list(targets)].notna()).any(axis=1), Column.PATH]
+    if len(wrong):
+        raise DataRefusedError(f"data.source: {file}: targets must be numbers, not so for {_some(wrong)}")
+    kept: pd.DataFrame = table.drop(columns=[*targets, *({Column.LABEL} & set(table.columns))])
+    marked: pd.DataFrame = pd.concat([kept, numbers.astype(float).add_prefix(TARGET)], axis=1)
+    return marked
 
 
 def _check(file: Path, table: pd.DataFrame) -> None:
@@ -60,19 +78,20 @@ def _splits(file: Path, table: pd.DataFrame) -> pd.Series:
     if len(wrong):
         told = ", ".join(sorted(set(wrong)))
         raise DataRefusedError(f"data.source: {file}: splits {told} are not known; use {', '.join(Split)}")
-    return (
-        known.mask(table[Column.LABEL].isna(), Split.UNLABELLED.value).astype(object).where(lambda s: s.notna(), None)
-    )
+    targets = [name for name in table.columns if name.startswith(TARGET)]
+    unknown = table[targets or [Column.LABEL.value]].isna().any(axis=1)
+    known = known.mask(unknown, Split.UNLABELLED.value).astype(object)
+    return known.where(known.notna(), None)
 
 
-def bring_together(file: Path, folder: Path) -> Path:
+def bring_together(file: Path, folder: Path, targets: Sequence[str] = ()) -> Path:
     """Copies the table's images and the table into `folder`, unless that holds them as they are now.
 
     Files that are missing are left out: ingest lists them.
     """
-    table = read_table(file)
+    table = read_table(file, targets)
     sources, names = [file.parent / path for path in table[Column.PATH]], [_name(path) for path in table[Column.PATH]]
-    note, now = folder.with_name(f"{folder.name}.sha256"), _digest([file, *sources])
+    note, now = folder.with_name(f"{folder.name}.sha256"), _digest([file, *sources], targets)
     if folder.exists() and note.exists() and note.read_text(encoding="utf-8") == now:
         return folder
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -89,10 +108,10 @@ def bring_together(file: Path, folder: Path) -> Path:
     return folder
 
 
-def _digest(files: list[Path]) -> str:
-    """Of the names, sizes and times of files; of the names alone for those that are missing."""
+def _digest(files: Sequence[Path], targets: Sequence[str]) -> str:
+    """Of the names, sizes and times of files, names alone for those that are missing; and of the targets."""
     facts = [(str(file), (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else None) for file in files]
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
+    return hashlib.sha256(repr((facts, tuple(targets))).encode()).hexdigest()
 
 
 def _name(path: str) -> str:

@@ -49,13 +49,13 @@ def test_the_form_is_typed_and_shows_params_yaml(served):
     schema = deployment(served, "retrain/on-demand")["parameter_openapi_schema"]
     epochs = schema["definitions"]["FinetuneSection"]["properties"]["epochs"]
     assert epochs["default"] == 3
-    assert (epochs["type"], epochs["minimum"]) == ("integer", 1)
+    assert (epochs["type"], epochs["minimum"]) == ("integer", 0)
     assert epochs["description"]
 
 
 def test_a_wrong_parameter_is_refused_before_anything_runs(served):
     done = served.prefect(
-        "deployment", "run", "retrain/on-demand", "--params", '{"parameters": {"finetune": {"epochs": 0}}}'
+        "deployment", "run", "retrain/on-demand", "--params", '{"parameters": {"finetune": {"epochs": -1}}}'
     )
     assert done.returncode == 1
     assert "epochs" in done.stdout + done.stderr

@@ -103,3 +103,10 @@ def test_any_score_can_be_compared_by_the_paired_bootstrap():
 def test_one_refusal_outweighs_all_and_doubt_outweighs_passing():
     checks = [gate.Check("", "", "", verdict) for verdict in (Verdict.PASS, Verdict.UNDECIDED, Verdict.REFUSED)]
     assert [gate.overall(checks[:count]) for count in range(4)] == [Verdict.PASS, *(c.verdict for c in checks)]
+
+
+def test_a_slice_that_lost_too_much_refuses():
+    random = np.random.default_rng(0)
+    gains = {"dark": random.normal(-0.5, 0.3, 60), "light": random.normal(0, 0.3, 60), "one": np.array([-9.0])}
+    (check,) = gate.compare_gains(gains, margin=0.1, error=0.05)
+    assert (check.verdict, "dark" in check.what) == (Verdict.REFUSED, True)

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
-from tasks.parts.heads import best, fit_probes
+from tasks.parts.heads import best, fit_probes, fit_ridge
 
 
 @pytest.fixture
@@ -53,4 +54,16 @@ def test_a_constant_feature_does_no_harm(data):
     flat = torch.cat([x, torch.full((150, 1), 3.0)], 1)
     probe = fit_probes((flat, y, torch.ones(150)), (flat, y), 3, [0.01])[0]
     assert torch.isfinite(probe.head.weight).all()
-    assert probe.accuracy > 0.7
+    assert probe.score > 0.7
+
+
+def test_ridge_is_scikit_learns_and_counts_rows_by_their_weights(data):
+    x, _ = data
+    target = x[:, :1] * 0.3 + x[:, 1:2] * 0.05 + torch.randn(len(x), 1) * 0.2
+    y = torch.cat([target, -2 * target], 1)
+    weight = torch.linspace(0.5, 2, len(x))
+    (probe,) = fit_ridge((x, y, weight), (x, y), [0.1])
+    z = StandardScaler().fit_transform(x.numpy())
+    theirs = Ridge(alpha=0.1 * float(weight.sum())).fit(z, y.numpy(), sample_weight=weight.numpy())
+    np.testing.assert_allclose(probe.head(x).detach(), theirs.predict(z), atol=2e-3)
+    assert probe.score == pytest.approx(r2_score(y, theirs.predict(z)), abs=1e-3)

@@ -82,7 +82,7 @@ def test_progress_is_said_at_intervals(capsys, monkeypatch):
 
 
 def test_a_page_holds_its_pictures_and_escapes_its_texts(tmp_path):
-    pictures.candidates(tmp_path / "c.png", {Candidate.PROBE: (0.9, 0.8, 0.95)})
+    pictures.candidates(tmp_path / "c.png", {Candidate.PROBE: (0.9, 0.8, 0.95)}, "accuracy", 1)
     html = page("<b>", [Part("heading", "text & more", columns=["a"], rows=[["<i>"]], picture=tmp_path / "c.png")])
     assert "&lt;b&gt;" in html
     assert "&lt;i&gt;" in html

@@ -110,3 +110,16 @@ def test_a_file_that_is_no_table_is_told(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"junk")
     with pytest.raises(DataRefusedError, match="is no table"):
         read_table(tmp_path / "a.parquet")
+
+
+def test_targets_are_numbers_and_rows_without_one_are_unlabelled(table, tmp_path):
+    rows = pd.read_csv(table).assign(size=[1.5, None, *range(10)], word="large")
+    rows.to_csv(table, index=False)
+    read = read_table(table, ["size"])
+    assert "label" not in read
+    assert list(read["target:size"][:1]) == [1.5]
+    assert read["split"][1] == "unlabelled"
+    with pytest.raises(DataRefusedError, match="targets must be numbers, not so for pictures/bar/0"):
+        read_table(table, ["word"])
+    with pytest.raises(DataRefusedError, match="no column height; it has path"):
+        read_table(table, ["height"])

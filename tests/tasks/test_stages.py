@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
 from tasks.augment import AugmentParams, augment
@@ -21,6 +22,7 @@ from tasks.parts.errors import DataRefusedError, ParamsError, RootstockError
 from tasks.parts.files import read_json
 from tasks.parts.names import FEATURES, Candidate, Column, Curve, Metric
 from tasks.parts.scorer import Scorer
+from tasks.parts.tables import bring_together
 from tasks.validate import ValidateParams, validate
 from tests.conftest import CPU, SHAPES, TINY, drawn
 
@@ -194,7 +196,7 @@ def test_another_precision_is_another_context(paths):
 
 def test_head_learns_shapes_and_notes_each_strength(paths):
     ingested(paths), augmented(paths), embedded(paths)
-    assert headed(paths).validation_accuracy >= 0.5
+    assert headed(paths).validation_score >= 0.5
     assert [row["setting"] for row in read_json(paths.probe)] == [0.1, 0.01, 0.001]
     assert load_file(paths.head_weights)["weight"].shape == (3, 1024)
 
@@ -208,8 +210,8 @@ def test_finetune_starts_from_the_probe_and_writes_both_networks(paths):
     }
     assert report.steps == by_candidate[Candidate.SCRATCH][-1][Curve.STEP] == 9
     start = by_candidate[Candidate.TUNED][0]
-    assert start[Curve.VALIDATION_ACCURACY] == pytest.approx(
-        min(read_json(paths.probe), key=lambda row: row["loss"])["accuracy"], abs=1e-6
+    assert start[Curve.VALIDATION_SCORE] == pytest.approx(
+        min(read_json(paths.probe), key=lambda row: row["loss"])["score"], abs=1e-6
     )
     frozen, learned = load_file(paths.tuned), torch.load(paths.pretrained)
     assert torch.equal(frozen["backbone.conv1.0.weight"], learned["conv1.0.weight"])
@@ -257,7 +259,7 @@ def test_evaluate_scores_all_three_with_the_code_that_serves(paths):
     report = evaluated(paths)
     table = read_json(paths.metrics)
     assert list(table) == [Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED]
-    assert set(table[Candidate.TUNED]) == set(Metric)
+    assert set(table[Candidate.TUNED]) == set(Metric) - {Metric.R2, Metric.MAE, Metric.RMSE}
     predictions = pd.read_parquet(paths.predictions)
     assert len(predictions) == report.images == 12
     scorer = Scorer.load(paths.spec, paths.tuned)
@@ -281,12 +283,61 @@ def test_evaluate_tells_how_far_to_trust(paths):
     assert robust["images"].eq(6).all()
     slices = pd.read_csv(paths.slices).set_index("slice")
     assert list(slices.index) == ["width=32", *(f"label={shape}" for shape in SHAPES)]
-    assert slices.loc["width=32", "accuracy"] == pytest.approx(report.accuracy, abs=1e-4)
+    assert slices.loc["width=32", "accuracy"] == pytest.approx(report.scores["accuracy"], abs=1e-4)
     predictions = pd.read_parquet(paths.predictions)
     given = predictions[Column.PROBABILITY] >= read_json(paths.spec)["threshold"]
-    assert given.mean() == pytest.approx(report.coverage)
+    assert given.mean() == pytest.approx(report.scores["coverage"])
     with pytest.raises(ParamsError, match="no column camera; it has"):
         evaluated(paths, slices=["camera"])
+
+
+@pytest.fixture
+def discs(paths, tmp_path):
+    """Discs of a known size and place: two targets; every fourth is a test image, every fourth one validates."""
+    rows, rng = [], np.random.default_rng(0)
+    (tmp_path / "discs").mkdir()
+    for number in range(48):
+        radius, x = rng.uniform(3, 10), rng.uniform(10, 22)
+        picture = Image.new("RGB", (32, 32))
+        ImageDraw.Draw(picture).ellipse((x - radius, 16 - radius, x + radius, 16 + radius), fill="white")
+        picture.save(tmp_path / "discs" / f"{number}.png")
+        rows.append((f"{number}.png", radius, x, ["train", "train", "val", "test"][number % 4], f"lot {number % 3}"))
+    table = tmp_path / "discs" / "sizes.csv"
+    pd.DataFrame(rows, columns=["path", "radius", "x", "split", "lot"]).to_csv(table, index=False)
+    raw = bring_together(table, tmp_path / "together", ["radius", "x"])
+    return paths.model_copy(update={"raw": raw})
+
+
+@pytest.mark.parametrize("kind", ["linear", "dense"])
+def test_targets_go_through_every_stage(discs, kind):
+    ingested(discs), augmented(discs)
+    assert validated(discs).warnings == 0
+    embedded(discs)
+    headed(discs, kind=kind, strengths=[0.01, 1.0], epochs=60, hidden=64)
+    tuned(discs, epochs=2)
+    report = evaluated(discs, slices=["lot"])
+    table = read_json(discs.metrics)
+    assert list(table) == [Candidate.MEAN, Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED]
+    assert set(report.scores) == {"r2", "mae", "rmse"}
+    assert table[Candidate.PROBE]["mae"]["value"] < table[Candidate.MEAN]["mae"]["value"]
+    assert abs(table[Candidate.MEAN]["r2"]["value"]) < 0.3
+    rows = pd.read_parquet(discs.predictions)
+    scorer = Scorer.load(discs.spec, discs.tuned)
+    assert scorer.targets == ("radius", "x")
+    served = [scorer.row(row) for row in scorer.logits([(discs.raw / path).read_bytes() for path in rows["path"]])]
+    np.testing.assert_allclose([row["radius"] for row in served], rows["predicted:radius"], atol=1e-3)
+    assert list(pd.read_csv(discs.slices)["slice"]) == ["lot=lot 0", "lot=lot 1", "lot=lot 2"]
+    assert "flip" not in set(pd.read_csv(discs.robustness)["corruption"])
+    assert discs.residuals.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_has_no_meaning_for_targets_is_told(discs):
+    ingested(discs)
+    with pytest.raises(ParamsError, match="a flip may change a target"):
+        augmented(discs, flip=True)
+    augmented(discs), embedded(discs)
+    with pytest.raises(ParamsError, match="a knn head has no meaning for targets"):
+        headed(discs, kind="knn")
 
 
 def test_evaluate_need_not_try_corruptions(paths):

@@ -1,0 +1,63 @@
+"""What a network is to answer: one of several classes, or numbers (targets). Shapes: N images, C classes, K targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tasks.parts.fit import Measure, Objective, measure_classes
+from tasks.parts.manifest import class_names, class_numbers, target_names
+from tasks.parts.names import TARGET, Column, Split
+from tasks.parts.objectives.cross_entropy import cross_entropy
+from tasks.parts.objectives.squared_error import measure_values, squared_error
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The classes; or the targets with their mean and spread (standard deviation) over the training images."""
+
+    classes: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    mean_K: tuple[float, ...] = ()
+    spread_K: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> Goal:
+        """From usable rows of the manifest: the training ones alone decide."""
+        targets = target_names(rows)
+        if not targets:
+            return cls(class_names(rows))
+        y_NK = rows.loc[rows[Column.SPLIT] == Split.TRAIN, [f"{TARGET}{name}" for name in targets]].to_numpy(float)
+        spread_K = np.where(y_NK.std(0) > 0, y_NK.std(0), 1.0)
+        return cls((), targets, tuple(y_NK.mean(0).tolist()), tuple(spread_K.tolist()))
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the network gives: logits, or values."""
+        return len(self.classes or self.targets)
+
+    def truth(self, rows: pd.DataFrame) -> Tensor:
+        """Class numbers, (N,) int64; or values, (N, K) float32."""
+        if not self.targets:
+            return torch.from_numpy(class_numbers(rows, self.classes))
+        return torch.tensor(rows[[f"{TARGET}{name}" for name in self.targets]].to_numpy(float), dtype=torch.float32)
+
+    def standardised(self, y: Tensor) -> Tensor:
+        """Values in units of their spread around their mean, as a head on features learns them; classes as they are."""
+        return (y - torch.tensor(self.mean_K)) / torch.tensor(self.spread_K) if self.targets else y
+
+    def objective(self) -> Objective:
+        """The loss that training lowers."""
+        return squared_error(self.spread_K) if self.targets else cross_entropy
+
+    def measure(self) -> Measure:
+        """Validation loss, and how good that is: accuracy, or the mean R² of the targets."""
+        return measure_values(self.spread_K) if self.targets else measure_classes
+
+    def told(self, score: float) -> str:
+        """How good, in words."""
+        return f"validation R² {score:.3f}" if self.targets else f"validation accuracy {score:.1%}"
