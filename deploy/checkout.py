@@ -28,7 +28,8 @@ def main_checkout(directory: str) -> dict[str, str]:
 def worktree(directory: str) -> dict[str, str]:
     """Works in a new worktree of the checkout at `directory`, so that a person's uncommitted work is not touched.
 
-    It shares the checkout's state, registry and DVC cache. Worktrees whose run has ended are removed first.
+    It shares the checkout's state, registry and DVC cache. Worktrees whose run has ended are removed first. The commit
+    is HEAD, or the one that the environment variable ROOTSTOCK_COMMIT names, which is fetched if it is not there.
     """
     home = Path(directory).resolve()
     folder = home / ".state" / "worktrees"
@@ -42,7 +43,10 @@ def worktree(directory: str) -> dict[str, str]:
     (place / OWNER).write_text(str(os.getpid()), encoding="utf-8")
     _git(home, "worktree", "prune")
     root = place / "rootstock"
-    _git(home, "worktree", "add", "--quiet", "--detach", str(root), "HEAD")
+    commit = os.environ.get("ROOTSTOCK_COMMIT", "HEAD")
+    if subprocess.run(["git", "-C", str(home), "cat-file", "-e", f"{commit}^{{commit}}"], check=False).returncode:
+        _git(home, "fetch", "--quiet", "origin", commit)
+    _git(home, "worktree", "add", "--quiet", "--detach", str(root), commit)
     for name in SHARED:
         (root / name).symlink_to(home / name)
     lines = [
@@ -72,4 +76,6 @@ def _alive(pid: int) -> bool:
 
 
 def _git(home: Path, *arguments: str) -> None:
-    subprocess.run(["git", "-C", str(home), *arguments], check=True, capture_output=True, text=True)
+    done = subprocess.run(["git", "-C", str(home), *arguments], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"git {' '.join(arguments)} in {home} failed: {done.stderr.strip()}")

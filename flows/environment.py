@@ -31,6 +31,8 @@ def _defaults() -> dict[str, str]:
     return {
         "PREFECT_HOME": str(REGISTRY / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # In memory, a server that restarts would forget who holds a slot, and never free it.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "DO_NOT_TRACK": "1",
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",

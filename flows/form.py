@@ -13,7 +13,7 @@ from flows.parameters import FlowParams, stage_params
 from tasks import STAGES
 from tasks.parts.params import PARAMS_FILE, Section, StageParams, read_document
 
-FIXED = {"paths", "presets", "pretrain", "predict"}  # sections that are not for a single retraining to change
+FIXED = {"gate", "paths", "presets", "pretrain", "predict"}  # not for a single retraining to change
 
 
 def form() -> type[Section]:
@@ -51,8 +51,10 @@ def _field(field: FieldInfo, value: Any) -> tuple[Any, FieldInfo]:  # noqa: ANN4
 
 
 def changes(wanted: BaseModel) -> dict[str, Any]:
-    """What differs from params.yaml, by dotted name."""
-    return dict(_changes(wanted.model_dump(mode="json", by_alias=True), read_document(PARAMS_FILE), ""))
+    """What was asked for and differs from params.yaml, by dotted name."""
+    return dict(
+        _changes(wanted.model_dump(mode="json", by_alias=True, exclude_unset=True), read_document(PARAMS_FILE), "")
+    )
 
 
 def _changes(wanted: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -18,6 +18,7 @@ START = "0" * 64
 class Event(StrEnum):
     """What may happen to `live`."""
 
+    FOUND = "found"  # live before the ledger began
     RELEASED = "released"
     REFUSED = "refused"
     ROLLED_BACK = "rolled back"
@@ -36,12 +37,21 @@ class Entry(TypedDict):
 
 
 class Ledger:
-    """The lines of a file. Raises RootstockError if one was changed after it was written."""
+    """The lines of a file; one that was cut off while it was written counts as never written.
+
+    Raises RootstockError if a line was changed after it was written.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-        self.entries: list[Entry] = [json.loads(line) for line in lines]
+        data = file.read_bytes() if file.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            os.truncate(file, len(whole))
+        try:
+            self.entries: list[Entry] = [json.loads(line) for line in whole.decode().split("\n") if line]
+        except ValueError as error:
+            raise RootstockError(f"{file} is damaged ({error}); restore the file") from None
         before = START
         for number, entry in enumerate(self.entries, 1):
             if _seal(before, entry) != entry["seal"]:
@@ -54,8 +64,14 @@ class Ledger:
         return self.entries[-1]["live"] if self.entries else None
 
     def before_live(self) -> str | None:
-        """The version that was live before the one that is."""
-        return next((e["live"] for e in reversed(self.entries) if e["live"] not in {self.live, None}), None)
+        """The version that was live before the one that is; versions that were rolled back from do not count."""
+        been: list[str | None] = []
+        for entry in self.entries:
+            if entry["event"] == Event.ROLLED_BACK:
+                been.pop()
+            elif entry["live"] != (been[-1] if been else None):
+                been.append(entry["live"])
+        return been[-2] if len(been) > 1 else None
 
     def handled(self, wish: str) -> bool:
         """Whether this wish has its answer."""

@@ -17,11 +17,14 @@ HOLDER = "flow.json"
 
 
 @contextmanager
-def flow_lock(state: Path, what: str) -> Iterator[None]:
-    """Holds the checkout's lock; the system frees it however the process ends. Raises RootstockError if it is taken."""
+def flow_lock(state: Path, what: str, wait: float = 0) -> Iterator[None]:
+    """Holds the checkout's lock; the system frees it however the process ends.
+
+    Raises RootstockError if it is still taken after `wait` seconds.
+    """
     state.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(state / "flow.lock", timeout=0):
+        with FileLock(state / "flow.lock", timeout=wait):
             write_json(
                 state / HOLDER,
                 {"what": what, "pid": os.getpid(), "since": datetime.now().astimezone().isoformat(timespec="seconds")},

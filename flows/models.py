@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.tracking import Tag, client
 from tasks.parts.errors import RootstockError
+from tasks.parts.files import sha256_of
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHALLENGER = "challenger"  # set by retrain: the version for the newest results
 CHAMPION = "champion"  # set by a person: the version that is wished for
+FILES = ("scorer.py", "spec.json", "model.safetensors")  # of a registered model: what answers
 PRODUCTION = "-production"  # ends the name of the registered model that people copy a version to
+NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's words for no model, no alias
 LIVE = "live"  # set by release alone: the version that answers
 
 
 def resolve(name: str, wanted: str) -> ModelVersion:
     """The version of `name` with this number or alias. Raises RootstockError, saying what there is, if none."""
+    found = find(name, wanted)
+    if found is None:
+        raise RootstockError(f"models:/{name}@{wanted} is not in the registry: {_what_there_is(name)}")
+    return found
+
+
+def find(name: str, wanted: str) -> ModelVersion | None:
+    """The version with this number or alias, or None. A registry that cannot be asked is an error, not a None."""
     from mlflow.exceptions import MlflowException
 
     try:
         if wanted.isdigit():
             return client().get_model_version(name, wanted)
         return client().get_model_version_by_alias(name, wanted)
-    except MlflowException:
-        raise RootstockError(f"models:/{name}@{wanted} is not in the registry: {_what_there_is(name)}") from None
-
-
-def find(name: str, alias: str) -> ModelVersion | None:
-    """The version that has this alias, or None."""
-    try:
-        return resolve(name, alias)
-    except RootstockError:
+    except MlflowException as error:
+        if error.error_code not in NOT_FOUND:
+            raise
         return None
 
 
@@ -48,17 +56,33 @@ def _what_there_is(name: str) -> str:
 
 
 def scorer_of(version: ModelVersion) -> Any:  # noqa: ANN401 - of the version's own code
-    """The version's scorer: weights with the code that they were evaluated with.
+    """The version's scorer: weights with the code that they were evaluated with, and nothing else that lies there.
 
-    Raises RootstockError if that code is not what was registered: it is run, so it must be known.
+    Raises RootstockError if code, spec or weights are not what was registered: they are run, so they must be known.
     """
     import mlflow
 
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"))
-    (code,) = folder.rglob("scorer.py")
-    found = hashlib.sha256(code.read_bytes()).hexdigest()
-    if found != version.tags.get(Tag.SCORER):
+    files = [next(folder.rglob(name)) for name in FILES]
+    if digest_of(files) != version.tags.get(Tag.FILES):
         raise RootstockError(
-            f"version {version.version} of {version.name}: {code} is not the code that was registered; it is not run"
+            f"version {version.version} of {version.name}: {folder} does not hold what was registered; it is not run"
         )
-    return mlflow.pyfunc.load_model(str(folder)).unwrap_python_model().scorer
+    code, spec, weights = files
+    return _module(code).Scorer.load(spec, weights)
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """One digest of several files' bytes."""
+    return hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()
+
+
+def _module(file: Path) -> Any:  # noqa: ANN401 - a module
+    """A file as a module of its own name, so that two versions in one process do not run each other's code."""
+    name = f"rootstock_scorer_{sha256_of(file)[:16]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise RootstockError(f"{file} is no Python file")
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module

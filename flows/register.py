@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows import versioning
-from flows.models import CHALLENGER, PRODUCTION
+from flows.models import CHALLENGER, PRODUCTION, digest_of
 from flows.tracking import Run, Tag, lineage
 from tasks import parts
 from tasks.parts.errors import RootstockError
-from tasks.parts.files import read_json
+from tasks.parts.files import read_json, sha256_of
 from tasks.parts.names import ANSWER, Column
 from tasks.parts.params import Paths
 
@@ -86,7 +86,8 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
     for name, description in ((model, None), (f"{model}{PRODUCTION}", WISHES)):
         with suppress(mlflow.exceptions.MlflowException):  # it is there already
             run.client.create_registered_model(name, description=description)
-    tags = lineage(paths) | {Tag.KEY: key, Tag.SCORER: hashlib.sha256(SCORER.read_bytes()).hexdigest()}
+    files = digest_of([SCORER, paths.spec, paths.tuned])
+    tags = lineage(paths) | {Tag.KEY: key, Tag.SCORER: sha256_of(SCORER), Tag.FILES: files}
     source = f"models:/{logged.model_id}"
     return run.client.create_model_version(model, source, run_id=run.id, tags=tags, model_id=logged.model_id)
 

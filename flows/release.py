@@ -7,6 +7,8 @@ cut off between the two, or `live` was moved by hand, the next one puts `live` w
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +31,6 @@ from tasks.parts.gate import Verdict
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-LEDGER = REGISTRY / "ledger.jsonl"
 LOCK_SECONDS = 60.0
 UNKNOWN = "unknown"  # the version that a copy from elsewhere was made from
 
@@ -70,8 +71,15 @@ def told(entry: Entry) -> str:
     return f"version {entry['version']} {entry['event']}: {entry['why']} (live: {entry['live'] or 'none'})"
 
 
-def reconcile(name: str, *, person_decides: bool, ledger_file: Path = LEDGER) -> list[Entry]:
+def ledger_of(name: str) -> Path:
+    """The ledger of this model in this registry: what is true of another must not decide here."""
+    registry = hashlib.sha256(os.environ["MLFLOW_TRACKING_URI"].encode()).hexdigest()[:8]
+    return REGISTRY / "ledger" / f"{name}-{registry}.jsonl"
+
+
+def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = None) -> list[Entry]:
     """Makes `live` what the ledger says, then answers each new wish; the new lines of the ledger."""
+    ledger_file = ledger_file or ledger_of(name)
     ledger_file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(ledger_file.with_suffix(".lock"), timeout=LOCK_SECONDS):
         ledger = Ledger(ledger_file)
@@ -79,16 +87,18 @@ def reconcile(name: str, *, person_decides: bool, ledger_file: Path = LEDGER) ->
         return [_answer(name, wish, ledger, person_decides=person_decides) for wish in list(_wishes(name, ledger))]
 
 
-def roll_back(name: str, ledger_file: Path = LEDGER) -> Entry:
+def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
     """Puts `live`, and the person's wish with it, back to the version before. Raises RootstockError if none was."""
+    ledger_file = ledger_file or ledger_of(name)
+    ledger_file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(ledger_file.with_suffix(".lock"), timeout=LOCK_SECONDS):
         ledger = Ledger(ledger_file)
         before, now = ledger.before_live(), ledger.live
         if before is None:
             raise RootstockError(f"there is nothing to go back to: {LIVE} has had no other version ({ledger_file})")
         resolve(name, before)
+        _point(name, CHAMPION, before)  # first: cut off here, nobody wishes for the bad version any more
         entry = ledger.add(Event.ROLLED_BACK, str(now), f"rollback from {now}", before, f"back to version {before}")
-        _point(name, CHAMPION, before)
         _settle(name, ledger)
         return entry
 
@@ -131,7 +141,7 @@ def _answer(name: str, wish: Wish, ledger: Ledger, *, person_decides: bool) -> E
 
 def _tell(name: str, wish: Wish, what: str) -> None:
     """Puts what became of a wish where the person looks: on the version, and on the copy."""
-    if wish.version != UNKNOWN:
+    if find(name, wish.version):
         client().set_model_version_tag(name, wish.version, Tag.RELEASE, what)
     if wish.copy:
         client().set_model_version_tag(f"{name}{PRODUCTION}", wish.copy, Tag.RELEASE, what)
@@ -139,11 +149,12 @@ def _tell(name: str, wish: Wish, what: str) -> None:
 
 def _objection(name: str, version: str, live: str | None, *, person_decides: bool) -> str:
     """Why this version may not go live; empty if it may."""
-    if version == UNKNOWN:
-        return f"it is no version of {name}"
+    wished = find(name, version)
+    if wished is None:
+        return f"it is no version of {name}, or not any more"
     if version == live:
         return ""
-    tags = resolve(name, version).tags
+    tags = wished.tags
     verdict, against = tags.get(Tag.VERDICT), tags.get(Tag.VERDICT_AGAINST)
     if tags.get(Tag.PROOF) != "passed":
         return "it was not proved to predict what was evaluated"
@@ -163,8 +174,17 @@ def _named(version: str | None) -> str:
 
 
 def _settle(name: str, ledger: Ledger) -> None:
-    """Makes `live` what the ledger says."""
+    """Makes `live` what the ledger says; what is live before there is a ledger is its first line.
+
+    Raises RootstockError if that version was deleted.
+    """
     found = find(name, LIVE)
+    if found and not ledger.entries:
+        ledger.add(Event.FOUND, str(found.version), "none", str(found.version), "it was live before the ledger began")
+    if ledger.live and not find(name, ledger.live):
+        raise RootstockError(
+            f"version {ledger.live} of {name} is live, but was deleted: make rollback takes the one before"
+        )
     if (str(found.version) if found else None) != ledger.live:
         _point(name, LIVE, ledger.live)
 

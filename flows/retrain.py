@@ -10,6 +10,7 @@ from prefect.states import Completed
 
 from flows import source, versioning
 from flows.card import write_card
+from flows.environment import HOME, ROOT
 from flows.form import changes, form
 from flows.judge import EXIT_CODES, Judgement, judge
 from flows.lock import flow_lock
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 else:
     Parameters = form()
 
+LOCK_SECONDS = 4 * 3600.0  # that a deployed retraining waits for another one; a person is told at once
+
 
 @flow(name="retrain")
 def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - made once, from params.yaml
@@ -42,7 +45,7 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - ma
     is the table and the exit code.
     """
     plain_errors()
-    with flow_lock(PathsParams.load().paths.state, "retrain"):
+    with flow_lock(PathsParams.load().paths.state, "retrain", wait=0 if ROOT == HOME else LOCK_SECONDS):
         for line in write_values(changes(parameters)).splitlines()[3:]:
             get_run_logger().info(line)
         params = load()

@@ -37,17 +37,17 @@ def images_of(params: FlowParams) -> Path:
     """
     if params.data.source == DIGITS:
         return rendered(params.paths.state / "source" / DIGITS, "render")
-    place = HOME / params.data.source
+    place, trusted = HOME / params.data.source, True
     if params.data.source == ROTATIONS:
         place = rendered(params.paths.state / "source" / ROTATIONS, "render_rotations") / "manifest.csv"
     if place.is_file() and is_archive(place):
-        place = unpacked(place, params.paths.state / "source", params.data.archive_limit)
+        trusted, place = False, unpacked(place, params.paths.state / "source", params.data.archive_limit)
         tables = [place / f"manifest{suffix}" for suffix in TABLES if (place / f"manifest{suffix}").is_file()]
         place = tables[0] if tables else place
     if place.is_file() and place.suffix.lower() in TABLES:
         from tasks.parts.tables import bring_together
 
-        return bring_together(place, params.paths.state / "source" / "table", params.data.targets)
+        return bring_together(place, params.paths.state / "source" / "table", params.data.targets, trusted=trusted)
     if not place.is_dir():
         raise RootstockError(
             f"data.source: {place} is no folder, table or archive; give a folder of class/*.jpg or "
@@ -59,7 +59,8 @@ def images_of(params: FlowParams) -> Path:
 
 def unpacked(archive: Path, folder: Path, most_gib: float) -> Path:
     """The archive's folder, unpacked once for its name, size and time."""
-    target = folder / f"archive-{listing(archive)[:16]}"
+    key = hashlib.sha256(f"{archive.resolve()}:{listing(archive)}".encode()).hexdigest()
+    target = folder / f"archive-{key[:16]}"
     return single_folder(target) if target.exists() else unpack(archive, target, most_gib)
 
 
@@ -168,7 +169,7 @@ def _bring_in(source: Path, target: Path, state: Path) -> str:
     note = state / "source" / f"{target.name}.json"
     now = {"source": str(source.resolve()), "listing": listing(source)}
     before = versioning.tracked_md5(target) if versioning.dvc_file(target).exists() else None
-    if before and note.exists() and read_json(note) == {**now, "md5": before}:
+    if before and target.exists() and note.exists() and read_json(note) == {**now, "md5": before}:
         return f"unchanged: {_short(source)}"
     versioning.track(source, target)
     after = versioning.tracked_md5(target)

@@ -38,6 +38,7 @@ class Tag(StrEnum):
     KEY = "rootstock.key"
     PROOF = "rootstock.proof"
     SCORER = "rootstock.scorer"
+    FILES = "rootstock.files"
     VERDICT = "rootstock.verdict"
     VERDICT_AGAINST = "rootstock.verdict.against"
     VERDICT_WHY = "rootstock.verdict.why"

@@ -27,7 +27,7 @@ TEXTS = dict.fromkeys((Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP), "
 def read_table(file: Path, targets: Sequence[str] = ()) -> pd.DataFrame:
     """The table, checked, its targets marked. Raises DataRefusedError saying which column or row is wrong."""
     try:
-        table = pd.read_csv(file, dtype=TEXTS) if file.suffix.lower() == ".csv" else pd.read_parquet(file)
+        table = _read_csv(file) if file.suffix.lower() == ".csv" else pd.read_parquet(file)
     except Exception as error:  # what the readers raise for broken files is an open set
         raise DataRefusedError(f"data.source: {file} is no table: {error}") from None
     missing = [str(name) for name in (Column.PATH, *(targets or [Column.LABEL])) if name not in table]
@@ -44,6 +44,12 @@ def read_table(file: Path, targets: Sequence[str] = ()) -> pd.DataFrame:
     table = table.astype({name: kind for name, kind in TEXTS.items() if name in table})
     _check(file, table)
     return table.assign(**{Column.SPLIT: _splits(file, table)})
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    """Only an empty cell is missing: None and NA are good names of classes."""
+    table: pd.DataFrame = pd.read_csv(file, dtype=TEXTS, keep_default_na=False, na_values=[""])
+    return table
 
 
 def _with_targets(file: Path, table: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
@@ -84,13 +90,19 @@ def _splits(file: Path, table: pd.DataFrame) -> pd.Series:
     return known.where(known.notna(), None)
 
 
-def bring_together(file: Path, folder: Path, targets: Sequence[str] = ()) -> Path:
+def bring_together(file: Path, folder: Path, targets: Sequence[str] = (), *, trusted: bool = True) -> Path:
     """Copies the table's images and the table into `folder`, unless that holds them as they are now.
 
-    Files that are missing are left out: ingest lists them.
+    Files that are missing are left out: ingest lists them. Raises DataRefusedError for a table that is not `trusted`,
+    such as one from an archive, and names a file outside of its own folder.
     """
     table = read_table(file, targets)
     sources, names = [file.parent / path for path in table[Column.PATH]], [_name(path) for path in table[Column.PATH]]
+    outside = [not source.resolve().is_relative_to(file.parent.resolve()) for source in sources]
+    if any(outside) and not trusted:
+        raise DataRefusedError(
+            f"data.source: {file} names files outside of its archive: {_some(table[Column.PATH][outside])}"
+        )
     note, now = folder.with_name(f"{folder.name}.sha256"), _digest([file, *sources], targets)
     if folder.exists() and note.exists() and note.read_text(encoding="utf-8") == now:
         return folder

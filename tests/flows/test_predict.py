@@ -123,10 +123,10 @@ def test_an_empty_registry_says_so(prepared, pictures):
 
 def test_code_that_is_not_what_was_registered_is_not_run(finished, pictures, tmp_path):
     project = finished.copy(tmp_path / "project")
-    project.mlflow().set_model_version_tag("rootstock", "1", Tag.SCORER, "the digest of other code")
+    project.mlflow().set_model_version_tag("rootstock", "1", Tag.FILES, "the digest of other files")
     done = predict(project, pictures / "ring" / "0.png")
     assert done.returncode == 1
-    assert "is not the code that was registered" in done.stderr
+    assert "does not hold what was registered" in done.stderr
 
 
 def test_drawn_pictures_of_any_size_are_answered(finished, tmp_path):

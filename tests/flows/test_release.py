@@ -10,7 +10,7 @@ import pytest
 from flows.judge import NONE
 from flows.ledger import Event, Ledger
 from flows.models import CHAMPION, LIVE, PRODUCTION, find
-from flows.release import reconcile, roll_back
+from flows.release import ledger_of, reconcile, roll_back
 from flows.tracking import Tag, client
 from tasks.parts.errors import RootstockError
 
@@ -136,6 +136,46 @@ def test_rollback_goes_back_one_version_and_says_so(registry):
     assert registry.at(LIVE) == registry.at(CHAMPION) == first
     assert registry.reconcile() == []
     assert [entry["live"] for entry in Ledger(registry.ledger).entries] == [first, second, first]
+
+
+def test_rolling_back_twice_does_not_come_forward_again(registry):
+    versions = [registry.version("pass", against) for against in (NONE, "1", "2")]
+    for version in versions:
+        registry.wish(version)
+        registry.reconcile()
+    assert [roll_back(registry.name, registry.ledger)["live"] for _ in range(2)] == ["2", "1"]
+    with pytest.raises(RootstockError, match="nothing to go back to"):
+        roll_back(registry.name, registry.ledger)
+
+
+def test_what_is_live_before_there_is_a_ledger_stays(registry):
+    first = registry.version()
+    client().set_registered_model_alias(registry.name, LIVE, first)
+    registry.wish(first)
+    assert registry.reconcile() == []
+    assert (registry.at(LIVE), registry.at(CHAMPION)) == (first, first)
+    assert [entry["event"] for entry in Ledger(registry.ledger).entries] == [Event.FOUND]
+
+
+def test_a_copy_whose_version_was_deleted_is_refused_and_blocks_nothing(registry):
+    gone, other = registry.version(), registry.version()
+    registry.copy(gone)
+    client().delete_model_version(registry.name, gone)
+    registry.wish(other)
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.REFUSED, Event.RELEASED]
+
+
+def test_a_line_that_was_cut_off_counts_as_never_written(registry):
+    registry.wish(registry.version())
+    registry.reconcile()
+    with registry.ledger.open("a") as file:
+        file.write('{"at": "2026-')
+    assert registry.reconcile() == []
+    assert len(Ledger(registry.ledger).entries) == 1
+
+
+def test_models_have_ledgers_of_their_own():
+    assert ledger_of("one") != ledger_of("two")
 
 
 def test_rollback_without_an_earlier_version_says_so(registry):

@@ -123,3 +123,17 @@ def test_targets_are_numbers_and_rows_without_one_are_unlabelled(table, tmp_path
         read_table(table, ["word"])
     with pytest.raises(DataRefusedError, match="no column height; it has path"):
         read_table(table, ["height"])
+
+
+def test_a_table_from_an_archive_may_not_name_files_outside(table, tmp_path):
+    rows = pd.read_csv(table)
+    rows.loc[0, "path"] = "../secret.png"
+    rows.to_csv(table, index=False)
+    with pytest.raises(DataRefusedError, match=r"outside of its archive: \.\./secret"):
+        bring_together(table, tmp_path / "together", trusted=False)
+
+
+def test_none_and_na_are_names_of_classes(table):
+    rows = pd.read_csv(table).assign(label=["None", "NA", "null"] * 4)
+    rows.to_csv(table, index=False)
+    assert set(read_table(table)["label"]) == {"None", "NA", "null"}
