@@ -63,7 +63,7 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     from tasks.parts.scorer import spec_of
     from tasks.parts.weights import read
 
-    wanted, section, batch = params.backbone, params.evaluate, params.compute.batch
+    wanted, batch = params.backbone, params.compute.batch
     manifest = pd.read_parquet(paths.manifest)
     goal = Goal.of(usable(manifest))
     validation, test = of_split(manifest, Split.VALIDATION), of_split(manifest, Split.TEST)
@@ -73,8 +73,9 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     files = [*validation[Column.PATH], *test[Column.PATH]]
     outputs = logits_of(answering, paths.raw, files, choose(params.compute.device, "float32"), batch)
 
+    asked = rating.Wanted(**params.evaluate.model_dump())
     rate = rating.rate_values if goal.targets else rating.rate_classes
-    rated = rate(paths, goal, validation, test, outputs, answering[Candidate.TUNED], section, batch, params.seed)
+    rated = rate(paths, goal, validation, test, outputs, answering[Candidate.TUNED], asked, batch, params.seed)
     spec = spec_of(
         wanted.architecture,
         goal.classes,

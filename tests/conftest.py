@@ -75,6 +75,24 @@ def write_shapes(root: Path, counts: dict[str, int], side: int = SIDE) -> Path:
     return root
 
 
+def write_discs(root: Path, count: int = 48) -> Path:
+    """Discs of known sizes and places, as a table with two targets; a quarter validates, a quarter is test."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True)
+    rows = ["path,radius,x,split,lot"]
+    for number in range(count):
+        radius, x = rng.uniform(3, 10), rng.uniform(10, 22)
+        picture = Image.new("RGB", (SIDE, SIDE))
+        ImageDraw.Draw(picture).ellipse((x - radius, 16 - radius, x + radius, 16 + radius), fill="white")
+        picture.putpixel((0, 0), (number, 0, 0))  # no two are the same
+        picture.save(root / f"{number}.png")
+        split = ("train", "train", "val", "test")[number % 4]
+        rows.append(f"{number}.png,{radius:.3f},{x:.3f},{split},lot {number % 3}")
+    table = root / "sizes.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
 @pytest.fixture
 def shapes(tmp_path: Path) -> Path:
     """A folder with splits of its own: 6 training, 3 validation and 4 test images a class."""

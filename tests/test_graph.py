@@ -175,6 +175,7 @@ def test_only_these_stages_keep_anything(finished):
     assert {path.name for path in state.iterdir()} <= {
         "features",
         "reports",
+        "result.md",
         "source",
         "flow.json",
         "flow.lock",

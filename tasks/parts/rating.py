@@ -5,9 +5,8 @@ Shapes: V validation images, N test images, M both, C classes, K targets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -25,10 +24,20 @@ from tasks.parts.robustness import under_corruptions
 from tasks.parts.scorer import Scorer
 from tasks.parts.trust import write_trust
 
-if TYPE_CHECKING:
-    from tasks.evaluate import EvaluateSection
-
 Outputs = Mapping[Candidate, Tensor]  # (M, C) or (M, K) each, validation first
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of an evaluation: the section `evaluate` of params.yaml."""
+
+    bins: int
+    resamples: int
+    wrong: int
+    risk: float
+    slices: Sequence[str]
+    corrupted: int
+    corruptions: Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ def rate_classes(
     test: pd.DataFrame,
     outputs: Outputs,
     tuned: Scorer,
-    wanted: EvaluateSection,
+    wanted: Wanted,
     batch: int,
     seed: int,
 ) -> Rated:
@@ -64,13 +73,12 @@ def rate_classes(
     sure = selective(chosen, wanted.risk)
     write_json(paths.selective, sure)
     tried = some(test, wanted.corrupted)
-    strengths = wanted.corruptions.model_dump()
     robust = under_corruptions(
         tuned,
         paths.raw,
         tried,
         goal.truth(tried),
-        strengths,
+        wanted.corruptions,
         batch,
         Metric.ACCURACY,
         lambda logits_NC, y_N: (logits_NC.argmax(1) == y_N).double(),
@@ -90,7 +98,7 @@ def rate_values(
     test: pd.DataFrame,
     outputs: Outputs,
     tuned: Scorer,
-    wanted: EvaluateSection,
+    wanted: Wanted,
     batch: int,
     seed: int,
 ) -> Rated:
@@ -100,7 +108,7 @@ def rate_values(
     predicted |= {name: values.numpy()[len(validation) :].astype(float) for name, values in outputs.items()}
     table: Table = {name: value_scores(of_NK, y_NK, wanted.resamples, seed) for name, of_NK in predicted.items()}
     tried = some(test, wanted.corrupted)
-    strengths = {kind: own for kind, own in wanted.corruptions.model_dump().items() if kind != "flip"}
+    strengths = {kind: own for kind, own in wanted.corruptions.items() if kind != "flip"}
     robust = under_corruptions(
         tuned,
         paths.raw,

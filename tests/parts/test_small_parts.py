@@ -101,7 +101,7 @@ def drawings(folder):
     pictures.captioned(folder / "none.png", [], [])
     pictures.confusion(folder / "few.png", np.eye(3, dtype=int), ["a", "b", "c"])
     pictures.confusion(folder / "many.png", np.eye(200, dtype=int), [str(n) for n in range(200)])
-    row = {Curve.CANDIDATE: Candidate.TUNED, Curve.STEP: 1, Curve.VALIDATION_LOSS: 0.5, Curve.VALIDATION_ACCURACY: 0.5}
+    row = {Curve.CANDIDATE: Candidate.TUNED, Curve.STEP: 1, Curve.VALIDATION_LOSS: 0.5, Curve.VALIDATION_SCORE: 0.5}
     pictures.curves(folder / "curves.png", [row, {**row, Curve.STEP: 2}])
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 
 from tasks.augment import AugmentParams, augment
@@ -24,7 +23,7 @@ from tasks.parts.names import FEATURES, Candidate, Column, Curve, Metric
 from tasks.parts.scorer import Scorer
 from tasks.parts.tables import bring_together
 from tasks.validate import ValidateParams, validate
-from tests.conftest import CPU, SHAPES, TINY, drawn
+from tests.conftest import CPU, SHAPES, TINY, drawn, write_discs
 
 AUGMENT = {"views": 3, "shift": 0.1, "scale": 0.1, "flip": False, "colour": 0.2, "fill": "edge", "check": True}
 FINETUNE = {
@@ -293,17 +292,8 @@ def test_evaluate_tells_how_far_to_trust(paths):
 
 @pytest.fixture
 def discs(paths, tmp_path):
-    """Discs of a known size and place: two targets; every fourth is a test image, every fourth one validates."""
-    rows, rng = [], np.random.default_rng(0)
-    (tmp_path / "discs").mkdir()
-    for number in range(48):
-        radius, x = rng.uniform(3, 10), rng.uniform(10, 22)
-        picture = Image.new("RGB", (32, 32))
-        ImageDraw.Draw(picture).ellipse((x - radius, 16 - radius, x + radius, 16 + radius), fill="white")
-        picture.save(tmp_path / "discs" / f"{number}.png")
-        rows.append((f"{number}.png", radius, x, ["train", "train", "val", "test"][number % 4], f"lot {number % 3}"))
-    table = tmp_path / "discs" / "sizes.csv"
-    pd.DataFrame(rows, columns=["path", "radius", "x", "split", "lot"]).to_csv(table, index=False)
+    """Two targets, in place of classes."""
+    table = write_discs(tmp_path / "discs")
     raw = bring_together(table, tmp_path / "together", ["radius", "x"])
     return paths.model_copy(update={"raw": raw})
 
