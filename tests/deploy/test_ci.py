@@ -63,7 +63,7 @@ def test_a_server_retrains_and_the_job_ends_with_its_verdicts_code(served, tmp_p
     job.more = served.env
     summary, commit = tmp_path / "summary.md", served.git("rev-parse", "HEAD").strip()
     more = {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_SHA": commit, "GITHUB_RUN_ID": "8"}
-    done = job.script("trigger.sh", RETRAIN_PARAMETERS='{"evaluate": {"bins": 7}}', **more)
+    done = job.script("trigger.sh", RETRAIN_PARAMETERS='{"evaluate": {"bins": 8}}', **more)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed the gate" in summary.read_text()
     assert "| fine-tuned |" in summary.read_text()
