@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from flows.environment import ROOT
-from tasks.parts.errors import EXIT_USAGE, RootstockError
+from tasks.parts.errors import EXIT_USAGE, told
 
 
 def retrain(arguments: Sequence[str]) -> int:
@@ -123,9 +123,12 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_USAGE
     try:
         return COMMANDS[arguments[0]](arguments[1:]) or 0
-    except RootstockError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    except Exception as error:
+        known = told(error)
+        if known is None:
+            raise
+        print(f"error: {known}", file=sys.stderr)
+        return known.exit_code
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tasks.parts.errors import RootstockError
+from tasks.parts.errors import told
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 ENGINES = {"flow_engine.py", "task_engine.py"}
@@ -27,8 +27,9 @@ def quiet_console() -> None:
 
 def _without_traceback(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, RootstockError):
-        record.msg, record.args, record.exc_info = str(error), (), None
+    known = told(error) if error else None
+    if known:
+        record.msg, record.args, record.exc_info = str(known), (), None
     return True
 
 

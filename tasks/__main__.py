@@ -11,7 +11,7 @@ from importlib import import_module
 from inspect import get_annotations
 
 from tasks import STAGES
-from tasks.parts.errors import EXIT_BROKEN, RootstockError
+from tasks.parts.errors import EXIT_BROKEN, told
 from tasks.parts.params import PathsParams
 from tasks.parts.supervision import record, record_error, stage_lock, watch_supervisor
 
@@ -22,13 +22,14 @@ def main(names: list[str]) -> int:
     for name in names:
         try:
             run(name)
-        except RootstockError as error:
-            record_error(name, str(error), error.exit_code)
-            print(f"error: {name}: {error}", file=sys.stderr)
-            return error.exit_code
         except Exception as error:
-            record_error(name, f"{type(error).__name__}: {error}", EXIT_BROKEN)
-            raise
+            known = told(error)
+            if known is None:
+                record_error(name, f"{type(error).__name__}: {error}", EXIT_BROKEN)
+                raise
+            record_error(name, str(known), known.exit_code)
+            print(f"error: {name}: {known}", file=sys.stderr)
+            return known.exit_code
     return 0
 
 

@@ -32,7 +32,7 @@ class IngestReport(Section):
 
 
 def ingest(paths: Paths, params: IngestParams) -> IngestReport:
-    """Writes the manifest. Raises DataRefusedError if there is no image, or one outside a class folder."""
+    """Writes the manifest. Raises DataRefusedError if there is no image, one outside a class folder, or one class."""
     import pandas as pd
 
     from tasks.parts import images, splits
@@ -53,12 +53,17 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     rows[Column.GROUP] = rows[Column.GROUP].astype("string").fillna(own)
     rows[Column.WEIGHT] = rows[Column.WEIGHT].astype(float).fillna(1.0)
     rows[Column.SPLIT] = splits.complete(rows, params.ingest.validation, params.ingest.test)
+    classes = () if target_names(rows) else class_names(usable(rows))
+    if len(classes) == 1:
+        raise DataRefusedError(
+            f"there is one class only, {classes[0]}: add pictures of something else"
+        )
     with replacing(paths.manifest) as beside:
         rows.astype(COLUMNS).to_parquet(beside, index=False)
     counts = rows[Column.SPLIT].value_counts()
     report = IngestReport(
         images={split: int(counts.get(split, 0)) for split in Split},
-        classes=0 if target_names(rows) else len(class_names(usable(rows))),
+        classes=len(classes),
         quarantined=int(rows[Column.QUARANTINE].notna().sum()),
         ignored=len(others),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 EXIT_BROKEN = 1
 EXIT_USAGE = 2
 EXIT_REFUSED = 3  # the gate refused the model
@@ -25,3 +27,14 @@ class DataRefusedError(RootstockError):
     """The data failed a critical check; nothing was trained on it."""
 
     exit_code = EXIT_DATA_REFUSED
+
+
+def told(error: BaseException) -> RootstockError | None:
+    """The error as one that a user can mend, if it is one: also a full disk is."""
+    if isinstance(error, RootstockError):
+        return error
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return RootstockError(
+            f"the disk is full ({error}); free some; make clean removes what can be made again"
+        )
+    return None

@@ -10,6 +10,7 @@ from tests.benchmarks.results import Results
 BENCHMARKS = (
     "architectures",
     "article",
+    "rotations",
     "few_labels",
     "hymenoptera",
     "precision",

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.parts.digits import digits, render
-from tasks.parts.names import Candidate, Column, Split
+from tasks.parts.names import NETWORKS, Candidate, Column, Split
 from tasks.parts.page import markdown_table
 from tasks.parts.pictures import COLOURS
 from tests.benchmarks.results import PICTURES, Results, machine, mean_interval, spread
@@ -44,8 +44,8 @@ def run(results: Results) -> str:
     for labels, seeds in found.items():
         table = pd.DataFrame(seeds)
         gain, half = mean_interval(table[Candidate.TUNED] - table[Candidate.PROBE])
-        rows.append([labels, *(spread(table[name]) for name in Candidate), f"{gain:+.1f} ± {half:.1f}"])
-    columns = ["labels a class", *Candidate, "gain of fine-tuning, 95% interval"]
+        rows.append([labels, *(spread(table[name]) for name in NETWORKS), f"{gain:+.1f} ± {half:.1f}"])
+    columns = ["labels a class", *NETWORKS, "gain of fine-tuning, 95% interval"]
     return f"{markdown_table(columns, rows)}\n\n{SEEDS} seeds, mean ± standard deviation; 797 test images; {machine()}"
 
 
@@ -80,7 +80,7 @@ def draw(found: dict[int, list[dict[str, float]]]) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 3.6))
-    for name in Candidate:
+    for name in NETWORKS:
         values = np.array([[seed[name] for seed in seeds] for seeds in found.values()])
         axes.errorbar(
             list(found), values.mean(1), values.std(1, ddof=1), label=name, color=COLOURS[name], capsize=3, marker="o"

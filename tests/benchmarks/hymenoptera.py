@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.parts.names import Candidate, Column, Split
+from tasks.parts.names import NETWORKS, Candidate, Column, Split
 from tasks.parts.page import markdown_table
 from tests.benchmarks.results import Results, machine, mean_interval, spread
 from tests.benchmarks.study import Study
@@ -34,8 +34,8 @@ def run(results: Results) -> str:
         seeds = [results.measured(f"seed {seed}", lambda: one(Path(folder), assets, seed)) for seed in range(SEEDS)]
     table = pd.DataFrame(seeds)
     gain, half = mean_interval(table[Candidate.TUNED] - table[Candidate.PROBE])
-    columns = [*(name for name in Candidate), "gain of fine-tuning, 95% interval", "stages' seconds"]
-    row = [*(spread(table[name]) for name in Candidate), f"{gain:+.1f} ± {half:.1f}", spread(table["seconds"])]
+    columns = [*(name for name in NETWORKS), "gain of fine-tuning, 95% interval", "stages' seconds"]
+    row = [*(spread(table[name]) for name in NETWORKS), f"{gain:+.1f} ± {half:.1f}", spread(table["seconds"])]
     flows = [results.measured(f"whole flow {number}", lambda: whole(assets)) for number in range(3)]
     return (
         f"{markdown_table(columns, [row])}\n\nwhole flow, no server running: {spread(flows, 0)} s (3 runs); {machine()}"

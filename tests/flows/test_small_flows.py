@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from flows import git
-from flows.__main__ import main
+from flows.__main__ import COMMANDS, main
 from flows.doctor import Finding
 from flows.lock import flow_lock, holder
 from flows.logs import RUN_LOGGERS, plain_errors
@@ -193,3 +193,12 @@ def test_an_unknown_command_shows_the_known_ones(arguments, capsys, monkeypatch)
 def test_findings_say_the_remedy_only_when_it_is_needed():
     assert Finding("disk is free", True, "free some").line() == "ok   disk is free"
     assert "free some" in Finding("disk is full", False, "free some").line()
+
+
+def test_a_full_disk_is_told_in_words(monkeypatch, capsys):
+    def full(_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(COMMANDS, "doctor", full)
+    assert main(["doctor"]) == 1
+    assert "the disk is full" in capsys.readouterr().err

@@ -124,6 +124,14 @@ def test_ingest_refuses_an_empty_folder(paths):
     assert not paths.manifest.exists()
 
 
+def test_ingest_refuses_a_single_class(paths):
+    for split in ("train", "val", "test"):
+        for shape in ("disc", "ring"):
+            shutil.rmtree(paths.raw / split / shape)
+    with pytest.raises(DataRefusedError, match="one class only, bar"):
+        ingested(paths)
+
+
 def test_validate_passes_good_data_and_reports(paths):
     ingested(paths)
     assert validated(paths).warnings == 0
