@@ -82,7 +82,12 @@ def test_the_registered_model_is_no_pickle_and_takes_bytes(finished, monkeypatch
     assert {"MLmodel", "model_code.py", "scorer.py", "spec.json", "model.safetensors"} <= set(files)
     assert not [name for name in files if name.endswith(("pkl", "pickle", "pth"))]
     model = mlflow.pyfunc.load_model(str(files["MLmodel"].parent))
-    assert [column.name for column in model.metadata.signature.outputs] == ["label", "probability", "distribution"]
+    assert [column.name for column in model.metadata.signature.outputs] == [
+        "label",
+        "probability",
+        "confident",
+        "distribution",
+    ]
     rows = pd.read_parquet(finished.root / "data" / "evaluate" / "predictions.parquet")
     pictures = [(finished.root / "data" / "raw" / path).read_bytes() for path in rows["path"]]
     for count in (1, 2, 5):

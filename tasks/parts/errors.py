@@ -34,7 +34,5 @@ def told(error: BaseException) -> RootstockError | None:
     if isinstance(error, RootstockError):
         return error
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return RootstockError(
-            f"the disk is full ({error}); free some; make clean removes what can be made again"
-        )
+        return RootstockError(f"the disk is full ({error}); free some; make clean removes what can be made again")
     return None

@@ -19,8 +19,8 @@ def test_both_pages_answer_on_loopback_and_show_what_the_run_wrote(served: Proje
     assert b"Prefect" in urlopen(served.addresses["prefect"]).read()
     from mlflow import MlflowClient
 
-    served = MlflowClient(served.addresses["mlflow"], served.addresses["mlflow"])
-    assert int(served.get_model_version_by_alias("rootstock", "challenger").version) == max(served.numbers())
+    client = MlflowClient(served.addresses["mlflow"], served.addresses["mlflow"])
+    assert int(client.get_model_version_by_alias("rootstock", "challenger").version) == max(served.numbers())
 
 
 def test_starting_again_keeps_the_servers(served: Project):
