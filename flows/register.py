@@ -17,7 +17,7 @@ from flows.models import CHALLENGER, PRODUCTION, digest_of
 from flows.tracking import Run, Tag, lineage
 from tasks import parts
 from tasks.parts.errors import RootstockError
-from tasks.parts.files import read_json, sha256_of
+from tasks.parts.files import read_json
 from tasks.parts.names import ANSWER, Column
 from tasks.parts.params import Paths
 
@@ -87,7 +87,7 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
         with suppress(mlflow.exceptions.MlflowException):  # it is there already
             run.client.create_registered_model(name, description=description)
     files = digest_of([SCORER, paths.spec, paths.tuned])
-    tags = lineage(paths) | {Tag.KEY: key, Tag.SCORER: sha256_of(SCORER), Tag.FILES: files}
+    tags = lineage(paths) | {Tag.KEY: key, Tag.FILES: files}
     source = f"models:/{logged.model_id}"
     return run.client.create_model_version(model, source, run_id=run.id, tags=tags, model_id=logged.model_id)
 

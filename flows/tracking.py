@@ -37,7 +37,6 @@ class Tag(StrEnum):
     CHECKOUT = "rootstock.checkout"
     KEY = "rootstock.key"
     PROOF = "rootstock.proof"
-    SCORER = "rootstock.scorer"
     FILES = "rootstock.files"
     VERDICT = "rootstock.verdict"
     VERDICT_AGAINST = "rootstock.verdict.against"

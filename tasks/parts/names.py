@@ -52,9 +52,6 @@ class Candidate(StrEnum):
         return self.name.lower()
 
 
-NETWORKS: Final = (Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED)  # those that were trained
-
-
 class Metric(StrEnum):
     """Numbers on the test split; `ECE` is the expected calibration error."""
 

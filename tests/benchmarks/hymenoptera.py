@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.parts.names import NETWORKS, Candidate, Column, Split
+from tasks.parts.names import Candidate, Column, Split
 from tasks.parts.page import markdown_table
 from tests.benchmarks.results import Results, machine, mean_interval, spread
-from tests.benchmarks.study import Study
+from tests.benchmarks.study import NETWORKS, Study
 from tests.project import Project
 
 SEEDS = 5

@@ -16,8 +16,10 @@ from ruamel.yaml import YAML
 
 from flows.parameters import stage_params
 from tasks.parts.files import read_json
+from tasks.parts.names import Candidate
 from tasks.parts.params import PARAMS_FILE, Paths
 
+NETWORKS = (Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED)  # those that are trained
 STAGES = ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")
 
 
