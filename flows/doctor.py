@@ -18,7 +18,7 @@ from flows.environment import ROOT
 from flows.lock import holder
 from flows.servers import HOST, PORTS, running
 from tasks.parts.errors import RootstockError
-from tasks.parts.params import PathsParams
+from tasks.parts.paths import PathsParams
 
 ENOUGH_DISK = 5 * 2**30  # bytes
 

@@ -22,7 +22,7 @@ from tasks.parts.files import read_json, replacing
 from tasks.parts.gate import Check, Verdict
 from tasks.parts.names import ANSWER, VALUE, Candidate, Column
 from tasks.parts.page import markdown_table
-from tasks.parts.params import Paths
+from tasks.parts.paths import Paths
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -16,7 +16,8 @@ from flows.lock import flow_lock
 from flows.parameters import check
 from tasks.parts.errors import ParamsError
 from tasks.parts.files import write_text
-from tasks.parts.params import PARAMS_FILE, PathsParams, read_document
+from tasks.parts.params import PARAMS_FILE, read_document
+from tasks.parts.paths import PathsParams
 
 NULL = "tag:yaml.org,2002:null"
 PRESET = "preset"

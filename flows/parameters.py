@@ -14,7 +14,8 @@ from tasks import STAGES
 from tasks.evaluate import EvaluateSection
 from tasks.parts.errors import ParamsError
 from tasks.parts.names import Metric
-from tasks.parts.params import PARAMS_FILE, BackboneParams, Paths, Section, StageParams, read_document
+from tasks.parts.params import PARAMS_FILE, BackboneParams, Section, StageParams, read_document
+from tasks.parts.paths import Paths
 
 DIGITS, ROTATIONS = "digits", "rotations"  # embedded data
 

@@ -19,7 +19,7 @@ from tasks import parts
 from tasks.parts.errors import RootstockError
 from tasks.parts.files import read_json
 from tasks.parts.names import ANSWER, Column
-from tasks.parts.params import Paths
+from tasks.parts.paths import Paths
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,7 +23,8 @@ from flows.stage import Outcome, reproduce
 from flows.summary import Result, publish
 from flows.tracking import Run
 from tasks import STAGES
-from tasks.parts.params import PathsParams, Section
+from tasks.parts.params import Section
+from tasks.parts.paths import PathsParams
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -23,7 +23,7 @@ from flows.environment import REGISTRY
 from flows.worker import WORKER, Server, started
 from tasks.parts.errors import RootstockError
 from tasks.parts.files import read_json, write_json
-from tasks.parts.params import PathsParams
+from tasks.parts.paths import PathsParams
 
 HOST = "127.0.0.1"
 PORTS = {"prefect": 4200, "mlflow": 5000}

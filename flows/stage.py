@@ -28,7 +28,7 @@ from flows.parameters import FlowParams
 from tasks.parts.errors import EXIT_BROKEN, RootstockError
 from tasks.parts.files import read_json
 from tasks.parts.page import markdown_table
-from tasks.parts.params import Paths
+from tasks.parts.paths import Paths
 from tasks.parts.progress import MARK
 from tasks.parts.supervision import SUPERVISED
 

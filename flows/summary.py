@@ -18,7 +18,7 @@ from flows.tracking import Run
 from tasks.parts.files import read_json, write_text
 from tasks.parts.names import HIGH, LOW, VALUE, Candidate, Metric
 from tasks.parts.page import markdown_table
-from tasks.parts.params import Paths
+from tasks.parts.paths import Paths
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -25,7 +25,8 @@ from flows.parameters import FlowParams
 from flows.stage import Outcome
 from tasks.parts.files import read_json, write_json
 from tasks.parts.names import HIGH, LOW, VALUE, Candidate, Curve
-from tasks.parts.params import PARAMS_FILE, Paths, read_document
+from tasks.parts.params import PARAMS_FILE, read_document
+from tasks.parts.paths import Paths
 
 AT_ONCE = 100  # parameters that MLflow takes in one call
 CHECKOUT = hashlib.sha256(str(HOME).encode()).hexdigest()[:16]

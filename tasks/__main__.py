@@ -12,7 +12,7 @@ from inspect import get_annotations
 
 from tasks import STAGES
 from tasks.parts.errors import EXIT_BROKEN, told
-from tasks.parts.params import PathsParams
+from tasks.parts.paths import PathsParams
 from tasks.parts.supervision import record, record_error, stage_lock, watch_supervisor
 
 

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.parts.params import BackboneParams, Paths, Section, StageParams
+from tasks.parts.params import BackboneParams, Section, StageParams
+from tasks.parts.paths import Paths
 
 
 class AugmentSection(Section):

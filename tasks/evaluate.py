@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tasks.parts.params import INIT, PINS, BackboneParams, ComputeParams, Paths, Section, StageParams
+from tasks.parts.params import INIT, PINS, BackboneParams, ComputeParams, Section, StageParams
+from tasks.parts.paths import Paths
 
 
 class CorruptionsSection(Section):

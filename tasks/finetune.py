@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.parts.params import BackboneParams, ComputeParams, Paths, Section, StageParams
+from tasks.parts.params import BackboneParams, ComputeParams, Section, StageParams
+from tasks.parts.paths import Paths
 
 EVERYTHING = 10**6  # blocks
 

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from tasks.parts.errors import DataRefusedError
 from tasks.parts.names import Column, Split
-from tasks.parts.params import Paths, Section, StageParams
+from tasks.parts.params import Section, StageParams
+from tasks.parts.paths import Paths
 
 
 class IngestSection(Section):

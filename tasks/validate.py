@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from tasks.parts.errors import DataRefusedError
-from tasks.parts.params import Paths, Section, StageParams
+from tasks.parts.params import Section, StageParams
+from tasks.parts.paths import Paths
 
 
 class ValidateSection(Section):

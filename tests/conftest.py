@@ -25,7 +25,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
-from tasks.parts.params import Paths  # noqa: E402
+from tasks.parts.paths import Paths  # noqa: E402
 
 SIDE = 32
 SHAPES = ("bar", "disc", "ring")

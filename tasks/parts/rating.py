@@ -17,7 +17,7 @@ from tasks.parts.files import write_json
 from tasks.parts.goal import Goal
 from tasks.parts.metrics import scores
 from tasks.parts.names import VALUE, Candidate, Metric
-from tasks.parts.params import Paths
+from tasks.parts.paths import Paths
 from tasks.parts.regression import value_scores, write_values
 from tasks.parts.results import Table, write_page, write_pictures, write_predictions
 from tasks.parts.robustness import under_corruptions

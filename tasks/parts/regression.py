@@ -18,7 +18,7 @@ from tasks.parts.files import replacing, write_text
 from tasks.parts.metrics import interval
 from tasks.parts.names import ANSWER, HIGH, LOW, TARGET, VALUE, Candidate, Column, Metric
 from tasks.parts.page import Part, page
-from tasks.parts.params import Paths
+from tasks.parts.paths import Paths
 from tasks.parts.results import Table, interval_text, table_part
 from tasks.parts.slices import slices_of
 

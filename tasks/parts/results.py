@@ -15,7 +15,7 @@ from tasks.parts.manifest import class_numbers
 from tasks.parts.metrics import confusion, per_class
 from tasks.parts.names import HIGH, LOW, VALUE, Candidate, Column, Metric
 from tasks.parts.page import Part, page
-from tasks.parts.params import Paths
+from tasks.parts.paths import Paths
 
 Table = dict[Candidate, dict[str, dict[str, float]]]  # candidate, metric, value and interval
 

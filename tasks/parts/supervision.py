@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from tasks.parts.errors import RootstockError
 from tasks.parts.files import write_json
-from tasks.parts.params import Paths, PathsParams
+from tasks.parts.paths import Paths, PathsParams
 
 SUPERVISED = "ROOTSTOCK_SUPERVISED"  # its value names the run, and comes back in the record
 EXIT_ORPHANED = 70

@@ -10,7 +10,7 @@ from tasks.parts import diagrams
 from tasks.parts.classification import Answers
 from tasks.parts.files import replacing
 from tasks.parts.names import Candidate
-from tasks.parts.params import Paths
+from tasks.parts.paths import Paths
 from tasks.parts.robustness import AS_IS
 from tasks.parts.slices import slices_of
 

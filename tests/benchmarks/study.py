@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 from flows.parameters import stage_params
 from tasks.parts.files import read_json
 from tasks.parts.names import Candidate
-from tasks.parts.params import PARAMS_FILE, Paths
+from tasks.parts.params import PARAMS_FILE
+from tasks.parts.paths import Paths
 
 NETWORKS = (Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED)  # those that are trained
 STAGES = ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")

@@ -5,7 +5,8 @@ import pytest
 from tasks.finetune import FinetuneParams
 from tasks.ingest import IngestParams
 from tasks.parts.errors import EXIT_USAGE, ParamsError
-from tasks.parts.params import BackboneParams, PathsParams, StageParams
+from tasks.parts.params import BackboneParams, StageParams
+from tasks.parts.paths import PathsParams
 
 
 class Wanted(StageParams):
