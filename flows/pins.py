@@ -30,26 +30,29 @@ def pin(params: FlowParams) -> None:
 
 
 def registered_backbone(params: FlowParams) -> Path:
-    """The pinned version's backbone as a weights file. Raises RootstockError if it is of another architecture."""
+    """The pinned version's backbone, and its head beside it, as a weights file.
+
+    Raises RootstockError if it is of another architecture and must not be.
+    """
     import mlflow
 
     from tasks.parts import weights
 
     version = _version(params)
-    file = params.paths.state / "source" / f"{version.name}-{version.version}.safetensors"
+    file = params.paths.state / "source" / f"{version.name}-{version.version}-whole.safetensors"
     if file.exists():
         return file
     folder = Path(mlflow.artifacts.download_artifacts(f"{REGISTRY}{version.name}/{version.version}"))
     artifacts = {found.name: found for found in (folder / "artifacts").iterdir()}
     spec = read_json(artifacts["spec.json"])
-    if spec["architecture"] != params.backbone.architecture:
+    if spec["architecture"] != params.backbone.architecture and params.backbone.match == "strict":
         raise RootstockError(
             f"backbone.weights: version {version.version} of {version.name} is a {spec['architecture']}, but "
             f"backbone.architecture is {params.backbone.architecture}; set it to {spec['architecture']}"
         )
     state, _ = weights.read(artifacts["model.safetensors"])
-    backbone = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
-    weights.write(file, backbone, {"preprocessing": spec["preprocessing"]})
+    own = {name.removeprefix("backbone."): value for name, value in state.items()}  # the head stays below head.
+    weights.write(file, own, {"preprocessing": spec["preprocessing"], "classes": spec["classes"]})
     return file
 
 

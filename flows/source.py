@@ -93,6 +93,32 @@ def rendered(folder: Path, by: str) -> Path:
 
 
 def weights_of(params: FlowParams) -> Path:
+    """The file that backbone.weights names; what matches of it, where that is asked for."""
+    file = _named_weights(params)
+    return matched(file, params) if params.backbone.match == "names" else file
+
+
+def matched(file: Path, params: FlowParams) -> Path:
+    """A whole weights file of the architecture, begun with what matches in `file`; says what was taken."""
+    from tasks.parts import weights
+    from tasks.parts.backbone import check_architecture, preprocessing_of
+    from tasks.parts.files import sha256_of
+    from tasks.parts.grafting import graft
+    from tasks.parts.progress import say
+
+    architecture = params.backbone.architecture
+    check_architecture(architecture)
+    target = params.paths.state / "source" / f"{architecture}-{sha256_of(file)[:16]}.safetensors"
+    if not target.exists():
+        state, description = weights.read(file)
+        begun, report = graft(architecture, state)
+        found = preprocessing_of(architecture, description, None, None)
+        weights.write(target, begun, {"preprocessing": asdict(found), "taken": report})
+    say(f"backbone: {weights.read(target)[1]['taken']}")
+    return target
+
+
+def _named_weights(params: FlowParams) -> Path:
     """The file that backbone.weights names; torchvision's are downloaded once, their checksum compared."""
     wanted = params.backbone.weights
     if wanted.startswith(REGISTRY):

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torchvision import models
 
-from tasks.parts.backbone import blocks, embed, freeze_all_but_last, learn_mode, parameter_groups, preprocessing_of
+from tasks.parts.backbone import embed, preprocessing_of
+from tasks.parts.freezing import blocks, freeze_all_but_last, learn_mode, parameter_groups
 from tasks.parts.scorer import Network, build_backbone
 
 ALL = tuple(models.list_models(module=models))

@@ -1,21 +1,18 @@
-"""The pretrained network: its weights, preprocessing, width and ordered blocks; and what is frozen of it.
+"""The pretrained network: its weights, preprocessing and width.
 
 Shapes: N images, S the input's side, D features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from tasks.parts.errors import RootstockError
-from tasks.parts.scorer import OWN, Network, Preprocessing, build_backbone
+from tasks.parts.scorer import OWN, Preprocessing, build_backbone
 
-NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)  # noqa: SLF001 - torch names no public base
-BATCH_NORMS = (nn.modules.batchnorm._NormBase,)  # noqa: SLF001
 # Cut off, so not asked of a weights file: classifiers, and the side branches that only ImageNet training used.
 CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")
 VIT_SIDE = 224  # pixels that torchvision builds vision transformers for
@@ -109,72 +106,6 @@ def _load(module: nn.Module, state: dict[str, Tensor], architecture: str) -> Non
         listed = "; ".join(sorted(faults)[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
         raise RootstockError(f"backbone.weights are not those of a {architecture}: {listed}")
     module.load_state_dict(given, strict=False)
-
-
-def blocks(module: nn.Module) -> list[tuple[str, ...]]:
-    """The ordered blocks with parameters, each as the names of its modules; a bare norm belongs to the one before.
-
-    Parameters that are in no block, such as a transformer's class token, belong to the first one, by their own names.
-    """
-    found: list[tuple[str, ...]] = []
-    for name, child in _units(module, ""):
-        if isinstance(child, NORMS) and found:
-            found[-1] = (*found[-1], name)
-        else:
-            found.append((name,))
-    held = tuple(part for block in found for part in block)
-    loose = (name for name, _ in module.named_parameters() if not _within(name, held))
-    return [(*found[0], *loose), *found[1:]]
-
-
-def _within(name: str, parts: Sequence[str]) -> bool:
-    """Whether a parameter is one of the parts, or in one."""
-    return any(name == part or name.startswith(f"{part}.") for part in parts)
-
-
-def _units(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
-    for name, child in module.named_children():
-        if type(child) in {nn.Sequential, nn.ModuleList} or type(child).__name__ == "Encoder":
-            yield from _units(child, f"{prefix}{name}.")
-        elif any(True for _ in child.parameters()):
-            yield f"{prefix}{name}", child
-
-
-def freeze_all_but_last(module: nn.Module, count: int) -> list[tuple[str, ...]]:
-    """Lets only the last `count` blocks learn, and returns them in order, last first; more than there are: all."""
-    learning = blocks(module)[::-1][:count]
-    names = [name for block in learning for name in block]
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(_within(name, names))
-    return learning
-
-
-def learn_mode(network: Network, learning: Sequence[tuple[str, ...]], *, batch_statistics: bool) -> None:
-    """Training mode for the head and the learning blocks alone: what is frozen keeps its BatchNorm buffers too.
-
-    Without `batch_statistics` the learning blocks' BatchNorm stays in inference mode as well, as is usual for
-    fine-tuning on few images (Keras, "Transfer learning and fine-tuning").
-    """
-    network.eval()
-    network.head.train()
-    modules = dict(network.backbone.named_modules())
-    for name in (name for block in learning for name in block if name in modules):
-        modules[name].train()
-    if not batch_statistics:
-        for layer in network.modules():
-            if isinstance(layer, BATCH_NORMS):
-                layer.eval()
-
-
-def parameter_groups(
-    network: Network, learning: Sequence[tuple[str, ...]], head_rate: float, rate: float, decay: float
-) -> list[dict[str, object]]:
-    """Discriminative rates: the head's, then `rate` for the last block, times `decay` for each block before it."""
-    groups: list[dict[str, object]] = [{"params": list(network.head.parameters()), "rate": head_rate}]
-    for depth, block in enumerate(learning):
-        parameters = [p for name, p in network.backbone.named_parameters() if _within(name, block)]
-        groups.append({"params": parameters, "rate": rate * decay**depth})
-    return groups
 
 
 def embed(module: nn.Module, x_N3SS: Tensor) -> Tensor:

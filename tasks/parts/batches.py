@@ -17,35 +17,67 @@ from tasks.parts.transforms import CLEAN, inputs
 
 
 class Batches:
-    """Batches of (N, 3, S, S) inputs, (N,) classes or (N, K) values, and (N,) weights unless all are 1."""
+    """Batches of (N, 3, S, S) inputs, (N,) classes or (N, K) values, and (N,) weights unless all are 1.
+
+    Pictures come once a pass; or, `drawn` by their weights with replacement, as often as those say (balanced sampling).
+    """
 
     def __init__(
-        self, squares: Squares, y: Tensor, weight_N: Tensor, preprocessing: Preprocessing, device: Device, batch: int
+        self,
+        squares: Squares,
+        y: Tensor,
+        weight_N: Tensor,
+        preprocessing: Preprocessing,
+        device: Device,
+        batch: int,
+        *,
+        drawn: bool = False,
     ) -> None:
         self._squares = squares
-        self._facts = (y,) if bool((weight_N == 1).all()) else (y, weight_N)
+        self._chance_N = (weight_N.double() / weight_N.double().sum()).numpy() if drawn else None
+        self.facts = (y,) if drawn or bool((weight_N == 1).all()) else (y, weight_N)
         self._preprocessing = preprocessing
         self._device = device
         self._batch = batch
+        self.pictures = len(squares)
 
     def __len__(self) -> int:
         """Batches in one pass."""
-        return ceil(len(self._squares) / self._batch)
+        return ceil(self.pictures / self._batch)
+
+    def first(self) -> Tensor:
+        """The first picture as an input, (1, 3, S, S)."""
+        square_N3RR = self._squares[[0]].to(self._device.device)
+        clean_N7 = torch.tensor([CLEAN], device=self._device.device)
+        return self._device.place(inputs(square_N3RR, clean_N7, self._preprocessing, "black"))
 
     def clean(self) -> Iterator[Batch]:
         """Every picture as it is, in order."""
-        draw_N7 = torch.tensor([CLEAN]).expand(len(self._squares), -1)
-        yield from self._made(np.arange(len(self._squares)), draw_N7, "black")
+        yield from self.view(torch.tensor([CLEAN]).expand(self.pictures, -1), "black")
+
+    def view(self, draw_N7: Tensor, fill: str) -> Iterator[Batch]:
+        """Every picture once, in order, each under its own draw."""
+        yield from self._made(torch.arange(self.pictures), draw_N7, fill)
 
     def shuffled(self, epoch: int, seed: int, draw_NV7: Tensor, fill: str) -> Iterator[Batch]:
-        """Every picture once, in the order of `seed` and `epoch`, each as the view whose turn it is."""
-        order = np.random.default_rng((seed, epoch)).permutation(len(self._squares))
+        """As many pictures as there are, in the order of `seed` and `epoch`, each as the view whose turn it is."""
+        order = torch.from_numpy(self.order(epoch, seed))
         yield from self._made(order, draw_NV7[:, epoch % draw_NV7.shape[1]], fill)
 
-    def _made(self, order: np.ndarray, draw_N7: Tensor, fill: str) -> Iterator[Batch]:
-        """Batches of nearly equal size, so that none is too small for batch statistics."""
-        parts = np.array_split(order, len(self))
-        for part, square_N3RR in ahead((part, self._squares[part.tolist()]) for part in parts):
-            device = self._device.device
+    def order(self, epoch: int, seed: int) -> np.ndarray:
+        """The rows of an epoch, (N,)."""
+        random = np.random.default_rng((seed, epoch))
+        if self._chance_N is None:
+            return random.permutation(self.pictures)
+        return random.choice(self.pictures, self.pictures, p=self._chance_N)
+
+    def _made(self, order: Tensor, draw_N7: Tensor, fill: str) -> Iterator[Batch]:
+        device = self._device.device
+        for part, square_N3RR in ahead((part, self._squares[part.tolist()]) for part in pieces(order, len(self))):
             x_N3SS = inputs(square_N3RR.to(device), draw_N7[part].to(device), self._preprocessing, fill)
-            yield self._device.place(x_N3SS), *(fact[part].to(device) for fact in self._facts)
+            yield self._device.place(x_N3SS), *(fact[part].to(device) for fact in self.facts)
+
+
+def pieces(order: Tensor, count: int) -> tuple[Tensor, ...]:
+    """Rows in `count` parts of nearly equal size, so that none is too small for batch statistics."""
+    return order.tensor_split(count)

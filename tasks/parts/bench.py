@@ -12,17 +12,33 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tasks.parts.backbone import learn_mode
+from tasks.parts.activations import Cached, fits
 from tasks.parts.batches import Batches
 from tasks.parts.checkpoint import FileCheckpoint
 from tasks.parts.device import Device
-from tasks.parts.fit import Progress, Recipe, Row, fit, score
+from tasks.parts.fit import Objective, Recipe, fit, score
+from tasks.parts.fit_state import Progress, Row
+from tasks.parts.freezing import Names, learn_mode, thaw, unfrozen
 from tasks.parts.goal import Goal
 from tasks.parts.names import Candidate, Column, Curve
 from tasks.parts.pixels import Squares
+from tasks.parts.prefix import split
 from tasks.parts.progress import percent, say
 from tasks.parts.scorer import Network, Preprocessing
 from tasks.parts.transforms import DRAW
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What of a network learns, how fast (parameter groups with a `rate`), and by which loss."""
+
+    learning: Sequence[Names]
+    groups: Sequence[dict[str, Any]]
+    objective: Objective
+    batch_statistics: bool
+    every: int = 0  # epochs until one more block learns; 0: all from the start
+    dropout: bool = False
+    cache: float = 0.0  # GiB of activations of the frozen prefix
 
 
 @dataclass(frozen=True)
@@ -38,16 +54,7 @@ class Bench:
     curves: Path
     goal: Goal
 
-    def fit(
-        self,
-        candidate: Candidate,
-        network: Network,
-        recipe: Recipe,
-        *,
-        learning: Sequence[tuple[str, ...]],
-        groups: Sequence[dict[str, Any]],
-        batch_statistics: bool,
-    ) -> Progress:
+    def fit(self, candidate: Candidate, network: Network, recipe: Recipe, lesson: Lesson) -> Progress:
         """Fits one candidate. Its rows go to the curve file, its state to a checkpoint of its own."""
 
         def on_row(row: Row) -> None:
@@ -56,34 +63,63 @@ class Bench:
             told = self.goal.told(row[Curve.VALIDATION_SCORE])
             say(percent(int(row[Curve.EPOCH]), recipe.epochs, f"epochs {candidate}, {told}"))
 
+        def make_ready(epoch: int) -> None:
+            now = unfrozen(lesson.learning, epoch, lesson.every)
+            thaw(network.backbone, now)
+            learn_mode(network, now, batch_statistics=lesson.batch_statistics, dropout=lesson.dropout)
+
         self.device.place(network)
-        return fit(
-            network,
-            lambda epoch: self.train.shuffled(epoch, recipe.seed, self.draw_NV7, self.fill),
-            lambda: score(network, self.validation.clean(), self.device, self.goal.measure()),
-            self.goal.objective(),
+        learner, train, validation = self._short_cut(network, recipe, lesson)
+        progress = fit(
+            learner,
+            lambda epoch: train.shuffled(epoch, recipe.seed, self.draw_NV7, self.fill),
+            lambda: score(learner, validation.clean(), self.device, self.goal.measure()),
+            lesson.objective,
             recipe,
-            groups=groups,
-            learn_mode=lambda: learn_mode(network, learning, batch_statistics=batch_statistics),
+            groups=lesson.groups,
+            learn_mode=make_ready,
             device=self.device,
             checkpoint=FileCheckpoint(self.checkpoints / f"{candidate.slug}.safetensors"),
             on_row=on_row,
         )
+        if isinstance(train, Cached) and isinstance(validation, Cached):
+            asked, computed = train.asked + validation.asked, train.computed + validation.computed
+            say(f"frozen blocks computed for {computed} pictures instead of {asked}")
+        return progress
+
+    def _short_cut(
+        self, network: Network, recipe: Recipe, lesson: Lesson
+    ) -> tuple[Network, Batches | Cached, Batches | Cached]:
+        """The part that learns, on the frozen prefix's activations, where that can be had; else all as it is."""
+        halves = split(network.backbone.eval(), lesson.learning) if lesson.cache and recipe.epochs else None
+        views, folder = min(self.draw_NV7.shape[1], recipe.epochs), self.checkpoints.parent
+        if halves is None or not fits(halves[0], self.train, self.validation, self.device, folder, views, lesson.cache):
+            return network, self.train, self.validation
+        prefix, rest = halves
+        train, validation = (Cached(own, prefix, self.device, folder) for own in (self.train, self.validation))
+        return Network(rest, network.head), train, validation
 
 
 def batches(
     root: Path,
     rows: pd.DataFrame,
+    weight_N: Tensor,
     goal: Goal,
     preprocessing: Preprocessing,
     device: Device,
     size: int,
     memory: float,
+    *,
+    drawn: bool = False,
 ) -> Batches:
-    """Batches of these rows of the manifest; `memory` in GiB."""
+    """Batches of these rows of the manifest, weighted or `drawn` by `weight_N`; `memory` in GiB."""
     squares = Squares(root, list(rows[Column.PATH]), preprocessing, memory)
-    weight_N = torch.tensor(rows[Column.WEIGHT].to_numpy(), dtype=torch.float32)
-    return Batches(squares, goal.truth(rows), weight_N, preprocessing, device, size)
+    return Batches(squares, goal.truth(rows), weight_N, preprocessing, device, size, drawn=drawn)
+
+
+def weights_of(rows: pd.DataFrame) -> Tensor:
+    """How much each row counts, (N,)."""
+    return torch.tensor(rows[Column.WEIGHT].to_numpy(), dtype=torch.float32)
 
 
 def draws(plan: pd.DataFrame, pictures: int) -> Tensor:

@@ -31,11 +31,18 @@ class Device:
 
     def place(self, what: Placeable) -> Placeable:
         """A network or a batch of pictures on the device, channels last."""
+        if isinstance(what, Tensor) and what.dim() != 4:  # tokens of a transformer
+            return what.to(self.device)
         return what.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether it is a GPU of NVIDIA's."""
+        return self.device.type == "cuda"
 
     def facts(self) -> dict[str, str]:
         """What results depend on bit by bit: part of the key of every stored feature."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine()
+        name = torch.cuda.get_device_name(self.device) if self.is_cuda else platform.machine()
         return {
             "device": self.device.type,
             "chip": name,

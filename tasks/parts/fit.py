@@ -1,7 +1,6 @@
 """The fit loop, a ladder: fit -> run_epoch -> step. Each rung can be replaced; objectives ride on the lowest.
 
-Randomness is seeded at each epoch and everything else is in the checkpoint, so that a run that was killed ends with
-the same weights as an undisturbed one.
+A run that was killed goes on from its last whole epoch and ends with the same weights as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -9,8 +8,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,23 +17,14 @@ from torch import Tensor, nn
 
 from tasks.parts.device import Device
 from tasks.parts.errors import RootstockError
+from tasks.parts.fit_state import Checkpoint, FitState, Progress, Row
+from tasks.parts.memory import Parts
 from tasks.parts.names import Curve
 
 Batch = tuple[Tensor, ...]  # inputs (N, 3, S, S), classes (N,), and where rows do not all count the same, weights (N,)
 Batches = Callable[[int], Iterable[Batch]]  # of an epoch
-Objective = Callable[..., Tensor]  # of the network and a batch
+Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]  # of network, inputs, truth: a loss a row
 Measure = Callable[[Tensor, Tensor], tuple[float, float]]  # of outputs and truth: loss, and how good that is
-Row = dict[str, float]
-
-
-class Checkpoint(Protocol):
-    """Where the state of a fit outlives the process."""
-
-    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What was saved last, or None."""
-
-    def save(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Replaces what was saved."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +37,9 @@ class Recipe:
     weight_decay: float
     patience: int
     seed: int
+    clip: float = 0.0  # longest gradient; 0: any
+    parts: int = 1  # that a batch is computed in, its gradients accumulated
+    average: float = 0.0  # decay of the weights' moving average, which is what is kept; 0: the weights themselves
 
     def factor(self, step: int) -> float:
         """The rates' factor at `step`: linear warm-up, then a cosine to zero (Loshchilov and Hutter, 2017)."""
@@ -57,21 +50,6 @@ class Recipe:
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
 
 
-@dataclass
-class Progress:
-    """Where a fit stands: after `epoch` epochs; `best` are the learned tensors of the epoch with the lowest loss."""
-
-    epoch: int = 0
-    seconds: float = 0.0
-    stale: int = 0
-    rows: list[Row] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-
-    def best_loss(self) -> float:
-        """The lowest validation loss so far."""
-        return min((row[Curve.VALIDATION_LOSS] for row in self.rows), default=math.inf)
-
-
 def fit(
     network: nn.Module,
     train: Batches,
@@ -80,69 +58,92 @@ def fit(
     recipe: Recipe,
     *,
     groups: Sequence[dict[str, Any]],
-    learn_mode: Callable[[], None],
+    learn_mode: Callable[[int], None],
     device: Device,
     checkpoint: Checkpoint,
     on_row: Callable[[Row], None],
 ) -> Progress:
     """Trains, stops early, and leaves the network with its best weights, which may be those it came with.
 
-    `groups` are parameter groups with a `rate`; `learn_mode` puts the network in training mode. Rows of the curve,
-    also those of a resumed run's past, go to `on_row`. Raises RootstockError for a loss that is not finite.
+    `groups` are parameter groups with a `rate`; `learn_mode` makes ready for an epoch: what learns in it, and the
+    modules' modes. Rows of the curve, also those of a resumed run's past, go to `on_row`. Raises RootstockError for
+    a loss that is not finite.
     """
-    optimiser = torch.optim.AdamW([{**group, "lr": 0.0} for group in groups], weight_decay=recipe.weight_decay)
-    progress = resume(network, optimiser, checkpoint)
+    optimiser = torch.optim.AdamW(
+        [{**group, "lr": 0.0} for group in groups], weight_decay=recipe.weight_decay, fused=device.is_cuda
+    )
+    state, parts = FitState(network, optimiser, recipe.average), Parts(recipe.parts)
+    state.resume(checkpoint)
+    progress = state.progress
     for row in progress.rows:
         on_row(row)
     if not progress.rows:
-        note(progress, network, validate(), None, recipe)
+        note(state, validate(), None, recipe)
         on_row(progress.rows[-1])
     while progress.epoch < recipe.epochs and progress.stale < recipe.patience:
         started = time.perf_counter()
         torch.manual_seed(recipe.seed * 100_003 + progress.epoch)
-        learn_mode()
-        loss = run_epoch(network, train(progress.epoch), objective, optimiser, recipe, progress.epoch, device)
+        learn_mode(progress.epoch)
+        loss = run_epoch(state, train(progress.epoch), objective, recipe, device, parts)
         progress.epoch += 1
-        note(progress, network, validate(), loss, recipe)
+        with state.averaged():
+            note(state, validate(), loss, recipe)
         progress.seconds += time.perf_counter() - started
-        save(progress, network, optimiser, checkpoint)
+        state.save(checkpoint)
         on_row(progress.rows[-1])
     network.load_state_dict(progress.best, strict=False)
     return progress
 
 
 def run_epoch(
-    network: nn.Module,
-    batches: Iterable[Batch],
-    objective: Objective,
-    optimiser: torch.optim.Optimizer,
-    recipe: Recipe,
-    epoch: int,
-    device: Device,
+    state: FitState, batches: Iterable[Batch], objective: Objective, recipe: Recipe, device: Device, parts: Parts
 ) -> float:
     """One pass over the batches; the mean of their losses."""
     losses = []
     for number, batch in enumerate(batches):
-        count = epoch * recipe.steps_per_epoch + number
-        for group in optimiser.param_groups:
+        count = state.progress.epoch * recipe.steps_per_epoch + number
+        for group in state.optimiser.param_groups:
             group["lr"] = group["rate"] * recipe.factor(count)
-        losses.append(step(network, batch, objective, optimiser, device))
+        losses.append(step(state.network, batch, objective, state.optimiser, device, parts, recipe.clip))
         if not math.isfinite(losses[-1]):
             raise RootstockError(
                 f"the loss is {losses[-1]} at step {count + 1}: lower the learning rates of this stage"
             )
+        state.average(count + 1)
     return sum(losses) / len(losses)
 
 
 def step(
-    network: nn.Module, batch: Batch, objective: Objective, optimiser: torch.optim.Optimizer, device: Device
+    network: nn.Module,
+    batch: Batch,
+    objective: Objective,
+    optimiser: torch.optim.Optimizer,
+    device: Device,
+    parts: Parts,
+    clip: float = 0.0,
 ) -> float:
-    """One update; the loss before it."""
-    optimiser.zero_grad(set_to_none=True)
-    with device.autocast():
-        loss = objective(network, *batch)
-    loss.backward()  # type: ignore[no-untyped-call]
+    """One update; the loss before it, the mean over rows by their weights."""
+    x, y, *weights = batch
+    share_N = weights[0] / weights[0].sum() if weights else torch.full((len(x),), 1 / len(x), device=x.device)
+
+    def gradients(chunks: list[Batch]) -> float:
+        optimiser.zero_grad(set_to_none=True)
+        return sum(_gradient(network, chunk, objective, device) for chunk in chunks)
+
+    loss = parts.tried(gradients, (x, y, share_N))
+    if clip:
+        learning = [p for group in optimiser.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(learning, clip)
     optimiser.step()
+    return loss
+
+
+def _gradient(network: nn.Module, chunk: Batch, objective: Objective, device: Device) -> float:
+    """Adds the gradient of some rows, each by its share of the batch; their part of the loss."""
+    x, y, share_N = chunk
+    with device.autocast():
+        loss = (objective(network, x, y) * share_N).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
     return loss.item()
 
 
@@ -156,57 +157,23 @@ def score(
 ) -> tuple[float, float]:
     """Mean loss, and accuracy or what else `measure` finds, in inference mode."""
     network.eval()
+    parts = Parts()
     with torch.inference_mode(), device.autocast():
-        outcomes = [(network(x_N3SS).float(), y) for x_N3SS, y, *_ in batches]
-    output, y = (torch.cat(parts) for parts in zip(*outcomes, strict=True))
+        outcomes = [
+            (parts.tried(lambda chunks: torch.cat([network(x).float() for x, *_ in chunks]), (x,)), y)
+            for x, y, *_ in batches
+        ]
+    output, y = (torch.cat(found) for found in zip(*outcomes, strict=True))
     return measure(output, y)
 
 
-def note(
-    progress: Progress, network: nn.Module, score: tuple[float, float], loss: float | None, recipe: Recipe
-) -> None:
+def note(state: FitState, score: tuple[float, float], loss: float | None, recipe: Recipe) -> None:
     """Adds a row to the curve; keeps the learned tensors if they are the best so far."""
+    progress = state.progress
     better = score[0] < progress.best_loss()
     progress.stale = 0 if better else progress.stale + 1
     if better or not progress.best:
-        progress.best = {name: tensor.clone() for name, tensor in learned(network).items()}
+        progress.best = state.learned()
     row: Row = {Curve.EPOCH: progress.epoch, Curve.STEP: progress.epoch * recipe.steps_per_epoch}
     row |= {Curve.VALIDATION_LOSS: score[0], Curve.VALIDATION_SCORE: score[1]}
     progress.rows.append(row if loss is None else {**row, Curve.TRAIN_LOSS: loss})
-
-
-def learned(network: nn.Module) -> dict[str, Tensor]:
-    """The part of the state that training changes: parameters that learn, and the buffers beside them."""
-    learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    modules = {name.rpartition(".")[0] for name in learning}
-    buffers = {name for name, _ in network.named_buffers() if name.rpartition(".")[0] in modules}
-    return {name: tensor for name, tensor in network.state_dict().items() if name in learning | buffers}
-
-
-def save(progress: Progress, network: nn.Module, optimiser: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
-    """Everything that `resume` needs, as named tensors and JSON values."""
-    tensors = {f"network.{name}": tensor for name, tensor in learned(network).items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in progress.best.items()}
-    for number, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in state.items()}
-    values = {"epoch": progress.epoch, "seconds": progress.seconds, "stale": progress.stale, "rows": progress.rows}
-    checkpoint.save(tensors, values)
-
-
-def resume(network: nn.Module, optimiser: torch.optim.Optimizer, checkpoint: Checkpoint) -> Progress:
-    """The progress that was saved, with network and optimiser put back; a fresh one if there is none."""
-    found = checkpoint.load()
-    if found is None:
-        return Progress()
-    tensors, values = found
-    network.load_state_dict(_part(tensors, "network"), strict=False)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _part(tensors, "optimiser").items():
-        number, _, key = name.partition(".")
-        state.setdefault(int(number), {})[key] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return Progress(values["epoch"], values["seconds"], values["stale"], values["rows"], _part(tensors, "best"))
-
-
-def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}

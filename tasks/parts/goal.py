@@ -50,9 +50,9 @@ class Goal:
         """Values in units of their spread around their mean, as a head on features learns them; classes as they are."""
         return (y - torch.tensor(self.mean_K)) / torch.tensor(self.spread_K) if self.targets else y
 
-    def objective(self) -> Objective:
-        """The loss that training lowers."""
-        return squared_error(self.spread_K) if self.targets else cross_entropy
+    def objective(self, smoothing: float = 0.0, log_prior_C: Tensor | None = None) -> Objective:
+        """The loss that training lowers; of classes, with smoothed labels and adjusted logits where wanted."""
+        return squared_error(self.spread_K) if self.targets else cross_entropy(smoothing, log_prior_C)
 
     def measure(self) -> Measure:
         """Validation loss, and how good that is: accuracy, or the mean R² of the targets."""

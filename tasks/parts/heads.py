@@ -28,41 +28,54 @@ class Probe:
 
 
 Rows = tuple[Tensor, Tensor]  # features (N, D) and classes (N,)
+Train = tuple[Tensor, Tensor, Tensor]  # and weights (N,)
 
 
 def fit_probes(
-    train: tuple[Tensor, Tensor, Tensor], validation: Rows, classes: int, strengths: Sequence[float]
+    train: Train,
+    validation: Rows,
+    classes: int,
+    strengths: Sequence[float],
+    start: nn.Linear | None = None,
+    log_prior_C: Tensor | None = None,
 ) -> list[Probe]:
     """A multinomial logistic regression for each strength, strongest first, each starting from the one before.
 
     `train` is features (N, D), classes (N,) and weights (N,); `validation` features and classes. Features are
     standardised by the training rows, which is then folded into the head. The penalty is strength / 2 * |W|^2 on
-    the mean loss. L-BFGS as in Kornblith et al., "Do Better ImageNet Models Transfer Better?" (2019).
+    the mean loss; with a `start` it is that of the distance from it (L2-SP, Li et al., 2018). `log_prior_C` adjusts
+    the logits that are learned (Menon et al., 2021). L-BFGS as in Kornblith et al., "Do Better ImageNet Models
+    Transfer Better?" (2019).
     """
     x_ND, y_N, weight_N = train
     x_ND = x_ND.double()
     mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0).clamp_min(FLOOR)
     z_ND, weight_N = (x_ND - mean_D) / deviation_D, weight_N.double() / weight_N.double().sum()
-    parameters = torch.zeros(classes, z_ND.shape[1] + 1, dtype=torch.float64)
+    anchor = torch.zeros(classes, z_ND.shape[1] + 1, dtype=torch.float64)
+    if start is not None:
+        weight_CD = start.weight.detach().double()
+        anchor = torch.column_stack([weight_CD * deviation_D, start.bias.detach().double() + weight_CD @ mean_D])
+    parameters, offset_C = anchor, torch.zeros(classes) if log_prior_C is None else log_prior_C
     probes = []
     for strength in sorted(strengths, reverse=True):
-        parameters = _logistic_regression(parameters, z_ND, y_N, weight_N, strength)
+        parameters = _logistic_regression(parameters, (z_ND, y_N, weight_N), anchor, offset_C, strength)
         weight_CD = parameters[:, :-1] / deviation_D
         bias_C = parameters[:, -1] - weight_CD @ mean_D
         probes.append(probe(linear(weight_CD, bias_C), strength, validation))
     return probes
 
 
-def _logistic_regression(start: Tensor, z_ND: Tensor, y_N: Tensor, weight_N: Tensor, strength: float) -> Tensor:
+def _logistic_regression(start: Tensor, rows: Train, anchor: Tensor, offset_C: Tensor, strength: float) -> Tensor:
     """The minimum from `start`, weights and bias in one (C, D + 1)."""
+    z_ND, y_N, weight_N = rows
     parameters = start.clone().requires_grad_()
     optimiser = torch.optim.LBFGS([parameters], max_iter=STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
         optimiser.zero_grad()
-        logits_NC = z_ND @ parameters[:, :-1].T + parameters[:, -1]
+        logits_NC = z_ND @ parameters[:, :-1].T + parameters[:, -1] + offset_C
         loss = (F.cross_entropy(logits_NC, y_N, reduction="none") * weight_N).sum()
-        loss = loss + strength / 2 * parameters[:, :-1].square().sum()
+        loss = loss + strength / 2 * (parameters - anchor)[:, :-1].square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -70,7 +83,7 @@ def _logistic_regression(start: Tensor, z_ND: Tensor, y_N: Tensor, weight_N: Ten
     return parameters.detach()
 
 
-def fit_ridge(train: tuple[Tensor, Tensor, Tensor], validation: Rows, strengths: Sequence[float]) -> list[Probe]:
+def fit_ridge(train: Train, validation: Rows, strengths: Sequence[float]) -> list[Probe]:
     """A ridge regression (Hoerl and Kennard, 1970) of standardised targets (N, K) for each strength, strongest first.
 
     The penalty is strength / 2 * |W|^2 on half the mean squared error; features are standardised as above.

@@ -6,6 +6,7 @@ Shapes: N images, D features, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 from tasks.parts.device import Device
 from tasks.parts.fit import Batch, Measure, Objective, Recipe, fit, measure_classes, score
-from tasks.parts.heads import Probe, Rows, probe
+from tasks.parts.heads import Probe, Rows, Train, probe
 from tasks.parts.objectives.cross_entropy import cross_entropy
+from tasks.parts.progress import say
 from tasks.parts.scorer import Neighbours, Prototypes, build_head
 
 PATIENCE = 10  # epochs without a lower validation loss before a dense head stops
@@ -34,64 +36,89 @@ class Forgetful:
         """Nothing is."""
 
 
-def fit_dense(
-    train: Rows,
-    validation: Rows,
-    classes: int,
-    hidden: int,
-    strengths: Sequence[float],
-    rate: float,
-    epochs: int,
-    batch: int,
-    seed: int,
-    objective: Objective = cross_entropy,
-    measure: Measure = measure_classes,
-) -> list[Probe]:
-    """Dense(hidden, ReLU) and a linear layer for each weight decay, by AdamW with early stopping.
+@dataclass(frozen=True)
+class Dense:
+    """How Dense(ReLU) and a linear layer are fitted: hidden `widths` in the order of growth, and AdamW's settings."""
 
-    Features are standardised by the training rows, which is then folded into the first layer.
+    widths: Sequence[int]
+    strengths: Sequence[float]
+    rate: float
+    epochs: int
+    batch: int
+    seed: int
+    objective: Objective = field(default_factory=cross_entropy)
+    measure: Measure = measure_classes
+
+
+def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> list[Probe]:
+    """A dense head for each weight decay, with early stopping; grown from width to width while validation allows.
+
+    Features are standardised by the training rows, which is then folded into the first layer. A wider head begins as
+    the function that the narrower one computes (Net2Net), and is kept only if its validation loss is no higher.
     """
-    x_ND, _ = train
+    x_ND, y, weight_N = train
     mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0)
     deviation_D = deviation_D.clamp_min(FLOOR * float(deviation_D.mean()))
-    inputs = [((x - mean_D) / deviation_D, y) for x, y in (train, validation)]
+    rows = ((x_ND - mean_D) / deviation_D, y, weight_N.float())
+    checked = ((validation[0] - mean_D) / deviation_D, validation[1])
     probes = []
-    for strength in sorted(strengths, reverse=True):
-        torch.manual_seed(seed)
-        head = build_head(x_ND.shape[1], classes, "dense", hidden=hidden)
-        _fit(head, inputs[0], inputs[1], strength, rate, epochs, batch, seed, objective, measure)
-        probes.append(probe(_folded(head, mean_D, deviation_D), strength, validation, measure))
+    for strength in sorted(dense.strengths, reverse=True):
+        torch.manual_seed(dense.seed)
+        head = build_head(x_ND.shape[1], outputs, "dense", hidden=dense.widths[0])
+        kept = _fit(head, rows, checked, strength, dense)
+        for width in dense.widths[1:]:
+            grown = _fit(widened(kept.head, width), rows, checked, strength, dense)
+            say(f"{width} units: validation loss {grown.loss:.4f} after {kept.loss:.4f}")
+            if grown.loss > kept.loss:
+                break
+            kept = grown
+        probes.append(probe(_folded(kept.head, mean_D, deviation_D), strength, validation, dense.measure))
     return probes
 
 
-def _fit(
-    head: nn.Module,
-    train: Rows,
-    validation: Rows,
-    decay: float,
-    rate: float,
-    epochs: int,
-    batch: int,
-    seed: int,
-    objective: Objective,
-    measure: Measure,
-) -> None:
+def widened(head: nn.Module, width: int) -> nn.Module:
+    """A dense head of more hidden units that computes the same function (Chen et al., "Net2Net", 2016).
+
+    New units copy old ones drawn at random; what goes out of a unit is shared among its copies by random parts, so
+    that they learn apart.
+    """
+    first, last = head.get_submodule("0"), head.get_submodule("2")
+    weight_HD, bias_H, out_CH = (first.weight.detach(), first.bias.detach(), last.weight.detach())  # type: ignore[operator]
+    hidden = len(bias_H)
+    source_W = torch.cat([torch.arange(hidden), torch.randint(hidden, (width - hidden,))])
+    part_W = torch.rand(width) + 0.5
+    part_W = part_W / torch.zeros(hidden).scatter_add(0, source_W, part_W)[source_W]
+    wide = build_head(weight_HD.shape[1], len(out_CH), "dense", hidden=width)
+    wide.load_state_dict(
+        {
+            "0.weight": weight_HD[source_W],
+            "0.bias": bias_H[source_W],
+            "2.weight": out_CH[:, source_W] * part_W,
+            "2.bias": last.bias.detach(),  # type: ignore[operator]
+        }
+    )
+    return wide
+
+
+def _fit(head: nn.Module, train: Train, validation: Rows, decay: float, dense: Dense) -> Probe:
     def batches(epoch: int) -> Iterator[Batch]:
-        order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(seed * 100_003 + epoch))
-        yield from ((train[0][part], train[1][part]) for part in order.split(batch))  # type: ignore[no-untyped-call]
+        order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(dense.seed * 100_003 + epoch))
+        for part in order.split(dense.batch):  # type: ignore[no-untyped-call]
+            yield tuple(rows[part] for rows in train)
 
     fit(
         head,
         batches,
-        lambda: score(head, [validation], CPU, measure),
-        objective,
-        Recipe(epochs, -(-len(train[0]) // batch), 0.1, decay, PATIENCE, seed),
-        groups=[{"params": list(head.parameters()), "rate": rate}],
-        learn_mode=lambda: None,
+        lambda: score(head, [validation], CPU, dense.measure),
+        dense.objective,
+        Recipe(dense.epochs, -(-len(train[0]) // dense.batch), 0.1, decay, PATIENCE, dense.seed),
+        groups=[{"params": list(head.parameters()), "rate": dense.rate}],
+        learn_mode=lambda _epoch: None,
         device=CPU,
         checkpoint=Forgetful(),
         on_row=lambda _row: None,
     )
+    return probe(head, decay, validation, dense.measure)
 
 
 def _folded(head: nn.Module, mean_D: Tensor, deviation_D: Tensor) -> nn.Module:

@@ -49,6 +49,9 @@ class BackboneParams(Section):
 
     architecture: str = Field(description="resnet10 (embedded) or the name of a torchvision classification model")
     weights: str = Field(description="a .safetensors or .pth file, torchvision:DEFAULT, models:/name@alias, or random")
+    match: Literal["strict", "names"] = Field(
+        description="names: parameters with the same name and shape are taken, others drawn at random"
+    )
     cut: Literal["layer", "classifier"] = Field(
         description="what the head replaces: the last layer, or the whole classifier (Keras's include_top=False)"
     )

@@ -10,15 +10,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
-from tasks.parts.backbone import embed, freeze_all_but_last, learn_mode, parameter_groups
+from tasks.parts.backbone import embed
 from tasks.parts.device import Device
 from tasks.parts.digits import digits
-from tasks.parts.fit import Batch, Checkpoint, Recipe, Row, fit, score
+from tasks.parts.fit import Batch, Recipe, fit, score
+from tasks.parts.fit_state import Checkpoint, Row
+from tasks.parts.freezing import freeze_all_but_last, learn_mode, parameter_groups
 from tasks.parts.glyphs import CHARACTERS, clean_glyphs, photographed
 from tasks.parts.heads import best, fit_probes
 from tasks.parts.names import Curve, Split
+from tasks.parts.objectives.cross_entropy import cross_entropy
 from tasks.parts.pixels import ahead
 from tasks.parts.progress import percent, say
 from tasks.parts.scorer import Network, Preprocessing, build_network
@@ -26,6 +29,7 @@ from tasks.parts.scorer import Network, Preprocessing, build_network
 ARCHITECTURE = "resnet10"
 VALIDATION_GLYPHS = 2048
 EVERYTHING = 10**6  # blocks
+SMOOTHING = 0.05  # of the labels: several characters look alike (0 and O, l and I)
 
 
 def preprocessing(side: int) -> Preprocessing:
@@ -64,20 +68,15 @@ def pretrained_network(
         network,
         lambda epoch: ahead(batches(recipe.seed * 1000 + epoch + 1, recipe.steps_per_epoch)),
         lambda: score(network, batches(recipe.seed * 1000, VALIDATION_GLYPHS // batch), device),
-        smoothed_cross_entropy,
+        cross_entropy(SMOOTHING),
         recipe,
         groups=parameter_groups(network, learning, rate, rate, decay=1),
-        learn_mode=lambda: learn_mode(network, learning, batch_statistics=True),
+        learn_mode=lambda _epoch: learn_mode(network, learning, batch_statistics=True),
         device=device,
         checkpoint=checkpoint,
         on_row=on_row,
     )
     return network
-
-
-def smoothed_cross_entropy(network: nn.Module, x_N3SS: Tensor, y_N: Tensor) -> Tensor:
-    """Cross-entropy with 5% of the weight on all classes: several characters look alike (0 and O, l and I)."""
-    return nn.functional.cross_entropy(network(x_N3SS).float(), y_N, label_smoothing=0.05)
 
 
 def digit_probes(backbone: nn.Module, side: int, labels: int, draws: int, strengths: Sequence[float]) -> list[float]:

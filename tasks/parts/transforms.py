@@ -20,9 +20,10 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 def inputs(square_N3RR: Tensor, draw_N7: Tensor, preprocessing: Preprocessing, fill: str) -> Tensor:
     """The network's inputs, (N, 3, S, S): views where a draw asks for one, else exactly what serving makes."""
-    x_N3SS = view(square_N3RR, draw_N7, preprocessing.crop, fill)
     clean_N = (draw_N7 == torch.tensor(CLEAN, device=draw_N7.device)).all(1)
-    x_N3SS[clean_N] = preprocessing.centre(square_N3RR[clean_N])
+    x_N3SS = preprocessing.centre(square_N3RR)
+    if not clean_N.all():
+        x_N3SS[~clean_N] = view(square_N3RR[~clean_N], draw_N7[~clean_N], preprocessing.crop, fill)
     return preprocessing.normalise(x_N3SS)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.parts.backbone import freeze_all_but_last, preprocessing_of
+from tasks.parts.backbone import preprocessing_of
+from tasks.parts.freezing import freeze_all_but_last
 from tests.architectures import ALL, examined, structure, within
 
 SMALL = (

@@ -5,17 +5,9 @@ import hashlib
 import pytest
 import torch
 
-from tasks.parts.backbone import (
-    blocks,
-    build,
-    check_architecture,
-    embed,
-    freeze_all_but_last,
-    learn_mode,
-    parameter_groups,
-    preprocessing_of,
-)
+from tasks.parts.backbone import build, check_architecture, embed, preprocessing_of
 from tasks.parts.errors import RootstockError
+from tasks.parts.freezing import blocks, freeze_all_but_last, learn_mode, parameter_groups
 from tasks.parts.scorer import build_backbone, build_network
 
 DESCRIPTION = {

@@ -7,7 +7,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
-from tasks.parts.heads import best, fit_probes, fit_ridge
+from tasks.parts.balance import balanced, log_prior
+from tasks.parts.heads import best, fit_probes, fit_ridge, linear
 
 
 @pytest.fixture
@@ -67,3 +68,34 @@ def test_ridge_is_scikit_learns_and_counts_rows_by_their_weights(data):
     theirs = Ridge(alpha=0.1 * float(weight.sum())).fit(z, y.numpy(), sample_weight=weight.numpy())
     np.testing.assert_allclose(probe.head(x).detach(), theirs.predict(z), atol=2e-3)
     assert probe.score == pytest.approx(r2_score(y, theirs.predict(z)), abs=1e-3)
+
+
+def test_a_head_that_goes_on_from_another_stays_near_it_as_the_penalty_asks(data):
+    x, y = data
+    start = linear(torch.randn(3, 6), torch.randn(3))
+    near, far = fit_probes((x, y, torch.ones(len(x))), (x, y), 3, [1e6, 1e-4], start)
+    assert (near.head.weight - start.weight).abs().max() < 1e-3
+    free = fit_probes((x, y, torch.ones(len(x))), (x, y), 3, [1e-4])[0]
+    assert far.loss == pytest.approx(free.loss, abs=1e-3)
+
+
+@pytest.mark.parametrize("how", ["weights", "logits"])
+def test_a_rare_class_is_found_more_often_when_classes_are_balanced(data, how):
+    x, y = data
+    keep = (y != 0) | (torch.arange(len(y)) % 8 == 0)
+    rare, y_rare, ones = x[keep], y[keep], torch.ones(int(keep.sum()))
+    plain = fit_probes((rare, y_rare, ones), (x, y), 3, [0.01])[0]
+    if how == "weights":
+        fair = fit_probes((rare, y_rare, balanced(ones, y_rare, 3)), (x, y), 3, [0.01])[0]
+    else:
+        fair = fit_probes((rare, y_rare, ones), (x, y), 3, [0.01], log_prior_C=log_prior(ones, y_rare, 3))[0]
+    recall = [(p.head(x).argmax(1)[y == 0] == 0).float().mean().item() for p in (plain, fair)]
+    assert recall[1] > recall[0] + 0.1
+    assert fair.score > plain.score
+
+
+def test_balanced_classes_weigh_the_same_and_all_rows_what_they_weighed():
+    y, weight = torch.tensor([0, 0, 0, 2]), torch.tensor([1.0, 2.0, 1.0, 1.0])
+    found = balanced(weight, y, 3)
+    assert found[:3].sum().item() == pytest.approx(found[3].item())
+    assert found.sum().item() == pytest.approx(5)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from tasks.parts.backbone import freeze_all_but_last
+from tasks.parts.freezing import freeze_all_but_last
 from tasks.parts.heads import best
-from tasks.parts.other_heads import fit_dense, fit_neighbours, fit_prototypes
+from tasks.parts.other_heads import Dense, fit_dense, fit_neighbours, fit_prototypes, widened
 from tasks.parts.scorer import Network, build_backbone, build_head
 from tests.architectures import uninitialised
 
@@ -24,10 +24,43 @@ def rings():
 
 def test_a_dense_head_learns_what_a_linear_one_cannot(rings):
     x, y = rings
-    probes = fit_dense((x[:200], y[:200]), (x[200:], y[200:]), 2, 64, [0.0, 0.1], 0.01, 60, 32, 0)
+    rows = (x[:200], y[:200], torch.ones(200)), (x[200:], y[200:])
+    dense = Dense(widths=[64], strengths=[0.0, 0.1], rate=0.01, epochs=60, batch=32, seed=0)
+    probes = fit_dense(*rows, 2, dense)
     assert best(probes).score >= 0.97
-    again = fit_dense((x[:200], y[:200]), (x[200:], y[200:]), 2, 64, [0.0, 0.1], 0.01, 60, 32, 0)
-    assert [p.loss for p in probes] == [p.loss for p in again]
+    assert [p.loss for p in probes] == [p.loss for p in fit_dense(*rows, 2, dense)]
+
+
+def test_a_wider_head_begins_as_the_same_function_and_its_copies_learn_apart():
+    head, x, y = build_head(8, 3, "dense", hidden=5), torch.randn(40, 8), torch.randint(0, 3, (40,))
+    wide = widened(head, 13)
+    torch.testing.assert_close(wide(x), head(x), atol=1e-6, rtol=1e-5)
+    assert len(wide[0].weight.unique(dim=0)) == 5
+    torch.nn.functional.cross_entropy(wide(x), y).backward()
+    torch.optim.SGD(wide.parameters(), 0.1).step()
+    assert len(wide[0].weight.unique(dim=0)) == 13
+
+
+def test_a_head_grows_only_while_validation_allows(rings):
+    x, y = rings
+    rows = (x[:200], y[:200], torch.ones(200)), (x[200:], y[200:])
+    settings = {"strengths": [0.0], "rate": 0.01, "epochs": 60, "batch": 32, "seed": 0}
+    narrow, grown = (fit_dense(*rows, 2, Dense(widths=w, **settings))[0] for w in ([2], [2, 4, 32]))
+    assert grown.loss < narrow.loss
+    assert grown.head[0].out_features in {4, 32}
+    noise = torch.randint(0, 2, y.shape, generator=torch.Generator().manual_seed(3))
+    rows = (x[:200], noise[:200], torch.ones(200)), (x[200:], noise[200:])
+    stopped = fit_dense(*rows, 2, Dense(widths=[2, 512, 1024], **{**settings, "rate": 0.1}))[0]
+    assert stopped.loss <= fit_dense(*rows, 2, Dense(widths=[2], **{**settings, "rate": 0.1}))[0].loss
+
+
+def test_rows_of_a_dense_head_count_by_their_weights(rings):
+    """Rows of no weight might as well not be there."""
+    x, y = rings
+    dense = Dense(widths=[16], strengths=[0.0], rate=0.01, epochs=60, batch=64, seed=0)
+    weight = torch.cat([torch.ones(200), torch.zeros(200)])
+    wrong = torch.cat([y[:200], 1 - y[200:]])
+    assert fit_dense((x, wrong, weight), (x, y), 2, dense)[0].score >= 0.9
 
 
 def test_neighbours_are_scikit_learns():
@@ -54,7 +87,7 @@ def test_the_articles_recipe_trains_as_many_parameters_as_keras_counts():
     with uninitialised():
         backbone, width = build_backbone("vgg16", "classifier")
         network = Network(backbone, build_head(width, 10, "dense", hidden=1024))
-    freeze_all_but_last(network.backbone, 3)
+    freeze_all_but_last(network.backbone, 4, "layers")
     counts = {name: parameter.numel() for name, parameter in network.named_parameters() if parameter.requires_grad}
     parts = {
         part: sum(n for name, n in counts.items() if name.startswith(part)) for part in ("backbone", "head.0", "head.2")

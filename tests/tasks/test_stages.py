@@ -37,8 +37,19 @@ FINETUNE = {
     "warmup": 0.1,
     "patience": 9,
     "batchnorm": "frozen",
+    "layers": None,
+    "unfreeze": 0,
+    "parts": 1,
+    "clip": 0.0,
+    "average": 0.0,
+    "dropout": None,
+    "stochastic_depth": None,
+    "smoothing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "cache": 1.0,
 }
-BACKBONE = {**TINY, "weights": "tiny.pth", "cut": "layer"}
+BACKBONE = {**TINY, "weights": "tiny.pth", "match": "strict", "cut": "layer"}
 
 
 @pytest.fixture(autouse=True)
@@ -66,15 +77,15 @@ def embedded(paths, views=2, **changes):
 
 
 HEAD = {"kind": "linear", "strengths": [0.001, 0.01, 0.1], "hidden": 8, "rate": 0.01, "epochs": 20, "batch": 8}
-HEAD["neighbours"] = [1, 3]
+HEAD |= {"neighbours": [1, 3], "start": "zero", "grow": []}
 
 
-def headed(paths, **changes):
-    return head(paths, HeadParams(seed=0, head={**HEAD, **changes}))
+def headed(paths, balance="none", **changes):
+    return head(paths, HeadParams(seed=0, balance=balance, head={**HEAD, **changes}))
 
 
-def tuned(paths, scratch=True, **changes):
-    params = {"seed": 0, "backbone": BACKBONE, "compute": CPU, "finetune": {**FINETUNE, **changes}}
+def tuned(paths, scratch=True, balance="none", **changes):
+    params = {"seed": 0, "balance": balance, "backbone": BACKBONE, "compute": CPU, "finetune": {**FINETUNE, **changes}}
     return finetune(paths, FinetuneParams(**params, scratch={"run": scratch, "rate": 1e-3}))
 
 
@@ -244,6 +255,46 @@ def test_other_heads_learn_are_tuned_and_served(paths, kind, settings):
         [(paths.raw / p).read_bytes() for p in predictions["path"]]
     )
     np.testing.assert_allclose(served, np.stack(predictions[Column.DISTRIBUTION]), atol=1e-5)
+
+
+def curve(paths):
+    rows = [json.loads(line) for line in paths.curves.read_text().splitlines()]
+    return [row[Curve.VALIDATION_LOSS] for row in rows], [row[Curve.TRAIN_LOSS] for row in rows[1:]]
+
+
+@pytest.mark.parametrize("changes", [{}, {"blocks": 3, "unfreeze": 1, "batchnorm": "training"}, {"layers": 4}])
+def test_activations_of_the_frozen_blocks_change_no_loss(paths, capsys, changes):
+    through_head(paths)
+    tuned(paths, scratch=False, cache=0.0, epochs=5, **changes)
+    plain = curve(paths)
+    assert "frozen blocks" not in capsys.readouterr().out
+    tuned(paths, scratch=False, cache=1.0, epochs=5, **changes)
+    # Three views of 18 training pictures and 9 validation ones, instead of five epochs and a start.
+    assert f"frozen blocks computed for {3 * 18 + 9} pictures instead of {5 * 18 + 6 * 9}" in capsys.readouterr().out
+    for found, expected in zip(curve(paths), plain, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_what_only_training_does_is_not_in_the_model(paths):
+    """Mixing, smoothing, dropout, averages and balance change the weights alone: it is evaluated as ever."""
+    ingested(paths), augmented(paths), embedded(paths), headed(paths, balance="logits")
+    extras = {"mixup": 0.2, "cutmix": 1.0, "smoothing": 0.1, "average": 0.9, "clip": 1.0, "parts": 2, "unfreeze": 1}
+    for balance in ("weights", "sampling", "logits"):
+        tuned(paths, scratch=balance == "logits", balance=balance, blocks=2, **extras)
+        evaluated(paths)
+    with pytest.raises(ParamsError, match=r"finetune\.dropout: this architecture has none"):
+        tuned(paths, dropout=0.5)
+    with pytest.raises(ParamsError, match=r"head\.start: backbone\.weights brings no linear head"):
+        headed(paths, start="earlier")
+    with pytest.raises(ParamsError, match=r"head\.grow: \[16, 8\] must rise"):
+        headed(paths, kind="dense", grow=[16, 8])
+
+
+def test_a_dense_head_that_grew_is_tuned_and_served(paths):
+    ingested(paths), augmented(paths), embedded(paths), headed(paths, kind="dense", grow=[2, 4])
+    tuned(paths, scratch=True, epochs=2)
+    evaluated(paths)
+    assert Scorer.load(paths.spec, paths.tuned).network.head[0].out_features in {2, 4, 8}
 
 
 def test_finetune_can_leave_the_baseline_out(paths):

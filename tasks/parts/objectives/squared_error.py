@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 Measure = Callable[[Tensor, Tensor], tuple[float, float]]
 
 
 def squared_error(spread_K: Sequence[float]) -> Callable[..., Tensor]:
-    """The loss of a batch, a scalar: inputs (N, 3, S, S), values (N, K), and weights (N,) that rows count by."""
+    """A loss a row, (N,), of a network, inputs (N, 3, S, S) and values (N, K)."""
 
-    def loss(network: nn.Module, x_N3SS: Tensor, y_NK: Tensor, weight_N: Tensor | None = None) -> Tensor:
+    def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y_NK: Tensor) -> Tensor:
         error_NK = (network(x_N3SS).float() - y_NK) / torch.tensor(spread_K, device=y_NK.device)
-        weight_N = torch.ones(len(y_NK), device=y_NK.device) if weight_N is None else weight_N
-        mean: Tensor = (error_NK.square().mean(1) * weight_N).sum() / weight_N.sum()
-        return mean
+        return error_NK.square().mean(1)
 
     return loss
 

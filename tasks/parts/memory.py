@@ -1,0 +1,43 @@
+"""A batch that the device's memory cannot hold is computed in parts; gradients add up to the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from tasks.parts.errors import RootstockError
+from tasks.parts.progress import say
+
+Result = TypeVar("Result")
+Batch = tuple[Tensor, ...]
+
+
+class Parts:
+    """How many parts a batch is computed in: as many as asked for, and twice as many each time memory ends."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.count = count
+
+    def tried(self, attempt: Callable[[list[Batch]], Result], batch: Batch) -> Result:
+        """What `attempt` makes of the batch's parts. Raises RootstockError if not even one row fits."""
+        while True:
+            try:
+                return attempt(self.of(batch))
+            except torch.OutOfMemoryError:
+                if self.count >= len(batch[0]):
+                    raise RootstockError(
+                        "the device's memory cannot hold one image's pass: take a smaller backbone or backbone.crop, "
+                        "let fewer blocks learn (finetune.blocks), or set compute.device to cpu"
+                    ) from None
+            self.count *= 2
+            say(f"out of memory: batches are computed in {self.count} parts from here on")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def of(self, batch: Batch) -> list[Batch]:
+        """The batch's rows in nearly equal parts, none of them empty."""
+        count = min(self.count, len(batch[0]))
+        return list(zip(*(rows.tensor_split(count) for rows in batch), strict=True))
