@@ -27,6 +27,8 @@ from tasks.parts.progress import percent, say
 from tasks.parts.scorer import Network, Preprocessing
 from tasks.parts.transforms import DRAW
 
+SAVE_SECONDS = 10.0  # between checkpoints: what a kill may cost
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -79,7 +81,7 @@ class Bench:
             groups=lesson.groups,
             learn_mode=make_ready,
             device=self.device,
-            checkpoint=FileCheckpoint(self.checkpoints / f"{candidate.slug}.safetensors"),
+            checkpoint=FileCheckpoint(self.checkpoints / f"{candidate.slug}.safetensors", SAVE_SECONDS),
             on_row=on_row,
         )
         if isinstance(train, Cached) and isinstance(validation, Cached):

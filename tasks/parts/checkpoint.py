@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,17 +19,22 @@ CODE = Path(__file__).parents[1]
 
 
 class FileCheckpoint:
-    """One file, replaced in one step by each save."""
+    """One file, replaced in one step by each save; no sooner than `every` seconds after the last one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, every: float = 0.0) -> None:
         self._path = path
+        self._every = every
+        self._saved = -math.inf
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """What was saved last, or None."""
         return weights.read(self._path) if self._path.exists() else None
 
     def save(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Replaces the file."""
+        """Replaces the file, if it is time."""
+        if time.monotonic() - self._saved < self._every:
+            return
+        self._saved = time.monotonic()
         weights.write(self._path, tensors, values)
 
 

@@ -40,6 +40,11 @@ class Device:
         """Whether it is a GPU of NVIDIA's."""
         return self.device.type == "cuda"
 
+    @property
+    def fuses(self) -> bool:
+        """Whether optimisers have one kernel for all that they do there."""
+        return self.device.type in {"cpu", "cuda"}
+
     def facts(self) -> dict[str, str]:
         """What results depend on bit by bit: part of the key of every stored feature."""
         name = torch.cuda.get_device_name(self.device) if self.is_cuda else platform.machine()

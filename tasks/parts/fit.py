@@ -70,7 +70,7 @@ def fit(
     a loss that is not finite.
     """
     optimiser = torch.optim.AdamW(
-        [{**group, "lr": 0.0} for group in groups], weight_decay=recipe.weight_decay, fused=device.is_cuda
+        [{**group, "lr": 0.0} for group in groups], weight_decay=recipe.weight_decay, fused=device.fuses
     )
     state, parts = FitState(network, optimiser, recipe.average), Parts(recipe.parts)
     state.resume(checkpoint)
