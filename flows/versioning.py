@@ -5,6 +5,7 @@ DVC's lock is a plain YAML file, read here without DVC, so that reading never wa
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 from pathlib import Path
@@ -26,7 +27,10 @@ def dvc(*arguments: str) -> str:
     """The standard output of a DVC command. Raises DvcError with what it printed if it fails."""
     done = subprocess.run(["dvc", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DvcError(f"dvc {' '.join(arguments)} failed:\n{done.stderr.strip() or done.stdout.strip()}")
+        reason = (done.stderr.strip() or done.stdout.strip()).partition("\n\nHaving any troubles?")[0]
+        if f"[Errno {errno.ENOSPC}]" in reason:
+            reason += "\nfree some; make clean removes what can be made again"
+        raise DvcError(f"dvc {' '.join(arguments)} failed:\n{reason}")
     return done.stdout
 
 

@@ -17,6 +17,9 @@ class AugmentSection(Section):
     shift: float = Field(ge=0, le=0.5, description="fraction of the side; uniform in +- this, both ways")
     scale: float = Field(ge=0, le=0.5, description="zoom; uniform in 1 +- this")
     flip: bool = Field(description="mirror left to right, half of the views")
+    rotation: float = Field(ge=0, le=180, description="degrees; uniform in +- this")
+    erase: float = Field(ge=0, le=1, description="chance that a square of 10 to 40% of the side is erased")
+    automatic: Literal["none", "rand", "trivial", "augmix"] = Field(description="a policy of torchvision's, before it")
     colour: float = Field(ge=0, le=0.9, description="brightness, contrast and saturation; uniform in 1 +- this")
     fill: Literal["black", "edge", "mirror"] = Field(description="what lies outside of the picture")
     check: bool = Field(description="refuse a flip under which classes are taken for one another")
@@ -48,13 +51,19 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     from tasks.parts.names import Column, Split
     from tasks.parts.preview import preview
     from tasks.parts.progress import say
+    from tasks.parts.transforms import Style
     from tasks.parts.views import plan
     from tasks.parts.weights import read
 
     policy, backbone = params.augment, params.backbone
     train = of_split(pd.read_parquet(paths.manifest), Split.TRAIN)
-    if policy.flip and policy.check and target_names(train):
-        raise ParamsError("augment.flip: a flip may change a target; if it does not, set augment.check to false")
+    turned = [name for name, much in (("flip", policy.flip), ("rotation", policy.rotation)) if much]
+    turned += ["automatic"] if policy.automatic != "none" else []
+    if turned and policy.check and target_names(train):
+        raise ParamsError(
+            f"augment.{turned[0]}: a view that is turned or mirrored may have another target; if it has not, set "
+            "augment.check to false"
+        )
     if policy.flip and policy.check:
         refuse_flip(paths.raw, train)
     pictures = zip(train[Column.PATH], train[Column.PIXEL_HASH], strict=True)
@@ -63,7 +72,8 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     with replacing(paths.plan) as beside:
         planned.to_parquet(beside, index=False)
     _, description = read(paths.pretrained)
-    preprocessing = preprocessing_of(backbone.architecture, description, backbone.resize, backbone.crop)
-    preview(paths.preview, paths.raw, planned, preprocessing, policy.fill)
+    sizes = (backbone.resize, backbone.crop)
+    preprocessing = preprocessing_of(backbone.architecture, description, *sizes, backbone.letterbox)
+    preview(paths.preview, paths.raw, planned, preprocessing, Style(policy.fill, policy.automatic))
     say(f"{len(planned)} views of {len(train)} training images planned")
     return AugmentReport(views=len(planned))

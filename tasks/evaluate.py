@@ -68,7 +68,8 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     manifest = pd.read_parquet(paths.manifest)
     goal = Goal.of(usable(manifest))
     validation, test = of_split(manifest, Split.VALIDATION), of_split(manifest, Split.TEST)
-    backbone = build(wanted.architecture, *read(paths.pretrained), wanted.resize, wanted.crop, wanted.cut)
+    sizes = (wanted.resize, wanted.crop)
+    backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox)
     trained = {Candidate.SCRATCH: paths.scratch, Candidate.TUNED: paths.tuned}
     answering = scorers(wanted, goal, backbone, paths.head_weights, trained)
     files = [*validation[Column.PATH], *test[Column.PATH]]

@@ -14,6 +14,7 @@ class FeaturesSection(Section):
     views: int = Field(
         ge=0, description="planned views of each training image that the head sees, beside the clean one"
     )
+    store: float = Field(gt=0, description="GiB that features of earlier runs may take; the oldest are removed")
 
 
 class FeaturesParams(StageParams):
@@ -47,19 +48,21 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     from tasks.parts.names import FEATURES, Column
     from tasks.parts.progress import say
     from tasks.parts.store import FeatureStore, key_of
-    from tasks.parts.transforms import DRAW
+    from tasks.parts.transforms import DRAW, style_of
     from tasks.parts.weights import read, write
 
     wanted, batch = params.backbone, params.compute.batch
     device = choose(params.compute.device, params.compute.precision)
-    backbone = build(wanted.architecture, *read(paths.pretrained), wanted.resize, wanted.crop, wanted.cut)
-    fill = read_json(paths.policy)["fill"]
+    sizes = (wanted.resize, wanted.crop)
+    backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox)
+    style = style_of(read_json(paths.policy))
     index = rows_to_embed(pd.read_parquet(paths.manifest), pd.read_parquet(paths.plan), params.features.views)
     keys = [key_of(pixels, draw) for pixels, *draw in index[[Column.PIXEL_HASH, *DRAW]].itertuples(index=False)]
-    store = FeatureStore(paths.feature_store, context(paths.pretrained, wanted, backbone, device, fill, batch))
+    store = FeatureStore(paths.feature_store, context(paths.pretrained, wanted, backbone, device, style, batch))
     missing = [row for row, key in enumerate(keys) if key not in store]
-    for rows, matrix in extract(paths.raw, index.iloc[missing], backbone, device, fill, batch):
+    for rows, matrix in extract(paths.raw, index.iloc[missing], backbone, device, style, batch):
         store.add([keys[missing[row]] for row in rows], matrix)
+    store.collect(params.features.store)
     write(paths.matrix, {FEATURES: torch.from_numpy(store[keys])})
     with replacing(paths.index) as beside:
         index.drop(columns=list(DRAW)).to_parquet(beside, index=False)

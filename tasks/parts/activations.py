@@ -21,6 +21,7 @@ from tasks.parts.batches import Batches, pieces
 from tasks.parts.device import Device
 from tasks.parts.fit import Batch
 from tasks.parts.progress import say
+from tasks.parts.transforms import Style
 
 GIB = 2**30
 SPARE = 1.0  # GiB that are left free on the disk
@@ -47,11 +48,11 @@ class Cached:
         order = torch.arange(self._batches.pictures)
         yield from self._made(order, self._view(-1, self._batches.clean()))
 
-    def shuffled(self, epoch: int, seed: int, draw_NV7: Tensor, fill: str) -> Iterator[Batch]:
+    def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: Style) -> Iterator[Batch]:
         """Every picture once, in the order of `seed` and `epoch`, each as the view whose turn it is."""
-        view = epoch % draw_NV7.shape[1]
+        view = epoch % draw_NVP.shape[1]
         order = torch.from_numpy(self._batches.order(epoch, seed))
-        yield from self._made(order, self._view(view, self._batches.view(draw_NV7[:, view], fill)))
+        yield from self._made(order, self._view(view, self._batches.view(draw_NVP[:, view], style)))
 
     def _made(self, order: Tensor, kept: Tensor) -> Iterator[Batch]:
         self.asked += len(order)

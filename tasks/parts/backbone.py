@@ -34,12 +34,13 @@ def build(
     resize: int | None,
     crop: int | None,
     cut: str = "layer",
+    letterbox: bool = False,
 ) -> Backbone:
     """The backbone with these weights. Raises RootstockError if there is no such architecture or they do not fit."""
     check_architecture(architecture)
     module, width = build_backbone(architecture, cut)
     _load(module, state, architecture)
-    return Backbone(module.eval(), width, preprocessing_of(architecture, description, resize, crop))
+    return Backbone(module.eval(), width, preprocessing_of(architecture, description, resize, crop, letterbox))
 
 
 def check_architecture(architecture: str) -> None:
@@ -55,9 +56,16 @@ def check_architecture(architecture: str) -> None:
 
 
 def preprocessing_of(
-    architecture: str, description: dict[str, object], resize: int | None, crop: int | None
+    architecture: str,
+    description: dict[str, object],
+    resize: int | None,
+    crop: int | None,
+    letterbox: bool = False,
 ) -> Preprocessing:
-    """As the weights file says, else as torchvision's first weights of the architecture; then `resize` and `crop`."""
+    """As the weights file says, else as torchvision's first weights of the architecture; then `resize` and `crop`.
+
+    With `letterbox` the whole picture is seen: the square is as large as what the network takes.
+    """
     if "preprocessing" in description:
         found = Preprocessing.of(description["preprocessing"])  # type: ignore[arg-type]
     elif architecture in OWN:
@@ -65,6 +73,8 @@ def preprocessing_of(
     else:
         found = torchvision_preprocessing(architecture)
     chosen = replace(found, resize=resize or found.resize, crop=crop or found.crop)
+    if letterbox:
+        return replace(chosen, resize=chosen.crop, letterbox=True)
     if chosen.crop > chosen.resize:
         raise RootstockError(f"backbone.crop ({chosen.crop}) is larger than backbone.resize ({chosen.resize})")
     return chosen

@@ -13,7 +13,7 @@ from tasks.parts.device import Device
 from tasks.parts.fit import Batch
 from tasks.parts.pixels import Squares, ahead
 from tasks.parts.scorer import Preprocessing
-from tasks.parts.transforms import CLEAN, inputs
+from tasks.parts.transforms import CLEAN, Style, inputs
 
 
 class Batches:
@@ -48,21 +48,21 @@ class Batches:
     def first(self) -> Tensor:
         """The first picture as an input, (1, 3, S, S)."""
         square_N3RR = self._squares[[0]].to(self._device.device)
-        clean_N7 = torch.tensor([CLEAN], device=self._device.device)
-        return self._device.place(inputs(square_N3RR, clean_N7, self._preprocessing, "black"))
+        clean_NP = torch.tensor([CLEAN], device=self._device.device)
+        return self._device.place(inputs(square_N3RR, clean_NP, self._preprocessing, Style()))
 
     def clean(self) -> Iterator[Batch]:
         """Every picture as it is, in order."""
-        yield from self.view(torch.tensor([CLEAN]).expand(self.pictures, -1), "black")
+        yield from self.view(torch.tensor([CLEAN]).expand(self.pictures, -1), Style())
 
-    def view(self, draw_N7: Tensor, fill: str) -> Iterator[Batch]:
+    def view(self, draw_NP: Tensor, style: Style) -> Iterator[Batch]:
         """Every picture once, in order, each under its own draw."""
-        yield from self._made(torch.arange(self.pictures), draw_N7, fill)
+        yield from self._made(torch.arange(self.pictures), draw_NP, style)
 
-    def shuffled(self, epoch: int, seed: int, draw_NV7: Tensor, fill: str) -> Iterator[Batch]:
+    def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: Style) -> Iterator[Batch]:
         """As many pictures as there are, in the order of `seed` and `epoch`, each as the view whose turn it is."""
         order = torch.from_numpy(self.order(epoch, seed))
-        yield from self._made(order, draw_NV7[:, epoch % draw_NV7.shape[1]], fill)
+        yield from self._made(order, draw_NVP[:, epoch % draw_NVP.shape[1]], style)
 
     def order(self, epoch: int, seed: int) -> np.ndarray:
         """The rows of an epoch, (N,)."""
@@ -71,10 +71,10 @@ class Batches:
             return random.permutation(self.pictures)
         return random.choice(self.pictures, self.pictures, p=self._chance_N)
 
-    def _made(self, order: Tensor, draw_N7: Tensor, fill: str) -> Iterator[Batch]:
+    def _made(self, order: Tensor, draw_NP: Tensor, style: Style) -> Iterator[Batch]:
         device = self._device.device
         for part, square_N3RR in ahead((part, self._squares[part.tolist()]) for part in pieces(order, len(self))):
-            x_N3SS = inputs(square_N3RR.to(device), draw_N7[part].to(device), self._preprocessing, fill)
+            x_N3SS = inputs(square_N3RR.to(device), draw_NP[part].to(device), self._preprocessing, style)
             yield self._device.place(x_N3SS), *(fact[part].to(device) for fact in self.facts)
 
 

@@ -25,7 +25,7 @@ from tasks.parts.pixels import Squares
 from tasks.parts.prefix import split
 from tasks.parts.progress import percent, say
 from tasks.parts.scorer import Network, Preprocessing
-from tasks.parts.transforms import DRAW
+from tasks.parts.transforms import DRAW, Style
 
 SAVE_SECONDS = 10.0  # between checkpoints: what a kill may cost
 
@@ -45,12 +45,12 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Bench:
-    """What the candidates share: batches, the planned views (N, V, 7) of the training images, and where they report."""
+    """What the candidates share: batches, the planned views (N, V, P) of the training images, and where they report."""
 
     train: Batches
     validation: Batches
-    draw_NV7: Tensor
-    fill: str
+    draw_NVP: Tensor
+    style: Style
     device: Device
     checkpoints: Path
     curves: Path
@@ -74,7 +74,7 @@ class Bench:
         learner, train, validation = self._short_cut(network, recipe, lesson)
         progress = fit(
             learner,
-            lambda epoch: train.shuffled(epoch, recipe.seed, self.draw_NV7, self.fill),
+            lambda epoch: train.shuffled(epoch, recipe.seed, self.draw_NVP, self.style),
             lambda: score(learner, validation.clean(), self.device, self.goal.measure()),
             lesson.objective,
             recipe,
@@ -94,7 +94,7 @@ class Bench:
     ) -> tuple[Network, Batches | Cached, Batches | Cached]:
         """The part that learns, on the frozen prefix's activations, where that can be had; else all as it is."""
         halves = split(network.backbone.eval(), lesson.learning) if lesson.cache and recipe.epochs else None
-        views, folder = min(self.draw_NV7.shape[1], recipe.epochs), self.checkpoints.parent
+        views, folder = min(self.draw_NVP.shape[1], recipe.epochs), self.checkpoints.parent
         if halves is None or not fits(halves[0], self.train, self.validation, self.device, folder, views, lesson.cache):
             return network, self.train, self.validation
         prefix, rest = halves
@@ -125,5 +125,5 @@ def weights_of(rows: pd.DataFrame) -> Tensor:
 
 
 def draws(plan: pd.DataFrame, pictures: int) -> Tensor:
-    """The planned views as (N, V, 7), N pictures in the order of the plan."""
+    """The planned views as (N, V, P), N pictures in the order of the plan."""
     return torch.tensor(plan[list(DRAW)].to_numpy(), dtype=torch.float32).view(pictures, -1, len(DRAW))

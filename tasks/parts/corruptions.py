@@ -15,16 +15,16 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from tasks.parts.scorer import Preprocessing
-from tasks.parts.transforms import CLEAN, DRAW, view
+from tasks.parts.transforms import CLEAN, DRAW, Style, view
 
-FILL = "edge"
+STYLE = Style("edge")
 Change = Callable[[Image.Image, float], Image.Image]
 
 
 def corrupted(kind: str, strength: float, square_N3RR: Tensor, preprocessing: Preprocessing) -> Tensor:
     """The pictures under one corruption, as the network's input (N, 3, S, S); the same for the same pictures."""
     if kind in {"shift", "scale", "flip"}:
-        x_N3SS = view(square_N3RR, _moved(kind, strength, len(square_N3RR)), preprocessing.crop, FILL)
+        x_N3SS = view(square_N3RR, _moved(kind, strength, len(square_N3RR)), preprocessing.crop, STYLE)
         return preprocessing.normalise(x_N3SS)
     if kind == "noise":
         random = torch.Generator().manual_seed(0)
@@ -36,14 +36,14 @@ def corrupted(kind: str, strength: float, square_N3RR: Tensor, preprocessing: Pr
 
 
 def _moved(kind: str, strength: float, count: int) -> Tensor:
-    """Draws, (N, 7): shifts in four directions by turns; one zoom or flip for all."""
-    draw_N7 = torch.tensor([CLEAN]).repeat(count, 1)
+    """Draws, (N, P): shifts in four directions by turns; one zoom or flip for all."""
+    draw_NP = torch.tensor([CLEAN]).repeat(count, 1)
     if kind == "shift":
         signs = torch.tensor([(1, 1), (1, -1), (-1, 1), (-1, -1)])[torch.arange(count) % 4]
-        draw_N7[:, :2] = strength * signs
+        draw_NP[:, :2] = strength * signs
     else:
-        draw_N7[:, DRAW.index(kind)] = strength
-    return draw_N7
+        draw_NP[:, DRAW.index(kind)] = strength
+    return draw_NP
 
 
 def _blurred(image: Image.Image, strength: float) -> Image.Image:

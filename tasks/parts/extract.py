@@ -21,7 +21,7 @@ from tasks.parts.names import LABELLED_SPLITS, TARGET, Column
 from tasks.parts.params import BackboneParams
 from tasks.parts.pixels import Squares, ahead
 from tasks.parts.progress import counted
-from tasks.parts.transforms import CLEAN, DRAW, inputs
+from tasks.parts.transforms import CLEAN, DRAW, Style, inputs
 
 SHARD = 32  # batches that are handed on at once
 
@@ -50,7 +50,7 @@ def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.
 
 
 def context(
-    pretrained: Path, wanted: BackboneParams, backbone: Backbone, device: Device, fill: str, batch: int
+    pretrained: Path, wanted: BackboneParams, backbone: Backbone, device: Device, style: Style, batch: int
 ) -> dict[str, object]:
     """All that a feature depends on, beside picture and view."""
     return {
@@ -58,18 +58,18 @@ def context(
         "cut": wanted.cut,
         "weights": sha256_of(pretrained),
         "preprocessing": asdict(backbone.preprocessing),
-        "fill": fill,
+        **asdict(style),
         "batch": batch,
         **device.facts(),
     }
 
 
 def extract(
-    root: Path, rows: pd.DataFrame, backbone: Backbone, device: Device, fill: str, batch: int
+    root: Path, rows: pd.DataFrame, backbone: Backbone, device: Device, style: Style, batch: int
 ) -> Iterator[tuple[range, np.ndarray]]:
     """Features (n, D) of these rows, some batches at a time, with the positions that they belong to."""
     squares = Squares(root, list(rows[Column.PATH]), backbone.preprocessing, memory=0)
-    draw_N7 = torch.tensor(rows[list(DRAW)].to_numpy(), dtype=torch.float32)
+    draw_NP = torch.tensor(rows[list(DRAW)].to_numpy(), dtype=torch.float32)
     module = device.place(backbone.module)
     starts = range(0, len(rows), batch)
     read = ahead((start, squares[range(start, min(start + batch, len(rows)))]) for start in starts)
@@ -78,8 +78,9 @@ def extract(
     for start, square_N3RR in counted(read, len(starts), "batches embedded"):
         count = len(square_N3RR)
         square_B3RR = F.pad(square_N3RR, (0, 0, 0, 0, 0, 0, 0, batch - count)).to(device.device)
-        draw_B7 = F.pad(draw_N7[start : start + count], (0, 0, 0, batch - count), value=1).to(device.device)
-        x_B3SS = device.place(inputs(square_B3RR, draw_B7, backbone.preprocessing, fill))
+        draw_BP = torch.tensor([CLEAN]).repeat(batch, 1)
+        draw_BP[:count] = draw_NP[start : start + count]
+        x_B3SS = device.place(inputs(square_B3RR, draw_BP.to(device.device), backbone.preprocessing, style))
         with device.autocast():
             parts.append(embed(module, x_B3SS)[:count].cpu())
         if len(parts) == SHARD or start == starts[-1]:

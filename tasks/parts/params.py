@@ -57,6 +57,7 @@ class BackboneParams(Section):
     )
     resize: int | None = Field(ge=8, description="pixels of the shorter side; null: as the weights say")
     crop: int | None = Field(ge=8, description="pixels of the centre square; null: as the weights say")
+    letterbox: bool = Field(description="whole pictures, with black bars, instead of their centre square")
 
 
 class ComputeParams(Section):

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from tasks.parts.scorer import Preprocessing, decode
+from tasks.parts.scorer import Preprocessing
 
 GIB = 2**30
 Item = TypeVar("Item")
@@ -39,7 +39,7 @@ class Squares:
     def _square(self, row: int) -> Tensor:
         if self._kept is not None and row in self._kept:
             return self._kept[row]
-        square = self._preprocessing.square(decode(self._files[row].read_bytes()))
+        square = self._preprocessing.read(self._files[row].read_bytes())
         if self._kept is not None:
             self._kept[row] = square
         return square

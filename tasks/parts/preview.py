@@ -11,12 +11,12 @@ from tasks.parts.names import Column
 from tasks.parts.pictures import sheet
 from tasks.parts.pixels import Squares
 from tasks.parts.scorer import Preprocessing
-from tasks.parts.transforms import CLEAN, DRAW, view
+from tasks.parts.transforms import CLEAN, DRAW, Style, view
 
 PICTURES, VIEWS = 8, 6
 
 
-def preview(target: Path, root: Path, plan: pd.DataFrame, preprocessing: Preprocessing, fill: str) -> None:
+def preview(target: Path, root: Path, plan: pd.DataFrame, preprocessing: Preprocessing, style: Style) -> None:
     """Draws a picture of the plan a row: the clean one first, then its first views."""
     planned = list(dict.fromkeys(plan[Column.PATH]))
     chosen = planned[:: max(1, len(planned) // PICTURES)][:PICTURES]
@@ -24,7 +24,7 @@ def preview(target: Path, root: Path, plan: pd.DataFrame, preprocessing: Preproc
     rows = []
     for number, path in enumerate(chosen):
         drawn = plan.loc[plan[Column.PATH] == path, list(DRAW)].head(VIEWS).to_numpy()
-        draw_N7 = torch.tensor([CLEAN, *drawn.tolist()])
-        square_N3RR = squares[[number]].expand(len(draw_N7), -1, -1, -1)
-        rows.append(view(square_N3RR, draw_N7, preprocessing.crop, fill).numpy())
+        draw_NP = torch.tensor([CLEAN, *drawn.tolist()])
+        square_N3RR = squares[[number]].expand(len(draw_NP), -1, -1, -1)
+        rows.append(view(square_N3RR, draw_NP, preprocessing.crop, style).numpy())
     sheet(target, rows, titles=["clean", *(f"view {n}" for n in range(1, len(rows[0])))])

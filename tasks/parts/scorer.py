@@ -27,13 +27,17 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From an upright RGB picture to the network's input: shorter side to R, centre S, (x / 255 - mean) / std."""
+    """From an upright RGB picture to the network's input: shorter side to R, centre S, (x / 255 - mean) / std.
+
+    With `letterbox` the longer side is R instead, and the rest of the square is black: nothing is cut off.
+    """
 
     resize: int
     crop: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str
+    letterbox: bool = False
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Preprocessing:
@@ -42,12 +46,20 @@ class Preprocessing:
 
     def square(self, image: Image.Image) -> Tensor:
         """The centre square after resizing, (3, R, R) uint8: what training keeps and draws its views from."""
-        short = min(image.size)
-        width, height = (int(self.resize * side / short) for side in image.size)
+        reference = max(image.size) if self.letterbox else min(image.size)
+        width, height = (max(int(self.resize * side / reference), 1) for side in image.size)
         resized = image.resize((width, height), Image.Resampling[self.interpolation.upper()])
         left, top = (width - self.resize) // 2, (height - self.resize) // 2
         square = resized.crop((left, top, left + self.resize, top + self.resize))
         return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+
+    def read(self, data: bytes) -> Tensor:
+        """The square of an encoded picture. A large JPEG is decoded at a half, quarter or eighth where enough is left.
+
+        Enough is twice the shorter side that is wanted, so that the resizing after it still filters. Raises
+        ValueError for what is no whole picture.
+        """
+        return self.square(decode(data, None if self.letterbox else 2 * self.resize))
 
     def centre(self, square_N3RR: Tensor) -> Tensor:
         """The part of the squares that the network sees, (N, 3, S, S), as floats in [0, 1]."""
@@ -152,7 +164,7 @@ class Scorer:
 
     def _square(self, picture: bytes) -> Tensor | str:
         try:
-            return self.preprocessing.square(decode(picture))
+            return self.preprocessing.read(picture)
         except ValueError as reason:
             return str(reason)
 
@@ -209,10 +221,15 @@ def _ahead(
         yield waiting.popleft().result()
 
 
-def decode(data: bytes) -> Image.Image:
-    """The complete, upright RGB picture. Raises ValueError with the reason if there is none."""
+def decode(data: bytes, least: int | None = None) -> Image.Image:
+    """The complete, upright RGB picture. Raises ValueError with the reason if there is none.
+
+    With `least`, a JPEG may be decoded at a reduced size that still has so many pixels on its shorter side.
+    """
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if least:
+                image.draft(None, (least, least))
             return ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError:
         raise ValueError("not an image that Pillow can read") from None

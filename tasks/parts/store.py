@@ -1,13 +1,16 @@
 """The feature store: computed features by content, so that only new pictures or views are ever embedded.
 
 A folder for each context (weights, preprocessing, device facts), with shards of a safetensors file each, which are
-only ever added: written beside and renamed, so that readers and writers need no lock.
+only ever added: written beside and renamed, so that readers and writers need no lock. Contexts that were not used for
+the longest time are removed, whole, when the store outgrows its budget.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +22,7 @@ from safetensors.numpy import save_file
 from tasks.parts.files import replacing
 from tasks.parts.progress import say
 
+GIB = 2**30
 KEYS, ROWS, CHECKSUM = "keys", "rows", "sha256"
 
 
@@ -34,6 +38,8 @@ class FeatureStore:
         digest = hashlib.sha256(json.dumps(context, sort_keys=True).encode()).hexdigest()
         self._folder = root / digest[:32]
         self._rows: dict[bytes, np.ndarray] = {}
+        if self._folder.exists():
+            os.utime(self._folder)  # used now
         for shard in sorted(self._folder.glob("*.safetensors")):
             self._rows.update(_read(shard))
 
@@ -54,6 +60,21 @@ class FeatureStore:
             save_file(tensors, beside, {CHECKSUM: _checksum(tensors)})
         self._rows.update(zip(keys, rows, strict=True))
 
+    def collect(self, most: float) -> None:
+        """Removes the contexts that were used least recently, never this one, until the store is within `most` GiB."""
+        others = [folder for folder in self._folder.parent.iterdir() if folder.is_dir() and folder != self._folder]
+        sizes = {folder: _size(folder) for folder in (*others, self._folder)}
+        for folder in sorted(others, key=lambda other: other.stat().st_mtime):
+            if sum(sizes.values()) <= most * GIB:
+                return
+            gone = folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}"))  # at once, for all readers
+            shutil.rmtree(gone, ignore_errors=True)
+            say(f"feature store: {sizes.pop(folder) / GIB:.2f} GiB that were not used for the longest time are removed")
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
 
 def _read(shard: Path) -> dict[bytes, np.ndarray]:
     """A shard's rows; one whose content does not match its digest is set aside, and its rows are computed again."""
@@ -61,6 +82,8 @@ def _read(shard: Path) -> dict[bytes, np.ndarray]:
         with safe_open(shard, "np") as file:
             tensors = {name: file.get_tensor(name) for name in (KEYS, ROWS)}
             intact = (file.metadata() or {}).get(CHECKSUM) == _checksum(tensors)
+    except FileNotFoundError:  # removed meanwhile, to make room
+        return {}
     except (SafetensorError, OSError):
         intact = False
     if not intact:

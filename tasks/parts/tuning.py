@@ -28,6 +28,7 @@ from tasks.parts.objectives.mixing import mixing
 from tasks.parts.params import BackboneParams, ComputeParams
 from tasks.parts.paths import Paths
 from tasks.parts.progress import say
+from tasks.parts.transforms import style_of
 from tasks.parts.weights import read, write
 
 
@@ -46,7 +47,8 @@ def prepare(
 ) -> Setting:
     """All that candidates share. `key` is what the checkpoints depend on beside code and data."""
     device = choose(compute.device, compute.precision)
-    backbone = build(wanted.architecture, *read(paths.pretrained), wanted.resize, wanted.crop, wanted.cut)
+    sizes = (wanted.resize, wanted.crop)
+    backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox)
     manifest = pd.read_parquet(paths.manifest)
     goal = Goal.of(usable(manifest))
     train, validation = of_split(manifest, Split.TRAIN), of_split(manifest, Split.VALIDATION)
@@ -63,8 +65,8 @@ def prepare(
     bench = Bench(
         train=batches(paths.raw, train, weight_N, *common, batch, memory, drawn=balance is Balance.SAMPLING),
         validation=batches(paths.raw, validation, weights_of(validation), *common, compute.batch, memory),
-        draw_NV7=draws(pd.read_parquet(paths.plan), len(train)),
-        fill=read_json(paths.policy)["fill"],
+        draw_NVP=draws(pd.read_parquet(paths.plan), len(train)),
+        style=style_of(read_json(paths.policy)),
         device=device,
         checkpoints=paths.checkpoints / digest_of(inputs, [key, device.facts()]),
         curves=paths.curves,

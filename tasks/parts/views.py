@@ -11,9 +11,12 @@ import pandas as pd
 from tasks.parts.names import Column
 from tasks.parts.transforms import CLEAN, DRAW
 
+ERASED = (0.1, 0.4)  # sides of erased squares
+SEEDS = 2**24  # that float32 can tell apart
+
 
 def plan(
-    pictures: Iterable[tuple[str, str]], views: int, seed: int, policy: Mapping[str, float | bool]
+    pictures: Iterable[tuple[str, str]], views: int, seed: int, policy: Mapping[str, float | bool | str]
 ) -> pd.DataFrame:
     """A row for each view 1..`views` of each (path, pixel hash): PATH, PIXEL_HASH, VIEW and the columns of DRAW."""
     rows = [
@@ -24,17 +27,25 @@ def plan(
     return pd.DataFrame(rows, columns=[Column.PATH, Column.PIXEL_HASH, Column.VIEW, *DRAW])
 
 
-def draw(pixel_hash: str, view: int, seed: int, policy: Mapping[str, float | bool]) -> tuple[float, ...]:
+def draw(pixel_hash: str, view: int, seed: int, policy: Mapping[str, float | bool | str]) -> tuple[float, ...]:
     """The numbers of one view, in the order of DRAW; view 0 is the clean picture.
 
     The uniform numbers are the bytes of a hash, so they are the same on every machine and in every version.
     """
     if view == 0:
         return CLEAN
-    digest = hashlib.sha256(f"view:{seed}:{view}:{pixel_hash}".encode()).digest()
-    u = np.frombuffer(digest, ">u4").astype(float) / 2**32
+    u, more = (_uniform(f"{what}:{seed}:{view}:{pixel_hash}") for what in ("view", "more"))
     shift, scale, colour = (float(policy[name]) for name in ("shift", "scale", "colour"))
     flip = float(bool(policy["flip"]) and u[3] < 0.5)
     spread = [1 + colour * (2 * x - 1) for x in u[4:7]]
+    rotation, chance = (float(policy[name]) for name in ("rotation", "erase"))
+    erased = (more[1], more[2], ERASED[0] + (ERASED[1] - ERASED[0]) * more[3]) if more[4] < chance else (0, 0, 0)
+    automatic = 0 if policy["automatic"] == "none" else 1 + int(more[5] * (SEEDS - 1))
     numbers = (shift * (2 * u[0] - 1), shift * (2 * u[1] - 1), 1 + scale * (2 * u[2] - 1), flip, *spread)
+    numbers += (rotation * (2 * more[0] - 1), *erased, automatic)
     return tuple(round(float(number), 6) for number in numbers)
+
+
+def _uniform(what: str) -> np.ndarray:
+    """Eight numbers from 0 to 1."""
+    return np.frombuffer(hashlib.sha256(what.encode()).digest(), ">u4").astype(float) / 2**32

@@ -14,6 +14,7 @@ from tasks.parts.freezing import blocks, freeze_all_but_last, layers
 from tasks.parts.pixels import Squares
 from tasks.parts.prefix import split
 from tasks.parts.scorer import Preprocessing, build_backbone
+from tasks.parts.transforms import CLEAN, Style
 from tests.architectures import side_of
 
 CPU = choose("cpu", "float32")
@@ -73,9 +74,8 @@ def train(tmp_path):
 def views(count):
     random = np.random.default_rng(1)
     shift = random.uniform(-0.2, 0.2, (10, count, 2))
-    return torch.tensor(
-        np.concatenate([shift, np.ones((10, count, 5))], 2) * [1, 1, 1, 0, 1, 1, 1], dtype=torch.float32
-    )
+    rest = np.tile(CLEAN[2:], (10, count, 1))
+    return torch.tensor(np.concatenate([shift, rest], 2), dtype=torch.float32)
 
 
 def test_cached_batches_are_the_prefix_of_the_plain_ones_and_each_view_is_computed_once(train, tmp_path):
@@ -83,7 +83,7 @@ def test_cached_batches_are_the_prefix_of_the_plain_ones_and_each_view_is_comput
     prefix, _ = split(module.eval(), freeze_all_but_last(module, 2))
     cached, draws = Cached(train, prefix, CPU, tmp_path / "state"), views(2)
     for epoch in range(5):
-        pairs = zip(train.shuffled(epoch, 7, draws, "black"), cached.shuffled(epoch, 7, draws, "black"), strict=True)
+        pairs = zip(train.shuffled(epoch, 7, draws, Style()), cached.shuffled(epoch, 7, draws, Style()), strict=True)
         for (x, y, weight), (found, y_found, weight_found) in pairs:
             with torch.inference_mode():
                 torch.testing.assert_close(found, prefix(x), atol=1e-5, rtol=1e-4)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -60,3 +62,33 @@ def test_a_write_that_was_cut_short_is_not_seen(tmp_path):
     folder = next(path for path in tmp_path.iterdir())
     (folder / ".half.safetensors.1.tmp").write_bytes(b"half")
     assert keys(1)[0] in FeatureStore(tmp_path, CONTEXT)
+
+
+def test_what_was_not_used_for_the_longest_time_makes_room(tmp_path, capsys):
+    contexts = [{**CONTEXT, "weights": str(n)} for n in range(4)]
+    for number, context in enumerate(contexts):
+        FeatureStore(tmp_path, context).add(keys(100), rows(100))
+        for folder in tmp_path.iterdir():
+            if folder.stat().st_mtime > 100:
+                os.utime(folder, (number, number))
+    FeatureStore(tmp_path, contexts[0])  # used again
+    one = sum(file.stat().st_size for file in tmp_path.rglob("*.safetensors")) / 4 / 2**30
+    FeatureStore(tmp_path, contexts[3]).collect(10 * one)
+    assert "removed" not in capsys.readouterr().out
+    FeatureStore(tmp_path, contexts[3]).collect(2.5 * one)
+    assert [keys(1)[0] in FeatureStore(tmp_path, context) for context in contexts] == [True, False, False, True]
+    assert capsys.readouterr().out.count("removed") == 2
+    FeatureStore(tmp_path, contexts[3]).collect(0.1 * one)
+    assert [keys(1)[0] in FeatureStore(tmp_path, context) for context in contexts] == [False, False, False, True]
+
+
+def test_a_store_that_is_removed_under_its_reader_is_computed_again(tmp_path):
+    reader = FeatureStore(tmp_path, CONTEXT)
+    reader.add(keys(3), rows(3))
+    other = FeatureStore(tmp_path, {**CONTEXT, "weights": "other"})
+    other.add(keys(1), rows(1))
+    other.collect(1e-9)
+    assert keys(1)[0] not in FeatureStore(tmp_path, CONTEXT)
+    assert np.array_equal(reader[keys(3)], rows(3))  # what was read stays
+    reader.add(keys(1, 7), rows(1))
+    assert keys(1, 7)[0] in FeatureStore(tmp_path, CONTEXT)

@@ -8,7 +8,8 @@ from tasks.parts.names import Column
 from tasks.parts.transforms import CLEAN, DRAW
 from tasks.parts.views import draw, plan
 
-POLICY = {"shift": 0.1, "scale": 0.2, "flip": True, "colour": 0.3}
+NOTHING = {"rotation": 0.0, "erase": 0.0, "automatic": "none"}
+POLICY = {"shift": 0.1, "scale": 0.2, "flip": True, "colour": 0.3, **NOTHING}
 
 
 @given(st.text(max_size=64), st.integers(1, 1000), st.integers(0, 2**31))
@@ -24,12 +25,15 @@ def test_draws_stay_within_the_policy_and_depend_on_nothing_else(pixels, view, s
 
 def test_a_draw_is_the_same_for_ever():
     """If this fails, every stored feature and every plan changes meaning."""
-    assert draw("abc", 1, 0, POLICY) == (-0.075658, 0.015789, 0.805691, 1.0, 0.956217, 1.011518, 0.96515)
+    first = (-0.075658, 0.015789, 0.805691, 1.0, 0.956217, 1.011518, 0.96515)
+    assert draw("abc", 1, 0, POLICY) == (*first, 0, 0, 0, 0, 0)
+    more = {"rotation": 30.0, "erase": 1.0, "automatic": "trivial"}
+    assert draw("abc", 1, 0, {**POLICY, **more}) == (*first, 16.775941, 0.343248, 0.3852, 0.260576, 12037610.0)
 
 
 def test_view_zero_and_an_empty_policy_are_the_clean_picture():
     assert draw("abc", 0, 0, POLICY) == CLEAN
-    assert draw("abc", 5, 0, {"shift": 0, "scale": 0, "flip": False, "colour": 0}) == CLEAN
+    assert draw("abc", 5, 0, {"shift": 0, "scale": 0, "flip": False, "colour": 0, **NOTHING}) == CLEAN
 
 
 def test_draws_are_spread_evenly_and_half_are_mirrored():

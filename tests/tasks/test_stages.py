@@ -26,6 +26,7 @@ from tasks.validate import ValidateParams, validate
 from tests.conftest import CPU, SHAPES, TINY, drawn, write_discs
 
 AUGMENT = {"views": 3, "shift": 0.1, "scale": 0.1, "flip": False, "colour": 0.2, "fill": "edge", "check": True}
+AUGMENT |= {"rotation": 0.0, "erase": 0.0, "automatic": "none"}
 FINETUNE = {
     "blocks": 1,
     "epochs": 3,
@@ -49,7 +50,7 @@ FINETUNE = {
     "cutmix": 0.0,
     "cache": 1.0,
 }
-BACKBONE = {**TINY, "weights": "tiny.pth", "match": "strict", "cut": "layer"}
+BACKBONE = {**TINY, "weights": "tiny.pth", "match": "strict", "cut": "layer", "letterbox": False}
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +74,9 @@ def augmented(paths, seed=0, **changes):
 
 
 def embedded(paths, views=2, **changes):
-    return features(paths, FeaturesParams(backbone=BACKBONE, compute={**CPU, **changes}, features={"views": views}))
+    return features(
+        paths, FeaturesParams(backbone=BACKBONE, compute={**CPU, **changes}, features={"views": views, "store": 1.0})
+    )
 
 
 HEAD = {"kind": "linear", "strengths": [0.001, 0.01, 0.1], "hidden": 8, "rate": 0.01, "epochs": 20, "batch": 8}
@@ -290,6 +293,18 @@ def test_what_only_training_does_is_not_in_the_model(paths):
         headed(paths, kind="dense", grow=[16, 8])
 
 
+def test_any_policy_of_augmentation_goes_through(paths):
+    """Views that are turned, erased and changed by a policy are features like others, and tell their plan."""
+    ingested(paths)
+    for automatic in ("rand", "trivial", "augmix"):
+        augmented(paths, automatic=automatic, rotation=20.0, erase=0.5)
+        assert embedded(paths).embedded in {36, 75}  # views; the clean pictures were there already
+    plan = pd.read_parquet(paths.plan)
+    assert plan["rotation"].abs().max() > 5
+    assert 0 < plan["erase_side"].astype(bool).mean() < 1
+    headed(paths), tuned(paths, scratch=False)
+
+
 def test_a_dense_head_that_grew_is_tuned_and_served(paths):
     ingested(paths), augmented(paths), embedded(paths), headed(paths, kind="dense", grow=[2, 4])
     tuned(paths, scratch=True, epochs=2)
@@ -382,7 +397,7 @@ def test_targets_go_through_every_stage(discs, kind):
 
 def test_what_has_no_meaning_for_targets_is_told(discs):
     ingested(discs)
-    with pytest.raises(ParamsError, match="a flip may change a target"):
+    with pytest.raises(ParamsError, match=r"augment\.flip: a view that is turned or mirrored may have another target"):
         augmented(discs, flip=True)
     augmented(discs), embedded(discs)
     with pytest.raises(ParamsError, match="a knn head has no meaning for targets"):
