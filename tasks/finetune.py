@@ -36,6 +36,7 @@ class FinetuneSection(Section):
     smoothing: float = Field(ge=0, lt=1, description="share of the truth that is spread over all classes")
     mixup: float = Field(ge=0, description="alpha of the share of two pictures in one; 0: never")
     cutmix: float = Field(ge=0, description="alpha of the area of one picture in another; 0: never")
+    processes: int = Field(ge=0, description="that share a fit; 0: one for each GPU, and one without")
     cache: float = Field(ge=0, description="GiB on disk for what the frozen blocks give; 0: computed in each epoch")
 
 
@@ -69,6 +70,22 @@ class FinetuneReport(Section):
 
 def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     """Writes both networks and their curves. Raises RootstockError if a loss is not finite."""
+    from tasks.parts.device import processes_for
+    from tasks.parts.processes import spread
+
+    processes = processes_for(params.finetune.processes, params.compute.device)
+    if processes == 1:
+        return learn(paths, params)
+    return FinetuneReport.model_validate_json(spread(processes, learned, paths, params))
+
+
+def learned(paths: Paths, params: FinetuneParams) -> str:
+    """The report of `learn`, as processes hand it on."""
+    return learn(paths, params).model_dump_json()
+
+
+def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
+    """What `finetune` does, in one process or in one of several."""
     import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
 
     from tasks.parts import tuning
@@ -83,11 +100,11 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
         balance=params.balance,
         key=params.model_dump(mode="json"),
     )
-    learn = section.model_dump(exclude={"batch"})
-    tuned = tuning.tune(setting, paths, params.backbone, learn, params.seed)
+    how = section.model_dump()
+    tuned = tuning.tune(setting, paths, how, params.seed)
     seconds = 0.0
     if params.scratch.run:
-        seconds = tuning.from_scratch(setting, paths, params.backbone, learn, params.scratch.rate, tuned, params.seed)
+        seconds = tuning.from_scratch(setting, paths, params.backbone, how, params.scratch.rate, tuned, params.seed)
     best = tuning.conclude(setting, paths, tuned)
     return FinetuneReport(
         steps=int(tuned.rows[-1][Curve.STEP]),

@@ -98,7 +98,8 @@ def test_every_section_is_typed_and_every_key_documented_by_its_class():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_parameter_of_a_section_is_read(stage):
-    """Each field's name stands in the code of a stage that declares its section, beside its class."""
+    """Each field's name stands in the code of a stage that declares its section, or of what brings data in."""
+    brought_in = (ROOT / "flows" / "source.py").read_text()
     for name, field in stage_params(stage).model_fields.items():
         section = field.annotation
         if not (isinstance(section, type) and issubclass(section, Section)):
@@ -109,9 +110,8 @@ def test_every_parameter_of_a_section_is_read(stage):
                 for other in STAGES
                 if name in stage_params(other).model_fields
             ]
-            uses = sum(len(re.findall(rf"\.{key}\b", source)) for source in sources) + sum(
-                "model_dump()" in source for source in sources
-            )
+            uses = sum(len(re.findall(rf"\.{key}\b", source)) for source in (*sources, brought_in))
+            uses += sum("model_dump(" in source for source in sources)
             assert uses, f"nothing reads {name}.{key}"
 
 
@@ -185,8 +185,9 @@ def test_only_these_stages_keep_anything(finished):
     uses = {
         stage
         for stage in STAGES
+        for file in closure(ROOT / "tasks" / f"{stage}.py")
         for store in ("feature_store", "checkpoints")
-        if f"paths.{store}" in (ROOT / "tasks" / f"{stage}.py").read_text()
+        if f"paths.{store}" in file.read_text()
     }
     assert uses == KEEPING
 

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PARTS = ROOT / "tasks" / "parts"
-COMPUTE = {"backbone", "heads", "fit", "transforms", "metrics", "scorer", "device"}
+COMPUTE = {"backbone", "heads", "fit", "fit_state", "transforms", "metrics", "scorer", "device", "memory", "freezing"}
+COMPUTE |= {"prefix", "balance", "grafting", "processes"}
 BARE = {"torch", "torchvision", "numpy", "PIL"}  # and the standard library; Pillow comes with torchvision
 
 
@@ -61,7 +62,7 @@ def test_what_computes_runs_on_a_bare_gpu_machine(name):
     found = imported(PARTS / f"{name}.py")
     assert top(found) - allowed - {"safetensors"} == set()
     ours = {module.removeprefix("tasks.parts.") for module in found if module.startswith("tasks.parts.")}
-    assert {module.partition(".")[0] for module in ours} <= COMPUTE | {"errors", "names", "objectives"}
+    assert {module.partition(".")[0] for module in ours} <= COMPUTE | {"errors", "names", "objectives", "progress"}
 
 
 def test_only_scorer_imports_nothing_of_the_project():

@@ -12,6 +12,7 @@ from torch import Tensor
 from tasks.parts.device import Device
 from tasks.parts.fit import Batch
 from tasks.parts.pixels import Squares, ahead
+from tasks.parts.processes import share
 from tasks.parts.scorer import Preprocessing
 from tasks.parts.transforms import CLEAN, Style, inputs
 
@@ -73,7 +74,9 @@ class Batches:
 
     def _made(self, order: Tensor, draw_NP: Tensor, style: Style) -> Iterator[Batch]:
         device = self._device.device
-        for part, square_N3RR in ahead((part, self._squares[part.tolist()]) for part in pieces(order, len(self))):
+        for part, square_N3RR in ahead(
+            (part, self._squares[part.tolist()]) for part in map(share, pieces(order, len(self)))
+        ):
             x_N3SS = inputs(square_N3RR.to(device), draw_NP[part].to(device), self._preprocessing, style)
             yield self._device.place(x_N3SS), *(fact[part].to(device) for fact in self.facts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from tasks.parts.goal import Goal
 from tasks.parts.names import Candidate, Column, Curve
 from tasks.parts.pixels import Squares
 from tasks.parts.prefix import split
+from tasks.parts.processes import count, rank, synchronised
 from tasks.parts.progress import percent, say
 from tasks.parts.scorer import Network, Preprocessing
 from tasks.parts.transforms import DRAW, Style
@@ -60,6 +62,8 @@ class Bench:
         """Fits one candidate. Its rows go to the curve file, its state to a checkpoint of its own."""
 
         def on_row(row: Row) -> None:
+            if rank():
+                return
             with self.curves.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({Curve.CANDIDATE: candidate, **row}) + "\n")
             told = self.goal.told(row[Curve.VALIDATION_SCORE])
@@ -71,6 +75,8 @@ class Bench:
             learn_mode(network, now, batch_statistics=lesson.batch_statistics, dropout=lesson.dropout)
 
         self.device.place(network)
+        if lesson.batch_statistics:
+            synchronised(network, self.device.device)
         learner, train, validation = self._short_cut(network, recipe, lesson)
         progress = fit(
             learner,
@@ -81,7 +87,9 @@ class Bench:
             groups=lesson.groups,
             learn_mode=make_ready,
             device=self.device,
-            checkpoint=FileCheckpoint(self.checkpoints / f"{candidate.slug}.safetensors", SAVE_SECONDS),
+            checkpoint=FileCheckpoint(
+                self.checkpoints / f"{candidate.slug}.safetensors", math.inf if rank() else SAVE_SECONDS
+            ),
             on_row=on_row,
         )
         if isinstance(train, Cached) and isinstance(validation, Cached):
@@ -93,7 +101,9 @@ class Bench:
         self, network: Network, recipe: Recipe, lesson: Lesson
     ) -> tuple[Network, Batches | Cached, Batches | Cached]:
         """The part that learns, on the frozen prefix's activations, where that can be had; else all as it is."""
-        halves = split(network.backbone.eval(), lesson.learning) if lesson.cache and recipe.epochs else None
+        halves = (
+            split(network.backbone.eval(), lesson.learning) if lesson.cache and recipe.epochs and count() == 1 else None
+        )
         views, folder = min(self.draw_NVP.shape[1], recipe.epochs), self.checkpoints.parent
         if halves is None or not fits(halves[0], self.train, self.validation, self.device, folder, views, lesson.cache):
             return network, self.train, self.validation

@@ -19,7 +19,7 @@ CODE = Path(__file__).parents[1]
 
 
 class FileCheckpoint:
-    """One file, replaced in one step by each save; no sooner than `every` seconds after the last one."""
+    """One file, replaced in one step by each save, unless the last one was less than `every` seconds ago."""
 
     def __init__(self, path: Path, every: float = 0.0) -> None:
         self._path = path
@@ -32,7 +32,7 @@ class FileCheckpoint:
 
     def save(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Replaces the file, if it is time."""
-        if time.monotonic() - self._saved < self._every:
+        if self._every == math.inf or time.monotonic() - self._saved < self._every:
             return
         self._saved = time.monotonic()
         weights.write(self._path, tensors, values)

@@ -59,10 +59,21 @@ class Device:
 
 
 def choose(device: str, precision: str) -> Device:
-    """The device for `auto`, `cpu`, `cuda` or `mps`, and the type for `auto`, `float32` or `bfloat16`."""
+    """The device for `auto`, `cpu`, `cuda` or `mps`, and the type for `auto`, `float32` or `bfloat16`.
+
+    Of several processes (torchrun) each takes the GPU of its own number.
+    """
     chosen = torch.device(_present() if device == "auto" else device)
+    if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     wanted = precision if precision != "auto" else ("bfloat16" if _fast_bfloat16(chosen.type) else "float32")
     return Device(chosen, getattr(torch, wanted))
+
+
+def processes_for(wanted: int, device: str) -> int:
+    """How many processes share a fit: as many as wanted; 0: as there are GPUs, and one without."""
+    gpus = torch.cuda.device_count() if device in {"auto", "cuda"} else 0
+    return wanted or max(gpus, 1)
 
 
 def _present() -> str:

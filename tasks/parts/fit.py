@@ -20,6 +20,7 @@ from tasks.parts.errors import RootstockError
 from tasks.parts.fit_state import Checkpoint, FitState, Progress, Row
 from tasks.parts.memory import Parts
 from tasks.parts.names import Curve
+from tasks.parts.processes import gathered, sum_gradients, summed
 
 Batch = tuple[Tensor, ...]  # inputs (N, 3, S, S), classes (N,), and where rows do not all count the same, weights (N,)
 Batches = Callable[[int], Iterable[Batch]]  # of an epoch
@@ -124,15 +125,17 @@ def step(
 ) -> float:
     """One update; the loss before it, the mean over rows by their weights."""
     x, y, *weights = batch
-    share_N = weights[0] / weights[0].sum() if weights else torch.full((len(x),), 1 / len(x), device=x.device)
+    weight_N = weights[0] if weights else torch.ones(len(x), device=x.device)
+    share_N = weight_N / summed(weight_N.sum())
 
     def gradients(chunks: list[Batch]) -> float:
         optimiser.zero_grad(set_to_none=True)
         return sum(_gradient(network, chunk, objective, device) for chunk in chunks)
 
-    loss = parts.tried(gradients, (x, y, share_N))
+    loss = summed(torch.tensor(parts.tried(gradients, (x, y, share_N)), device=x.device)).item()
+    learning = [p for group in optimiser.param_groups for p in group["params"]]
+    sum_gradients(learning)
     if clip:
-        learning = [p for group in optimiser.param_groups for p in group["params"]]
         torch.nn.utils.clip_grad_norm_(learning, clip)
     optimiser.step()
     return loss
@@ -163,7 +166,7 @@ def score(
             (parts.tried(lambda chunks: torch.cat([network(x).float() for x, *_ in chunks]), (x,)), y)
             for x, y, *_ in batches
         ]
-    output, y = (torch.cat(found) for found in zip(*outcomes, strict=True))
+    output, y = (gathered(torch.cat(found)) for found in zip(*outcomes, strict=True))
     return measure(output, y)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -13,8 +14,9 @@ Item = TypeVar("Item")
 
 
 def say(message: str) -> None:
-    """Prints one marked line at once."""
-    print(f"{MARK}{message}", flush=True)
+    """Prints one marked line at once; of several processes, the first one does."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"{MARK}{message}", flush=True)
 
 
 def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:

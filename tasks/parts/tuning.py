@@ -27,6 +27,7 @@ from tasks.parts.names import Candidate, Curve, Split
 from tasks.parts.objectives.mixing import mixing
 from tasks.parts.params import BackboneParams, ComputeParams
 from tasks.parts.paths import Paths
+from tasks.parts.processes import rank
 from tasks.parts.progress import say
 from tasks.parts.transforms import style_of
 from tasks.parts.weights import read, write
@@ -73,11 +74,12 @@ def prepare(
         goal=goal,
     )
     paths.finetune.mkdir(parents=True, exist_ok=True)
-    paths.curves.unlink(missing_ok=True)
+    if not rank():
+        paths.curves.unlink(missing_ok=True)
     return Setting(bench, backbone, read(paths.head_weights)[1], prior)
 
 
-def tune(setting: Setting, paths: Paths, wanted: BackboneParams, learn: Mapping[str, Any], seed: int) -> Progress:
+def tune(setting: Setting, paths: Paths, learn: Mapping[str, Any], seed: int) -> Progress:
     """From the probe (LP-FT, Kumar et al., 2022). `learn` is the section finetune. Writes the network.
 
     Raises ParamsError for a head that has nothing to fine-tune.
@@ -100,7 +102,8 @@ def tune(setting: Setting, paths: Paths, wanted: BackboneParams, learn: Mapping[
         cache=0.0 if mixed else learn["cache"],  # pictures that are mixed anew are no views to keep
     )
     progress = bench.fit(Candidate.TUNED, network, recipe(bench, learn, seed), lesson)
-    write(paths.tuned, network.state_dict())
+    if not rank():
+        write(paths.tuned, network.state_dict())
     return progress
 
 
@@ -121,7 +124,8 @@ def from_scratch(
     lesson = Lesson(learning, groups, objective(setting, learn), batch_statistics=True)
     as_long = replace(recipe(bench, learn, seed), epochs=tuned.epoch, patience=max(tuned.epoch, 1))
     progress = bench.fit(Candidate.SCRATCH, network, as_long, lesson)
-    write(paths.scratch, network.state_dict())
+    if not rank():
+        write(paths.scratch, network.state_dict())
     return progress.seconds
 
 
@@ -140,7 +144,8 @@ def recipe(bench: Bench, learn: Mapping[str, Any], seed: int) -> Recipe:
 
 def conclude(setting: Setting, paths: Paths, tuned: Progress) -> Row:
     """Forgets the checkpoints, tells and gives the epoch that was kept."""
-    shutil.rmtree(paths.checkpoints, ignore_errors=True)
+    if not rank():
+        shutil.rmtree(paths.checkpoints, ignore_errors=True)
     best = min(tuned.rows, key=lambda row: row[Curve.VALIDATION_LOSS])
     told = setting.bench.goal.told(best[Curve.VALIDATION_SCORE])
     say(f"kept epoch {best[Curve.EPOCH]} of {tuned.epoch}: {told}")

@@ -22,6 +22,8 @@ backbone:
   cut: layer
   resize: null
   crop: 64
+  letterbox: false
+  match: strict
 """
 
 

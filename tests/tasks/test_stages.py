@@ -48,6 +48,7 @@ FINETUNE = {
     "smoothing": 0.0,
     "mixup": 0.0,
     "cutmix": 0.0,
+    "processes": 1,
     "cache": 1.0,
 }
 BACKBONE = {**TINY, "weights": "tiny.pth", "match": "strict", "cut": "layer", "letterbox": False}

@@ -1,0 +1,115 @@
+"""One fit on several processes of one machine, a GPU each: every batch is shared out, and gradients are added up.
+
+The processes are set up as torchrun does it. Without them everything here is that of one process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessException, spawn
+
+from tasks.parts.errors import RootstockError
+
+ANSWER = "answer.json"
+
+
+def count() -> int:
+    """How many processes work on this fit."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this is; the first one writes and speaks for all."""
+    return dist.get_rank() if count() > 1 else 0
+
+
+def share(rows: Tensor) -> Tensor:
+    """The part of a batch's rows that this process computes."""
+    return rows[rank() :: count()]
+
+
+def summed(value: Tensor) -> Tensor:
+    """The sum of the processes' tensors."""
+    if count() > 1:
+        dist.all_reduce(value)
+    return value
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Every process gets the sum of all gradients, in one message."""
+    gradients = [p.grad for p in parameters if p.grad is not None] if count() > 1 else []
+    if not gradients:
+        return
+    flat = summed(torch.cat([gradient.flatten() for gradient in gradients]))
+    for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def gathered(rows: Tensor) -> Tensor:
+    """The rows of all processes, those of the first one first."""
+    if count() == 1:
+        return rows
+    parts: list[Any] = [None] * count()
+    dist.all_gather_object(parts, rows.cpu())
+    return torch.cat(parts).to(rows.device)
+
+
+def synchronised(network: nn.Module, device: torch.device) -> None:
+    """BatchNorm that learns its statistics takes them from the whole batch, where the device can."""
+    if count() > 1 and device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+
+
+def spread(processes: int, work: Callable[..., str], *arguments: object) -> str:
+    """What the first of so many processes makes of the arguments; `work` is a module's function.
+
+    They meet in a file and talk over the loopback interface. Raises RootstockError for what one of them raised.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        given = (os.getpid(), processes, folder, work, *arguments)
+        try:
+            spawn(_one, args=given, nprocs=processes)  # type: ignore[no-untyped-call]
+        except ProcessException as lost:
+            raise RootstockError(f"one of {processes} processes ended: {lost}") from lost
+        answer = json.loads((Path(folder) / ANSWER).read_text(encoding="utf-8"))
+    if "error" not in answer:
+        return str(answer["result"])
+    error = RootstockError(answer["error"])
+    error.exit_code = answer["exit_code"]
+    raise error
+
+
+def _one(number: int, starter: int, processes: int, folder: str, work: Callable[..., str], *arguments: object) -> None:
+    """One of the processes: its number and place as torchrun tells them, then the work."""
+    threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
+    os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(processes))
+    os.environ.update(GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(number)
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, init_method=f"file://{folder}/meeting", rank=number, world_size=processes)
+    try:
+        answer: dict[str, str | int] = {"result": work(*arguments)}
+    except RootstockError as error:
+        answer = {"error": str(error), "exit_code": error.exit_code}
+    if number == 0:
+        (Path(folder) / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
+    dist.destroy_process_group()
+
+
+def _end_with(starter: int) -> None:
+    """A process whose starter is gone has nobody to work for."""
+    while os.getppid() == starter:
+        time.sleep(0.5)
+    os._exit(1)

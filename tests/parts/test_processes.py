@@ -1,0 +1,40 @@
+"""Two processes on the CPU (gloo) do what one does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from tasks.parts.names import Curve
+from tasks.parts.weights import read
+from tests.tasks.test_stages import _pinned, through_head, tuned  # noqa: F401 - a fixture
+
+CHANGES = {"epochs": 3, "average": 0.9, "clip": 1.0, "unfreeze": 1, "blocks": 2}
+
+
+def test_two_processes_end_with_the_weights_of_one(paths):
+    """18 pictures in batches of 6, three a process; also with weights, an average, clipping and unfreezing."""
+    through_head(paths)
+    found = []
+    for processes in (1, 2):
+        shutil.rmtree(paths.finetune, ignore_errors=True)
+        report = tuned(paths, scratch=False, processes=processes, balance="weights", **CHANGES)
+        rows = [json.loads(line) for line in paths.curves.read_text().splitlines()]
+        assert [row[Curve.EPOCH] for row in rows] == [0, 1, 2, 3]
+        found.append((read(paths.tuned)[0], [row[Curve.VALIDATION_LOSS] for row in rows], report.steps))
+    (one, losses, steps), (two, other_losses, other_steps) = found
+    assert steps == other_steps == 9
+    assert losses == pytest.approx(other_losses, abs=1e-5)
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, two[name], atol=1e-5, rtol=1e-4)
+
+
+def test_an_error_in_one_process_is_told(paths):
+    from tasks.parts.errors import RootstockError
+
+    through_head(paths)
+    with pytest.raises(RootstockError, match="lower the learning rates"):
+        tuned(paths, scratch=False, processes=2, rate=1e20, head_rate=1e20, warmup=0)
