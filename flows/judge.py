@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from flows.models import LIVE, find, scorer_of
+from flows.models import LIVE, find, scorer_of, scorer_thresholds
 from flows.parameters import GateSection
 from flows.tracking import Tag, client
 from tasks.parts import gate
@@ -71,7 +71,7 @@ def judge(version: ModelVersion, wanted: GateSection, slices: Sequence[str], pat
 
 def against(live: ModelVersion, paths: Paths, wanted: GateSection, slices: Sequence[str]) -> list[Check]:
     """The evaluated predictions against what the live version answers for the same test images."""
-    from tasks.parts.rivals import Terms, compare, compare_values
+    from tasks.parts.rivals import Terms, compare, compare_labels, compare_values
 
     terms = Terms(wanted.metric, wanted.margin, wanted.error, wanted.group_margin, wanted.resamples)
     predicted = pd.read_parquet(paths.predictions)
@@ -83,17 +83,25 @@ def against(live: ModelVersion, paths: Paths, wanted: GateSection, slices: Seque
         values = pd.DataFrame({name: predicted[f"{ANSWER}{name}"] for name in spec["targets"]})
         return compare_values(rows, values, theirs, terms, slices)
     ours = pd.DataFrame(predicted[Column.DISTRIBUTION].tolist(), columns=spec["classes"])
+    if spec["label_thresholds"]:
+        return compare_labels(rows, ours >= spec["label_thresholds"], theirs, terms, slices)
     return compare(rows, ours, theirs, terms, slices)
 
 
 def answers(version: ModelVersion, paths: Paths, rows: pd.DataFrame) -> pd.DataFrame:
-    """The version's probabilities for these images, a column a class, or its targets; computed once."""
+    """The version's probabilities for these images, a column a class; of several labels, whether each is given.
+
+    Or its targets. Computed once.
+    """
     pixels = hashlib.sha256("".join(rows[Column.PIXEL_HASH]).encode()).hexdigest()
     kept = paths.state / "answers" / f"{Path(str(version.source)).name}-{pixels[:16]}.parquet"
     if not kept.exists():
         scorer = scorer_of(version)
         pictures = ((paths.raw / path).read_bytes() for path in rows[Column.PATH])
-        table = pd.DataFrame(scorer.probabilities(pictures).numpy(), columns=list(scorer.classes or scorer.targets))
+        found = scorer.probabilities(pictures)
+        if thresholds := scorer_thresholds(scorer):
+            found = found >= found.new_tensor(thresholds)
+        table = pd.DataFrame(found.numpy(), columns=list(scorer.classes or scorer.targets))
         with replacing(kept) as beside:
             table.to_parquet(beside, index=False)
     return pd.read_parquet(kept)

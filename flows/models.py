@@ -72,6 +72,11 @@ def scorer_of(version: ModelVersion) -> Any:  # noqa: ANN401 - of the version's 
     return _module(code).Scorer.load(spec, weights)
 
 
+def scorer_thresholds(scorer: Any) -> list[float]:  # noqa: ANN401 - of a version's own code, which may be older
+    """The threshold of each label, where an image may have several; none elsewhere."""
+    return list(map(float, getattr(scorer, "label_thresholds", ())))
+
+
 def digest_of(files: Sequence[Path]) -> str:
     """One digest of several files' bytes."""
     return hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()

@@ -15,8 +15,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows import parameters
 from flows.logs import plain_errors
-from flows.models import CHALLENGER, resolve, scorer_of
-from flows.source import listing
+from flows.models import CHALLENGER, resolve, scorer_of, scorer_thresholds
 from tasks.parts.errors import DataRefusedError, RootstockError
 from tasks.parts.names import Column
 
@@ -58,7 +57,7 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
         return f"{one(scorer, place)}\n(version {version.version} of {version.name})"
     wanted = files_of(place)
     target = Path(out) if out else params.paths.predicted / wanted.name
-    key = hashlib.sha256(f"{version.source}:{wanted.files}:{listing(place)}".encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{version.source}:{state_of(wanted)}".encode()).hexdigest()[:32]
     kept = params.paths.state / "predict" / key
     answered, broken = stream(scorer, wanted, kept, target, say)
     _page(target, wanted, version, broken)
@@ -83,6 +82,10 @@ def one(scorer: Streaming, picture: Path) -> str:
     if scorer.targets:
         return f"{picture}: " + ", ".join(f"{name} {value:.4g}" for name, value in scorer.row(logits_C).items())
     probability_C = scorer.calibrated(logits_C)
+    if scorer_thresholds(scorer):
+        each = zip(scorer.classes, probability_C.tolist(), strict=True)
+        told = ", ".join(f"{name} {chance:.1%}" for name, chance in each)
+        return f"{picture}: {scorer.row(logits_C)['label'] or 'none of its labels'}; {told}"
     best = probability_C.topk(min(3, len(scorer.classes)))
     first, *others = [
         f"{scorer.classes[place]} {chance:.1%}"
@@ -111,6 +114,16 @@ def files_of(source: Path) -> Wanted:
     if not found:
         raise RootstockError(f"no pictures in {source}")
     return Wanted(root, found, source.stem if source.is_file() else source.resolve().name)
+
+
+def state_of(wanted: Wanted) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file, in order: an interrupted prediction goes on only if none of them changed."""
+    found = []
+    for name in wanted.files:
+        file = wanted.root / name
+        status = file.stat() if file.is_file() else None
+        found.append((name, status.st_size if status else -1, status.st_mtime_ns if status else -1))
+    return found
 
 
 def stream(scorer: Streaming, wanted: Wanted, kept: Path, target: Path, say: Callable[[str], None]) -> tuple[int, int]:

@@ -47,7 +47,8 @@ def images_of(params: FlowParams) -> Path:
     if place.is_file() and place.suffix.lower() in TABLES:
         from tasks.parts.tables import bring_together
 
-        return bring_together(place, params.paths.state / "source" / "table", params.data.targets, trusted=trusted)
+        labels = (params.data.targets, params.data.separator)
+        return bring_together(place, params.paths.state / "source" / "table", *labels, trusted=trusted)
     if not place.is_dir():
         raise RootstockError(
             f"data.source: {place} is no folder, table or archive; give a folder of class/*.jpg or "

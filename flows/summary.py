@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 COLUMNS = ("model", "test accuracy", "95% interval", "macro F1", "ECE", "seconds")
+LABEL_COLUMNS = ("model", "exactly right", "95% interval", "macro F1", "mAP", "seconds")  # of several labels
 VALUE_COLUMNS = ("model", "mean abs. error", "95% interval", "RMSE", "R²", "seconds")  # of targets
 CLASS_METRICS = (Metric.ACCURACY, (Metric.MACRO_F1, Metric.ECE))
 # Whose seconds a candidate costs, as metrics of the run.
@@ -43,7 +44,11 @@ def result_rows(paths: Paths, metrics: Mapping[str, float]) -> list[list[str]]:
         seconds = (
             f"{sum(metrics[key] for key in cost):.1f}" if all(key in metrics for key in cost) else "not computed now"
         )
-        first, others = (Metric.MAE, (Metric.RMSE, Metric.R2)) if Metric.MAE in scored else CLASS_METRICS
+        first, others = CLASS_METRICS
+        if Metric.MAE in scored:
+            first, others = Metric.MAE, (Metric.RMSE, Metric.R2)
+        elif Metric.MAP in scored:
+            others = (Metric.MACRO_F1, Metric.MAP)
         how = ".1%" if first is Metric.ACCURACY else ".4g"
         between = f"{scored[first][LOW]:{how}} to {scored[first][HIGH]:{how}}"
         rest = [f"{scored[metric][VALUE]:.3f}" for metric in others]
@@ -53,7 +58,10 @@ def result_rows(paths: Paths, metrics: Mapping[str, float]) -> list[list[str]]:
 
 def columns_of(paths: Paths) -> tuple[str, ...]:
     """What the rows are about: classes, or targets."""
-    return VALUE_COLUMNS if Candidate.MEAN in read_json(paths.metrics) else COLUMNS
+    found = read_json(paths.metrics)
+    if Candidate.MEAN in found:
+        return VALUE_COLUMNS
+    return LABEL_COLUMNS if Metric.MAP in found[Candidate.TUNED] else COLUMNS
 
 
 @dataclass(frozen=True)

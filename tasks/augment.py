@@ -46,7 +46,7 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     from tasks.parts.backbone import preprocessing_of
     from tasks.parts.errors import ParamsError
     from tasks.parts.files import replacing, write_json
-    from tasks.parts.manifest import of_split, target_names
+    from tasks.parts.manifest import label_names, of_split, target_names
     from tasks.parts.mirror import refuse_flip
     from tasks.parts.names import Column, Split
     from tasks.parts.preview import preview
@@ -64,7 +64,7 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
             f"augment.{turned[0]}: a view that is turned or mirrored may have another target; if it has not, set "
             "augment.check to false"
         )
-    if policy.flip and policy.check:
+    if policy.flip and policy.check and not label_names(train):
         refuse_flip(paths.raw, train)
     pictures = zip(train[Column.PATH], train[Column.PIXEL_HASH], strict=True)
     planned = plan(pictures, policy.views, params.seed, policy.model_dump())

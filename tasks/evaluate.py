@@ -76,8 +76,8 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     outputs = logits_of(answering, paths.raw, files, choose(params.compute.device, "float32"), batch)
 
     asked = rating.Wanted(**params.evaluate.model_dump())
-    rate = rating.rate_values if goal.targets else rating.rate_classes
-    rated = rate(paths, goal, validation, test, outputs, answering[Candidate.TUNED], asked, batch, params.seed)
+    case = rating.Case(paths, goal, validation, test, outputs, answering[Candidate.TUNED], batch, params.seed)
+    rated = rating.rate(case, asked)
     spec = spec_of(
         wanted.architecture,
         goal.classes,
@@ -87,6 +87,7 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
         targets=goal.targets,
         temperature=rated.temperature,
         threshold=rated.threshold,
+        label_thresholds=rated.label_thresholds,
         init=read_json(PINS)[INIT],
     )
     write_json(paths.spec, spec)

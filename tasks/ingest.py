@@ -38,7 +38,7 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
 
     from tasks.parts import images, splits
     from tasks.parts.files import replacing
-    from tasks.parts.manifest import class_names, target_names, usable
+    from tasks.parts.manifest import class_names, label_names, target_names, usable
     from tasks.parts.progress import counted, say
     from tasks.parts.tables import TABLE
 
@@ -67,7 +67,8 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
         ignored=len(others),
     )
     targets = target_names(rows)
-    what = f"targets {', '.join(targets)}" if targets else f"{report.classes} classes"
+    labels = f"{report.classes} labels" if label_names(rows) else f"{report.classes} classes"
+    what = f"targets {', '.join(targets)}" if targets else labels
     say(f"{len(rows)} images, {what}: " + ", ".join(f"{n} {split}" for split, n in report.images.items()))
     return report
 

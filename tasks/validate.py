@@ -39,11 +39,13 @@ def validate(paths: Paths, params: ValidateParams) -> ValidateReport:
     from tasks.parts.expectations import CRITICAL, check, rules
     from tasks.parts.files import write_json, write_text
     from tasks.parts.findings import findings_page, sentence
-    from tasks.parts.manifest import target_names
+    from tasks.parts.manifest import label_names, target_names
     from tasks.parts.progress import say
 
     manifest = pd.read_parquet(paths.manifest)
-    suite = rules(params.validate_.min_side, params.validate_.max_unreadable, target_names(manifest))
+    suite = rules(
+        params.validate_.min_side, params.validate_.max_unreadable, target_names(manifest), label_names(manifest)
+    )
     findings = check(manifest, suite)
     write_json(paths.validation, [asdict(finding) for finding in findings])
     write_text(paths.validation_page, findings_page(findings))

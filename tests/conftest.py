@@ -93,6 +93,30 @@ def write_discs(root: Path, count: int = 48) -> Path:
     return table
 
 
+def write_scenes(root: Path, count: int = 60) -> Path:
+    """Pictures of a disc, a bar, both or neither, as a table of their labels; a sixth validates, a third is test."""
+    root.mkdir(parents=True)
+    rows = ["path,label,split,lot"]
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        picture = Image.fromarray(rng.integers(0, 60, (SIDE, SIDE, 3), dtype=np.uint8))
+        pen, labels = ImageDraw.Draw(picture), []
+        if number % 2:
+            x = rng.uniform(8, 24)
+            pen.ellipse((x - 5, 3, x + 5, 13), fill=(90, 230, 120))
+            labels.append("disc")
+        if number // 2 % 2:
+            y = rng.uniform(18, 28)
+            pen.rectangle((4, y - 2, 28, y + 2), fill=(230, 90, 90))
+            labels.append("bar")
+        picture.save(root / f"{number}.png")
+        split = ("train", "train", "test", "val", "test", "train")[number // 4 % 6]
+        rows.append(f"{number}.png,{'; '.join(labels) or ';'},{split},lot {number % 3}")
+    table = root / "scenes.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
 @pytest.fixture
 def shapes(tmp_path: Path) -> Path:
     """A folder with splits of its own: 6 training, 3 validation and 4 test images a class."""

@@ -57,7 +57,9 @@ def scorers(
             own = scratch_head(head) if name is Candidate.SCRATCH else head
             networks[name] = build_network(wanted.architecture, goal.outputs, wanted.cut, **own)
             networks[name].load_state_dict(read(weights)[0])
-    spec = spec_of(wanted.architecture, goal.classes, backbone.preprocessing, wanted.cut, head, targets=goal.targets)
+    halves = [0.5] * len(goal.classes) if goal.several else []
+    common = (wanted.architecture, goal.classes, backbone.preprocessing, wanted.cut, head)
+    spec = spec_of(*common, targets=goal.targets, label_thresholds=halves)
     return {name: Scorer(networks[name], spec) for name in Candidate if name in networks}
 
 

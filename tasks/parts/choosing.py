@@ -65,15 +65,16 @@ def choose_head(
     if goal.targets:
         return heads.fit_ridge(train, validation, section["strengths"])
     start = head_of(*earlier, goal.classes) if section["start"] == "earlier" else None
-    return heads.fit_probes(train, validation, goal.outputs, section["strengths"], start, prior)
+    return heads.fit_probes(train, validation, goal.outputs, section["strengths"], start, prior, goal.measure())
 
 
 def refuse(kind: str, goal: Goal, balance: Balance, grow: Sequence[int], hidden: int) -> None:
     """Raises ParamsError for what cannot be meant."""
-    if goal.targets and kind not in {"linear", "dense"}:
-        raise ParamsError(f"head.kind: a {kind} head has no meaning for targets; take linear or dense")
-    if goal.targets and balance is not Balance.NONE:
-        raise ParamsError("balance: targets have no classes to balance; set it to none")
+    what = "targets" if goal.targets else "several labels" if goal.several else ""
+    if what and kind not in {"linear", "dense"}:
+        raise ParamsError(f"head.kind: a {kind} head has no meaning for {what}; take linear or dense")
+    if what and balance is not Balance.NONE:
+        raise ParamsError(f"balance: it has no meaning for {what}; set it to none")
     if list(grow) != sorted({*grow, hidden} - {hidden}) or (grow and grow[-1] > hidden):
         raise ParamsError(f"head.grow: {list(grow)} must rise, up to less than head.hidden ({hidden})")
 

@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 
 from tasks.parts.findings import Finding
-from tasks.parts.manifest import class_names, of_split, usable
-from tasks.parts.names import LABELLED_SPLITS, Column, Split
+from tasks.parts.manifest import class_names, label_names, of_split, usable
+from tasks.parts.names import HAS, LABELLED_SPLITS, Column, Split
 
 IMAGES, CLASSES, NOTE = "image", "class", "note"
 SHORT_SIDE, KNOWN, SPLITS, LABELS = "short_side", "label_known", "splits_with_these_pixels", "labels_with_these_pixels"
@@ -39,12 +39,15 @@ class Rule:
     remedy: str
 
 
-def rules(min_side: int, max_unreadable: float, targets: Sequence[str] = ()) -> list[Rule]:
+def rules(min_side: int, max_unreadable: float, targets: Sequence[str] = (), labels: Sequence[str] = ()) -> list[Rule]:
     """The suite. `min_side` is in pixels; `max_unreadable` is the fraction of files that may be broken.
 
-    Rules on labels and classes are left out where there are targets.
+    Rules on labels and classes are left out where there are targets; where an image may have several labels, it may
+    have some that no training image has together.
     """
     suite = _rules(min_side, max_unreadable)
+    if labels:
+        return [rule for rule in suite if rule.title != KNOWN_LABELS]
     return [rule for rule in suite if rule.title not in OF_CLASSES and rule.table != CLASSES] if targets else suite
 
 
@@ -158,10 +161,17 @@ def image_table(manifest: pd.DataFrame) -> pd.DataFrame:
 
 def class_table(manifest: pd.DataFrame) -> pd.DataFrame:
     """One row a class: how many usable images it has in each labelled split."""
-    counts = {split: of_split(manifest, split)[Column.LABEL].value_counts() for split in LABELLED_SPLITS}
+    counts = {split: _counts(of_split(manifest, split)) for split in LABELLED_SPLITS}
     table = pd.DataFrame(counts).fillna(0).astype(int)
     note = [", ".join(f"{count} {split}" for split, count in row.items()) for _, row in table.iterrows()]
     return table.assign(**{NOTE: note}).rename_axis(CLASSES).sort_index().reset_index()
+
+
+def _counts(rows: pd.DataFrame) -> pd.Series:
+    """How many rows have each label."""
+    if several := label_names(rows):
+        return pd.Series({name: rows[f"{HAS}{name}"].sum() for name in several})
+    return rows[Column.LABEL].value_counts()
 
 
 def _twins(readable: pd.DataFrame) -> pd.Series:

@@ -16,8 +16,8 @@ from tasks.parts.backbone import Backbone, embed
 from tasks.parts.device import Device
 from tasks.parts.errors import ParamsError
 from tasks.parts.files import sha256_of
-from tasks.parts.manifest import target_names, usable
-from tasks.parts.names import LABELLED_SPLITS, TARGET, Column
+from tasks.parts.manifest import label_names, target_names, usable
+from tasks.parts.names import HAS, LABELLED_SPLITS, TARGET, Column
 from tasks.parts.params import BackboneParams
 from tasks.parts.pixels import Squares, ahead
 from tasks.parts.progress import counted
@@ -40,6 +40,7 @@ def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.
         [
             *(Column.PATH, Column.PIXEL_HASH, Column.LABEL, Column.SPLIT, Column.WEIGHT),
             *(f"{TARGET}{name}" for name in target_names(rows)),
+            *(f"{HAS}{name}" for name in label_names(rows)),
         ],
     ]
     clean = rows.assign(**{Column.VIEW: 0, **dict(zip(DRAW, CLEAN, strict=True))})

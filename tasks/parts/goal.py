@@ -10,27 +10,29 @@ import torch
 from torch import Tensor
 
 from tasks.parts.fit import Measure, Objective, measure_classes
-from tasks.parts.manifest import class_names, class_numbers, target_names
-from tasks.parts.names import TARGET, Column, Split
+from tasks.parts.manifest import class_names, class_numbers, label_names, target_names
+from tasks.parts.names import HAS, TARGET, Column, Split
+from tasks.parts.objectives.binary_cross_entropy import binary_cross_entropy, measure_labels
 from tasks.parts.objectives.cross_entropy import cross_entropy
 from tasks.parts.objectives.squared_error import measure_values, squared_error
 
 
 @dataclass(frozen=True)
 class Goal:
-    """The classes; or the targets with their mean and spread (standard deviation) over the training images."""
+    """The classes, of which an image has one or `several`; or targets, with mean and spread over training images."""
 
     classes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     mean_K: tuple[float, ...] = ()
     spread_K: tuple[float, ...] = ()
+    several: bool = False
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> Goal:
         """From usable rows of the manifest: the training ones alone decide."""
         targets = target_names(rows)
         if not targets:
-            return cls(class_names(rows))
+            return cls(class_names(rows), several=bool(label_names(rows)))
         y_NK = rows.loc[rows[Column.SPLIT] == Split.TRAIN, [f"{TARGET}{name}" for name in targets]].to_numpy(float)
         spread_K = np.where(y_NK.std(0) > 0, y_NK.std(0), 1.0)
         return cls((), targets, tuple(y_NK.mean(0).tolist()), tuple(spread_K.tolist()))
@@ -41,7 +43,9 @@ class Goal:
         return len(self.classes or self.targets)
 
     def truth(self, rows: pd.DataFrame) -> Tensor:
-        """Class numbers, (N,) int64; or values, (N, K) float32."""
+        """Class numbers, (N,) int64; labels of 0 and 1, (N, C), or values, (N, K), float32."""
+        if self.several:
+            return torch.tensor(rows[[f"{HAS}{name}" for name in self.classes]].to_numpy(float), dtype=torch.float32)
         if not self.targets:
             return torch.from_numpy(class_numbers(rows, self.classes))
         return torch.tensor(rows[[f"{TARGET}{name}" for name in self.targets]].to_numpy(float), dtype=torch.float32)
@@ -52,12 +56,18 @@ class Goal:
 
     def objective(self, smoothing: float = 0.0, log_prior_C: Tensor | None = None) -> Objective:
         """The loss that training lowers; of classes, with smoothed labels and adjusted logits where wanted."""
+        if self.several:
+            return binary_cross_entropy(smoothing)
         return squared_error(self.spread_K) if self.targets else cross_entropy(smoothing, log_prior_C)
 
     def measure(self) -> Measure:
-        """Validation loss, and how good that is: accuracy, or the mean R² of the targets."""
+        """Validation loss, and how good that is: accuracy; macro F1 of several labels; the mean R² of targets."""
+        if self.several:
+            return measure_labels
         return measure_values(self.spread_K) if self.targets else measure_classes
 
     def told(self, score: float) -> str:
         """How good, in words."""
+        if self.several:
+            return f"validation macro F1 {score:.3f}"
         return f"validation R² {score:.3f}" if self.targets else f"validation accuracy {score:.1%}"

@@ -38,10 +38,12 @@ def fit_probes(
     strengths: Sequence[float],
     start: nn.Linear | None = None,
     log_prior_C: Tensor | None = None,
+    measure: Measure = measure_classes,
 ) -> list[Probe]:
     """A multinomial logistic regression for each strength, strongest first, each starting from the one before.
 
-    `train` is features (N, D), classes (N,) and weights (N,); `validation` features and classes. Features are
+    `train` is features (N, D), classes (N,) and weights (N,); `validation` features and classes. Labels (N, C) of 0 and
+    1 make it one binary regression a label. Features are
     standardised by the training rows, which is then folded into the head. The penalty is strength / 2 * |W|^2 on
     the mean loss; with a `start` it is that of the distance from it (L2-SP, Li et al., 2018). `log_prior_C` adjusts
     the logits that are learned (Menon et al., 2021). L-BFGS as in Kornblith et al., "Do Better ImageNet Models
@@ -61,7 +63,7 @@ def fit_probes(
         parameters = _logistic_regression(parameters, (z_ND, y_N, weight_N), anchor, offset_C, strength)
         weight_CD = parameters[:, :-1] / deviation_D
         bias_C = parameters[:, -1] - weight_CD @ mean_D
-        probes.append(probe(linear(weight_CD, bias_C), strength, validation))
+        probes.append(probe(linear(weight_CD, bias_C), strength, validation, measure))
     return probes
 
 
@@ -74,7 +76,11 @@ def _logistic_regression(start: Tensor, rows: Train, anchor: Tensor, offset_C: T
     def objective() -> Tensor:
         optimiser.zero_grad()
         logits_NC = z_ND @ parameters[:, :-1].T + parameters[:, -1] + offset_C
-        loss = (F.cross_entropy(logits_NC, y_N, reduction="none") * weight_N).sum()
+        if y_N.dim() == 2:
+            loss_N = F.binary_cross_entropy_with_logits(logits_NC, y_N.double(), reduction="none").mean(1)
+        else:
+            loss_N = F.cross_entropy(logits_NC, y_N, reduction="none")
+        loss = (loss_N * weight_N).sum()
         loss = loss + strength / 2 * (parameters - anchor)[:, :-1].square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from tasks.parts.names import TARGET, Column, Split
+from tasks.parts.names import HAS, TARGET, Column, Split
 
 
 def usable(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -23,12 +23,19 @@ def of_split(manifest: pd.DataFrame, split: Split) -> pd.DataFrame:
 
 def class_names(rows: pd.DataFrame) -> tuple[str, ...]:
     """The class map: the sorted labels of the usable training rows, and of nothing else."""
+    if several := label_names(rows):
+        return several
     return tuple(sorted(rows.loc[rows[Column.SPLIT] == Split.TRAIN, Column.LABEL].unique()))
 
 
 def target_names(rows: pd.DataFrame) -> tuple[str, ...]:
     """The numbers that are to be predicted; none where there are classes."""
     return tuple(name.removeprefix(TARGET) for name in rows.columns if name.startswith(TARGET))
+
+
+def label_names(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The labels, sorted, where an image may have several of them; none elsewhere."""
+    return tuple(sorted(name.removeprefix(HAS) for name in rows.columns if name.startswith(HAS)))
 
 
 def class_numbers(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:

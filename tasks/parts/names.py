@@ -61,6 +61,7 @@ class Metric(StrEnum):
     ECE = "ece"
     NLL_UNCALIBRATED = "nll_uncalibrated"
     ECE_UNCALIBRATED = "ece_uncalibrated"
+    MAP = "map"  # mean average precision, of several labels
     R2 = "r2"
     MAE = "mae"
     RMSE = "rmse"
@@ -68,7 +69,7 @@ class Metric(StrEnum):
     @property
     def higher_is_better(self) -> bool:
         """Whether more of it is wanted."""
-        return self in {Metric.ACCURACY, Metric.MACRO_F1, Metric.R2}
+        return self in {Metric.ACCURACY, Metric.MACRO_F1, Metric.MAP, Metric.R2}
 
 
 class Curve(StrEnum):
@@ -79,10 +80,11 @@ class Curve(StrEnum):
     STEP = "step"
     TRAIN_LOSS = "train_loss"
     VALIDATION_LOSS = "validation_loss"
-    VALIDATION_SCORE = "validation_score"  # accuracy; of targets, R²
+    VALIDATION_SCORE = "validation_score"  # accuracy; of several labels, macro F1; of targets, R²
 
 
 LABELLED_SPLITS: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+HAS: Final = "label:"  # begins the manifest's columns of 0 and 1 where an image may have several labels
 TARGET: Final = "target:"  # begins the manifest's columns of numbers to predict
 ANSWER: Final = "predicted:"  # begins the columns of their predictions
 FEATURES: Final = "features"  # the tensor of the feature matrix

@@ -1,20 +1,22 @@
-"""Evaluation of the candidates' outputs on the test split: of classes, and of targets.
+"""Evaluation of the candidates' outputs on the test split: of one class an image, of several labels, and of targets.
 
 Shapes: V validation images, N test images, M both, C classes, K targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from tasks.parts.classification import Answers, calibrated, selective
 from tasks.parts.files import write_json
 from tasks.parts.goal import Goal
+from tasks.parts.labels import label_scores, thresholds_for, write_labels
 from tasks.parts.metrics import scores
 from tasks.parts.names import VALUE, Candidate, Metric
 from tasks.parts.paths import Paths
@@ -41,85 +43,103 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Case:
+    """What is to be rated: the candidates' outputs on validation and test, and the model that was tuned."""
+
+    paths: Paths
+    goal: Goal
+    validation: pd.DataFrame
+    test: pd.DataFrame
+    outputs: Outputs
+    tuned: Scorer
+    batch: int
+    seed: int
+
+    def robust(
+        self,
+        wanted: Wanted,
+        strengths: Mapping[str, Sequence[float]],
+        metric: Metric,
+        measure: Callable[[Tensor, Tensor], Tensor],
+    ) -> pd.DataFrame:
+        """The tuned model under these corruptions, on some of the test images."""
+        rows = some(self.test, wanted.corrupted)
+        truth = self.goal.truth(rows)
+        return under_corruptions(self.tuned, self.paths.raw, rows, truth, strengths, self.batch, metric, measure)
+
+
+@dataclass(frozen=True)
 class Rated:
     """Scores of the candidates, what the scorer must know of them, and more numbers for the report."""
 
     table: Table
     temperature: float = 1.0
     threshold: float = 0.0
+    label_thresholds: Sequence[float] = ()
     more: dict[str, float] = field(default_factory=dict)
 
 
-def rate_classes(
-    paths: Paths,
-    goal: Goal,
-    validation: pd.DataFrame,
-    test: pd.DataFrame,
-    outputs: Outputs,
-    tuned: Scorer,
-    wanted: Wanted,
-    batch: int,
-    seed: int,
-) -> Rated:
-    """Calibrates on validation, scores on test, and writes tables and pictures."""
+def rate(case: Case, wanted: Wanted) -> Rated:
+    """Scores on test, after choosing on validation what there is to choose; writes tables and pictures."""
+    if case.goal.targets:
+        return rate_values(case, wanted)
+    return rate_labels(case, wanted) if case.goal.several else rate_classes(case, wanted)
+
+
+def rate_classes(case: Case, wanted: Wanted) -> Rated:
+    """One class an image: calibrated on validation."""
+    paths, test, classes = case.paths, case.test, case.goal.classes
     table: Table = {}
     answers: dict[Candidate, Answers] = {}
-    y_V, y_N = goal.truth(validation).numpy(), goal.truth(test).numpy()
-    for name, logits_MC in outputs.items():
+    y_V, y_N = case.goal.truth(case.validation).numpy(), case.goal.truth(test).numpy()
+    for name, logits_MC in case.outputs.items():
         answers[name] = calibrated(logits_MC, y_V, y_N)
         raw_NC, scaled_NC = answers[name].raw_NC, answers[name].scaled_NC
-        table[name] = scores(raw_NC, scaled_NC, y_N, wanted.bins, wanted.resamples, seed)
+        table[name] = scores(raw_NC, scaled_NC, y_N, wanted.bins, wanted.resamples, case.seed)
     chosen = answers[Candidate.TUNED]
     sure = selective(chosen, wanted.risk)
     write_json(paths.selective, sure)
-    tried = some(test, wanted.corrupted)
-    robust = under_corruptions(
-        tuned,
-        paths.raw,
-        tried,
-        goal.truth(tried),
-        wanted.corruptions,
-        batch,
-        Metric.ACCURACY,
-        lambda logits_NC, y_N: (logits_NC.argmax(1) == y_N).double(),
+    robust = case.robust(
+        wanted, wanted.corruptions, Metric.ACCURACY, lambda logits_NC, y_N: (logits_NC.argmax(1) == y_N).double()
     )
-    write_predictions(paths, test, goal.classes, chosen.scaled_NC)
-    write_pictures(paths, test, goal.classes, chosen.scaled_NC, table, wanted.wrong)
-    write_trust(paths, test, goal.classes, answers, robust, wanted.slices, wanted.bins, sure)
+    write_predictions(paths, test, classes, chosen.scaled_NC)
+    write_pictures(paths, test, classes, chosen.scaled_NC, table, wanted.wrong)
+    write_trust(paths, test, classes, answers, robust, wanted.slices, wanted.bins, sure)
     write_page(paths, table, sure)
     more = {"coverage": sure["coverage"], "risk": sure["risk"]}
-    return Rated(table, chosen.temperature, sure["threshold"], more)
+    return Rated(table, chosen.temperature, sure["threshold"], more=more)
 
 
-def rate_values(
-    paths: Paths,
-    goal: Goal,
-    validation: pd.DataFrame,
-    test: pd.DataFrame,
-    outputs: Outputs,
-    tuned: Scorer,
-    wanted: Wanted,
-    batch: int,
-    seed: int,
-) -> Rated:
-    """Scores on test, beside always answering the training mean, and writes tables and pictures."""
-    y_NK = goal.truth(test).numpy().astype(float)
-    predicted = {Candidate.MEAN: np.tile(np.array(goal.mean_K), (len(test), 1))}
-    predicted |= {name: values.numpy()[len(validation) :].astype(float) for name, values in outputs.items()}
-    table: Table = {name: value_scores(of_NK, y_NK, wanted.resamples, seed) for name, of_NK in predicted.items()}
-    tried = some(test, wanted.corrupted)
-    strengths = {kind: own for kind, own in wanted.corruptions.items() if kind != "flip"}
-    robust = under_corruptions(
-        tuned,
-        paths.raw,
-        tried,
-        goal.truth(tried),
-        strengths,
-        batch,
-        Metric.MAE,
-        lambda value_NK, y_NK: (value_NK - y_NK).abs().mean(1),
+def rate_labels(case: Case, wanted: Wanted) -> Rated:
+    """Several labels an image: the threshold of each is chosen on validation, for every candidate by itself."""
+    y_VC, y_NC = (case.goal.truth(rows).numpy() for rows in (case.validation, case.test))
+    probability = {name: logits_MC.sigmoid().numpy() for name, logits_MC in case.outputs.items()}
+    threshold = {name: thresholds_for(p_MC[: len(y_VC)], y_VC) for name, p_MC in probability.items()}
+    on_test = {name: p_MC[len(y_VC) :] for name, p_MC in probability.items()}
+    table: Table = {
+        name: label_scores(p_NC, y_NC, threshold[name], wanted.resamples, case.seed) for name, p_NC in on_test.items()
+    }
+    own_C = torch.from_numpy(threshold[Candidate.TUNED])
+    robust = case.robust(
+        wanted,
+        wanted.corruptions,
+        Metric.ACCURACY,
+        lambda logits_NC, y_NC: ((logits_NC.sigmoid() >= own_C) == (y_NC > 0.5)).all(1).double(),
     )
-    write_values(paths, test, goal.targets, predicted, table, robust, wanted.slices, wanted.wrong)
+    given = (case.goal.classes, on_test[Candidate.TUNED], y_NC, threshold[Candidate.TUNED])
+    write_labels(case.paths, case.test, *given, table, robust, wanted.slices, wanted.wrong)
+    return Rated(table, label_thresholds=threshold[Candidate.TUNED].tolist())
+
+
+def rate_values(case: Case, wanted: Wanted) -> Rated:
+    """Targets, beside always answering the training mean."""
+    y_NK = case.goal.truth(case.test).numpy().astype(float)
+    predicted = {Candidate.MEAN: np.tile(np.array(case.goal.mean_K), (len(case.test), 1))}
+    predicted |= {name: values.numpy()[len(case.validation) :].astype(float) for name, values in case.outputs.items()}
+    table: Table = {name: value_scores(of_NK, y_NK, wanted.resamples, case.seed) for name, of_NK in predicted.items()}
+    strengths = {kind: own for kind, own in wanted.corruptions.items() if kind != "flip"}
+    robust = case.robust(wanted, strengths, Metric.MAE, lambda value_NK, y_NK: (value_NK - y_NK).abs().mean(1))
+    write_values(case.paths, case.test, case.goal.targets, predicted, table, robust, wanted.slices, wanted.wrong)
     return Rated(table)
 
 
@@ -130,6 +150,8 @@ def some(test: pd.DataFrame, most: int) -> pd.DataFrame:
 
 def headline(goal: Goal) -> str:
     """What `told` tells."""
+    if goal.several:
+        return "exactly the right labels"
     return "mean absolute error" if goal.targets else "accuracy"
 
 

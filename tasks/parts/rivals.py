@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.parts import gate, metrics
+from tasks.parts.errors import ParamsError
 from tasks.parts.gate import Check, Pair, Verdict
-from tasks.parts.names import TARGET, Column, Metric
+from tasks.parts.names import HAS, TARGET, Column, Metric
 from tasks.parts.slices import slices_of
 
 MEASURES = {"macro_f1": metrics.macro_f1, "nll": metrics.nll}
@@ -64,6 +65,32 @@ def _overall(truth: pd.Series, ours: pd.DataFrame, live: pd.DataFrame, hits: Pai
         return sign * (measure(p_NC[at], y_N[at]) - measure(q_NC[at], y_N[at]))
 
     return gate.compare_scores(gain, len(truth), terms.margin, terms.error, terms.resamples, 0, what)
+
+
+def compare_labels(
+    rows: pd.DataFrame, ours: pd.DataFrame, live: pd.DataFrame, terms: Terms, slices: Sequence[str]
+) -> list[Check]:
+    """The checks on several labels an image: `ours` and `live` say of each label, by name, whether it is given.
+
+    An answer is right where it is exactly the labels that both know. Raises ParamsError for another metric.
+    """
+    names = [name for name in ours.columns if name in live.columns and f"{HAS}{name}" in rows]
+    if not names:
+        return [Check("against live", "no label in common", "labels that both know", Verdict.UNDECIDED)]
+    if terms.metric not in {AUTO, Metric.ACCURACY}:
+        raise ParamsError(f"gate.metric: {terms.metric} has no meaning for several labels; take auto")
+    truth_NL = rows[[f"{HAS}{name}" for name in names]].to_numpy(float) > 0.5
+    right = [(table[names].to_numpy(bool) == truth_NL) for table in (ours, live)]
+    hits = Pair(*(right_NL.all(1).astype(float) for right_NL in right))
+    what = f"exactly the right labels, against live, {len(rows)} images"
+    pairs = {f"label {name}": Pair(*(r[:, place].astype(float) for r in right)) for place, name in enumerate(names)}
+    for name, inside in slices_of(rows, slices):
+        at = inside.fillna(value=False).to_numpy(bool)
+        pairs[name] = Pair(hits.candidate_N[at], hits.live_N[at])
+    return [
+        gate.compare_hits(hits, terms.margin, terms.error, what),
+        *gate.compare_groups(pairs, terms.group_margin, terms.error),
+    ]
 
 
 def compare_values(

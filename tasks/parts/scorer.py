@@ -93,6 +93,14 @@ class Network(nn.Module):
         return logits
 
 
+LABELS_JOINED = "|"  # stands between the labels of an image that may have several
+
+
+def joined(labels: Sequence[str], given: Iterable[bool]) -> str:
+    """The labels that are given, as one text."""
+    return LABELS_JOINED.join(name for name, is_given in zip(labels, given, strict=True) if is_given)
+
+
 class Scorer:
     """A network with all it needs to answer for image bytes."""
 
@@ -100,6 +108,7 @@ class Scorer:
         self.network = network.eval()
         self.classes: tuple[str, ...] = tuple(spec["classes"])
         self.targets: tuple[str, ...] = tuple(spec["targets"])
+        self.label_thresholds = torch.tensor(spec["label_thresholds"])  # empty: an image has one class
         self.temperature = float(spec["temperature"])
         self.threshold = float(spec["threshold"])
         self.preprocessing = Preprocessing.of(spec["preprocessing"])
@@ -134,17 +143,29 @@ class Scorer:
 
     def calibrated(self, logits_NC: Tensor) -> Tensor:
         """Probabilities from logits, (N, C) both (Guo et al., 2017); values of targets stay as they are."""
+        if len(self.label_thresholds):
+            return (logits_NC / self.temperature).sigmoid()
         return logits_NC if self.targets else (logits_NC / self.temperature).softmax(-1)
 
     def row(self, logits_C: Tensor) -> dict[str, Any]:
-        """The answer for one image: label, probability, whether that is confident, distribution; or the targets."""
+        """The answer for one image: label, probability, whether that is confident, distribution; or the targets.
+
+        Of several labels it is all that reach their thresholds, joined, and the probability is that of the least sure.
+        """
         output_C = self.calibrated(logits_C)
         if self.targets:
             return dict(zip(self.targets, output_C.tolist(), strict=True))
-        best = int(output_C.argmax())
-        sure = float(output_C[best])
+        if len(self.label_thresholds):
+            given_C = output_C >= self.label_thresholds
+            label, sure = (
+                joined(self.classes, given_C.tolist()),
+                float(torch.where(given_C, output_C, 1 - output_C).min()),
+            )
+        else:
+            best = int(output_C.argmax())
+            label, sure = self.classes[best], float(output_C[best])
         return {
-            "label": self.classes[best],
+            "label": label,
             "probability": sure,
             "confident": sure >= self.threshold,
             "distribution": dict(zip(self.classes, output_C.tolist(), strict=True)),
@@ -189,11 +210,13 @@ def spec_of(
     targets: Sequence[str] = (),
     temperature: float = 1.0,
     threshold: float = 0.0,
+    label_thresholds: Sequence[float] = (),
     init: str | None = None,
 ) -> dict[str, Any]:
     """What `Scorer.load` needs to know, as JSON can hold it.
 
-    Answers below the `threshold` of probability are not to be trusted; `init` names the model this one goes on from.
+    Answers below the `threshold` of probability are not to be trusted; `label_thresholds`, where an image may have
+    several labels, are the probabilities from which each is given; `init` names the model this one goes on from.
     """
     return {
         "architecture": architecture,
@@ -204,6 +227,7 @@ def spec_of(
         "preprocessing": asdict(preprocessing),
         "temperature": temperature,
         "threshold": threshold,
+        "label_thresholds": list(label_thresholds),
         "init": init,
     }
 

@@ -1,7 +1,8 @@
 """Sources that are a table: a CSV or parquet file with a row an image, brought into the form that ingest reads.
 
 Columns: `path`, relative to the table's folder; `label`, or columns of numbers to predict (data.targets); optional
-`split`, `group` and `weight`. All others are kept, to tell scores apart by (evaluate.slices).
+`split`, `group` and `weight`. All others are kept, to tell scores apart by (evaluate.slices). With a data.separator an
+image may have several labels, or none, which is a separator alone: an empty cell is an image that is not labelled.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import pandas as pd
 
 from tasks.parts.errors import DataRefusedError
 from tasks.parts.files import replacing, write_text
-from tasks.parts.names import TARGET, Column, Split
+from tasks.parts.names import HAS, TARGET, Column, Split
+from tasks.parts.scorer import LABELS_JOINED
 from tasks.parts.splits import SPLIT_FOLDERS
 
 TABLE = "rootstock.parquet"  # among the images in data/raw: what the source said of them
@@ -24,7 +26,7 @@ OWN = {Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP, Column.WEIGHT}
 TEXTS = dict.fromkeys((Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP), "string")
 
 
-def read_table(file: Path, targets: Sequence[str] = ()) -> pd.DataFrame:
+def read_table(file: Path, targets: Sequence[str] = (), separator: str | None = None) -> pd.DataFrame:
     """The table, checked, its targets marked. Raises DataRefusedError saying which column or row is wrong."""
     try:
         table = _read_csv(file) if file.suffix.lower() == ".csv" else pd.read_parquet(file)
@@ -43,7 +45,8 @@ def read_table(file: Path, targets: Sequence[str] = ()) -> pd.DataFrame:
         )
     table = table.astype({name: kind for name, kind in TEXTS.items() if name in table})
     _check(file, table)
-    return table.assign(**{Column.SPLIT: _splits(file, table)})
+    table = table.assign(**{Column.SPLIT: _splits(file, table)})
+    return _with_labels(table, separator) if separator and not targets else table
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
@@ -63,6 +66,18 @@ def _with_targets(file: Path, table: pd.DataFrame, targets: Sequence[str]) -> pd
     kept: pd.DataFrame = table.drop(columns=[*targets, *({Column.LABEL} & set(table.columns))])
     marked: pd.DataFrame = pd.concat([kept, numbers.astype(float).add_prefix(TARGET)], axis=1)
     return marked
+
+
+def _with_labels(table: pd.DataFrame, separator: str) -> pd.DataFrame:
+    """A column of 0 and 1 for each label; the label itself is all of an image's, sorted and joined."""
+    labels = (
+        table[Column.LABEL].fillna("").map(lambda text: sorted({part.strip() for part in text.split(separator)} - {""}))
+    )
+    known = table[Column.LABEL].notna()
+    names = sorted({name for own in labels for name in own})
+    has = {f"{HAS}{name}": labels.map(lambda own, name=name: float(name in own)) for name in names}
+    joined = labels.map(LABELS_JOINED.join).astype("string").where(known, None)
+    return table.assign(**{Column.LABEL: joined}, **has)
 
 
 def _check(file: Path, table: pd.DataFrame) -> None:
@@ -90,20 +105,22 @@ def _splits(file: Path, table: pd.DataFrame) -> pd.Series:
     return known.where(known.notna(), None)
 
 
-def bring_together(file: Path, folder: Path, targets: Sequence[str] = (), *, trusted: bool = True) -> Path:
+def bring_together(
+    file: Path, folder: Path, targets: Sequence[str] = (), separator: str | None = None, *, trusted: bool = True
+) -> Path:
     """Copies the table's images and the table into `folder`, unless that holds them as they are now.
 
     Files that are missing are left out: ingest lists them. Raises DataRefusedError for a table that is not `trusted`,
     such as one from an archive, and names a file outside of its own folder.
     """
-    table = read_table(file, targets)
+    table = read_table(file, targets, separator)
     sources, names = [file.parent / path for path in table[Column.PATH]], [_name(path) for path in table[Column.PATH]]
     outside = [not source.resolve().is_relative_to(file.parent.resolve()) for source in sources]
     if any(outside) and not trusted:
         raise DataRefusedError(
             f"data.source: {file} names files outside of its archive: {_some(table[Column.PATH][outside])}"
         )
-    note, now = folder.with_name(f"{folder.name}.sha256"), _digest([file, *sources], targets)
+    note, now = folder.with_name(f"{folder.name}.sha256"), _digest([file, *sources], [*targets, separator or ""])
     if folder.exists() and note.exists() and note.read_text(encoding="utf-8") == now:
         return folder
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")

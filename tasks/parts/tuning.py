@@ -53,8 +53,8 @@ def prepare(
     manifest = pd.read_parquet(paths.manifest)
     goal = Goal.of(usable(manifest))
     train, validation = of_split(manifest, Split.TRAIN), of_split(manifest, Split.VALIDATION)
-    if goal.targets and balance is not Balance.NONE:
-        raise ParamsError("balance: targets have no classes to balance; set it to none")
+    if (goal.targets or goal.several) and balance is not Balance.NONE:
+        raise ParamsError("balance: it has a meaning for one class an image only; set it to none")
     weight_N, prior = weights_of(train), None
     if balance in {Balance.WEIGHTS, Balance.SAMPLING}:
         weight_N = balanced(weight_N, goal.truth(train), goal.outputs)

@@ -16,6 +16,11 @@ BENCHMARKS = (
     "precision",
     "orchestration",
     "gate",
+    "speed",
+    "extraction",
+    "cache",
+    "growth",
+    "augmentation",
     "batch",
     "promotion",
 )

@@ -5,7 +5,7 @@ import pytest
 
 from tasks.ingest import IngestParams, ingest
 from tasks.parts.errors import DataRefusedError
-from tasks.parts.names import Column
+from tasks.parts.names import Column, Split
 from tasks.parts.tables import TABLE, bring_together, read_table
 from tests.conftest import write_shapes
 
@@ -137,3 +137,13 @@ def test_none_and_na_are_names_of_classes(table):
     rows = pd.read_csv(table).assign(label=["None", "NA", "null"] * 4)
     rows.to_csv(table, index=False)
     assert set(read_table(table)["label"]) == {"None", "NA", "null"}
+
+
+def test_several_labels_become_columns_and_a_separator_alone_is_none(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\na.png,dog; cat\nb.png,;\nc.png,\nd.png,cat\n")
+    found = read_table(table, separator=";").set_index("path")
+    assert found["label"].fillna("-").to_dict() == {"a.png": "cat|dog", "b.png": "", "c.png": "-", "d.png": "cat"}
+    assert found["label:cat"].tolist() == [1, 0, 0, 1]
+    assert found["label:dog"].tolist() == [1, 0, 0, 0]
+    assert found["split"].tolist() == [None, None, Split.UNLABELLED, None]

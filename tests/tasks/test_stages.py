@@ -23,7 +23,7 @@ from tasks.parts.names import FEATURES, Candidate, Column, Curve, Metric
 from tasks.parts.scorer import Scorer
 from tasks.parts.tables import bring_together
 from tasks.validate import ValidateParams, validate
-from tests.conftest import CPU, SHAPES, TINY, drawn, write_discs
+from tests.conftest import CPU, SHAPES, TINY, drawn, write_discs, write_scenes
 
 AUGMENT = {"views": 3, "shift": 0.1, "scale": 0.1, "flip": False, "colour": 0.2, "fill": "edge", "check": True}
 AUGMENT |= {"rotation": 0.0, "erase": 0.0, "automatic": "none"}
@@ -333,7 +333,7 @@ def test_evaluate_scores_all_three_with_the_code_that_serves(paths):
     report = evaluated(paths)
     table = read_json(paths.metrics)
     assert list(table) == [Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED]
-    assert set(table[Candidate.TUNED]) == set(Metric) - {Metric.R2, Metric.MAE, Metric.RMSE}
+    assert set(table[Candidate.TUNED]) == set(Metric) - {Metric.MAP, Metric.R2, Metric.MAE, Metric.RMSE}
     predictions = pd.read_parquet(paths.predictions)
     assert len(predictions) == report.images == 12
     scorer = Scorer.load(paths.spec, paths.tuned)
@@ -363,6 +363,56 @@ def test_evaluate_tells_how_far_to_trust(paths):
     assert given.mean() == pytest.approx(report.scores["coverage"])
     with pytest.raises(ParamsError, match="no column camera; it has"):
         evaluated(paths, slices=["camera"])
+
+
+@pytest.fixture
+def scenes(paths, tmp_path):
+    """Pictures with one label, two or none."""
+    raw = bring_together(write_scenes(tmp_path / "scenes"), tmp_path / "together", separator=";")
+    return paths.model_copy(update={"raw": raw})
+
+
+@pytest.mark.parametrize("kind", ["linear", "dense"])
+def test_several_labels_go_through_every_stage(scenes, kind):
+    ingested(scenes), augmented(scenes, flip=True)
+    assert set(pd.read_parquet(scenes.manifest)[Column.LABEL]) == {"", "bar", "disc", "bar|disc"}
+    assert validated(scenes).warnings == 0
+    embedded(scenes)
+    headed(scenes, kind=kind, epochs=60, hidden=64)
+    tuned(scenes, epochs=3, mixup=0.2)
+    report = evaluated(scenes, slices=["lot"])
+    assert set(report.scores) == {"accuracy", "macro_f1", "map", "nll"}
+    assert report.scores["map"] >= 0.6
+    predictions, spec = pd.read_parquet(scenes.predictions), read_json(scenes.spec)
+    assert spec["classes"] == ["bar", "disc"]
+    scorer = Scorer.load(scenes.spec, scenes.tuned)
+    pictures = [(scenes.raw / path).read_bytes() for path in predictions[Column.PATH]]
+    rows = [scorer.row(logits) for logits in scorer.logits(pictures)]
+    assert [row["label"] for row in rows] == list(predictions[Column.PREDICTED])
+    right = np.mean([row["label"] == label for row, label in zip(rows, predictions[Column.LABEL], strict=True)])
+    assert right == pytest.approx(report.scores["accuracy"])
+    served = [list(row["distribution"].values()) for row in rows]
+    np.testing.assert_allclose(served, np.stack(predictions[Column.DISTRIBUTION]), atol=1e-5)
+    assert list(pd.read_csv(scenes.per_class)["label"]) == ["bar", "disc"]
+    assert "data:image/png" in scenes.results_page.read_text()
+
+
+def test_what_has_no_meaning_for_several_labels_is_told(scenes):
+    ingested(scenes), augmented(scenes), embedded(scenes)
+    with pytest.raises(ParamsError, match="a prototype head has no meaning for several labels"):
+        headed(scenes, kind="prototype")
+    with pytest.raises(ParamsError, match="balance: it has no meaning for several labels"):
+        headed(scenes, balance="logits")
+
+
+def test_a_label_that_no_training_image_has_is_refused(scenes):
+    manifest = scenes.raw / "rootstock.parquet"
+    table = pd.read_parquet(manifest)
+    table.loc[table["split"] == "train", "label:disc"] = 0.0
+    table.to_parquet(manifest)
+    ingested(scenes)
+    with pytest.raises(DataRefusedError, match="disc: 0 train"):
+        validated(scenes)
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""The frozen prefix computed once, or in each epoch: the last blocks of MobileNetV2 and ResNet-50, ten epochs."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tasks.parts.names import Curve
+from tasks.parts.page import markdown_table
+from tasks.parts.scorer import build_backbone
+from tasks.parts.weights import write
+from tests.benchmarks.hymenoptera import CHANGES
+from tests.benchmarks.results import Results, machine, spread
+from tests.benchmarks.study import Study
+
+ROUNDS = {"bfloat16": 5, "float32": 1}
+BLOCKS = {"mobilenet_v2": 2, "resnet50": 1}
+FIT = {"augment.views": 2, "finetune.epochs": 10, "finetune.patience": 99, "scratch.run": False}
+
+
+def run(results: Results) -> str:
+    """The table."""
+    assets, rows = Path(os.environ["ROOTSTOCK_ASSETS"]), []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write(root / "resnet50.safetensors", build_backbone("resnet50")[0].state_dict())
+        files = {"mobilenet_v2": assets / "weights" / "mobilenet_v2.pth", "resnet50": root / "resnet50.safetensors"}
+        for name, blocks in BLOCKS.items():
+            for precision, rounds in ROUNDS.items():
+                changes = {
+                    **CHANGES,
+                    **FIT,
+                    "backbone.architecture": name,
+                    "finetune.blocks": blocks,
+                    "compute.precision": precision,
+                }
+                study = Study(root / f"{name}-{precision}", assets / "hymenoptera", files[name], changes)
+                pairs = [
+                    results.measured(f"{name}, {precision}, {number}", lambda: pair(study)) for number in range(rounds)
+                ]
+                plain, cached, apart = (np.array([found[place] for found in pairs]) for place in range(3))
+                ratio = [p / c for p, c in zip(plain, cached, strict=True)]
+                rows.append(
+                    [name, blocks, precision, spread(plain), spread(cached), spread(ratio, 2), f"{apart.max():.1e}"]
+                )
+    columns = ["", "blocks that learn", "", "each epoch, s", "once, s", "ratio", "largest difference of a loss"]
+    return f"{markdown_table(columns, rows)}\n\n10 epochs over 2 views of 195 photographs, 49 validate; {machine()}"
+
+
+def pair(study: Study) -> tuple[float, float, float]:
+    """Seconds of the stage without and with activations that are kept, and how far losses are apart."""
+    if not study.paths.head_weights.exists():
+        study.run("ingest", "augment", "features", "head")
+    seconds, losses = [], []
+    for gib in (0.0, 8.0):
+        study.change({"finetune.cache": gib})
+        seconds.append(study.run("finetune"))
+        rows = [json.loads(line) for line in study.paths.curves.read_text().splitlines()]
+        losses.append(np.array([[row[Curve.VALIDATION_LOSS], row.get(Curve.TRAIN_LOSS, 0.0)] for row in rows]))
+    return seconds[0], seconds[1], float(np.abs(losses[0] - losses[1]).max())

@@ -1,0 +1,107 @@
+"""Features of JPEG files, 224 pixels: ours beside what the machine could do, and beside peers with the same network."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from tasks.parts.page import markdown_table
+from tests.benchmarks.results import Results, machine, spread
+from tests.benchmarks.speed import SCRIPTS, environment_of_peers, output
+from tests.project import ROOT
+
+ROUNDS = 5
+IMAGES = 512
+PEERS = ("timm", "fastai", "transformers")
+
+OURS = """
+import sys, time
+from pathlib import Path
+import pandas as pd, torch
+import torch.nn.functional as F
+from tasks.parts.backbone import Backbone, torchvision_preprocessing, embed
+from tasks.parts.device import choose
+from tasks.parts.extract import extract
+from tasks.parts.images import find
+from tasks.parts.names import Column
+from tasks.parts.pixels import Squares
+from tasks.parts.scorer import build_backbone
+from tasks.parts.transforms import CLEAN, DRAW, Style
+name, root, precision = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+torch.manual_seed(0)
+files = find(root)[0]
+rows = pd.DataFrame({Column.PATH: files, **dict(zip(DRAW, CLEAN))})
+module, width = build_backbone(name)
+backbone = Backbone(module.eval(), width, torchvision_preprocessing(name))
+device = choose("cpu", precision)
+list(extract(root, rows[:128], backbone, device, Style(), 64))
+def timed(work):
+    started = time.perf_counter()
+    work()
+    return len(files) / (time.perf_counter() - started)
+whole = timed(lambda: list(extract(root, rows, backbone, device, Style(), 64)))
+squares = Squares(root, files, backbone.preprocessing, memory=0)
+decode = timed(lambda: [squares[range(n, min(n + 64, len(files)))] for n in range(0, len(files), 64)])
+x = device.place(backbone.preprocessing.normalise(backbone.preprocessing.centre(squares[range(64)])))
+def forward():
+    with device.autocast():
+        for _ in range(len(files) // 64):
+            embed(module, x)
+print(whole, decode, timed(forward))
+"""
+
+
+def run(results: Results) -> str:
+    """The tables."""
+    python = environment_of_peers()
+    with tempfile.TemporaryDirectory() as folder:
+        root = draw(Path(folder) / "pictures", Path(os.environ["ROOTSTOCK_ASSETS"]))
+        rounds = [results.measured(f"round {n}", lambda: one(root, python)) for n in range(ROUNDS)]
+    own = []
+    for name in ("mobilenet_v2", "resnet50"):
+        whole, decode, forward = zip(*(found[f"{name}, auto"] for found in rounds), strict=True)
+        shares = [
+            100 * w * (1 / d + 1 / f) for w, d, f in zip(whole, decode, forward, strict=True)
+        ]  # of 1 / (1 / decode + 1 / forward)
+        own.append([name, *(spread(rates, 0) for rates in (whole, decode, forward, shares))])
+    first = markdown_table(
+        ["", "extraction, images/s", "decode and resize alone", "forward alone", "of what both allow, %"], own
+    )
+    beside = []
+    for peer in PEERS:
+        ratios = [spread([found["resnet50, auto"][0] / found[f"{peer}, {how}"] for found in rounds], 2) for how in HOW]
+        beside.append([peer, *(spread([found[f"{peer}, {how}"] for found in rounds], 1) for how in HOW), *ratios])
+    columns = ["ResNet-50", *(f"{how}, images/s" for how in HOW), *(f"ours / {how}" for how in HOW)]
+    return f"{first}\n\n{markdown_table(columns, beside)}\n\n{ROUNDS} rounds of {IMAGES} JPEG files; {machine()}"
+
+
+HOW = ("as it comes", "bfloat16, channels last")
+
+
+def one(root: Path, python: Path) -> dict[str, object]:
+    """Rates of all, one after the other."""
+    found: dict[str, object] = {}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    for name in ("mobilenet_v2", "resnet50"):
+        printed = output([sys.executable, "-c", OURS, name, str(root), "auto"], env=env)
+        found[f"{name}, auto"] = [float(word) for word in printed.split()[-3:]]
+    for peer in PEERS:
+        for how in HOW:
+            fast = "fast" if how != HOW[0] else "plain"
+            printed = output([str(python), str(SCRIPTS / "extract.py"), peer, str(root), fast], env=env, cwd=root)
+            found[f"{peer}, {how}"] = float(printed.split()[-1])
+    return found
+
+
+def draw(folder: Path, assets: Path) -> Path:
+    """The ants and bees, over again until there are enough; as JPEG files of their own size."""
+    sources = sorted((assets / "hymenoptera").rglob("*.jpg"))
+    for number in range(IMAGES):
+        target = folder / ("a", "b")[number % 2] / f"{number:04d}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(sources[number % len(sources)]).convert("RGB").save(target, quality=90)
+    return folder

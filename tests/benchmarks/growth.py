@@ -1,0 +1,81 @@
+"""A dense head that grows beside one that is wide from the start: digits at 5, 20 and 80 labels a class, 5 seeds."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from tasks.parts.digits import render
+from tasks.parts.manifest import class_names, class_numbers
+from tasks.parts.names import FEATURES, Column, Split
+from tasks.parts.page import markdown_table
+from tasks.parts.scorer import build_head
+from tasks.parts.weights import read
+from tests.benchmarks.few_labels import drawn
+from tests.benchmarks.results import Results, machine, mean_interval, spread
+from tests.benchmarks.study import Study
+from tests.project import ROOT
+
+LABELS = (5, 20, 80)
+SEEDS = 5
+WIDTHS = {"1,024 units from the start": [], "grown by 16, 64, 256, 1,024": [16, 64, 256]}
+HEAD = {"head.kind": "dense", "head.strengths": [0.01]}
+
+
+def run(results: Results) -> str:
+    """The table."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        render(root / "raw")
+        found = {
+            labels: [
+                results.measured(f"{labels} labels, seed {seed}", lambda: one(root, labels, seed))
+                for seed in range(SEEDS)
+            ]
+            for labels in LABELS
+        }
+    rows = []
+    for labels, seeds in found.items():
+        for name in WIDTHS:
+            gap, test, width = ([seed[name][place] for seed in seeds] for place in range(3))
+            rows.append([labels, name, spread(gap), spread(test), spread(width, 0)])
+        wide, grown = ([seed[name][1] for seed in seeds] for name in WIDTHS)
+        gain, half = mean_interval([g - w for g, w in zip(grown, wide, strict=True)])
+        rows.append([labels, "difference, 95% interval", "", f"{gain:+.1f} ± {half:.1f}", ""])
+    columns = ["labels a class", "head", "train - validation accuracy", "test accuracy", "units kept"]
+    return f"{markdown_table(columns, rows)}\n\n{SEEDS} seeds; {machine()}"
+
+
+def one(root: Path, labels: int, seed: int) -> dict[str, tuple[float, float, int]]:
+    """Of each head: the gap between train and validation, and the accuracy on test, in percent; and its width."""
+    pretrained = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
+    study = Study(root / "study", root / "raw", pretrained, {**HEAD, "seed": seed})
+    study.forget()
+    study.run("ingest")
+    study.use(drawn(study.manifest(), labels, seed))
+    study.run("augment", "features")
+    found = {}
+    for name, widths in WIDTHS.items():
+        study.change({"head.grow": widths})
+        study.run("head")
+        at = accuracies(study)
+        found[name] = (at[Split.TRAIN] - at[Split.VALIDATION], at[Split.TEST], at["units"])
+    return found
+
+
+def accuracies(study: Study) -> dict[str, float]:
+    """Of the head on the clean pictures of each split, in percent; and its hidden units."""
+    state, settings = read(study.paths.head_weights)
+    index = pd.read_parquet(study.paths.index)
+    x_ND = read(study.paths.matrix)[0][FEATURES]
+    classes = class_names(index)
+    head = build_head(x_ND.shape[1], len(classes), **settings)
+    head.load_state_dict(state)
+    with torch.inference_mode():
+        hit_N = head(x_ND).argmax(1).numpy() == class_numbers(index, classes)
+    clean = index[Column.VIEW] == 0
+    found = {split: 100 * hit_N[clean & (index[Column.SPLIT] == split)].mean() for split in Split}
+    return {**found, "units": settings["hidden"]}

@@ -1,0 +1,1 @@
+"""What peers do with the same data, weights and cores: scripts that an environment of their own runs."""

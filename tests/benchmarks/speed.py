@@ -1,0 +1,148 @@
+"""Rootstock beside its peers: cold processes from raw files to a model, and features from files.
+
+Peers run in an environment of their own (.state/peers, made once, with the same torch). Each round runs all of them one
+after the other; ratios are those of a round.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torchvision
+from ruamel.yaml import YAML
+
+from tasks.parts.names import VALUE, Candidate, Metric
+from tasks.parts.page import markdown_table
+from tests.benchmarks.results import Results, machine, spread
+from tests.project import ROOT
+
+ROUNDS = 5
+WANTED = 0.925  # test accuracy
+PEERS = ROOT / ".state" / "peers"
+SCRIPTS = Path(__file__).parent / "peers"
+HYMENOPTERA = {
+    "backbone.architecture": "mobilenet_v2",
+    "augment.flip": True,
+    "augment.fill": "mirror",
+    "evaluate.corrupted": 0,
+    "scratch.run": False,
+}
+PROBE = ("ingest", "augment", "features", "head")
+LP_FT = (*PROBE, "finetune")
+
+
+def run(results: Results) -> str:
+    """The tables."""
+    assets, python = Path(os.environ["ROOTSTOCK_ASSETS"]), environment_of_peers()
+    with tempfile.TemporaryDirectory() as folder:
+        rounds = [
+            results.measured(f"round {n}", lambda n=n: trained(Path(folder) / str(n), assets, python))
+            for n in range(ROUNDS)
+        ]
+    return f"{training(rounds)}\n\nants and bees, MobileNetV2, {ROUNDS} rounds; {machine()}"
+
+
+def training(rounds: list[dict[str, list[float]]]) -> str:
+    """Seconds and accuracy of each, and how many times as long as ours it took."""
+    rows = []
+    for name in rounds[0]:
+        seconds, accuracy = (np.array([found[name][place] for found in rounds]) for place in (0, 1))
+        ratios = [
+            spread([found[name][0] / found[ours][0] for found in rounds], 1) if name not in OURS else ""
+            for ours in OURS
+        ]
+        rows.append([name, spread(seconds, 1), spread(100 * accuracy, 1), *ratios])
+    return markdown_table(["", "seconds, cold", "test accuracy, %", *(f"seconds / {name}" for name in OURS)], rows)
+
+
+OURS = ("probe", "LP-FT")
+
+
+def trained(folder: Path, assets: Path, python: Path) -> dict[str, list[float]]:
+    """Seconds and test accuracy of each, one after the other, each in a cold process."""
+    data, weights = assets / "hymenoptera", assets / "weights" / "mobilenet_v2.pth"
+    given = [str(data), str(weights), str(WANTED)]
+    home = folder / "torch" / "hub" / "checkpoints"
+    home.mkdir(parents=True)
+    for name in ("mobilenet_v2-7ebf99e0.pth", "mobilenet_v2-b0353104.pth"):  # the names that torchvision looks for
+        (home / name).symlink_to(weights)
+    env = {**os.environ, "TORCH_HOME": str(folder / "torch"), "HF_HUB_OFFLINE": "1"}
+    found = {
+        "probe": ours(folder / "probe", data, weights, PROBE),
+        "LP-FT": ours(folder / "lp-ft", data, weights, LP_FT),
+    }
+    for name, script in (
+        ("fastai, fine_tune(4)", "fastai_fine_tune.py"),
+        ("torchvision tutorial, frozen", "classic.py"),
+        ("Hugging Face Trainer, whole net", "huggingface.py"),
+    ):
+        started = time.perf_counter()
+        printed = output([str(python), str(SCRIPTS / script), *given], env=env, cwd=folder)
+        found[name] = [time.perf_counter() - started, float(printed.split()[-1])]
+    return found
+
+
+def ours(root: Path, raw: Path, weights: Path, stages: tuple[str, ...], **changes: object) -> list[float]:
+    """Seconds of `python -m tasks` for these stages in one cold process; then, apart, the accuracy on test."""
+    (root / "data").mkdir(parents=True)
+    (root / "data" / "raw").symlink_to(raw)
+    (root / "data" / "pretrained.weights").symlink_to(weights)
+    (root / "data" / "pins.json").write_text('{"init": null}')
+    blocks = {} if "finetune" in stages else {"finetune.epochs": 0}
+    write_params(root / "params.yaml", {**HYMENOPTERA, **blocks, **changes})
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    started = time.perf_counter()
+    output([sys.executable, "-m", "tasks", *stages], env=env, cwd=root)
+    seconds = time.perf_counter() - started
+    output([sys.executable, "-m", "tasks", "finetune", "evaluate"], env=env, cwd=root)
+    scored = pd.read_json(root / "data" / "evaluate" / "metrics.json")
+    kept = Candidate.TUNED if "finetune" in stages else Candidate.PROBE
+    return [seconds, scored[kept][Metric.ACCURACY][VALUE]]
+
+
+def write_params(file: Path, changes: dict[str, Any]) -> None:
+    """params.yaml with these values."""
+    yaml = YAML()
+    document = yaml.load(ROOT / "params.yaml")
+    for name, value in changes.items():
+        *sections, key = name.split(".")
+        node = document
+        for section in sections:
+            node = node[section]
+        node[key] = value
+    with file.open("w") as out:
+        yaml.dump(document, out)
+
+
+def output(command: list[str], **how: Any) -> str:
+    """What a command prints; what it said instead, where it fails."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True, **how)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+def environment_of_peers() -> Path:
+    """The Python of the peers' environment, made with the dependency group `bench` and our own torch."""
+    python = PEERS / "bin" / "python"
+    if not python.exists():
+        shutil.rmtree(PEERS, ignore_errors=True)
+        subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, str(PEERS)], check=True)
+        own = [f"torch=={public(torch)}", f"torchvision=={public(torchvision)}"]
+        command = ["uv", "pip", "install", "--quiet", "--python", str(python), "--group", "bench", *own]
+        subprocess.run(command, cwd=ROOT, check=True)
+    return python
+
+
+def public(module: Any) -> str:
+    """A version without what was built for."""
+    return str(module.__version__).partition("+")[0]
