@@ -29,9 +29,12 @@ class Classifier(torch.nn.Module):
         return {"loss": loss, "logits": logits}
 
 
+reached = []
+
+
 class Enough(TrainerCallback):
     def on_evaluate(self, args, state, control, metrics, **_):
-        print("epoch", state.epoch, "accuracy", metrics["eval_accuracy"], flush=True)
+        reached.append(metrics["eval_accuracy"])
         control.should_training_stop = metrics["eval_accuracy"] >= float(sys.argv[3])
 
 
@@ -61,3 +64,4 @@ with tempfile.TemporaryDirectory() as folder:
         compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(1) == found.label_ids).mean())},
         callbacks=[Enough()],
     ).train()
+print("accuracy", reached[-1])
