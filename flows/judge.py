@@ -83,7 +83,11 @@ def against(live: ModelVersion, paths: Paths, wanted: GateSection, slices: Seque
         values = pd.DataFrame({name: predicted[f"{ANSWER}{name}"] for name in spec["targets"]})
         return compare_values(rows, values, theirs, terms, slices)
     ours = pd.DataFrame(predicted[Column.DISTRIBUTION].tolist(), columns=spec["classes"])
-    if spec["label_thresholds"]:
+    several = bool(spec["label_thresholds"])
+    if several != all(pd.api.types.is_bool_dtype(kind) for kind in theirs.dtypes):
+        what = "one gives one class an image, the other several labels"
+        return [Check("against live", what, "answers of one kind", Verdict.UNDECIDED)]
+    if several:
         return compare_labels(rows, ours >= spec["label_thresholds"], theirs, terms, slices)
     return compare(rows, ours, theirs, terms, slices)
 

@@ -54,6 +54,8 @@ def images_of(params: FlowParams) -> Path:
             f"data.source: {place} is no folder, table or archive; give a folder of class/*.jpg or "
             "train|val|test/class/*.jpg, a .csv or .parquet file with columns path and label, or a .zip or .tar of one"
         )
+    if params.data.separator:
+        raise RootstockError("data.separator: only the column label of a table can hold several labels; set it to null")
     refuse_empty_folders(place, params.paths.failed("source") / params.paths.validation_page.name)
     return place
 
@@ -104,7 +106,7 @@ def matched(file: Path, params: FlowParams) -> Path:
     from tasks.parts import weights
     from tasks.parts.backbone import check_architecture, preprocessing_of
     from tasks.parts.files import sha256_of
-    from tasks.parts.grafting import graft
+    from tasks.parts.grafting import EARLIER, graft
     from tasks.parts.progress import say
 
     architecture = params.backbone.architecture
@@ -114,7 +116,9 @@ def matched(file: Path, params: FlowParams) -> Path:
         state, description = weights.read(file)
         begun, report = graft(architecture, state)
         found = preprocessing_of(architecture, description, None, None)
-        weights.write(target, begun, {"preprocessing": asdict(found), "taken": report})
+        head = {name: tensor for name, tensor in state.items() if name.startswith(EARLIER)}
+        known = {"classes": description["classes"]} if "classes" in description else {}
+        weights.write(target, {**head, **begun}, {"preprocessing": asdict(found), "taken": report, **known})
     say(f"backbone: {weights.read(target)[1]['taken']}")
     return target
 

@@ -76,7 +76,7 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     processes = processes_for(params.finetune.processes, params.compute.device)
     if processes == 1:
         return learn(paths, params)
-    return FinetuneReport.model_validate_json(spread(processes, learned, paths, params))
+    return FinetuneReport.model_validate_json(spread(processes, params.compute.device, learned, paths, params))
 
 
 def learned(paths: Paths, params: FinetuneParams) -> str:

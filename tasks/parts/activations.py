@@ -1,8 +1,8 @@
 """The frozen prefix is computed once for each view; epochs then run only what learns.
 
-Activations at the cut lie in a file without a name, which the system removes with the process, reserved before it is
-filled, so that a full disk is told at the start. Rows are computed in the order of the manifest and always in the same
-batches, so that a resumed run finds the same bits.
+Activations at the cut lie in files without a name, which the system removes with the process. The place of each view is
+reserved before it is filled: a full disk is an error, never a broken mapping. Rows are computed in the order of the
+manifest and always in the same batches, so that a resumed run finds the same bits.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from tasks.parts.batches import Batches, pieces
 from tasks.parts.device import Device
 from tasks.parts.fit import Batch
+from tasks.parts.memory import Parts
 from tasks.parts.progress import say
 from tasks.parts.transforms import Style
 
 GIB = 2**30
+PARTS = Parts()
 SPARE = 1.0  # GiB that are left free on the disk
 
 
@@ -76,8 +78,9 @@ class Cached:
 
 def activations(prefix: nn.Module, x_N3SS: Tensor, device: Device) -> Tensor:
     """What crosses the cut, (N, ...), on the CPU."""
+    prefix.eval()
     with torch.no_grad(), device.autocast():
-        found: Tensor = prefix.eval()(x_N3SS)
+        found: Tensor = PARTS.tried(lambda chunks: torch.cat([prefix(x) for (x,) in chunks]), (x_N3SS,))
     return found.cpu()
 
 

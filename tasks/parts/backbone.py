@@ -72,9 +72,9 @@ def preprocessing_of(
         raise RootstockError(f"these weights of {architecture} do not say their preprocessing; use the embedded ones")
     else:
         found = torchvision_preprocessing(architecture)
-    chosen = replace(found, resize=resize or found.resize, crop=crop or found.crop)
+    chosen = replace(found, resize=resize or found.resize, crop=crop or found.crop, letterbox=letterbox)
     if letterbox:
-        return replace(chosen, resize=chosen.crop, letterbox=True)
+        return replace(chosen, resize=chosen.crop)
     if chosen.crop > chosen.resize:
         raise RootstockError(f"backbone.crop ({chosen.crop}) is larger than backbone.resize ({chosen.resize})")
     return chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -19,9 +20,17 @@ class Balance(StrEnum):
 
 def balanced(weight_N: Tensor, y_N: Tensor, classes: int) -> Tensor:
     """The rows' weights, (N,), such that every class weighs the same and all rows together what they weighed."""
-    class_C = torch.zeros(classes, dtype=weight_N.dtype).scatter_add(0, y_N, weight_N)
+    class_C = torch.zeros(classes, dtype=weight_N.dtype, device=weight_N.device).scatter_add(0, y_N, weight_N)
     present = (class_C > 0).sum()
     return weight_N * (weight_N.sum() / present / class_C.clamp_min(1e-12))[y_N]
+
+
+def measure_balanced(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:
+    """The cross-entropy as if all classes were equal, and the accuracy: what balanced models are chosen by."""
+    loss_N = F.cross_entropy(logits_NC, y_N, reduction="none")
+    equal_N = balanced(torch.ones_like(loss_N), y_N, logits_NC.shape[1])
+    accuracy = (logits_NC.argmax(1) == y_N).float().mean()
+    return (loss_N * equal_N).mean().item(), accuracy.item()
 
 
 def log_prior(weight_N: Tensor, y_N: Tensor, classes: int) -> Tensor:

@@ -73,11 +73,10 @@ class Batches:
         return random.choice(self.pictures, self.pictures, p=self._chance_N)
 
     def _made(self, order: Tensor, draw_NP: Tensor, style: Style) -> Iterator[Batch]:
-        device = self._device.device
-        for part, square_N3RR in ahead(
-            (part, self._squares[part.tolist()]) for part in map(share, pieces(order, len(self)))
-        ):
-            x_N3SS = inputs(square_N3RR.to(device), draw_NP[part].to(device), self._preprocessing, style)
+        device, parts = self._device.device, map(share, pieces(order, len(self)))
+        for part, staged_N3RR in ahead((part, self._device.stage(self._squares[part.tolist()])) for part in parts):
+            square_N3RR = staged_N3RR.to(device, non_blocking=True)
+            x_N3SS = inputs(square_N3RR, draw_NP[part].to(device), self._preprocessing, style)
             yield self._device.place(x_N3SS), *(fact[part].to(device) for fact in self.facts)
 
 

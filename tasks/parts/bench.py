@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks.parts.activations import Cached, fits
 from tasks.parts.batches import Batches
 from tasks.parts.checkpoint import FileCheckpoint
 from tasks.parts.device import Device
-from tasks.parts.fit import Objective, Recipe, fit, score
+from tasks.parts.fit import Measure, Objective, Recipe, fit, score
 from tasks.parts.fit_state import Progress, Row
 from tasks.parts.freezing import Names, learn_mode, thaw, unfrozen
 from tasks.parts.goal import Goal
@@ -57,6 +57,7 @@ class Bench:
     checkpoints: Path
     curves: Path
     goal: Goal
+    measure: Measure
 
     def fit(self, candidate: Candidate, network: Network, recipe: Recipe, lesson: Lesson) -> Progress:
         """Fits one candidate. Its rows go to the curve file, its state to a checkpoint of its own."""
@@ -81,7 +82,7 @@ class Bench:
         progress = fit(
             learner,
             lambda epoch: train.shuffled(epoch, recipe.seed, self.draw_NVP, self.style),
-            lambda: score(learner, validation.clean(), self.device, self.goal.measure()),
+            lambda: score(learner, validation.clean(), self.device, self.measure),
             lesson.objective,
             recipe,
             groups=lesson.groups,
@@ -105,6 +106,8 @@ class Bench:
             split(network.backbone.eval(), lesson.learning) if lesson.cache and recipe.epochs and count() == 1 else None
         )
         views, folder = min(self.draw_NVP.shape[1], recipe.epochs), self.checkpoints.parent
+        if halves and lesson.dropout and any(isinstance(layer, nn.Dropout) for layer in halves[0].modules()):
+            halves = None  # what drops out at random is no activation to keep
         if halves is None or not fits(halves[0], self.train, self.validation, self.device, folder, views, lesson.cache):
             return network, self.train, self.validation
         prefix, rest = halves

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from tasks.parts import heads, other_heads
-from tasks.parts.balance import Balance, balanced, log_prior
+from tasks.parts.balance import Balance, balanced, log_prior, measure_balanced
 from tasks.parts.errors import ParamsError
 from tasks.parts.goal import Goal
+from tasks.parts.grafting import EARLIER
 from tasks.parts.heads import Probe, linear
 from tasks.parts.names import Column, Split
 from tasks.parts.objectives.squared_error import squared_error
-
-EARLIER = "head."  # begins the names of an earlier model's head, beside its backbone
 
 
 def choose_head(
@@ -35,7 +34,7 @@ def choose_head(
     combination that has no meaning.
     """
     kind = section["kind"]
-    refuse(kind, goal, balance, section["grow"], section["hidden"])
+    refuse(section, goal, balance)
     y = goal.standardised(goal.truth(index))
     is_train, is_validation = (
         torch.tensor((index[Column.SPLIT] == split).to_numpy()) for split in (Split.TRAIN, Split.VALIDATION)
@@ -45,6 +44,7 @@ def choose_head(
     prior = log_prior(weight_N, y[is_train], goal.outputs) if balance is Balance.LOGITS else None
     if balance in {Balance.WEIGHTS, Balance.SAMPLING}:  # on all rows at once they are the same
         weight_N = balanced(weight_N, y[is_train], goal.outputs)
+    measure = heads.VALUES if goal.targets else goal.measure() if balance is Balance.NONE else measure_balanced
     train = (x_ND[is_train], y[is_train], weight_N)
     if kind == "dense":
         dense = other_heads.Dense(
@@ -55,7 +55,7 @@ def choose_head(
             batch=section["batch"],
             seed=seed,
             objective=squared_error((1.0,)) if goal.targets else goal.objective(log_prior_C=prior),
-            measure=heads.VALUES if goal.targets else goal.measure(),
+            measure=measure,
         )
         return other_heads.fit_dense(train, validation, goal.outputs, dense)
     if kind == "prototype":
@@ -64,30 +64,42 @@ def choose_head(
         return other_heads.fit_neighbours(train[:2], validation, goal.outputs, section["neighbours"])
     if goal.targets:
         return heads.fit_ridge(train, validation, section["strengths"])
-    start = head_of(*earlier, goal.classes) if section["start"] == "earlier" else None
-    return heads.fit_probes(train, validation, goal.outputs, section["strengths"], start, prior, goal.measure())
+    start = head_of(*earlier, goal.classes, x_ND.shape[1]) if section["start"] == "earlier" else None
+    return heads.fit_probes(train, validation, goal.outputs, section["strengths"], start, prior, measure)
 
 
-def refuse(kind: str, goal: Goal, balance: Balance, grow: Sequence[int], hidden: int) -> None:
+def refuse(section: Mapping[str, Any], goal: Goal, balance: Balance) -> None:
     """Raises ParamsError for what cannot be meant."""
+    kind, grow, hidden = section["kind"], section["grow"], section["hidden"]
     what = "targets" if goal.targets else "several labels" if goal.several else ""
     if what and kind not in {"linear", "dense"}:
         raise ParamsError(f"head.kind: a {kind} head has no meaning for {what}; take linear or dense")
     if what and balance is not Balance.NONE:
         raise ParamsError(f"balance: it has no meaning for {what}; set it to none")
+    if kind not in {"linear", "dense"} and balance is not Balance.NONE:
+        raise ParamsError(f"balance: a {kind} head learns nothing that could be balanced; set it to none")
+    if section["start"] == "earlier" and (kind != "linear" or goal.targets):
+        raise ParamsError("head.start: only a linear head on classes can start from an earlier one; set it to zero")
     if list(grow) != sorted({*grow, hidden} - {hidden}) or (grow and grow[-1] > hidden):
         raise ParamsError(f"head.grow: {list(grow)} must rise, up to less than head.hidden ({hidden})")
 
 
-def head_of(state: Mapping[str, Tensor], description: Mapping[str, Any], classes: Sequence[str]) -> nn.Linear:
+def head_of(
+    state: Mapping[str, Tensor], description: Mapping[str, Any], classes: Sequence[str], width: int
+) -> nn.Linear:
     """The earlier model's rows for the classes it knew, and zeros for those it did not.
 
     Raises ParamsError if the weights file brings no linear head.
     """
-    if f"{EARLIER}weight" not in state or "classes" not in description:
+    if not {f"{EARLIER}weight", f"{EARLIER}bias"} <= state.keys() or "classes" not in description:
         raise ParamsError(
             "head.start: backbone.weights brings no linear head to start from; name an earlier model, such as "
             "models:/rootstock@live, or set head.start to zero"
+        )
+    if state[f"{EARLIER}weight"].shape[1] != width:
+        raise ParamsError(
+            f"head.start: the earlier head is for {state[f'{EARLIER}weight'].shape[1]} features, this backbone gives "
+            f"{width}; take the earlier model's own architecture and backbone.cut, or set head.start to zero"
         )
     known = {name: place for place, name in enumerate(description["classes"])}
     weight_CD, bias_C = (state[f"{EARLIER}{name}"].float() for name in ("weight", "bias"))

@@ -13,6 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from tasks.parts.errors import ParamsError
+
 BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86 AVX-512 and AMX; ARM
 
 Placeable = TypeVar("Placeable", Tensor, nn.Module)
@@ -45,6 +47,10 @@ class Device:
         """Whether optimisers have one kernel for all that they do there."""
         return self.device.type in {"cpu", "cuda"}
 
+    def stage(self, what: Tensor) -> Tensor:
+        """A batch in memory that a GPU can fetch from while it computes."""
+        return what.pin_memory() if self.is_cuda else what
+
     def facts(self) -> dict[str, str]:
         """What results depend on bit by bit: part of the key of every stored feature."""
         name = torch.cuda.get_device_name(self.device) if self.is_cuda else platform.machine()
@@ -71,8 +77,13 @@ def choose(device: str, precision: str) -> Device:
 
 
 def processes_for(wanted: int, device: str) -> int:
-    """How many processes share a fit: as many as wanted; 0: as there are GPUs, and one without."""
+    """How many processes share a fit: as many as wanted; 0: as there are GPUs, and one without.
+
+    Raises ParamsError for more than there are GPUs, where there are some to be used.
+    """
     gpus = torch.cuda.device_count() if device in {"auto", "cuda"} else 0
+    if gpus and wanted > gpus:
+        raise ParamsError(f"finetune.processes: {wanted} processes for {gpus} GPUs; take as many as there are, or 0")
     return wanted or max(gpus, 1)
 
 

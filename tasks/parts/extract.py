@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import PIL
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+import torchvision
+from torch import Tensor, nn
 
 from tasks.parts.backbone import Backbone, embed
 from tasks.parts.device import Device
-from tasks.parts.errors import ParamsError
+from tasks.parts.errors import ParamsError, RootstockError
 from tasks.parts.files import sha256_of
 from tasks.parts.manifest import label_names, target_names, usable
 from tasks.parts.names import HAS, LABELLED_SPLITS, TARGET, Column
@@ -23,6 +25,7 @@ from tasks.parts.pixels import Squares, ahead
 from tasks.parts.progress import counted
 from tasks.parts.transforms import CLEAN, DRAW, Style, inputs
 
+CODE = Path(__file__).parent
 SHARD = 32  # batches that are handed on at once
 
 
@@ -61,8 +64,21 @@ def context(
         "preprocessing": asdict(backbone.preprocessing),
         **asdict(style),
         "batch": batch,
+        "torchvision": torchvision.__version__,
+        "pillow": PIL.__version__,
+        "code": [sha256_of(CODE / f"{name}.py") for name in ("scorer", "transforms")],
         **device.facts(),
     }
+
+
+def _embedded(module: nn.Module, x_B3SS: Tensor) -> Tensor:
+    """Features of a batch of the one shape. Raises RootstockError if the device's memory cannot hold it."""
+    try:
+        return embed(module, x_B3SS)
+    except torch.OutOfMemoryError:
+        raise RootstockError(
+            f"the device's memory cannot hold {len(x_B3SS)} images in a forward pass: lower compute.batch"
+        ) from None
 
 
 def extract(
@@ -83,7 +99,7 @@ def extract(
         draw_BP[:count] = draw_NP[start : start + count]
         x_B3SS = device.place(inputs(square_B3RR, draw_BP.to(device.device), backbone.preprocessing, style))
         with device.autocast():
-            parts.append(embed(module, x_B3SS)[:count].cpu())
+            parts.append(_embedded(module, x_B3SS)[:count].cpu())
         if len(parts) == SHARD or start == starts[-1]:
             yield range(first, start + count), torch.cat(parts).numpy()
             parts, first = [], start + count

@@ -1,6 +1,6 @@
 """The fit loop, a ladder: fit -> run_epoch -> step. Each rung can be replaced; objectives ride on the lowest.
 
-A run that was killed goes on from its last whole epoch and ends with the same weights as an undisturbed one.
+A run that was killed goes on from the last epoch that was saved and ends with the same weights as an undisturbed one.
 """
 
 from __future__ import annotations

@@ -112,6 +112,8 @@ class FitState:
             state.setdefault(int(number), {})[key] = tensor
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        for parameter, own in self.optimiser.state.items():  # kernels of GPUs want the parameter's own memory layout
+            own.update({n: torch.empty_like(parameter).copy_(t) for n, t in own.items() if t.shape == parameter.shape})
         self.progress = Progress(**values, best=_part(tensors, "best"))
 
 

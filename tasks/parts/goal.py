@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tasks.parts.errors import ParamsError
 from tasks.parts.fit import Measure, Objective, measure_classes
 from tasks.parts.manifest import class_names, class_numbers, label_names, target_names
 from tasks.parts.names import HAS, TARGET, Column, Split
@@ -56,6 +57,8 @@ class Goal:
 
     def objective(self, smoothing: float = 0.0, log_prior_C: Tensor | None = None) -> Objective:
         """The loss that training lowers; of classes, with smoothed labels and adjusted logits where wanted."""
+        if self.targets and smoothing:
+            raise ParamsError("finetune.smoothing: targets have no labels to smooth; set it to 0")
         if self.several:
             return binary_cross_entropy(smoothing)
         return squared_error(self.spread_K) if self.targets else cross_entropy(smoothing, log_prior_C)

@@ -10,6 +10,8 @@ from torch import Tensor
 from tasks.parts.errors import RootstockError
 from tasks.parts.scorer import build_backbone
 
+EARLIER = "head."  # begins the names of an earlier model's head, beside its backbone
+
 
 def graft(architecture: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """The backbone's state, what is not in `state` drawn at random, always the same; and a report of what was taken.

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tasks.parts import pictures
 from tasks.parts.files import replacing, write_text
-from tasks.parts.metrics import interval
+from tasks.parts.metrics import interval, label_macro_f1
 from tasks.parts.names import HIGH, LOW, VALUE, Column, Metric
 from tasks.parts.page import Part, page
 from tasks.parts.paths import Paths
@@ -31,23 +31,20 @@ def thresholds_for(probability_VC: np.ndarray, y_VC: np.ndarray) -> np.ndarray:
 def _best_threshold(probability_V: np.ndarray, true_V: np.ndarray) -> float:
     if not true_V.any():
         return 0.5
-    steps = np.unique(probability_V)
-    candidates = np.concatenate([[0.5], (steps[1:] + steps[:-1]) / 2])
-    given = probability_V >= candidates[:, None]
-    f1 = 2 * (given & true_V).sum(1) / (given.sum(1) + true_V.sum())
-    best = candidates[f1 >= f1.max() - 1e-12]
-    return float(best[np.abs(best - 0.5).argmin()])
+    order_V = np.argsort(-probability_V)
+    sorted_V, hits_V = probability_V[order_V], np.cumsum(true_V[order_V])
+    f1_V = 2 * hits_V / (np.arange(1, len(order_V) + 1) + true_V.sum())  # with the first, the first two, ... given
+    below_V = np.append(sorted_V[1:], 0.0)
+    best = (f1_V >= f1_V[sorted_V > below_V].max() - 1e-12) & (sorted_V > below_V)
+    if (best & (below_V < 0.5) & (sorted_V >= 0.5)).any():
+        return 0.5
+    middle = ((sorted_V + below_V) / 2)[best]
+    return float(middle[np.abs(middle - 0.5).argmin()])
 
 
 def exact(given_NC: np.ndarray, y_NC: np.ndarray) -> float:
     """The fraction of images whose labels are all given, and no others."""
     return float((given_NC == (y_NC > 0.5)).all(1).mean())
-
-
-def macro_f1(given_NC: np.ndarray, y_NC: np.ndarray) -> float:
-    """The mean over labels of F1."""
-    true_NC = y_NC > 0.5
-    return float((2 * (given_NC & true_NC).sum(0) / np.maximum(given_NC.sum(0) + true_NC.sum(0), 1)).mean())
 
 
 def nll(probability_NC: np.ndarray, y_NC: np.ndarray) -> float:
@@ -72,7 +69,7 @@ def label_scores(
     """Every metric with its 95% bootstrap interval."""
     measures: dict[Metric, Callable[[np.ndarray, np.ndarray], float]] = {
         Metric.ACCURACY: partial(_of_given, exact, threshold_C),
-        Metric.MACRO_F1: partial(_of_given, macro_f1, threshold_C),
+        Metric.MACRO_F1: partial(_of_given, label_macro_f1, threshold_C),
         Metric.MAP: mean_average_precision,
         Metric.NLL: nll,
     }

@@ -1,4 +1,7 @@
-"""A batch that the device's memory cannot hold is computed in parts; gradients add up to the same."""
+"""A batch that the device's memory cannot hold is computed in parts.
+
+Gradients add up to those of the whole, but for BatchNorm that learns statistics, which takes them from a part alone.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tasks.parts.errors import RootstockError
+from tasks.parts.processes import count
 from tasks.parts.progress import say
 
 Result = TypeVar("Result")
@@ -22,11 +26,18 @@ class Parts:
         self.count = count
 
     def tried(self, attempt: Callable[[list[Batch]], Result], batch: Batch) -> Result:
-        """What `attempt` makes of the batch's parts. Raises RootstockError if not even one row fits."""
+        """What `attempt` makes of the batch's parts. Raises RootstockError if not even one row fits.
+
+        Also where several processes share a fit: one of them cannot try again while the others go on.
+        """
         while True:
             try:
                 return attempt(self.of(batch))
             except torch.OutOfMemoryError:
+                if count() > 1:
+                    raise RootstockError(
+                        f"the device's memory cannot hold a batch in {self.count} parts: raise finetune.parts"
+                    ) from None
                 if self.count >= len(batch[0]):
                     raise RootstockError(
                         "the device's memory cannot hold one image's pass: take a smaller backbone or backbone.crop, "

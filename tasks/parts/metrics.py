@@ -42,6 +42,13 @@ def macro_f1(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
     return float(per_class(counts)["f1"][counts.sum(0) + counts.sum(1) > 0].mean())
 
 
+def label_macro_f1(given_NC: np.ndarray, y_NC: np.ndarray) -> float:
+    """The mean F1 of the labels that some image has or was given, where an image may have several; 1 without any."""
+    true_NC = y_NC > 0.5
+    hits_C, all_C = (given_NC & true_NC).sum(0), given_NC.sum(0) + true_NC.sum(0)
+    return float((2 * hits_C[all_C > 0] / all_C[all_C > 0]).mean()) if all_C.any() else 1.0
+
+
 def nll(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
     """The mean negative log-likelihood of the true class, in nats."""
     likely = probability_NC[np.arange(len(y_N)), y_N].astype(np.float64)

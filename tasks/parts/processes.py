@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -20,8 +21,6 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessException, spawn
 
 from tasks.parts.errors import RootstockError
-
-ANSWER = "answer.json"
 
 
 def count() -> int:
@@ -71,40 +70,49 @@ def synchronised(network: nn.Module, device: torch.device) -> None:
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
 
-def spread(processes: int, work: Callable[..., str], *arguments: object) -> str:
+def spread(processes: int, device: str, work: Callable[..., str], *arguments: object) -> str:
     """What the first of so many processes makes of the arguments; `work` is a module's function.
 
     They meet in a file and talk over the loopback interface. Raises RootstockError for what one of them raised.
     """
     with tempfile.TemporaryDirectory() as folder:
-        given = (os.getpid(), processes, folder, work, *arguments)
+        given = (os.getpid(), processes, device, folder, work, *arguments)
+        lost: Exception | None = None
         try:
             spawn(_one, args=given, nprocs=processes)  # type: ignore[no-untyped-call]
-        except ProcessException as lost:
-            raise RootstockError(f"one of {processes} processes ended: {lost}") from lost
-        answer = json.loads((Path(folder) / ANSWER).read_text(encoding="utf-8"))
-    if "error" not in answer:
-        return str(answer["result"])
-    error = RootstockError(answer["error"])
-    error.exit_code = answer["exit_code"]
-    raise error
+        except ProcessException as error:
+            lost = error
+        answers = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(Path(folder).glob("*.json"))]
+    for answer in answers:
+        if "error" in answer:
+            told = RootstockError(answer["error"])
+            told.exit_code = answer["exit_code"]
+            raise told
+    if lost:
+        raise RootstockError(f"one of {processes} processes ended: {lost}") from lost
+    return str(answers[0]["result"])
 
 
-def _one(number: int, starter: int, processes: int, folder: str, work: Callable[..., str], *arguments: object) -> None:
+def _one(
+    number: int, starter: int, processes: int, device: str, folder: str, work: Callable[..., str], *arguments: object
+) -> None:
     """One of the processes: its number and place as torchrun tells them, then the work."""
     threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(processes))
-    os.environ.update(GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo")
-    if torch.cuda.is_available():
+    loopback = "lo" if sys.platform == "linux" else "lo0"
+    os.environ.update(GLOO_SOCKET_IFNAME=loopback, NCCL_SOCKET_IFNAME=loopback)
+    on_gpus = device in {"auto", "cuda"} and torch.cuda.is_available()
+    if on_gpus:
         torch.cuda.set_device(number)
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    backend = "nccl" if on_gpus else "gloo"
     dist.init_process_group(backend, init_method=f"file://{folder}/meeting", rank=number, world_size=processes)
+    file = Path(folder) / f"{number}.json"
     try:
-        answer: dict[str, str | int] = {"result": work(*arguments)}
+        file.write_text(json.dumps({"result": work(*arguments)}), encoding="utf-8")
     except RootstockError as error:
-        answer = {"error": str(error), "exit_code": error.exit_code}
-    if number == 0:
-        (Path(folder) / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
+        file.write_text(json.dumps({"error": str(error), "exit_code": error.exit_code}), encoding="utf-8")
+        if number:  # the first one may be waiting for this one
+            os._exit(1)
     dist.destroy_process_group()
 
 

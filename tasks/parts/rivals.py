@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from tasks.parts import gate, metrics
-from tasks.parts.errors import ParamsError
 from tasks.parts.gate import Check, Pair, Verdict
 from tasks.parts.names import HAS, TARGET, Column, Metric
 from tasks.parts.slices import slices_of
@@ -72,25 +71,39 @@ def compare_labels(
 ) -> list[Check]:
     """The checks on several labels an image: `ours` and `live` say of each label, by name, whether it is given.
 
-    An answer is right where it is exactly the labels that both know. Raises ParamsError for another metric.
+    An answer is right where it is exactly the labels that both know.
     """
     names = [name for name in ours.columns if name in live.columns and f"{HAS}{name}" in rows]
     if not names:
         return [Check("against live", "no label in common", "labels that both know", Verdict.UNDECIDED)]
-    if terms.metric not in {AUTO, Metric.ACCURACY}:
-        raise ParamsError(f"gate.metric: {terms.metric} has no meaning for several labels; take auto")
     truth_NL = rows[[f"{HAS}{name}" for name in names]].to_numpy(float) > 0.5
-    right = [(table[names].to_numpy(bool) == truth_NL) for table in (ours, live)]
+    given = [table[names].to_numpy(bool) for table in (ours, live)]
+    right = [given_NL == truth_NL for given_NL in given]
     hits = Pair(*(right_NL.all(1).astype(float) for right_NL in right))
-    what = f"exactly the right labels, against live, {len(rows)} images"
     pairs = {f"label {name}": Pair(*(r[:, place].astype(float) for r in right)) for place, name in enumerate(names)}
     for name, inside in slices_of(rows, slices):
         at = inside.fillna(value=False).to_numpy(bool)
         pairs[name] = Pair(hits.candidate_N[at], hits.live_N[at])
     return [
-        gate.compare_hits(hits, terms.margin, terms.error, what),
+        _overall_labels(given, truth_NL, hits, terms),
         *gate.compare_groups(pairs, terms.group_margin, terms.error),
     ]
+
+
+def _overall_labels(given: Sequence[np.ndarray], truth_NL: np.ndarray, hits: Pair, terms: Terms) -> Check:
+    count = len(truth_NL)
+    if terms.metric in {AUTO, Metric.ACCURACY}:
+        what = f"exactly the right labels, against live, {count} images"
+        return gate.compare_hits(hits, terms.margin, terms.error, what)
+    what = f"{terms.metric} against live, {count} images"
+    if terms.metric != Metric.MACRO_F1:
+        return Check(what, "not known of labels that are given or not", "gate.metric: auto", Verdict.UNDECIDED)
+
+    def gain(at: np.ndarray) -> float:
+        ours, live = (metrics.label_macro_f1(given_NL[at], truth_NL[at]) for given_NL in given)
+        return ours - live
+
+    return gate.compare_scores(gain, count, terms.margin, terms.error, terms.resamples, 0, what)
 
 
 def compare_values(

@@ -28,6 +28,8 @@ TEXTS = dict.fromkeys((Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP), "
 
 def read_table(file: Path, targets: Sequence[str] = (), separator: str | None = None) -> pd.DataFrame:
     """The table, checked, its targets marked. Raises DataRefusedError saying which column or row is wrong."""
+    if separator and targets:
+        raise DataRefusedError("data.separator: targets have no labels; set it to null, or data.targets to []")
     try:
         table = _read_csv(file) if file.suffix.lower() == ".csv" else pd.read_parquet(file)
     except Exception as error:  # what the readers raise for broken files is an open set
@@ -46,7 +48,7 @@ def read_table(file: Path, targets: Sequence[str] = (), separator: str | None = 
     table = table.astype({name: kind for name, kind in TEXTS.items() if name in table})
     _check(file, table)
     table = table.assign(**{Column.SPLIT: _splits(file, table)})
-    return _with_labels(table, separator) if separator and not targets else table
+    return _with_labels(table, separator) if separator else table
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
@@ -74,7 +76,8 @@ def _with_labels(table: pd.DataFrame, separator: str) -> pd.DataFrame:
         table[Column.LABEL].fillna("").map(lambda text: sorted({part.strip() for part in text.split(separator)} - {""}))
     )
     known = table[Column.LABEL].notna()
-    names = sorted({name for own in labels for name in own})
+    used = table[Column.SPLIT] != Split.UNLABELLED
+    names = sorted({name for own in labels[used] for name in own})
     has = {f"{HAS}{name}": labels.map(lambda own, name=name: float(name in own)) for name in names}
     joined = labels.map(LABELS_JOINED.join).astype("string").where(known, None)
     return table.assign(**{Column.LABEL: joined}, **has)

@@ -96,7 +96,7 @@ def _automatic(square_N3RR: Tensor, seed_N: Tensor, policy: str) -> Tensor:
     if policy == "none":
         return square_N3RR
     transform, changed = AUTOMATIC[policy](), []
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[square_N3RR.device] if square_N3RR.is_cuda else []):
         for square, seed in zip(square_N3RR, seed_N.long().tolist(), strict=True):
             torch.manual_seed(seed)
             changed.append(transform(square) if seed else square)

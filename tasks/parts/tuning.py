@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from tasks.parts.backbone import Backbone, build
-from tasks.parts.balance import Balance, balanced, log_prior
+from tasks.parts.balance import Balance, balanced, log_prior, measure_balanced
 from tasks.parts.bench import Bench, Lesson, batches, draws, weights_of
 from tasks.parts.candidates import probe_network, scratch_network
 from tasks.parts.checkpoint import digest_of
@@ -27,7 +27,7 @@ from tasks.parts.names import Candidate, Curve, Split
 from tasks.parts.objectives.mixing import mixing
 from tasks.parts.params import BackboneParams, ComputeParams
 from tasks.parts.paths import Paths
-from tasks.parts.processes import rank
+from tasks.parts.processes import count, rank
 from tasks.parts.progress import say
 from tasks.parts.transforms import style_of
 from tasks.parts.weights import read, write
@@ -72,11 +72,23 @@ def prepare(
         checkpoints=paths.checkpoints / digest_of(inputs, [key, device.facts()]),
         curves=paths.curves,
         goal=goal,
+        measure=goal.measure() if balance is Balance.NONE else measure_balanced,
     )
+    refuse_small_batches(bench)
     paths.finetune.mkdir(parents=True, exist_ok=True)
     if not rank():
         paths.curves.unlink(missing_ok=True)
     return Setting(bench, backbone, read(paths.head_weights)[1], prior)
+
+
+def refuse_small_batches(bench: Bench) -> None:
+    """Raises ParamsError if a process would get nothing of a batch."""
+    for batches_, name in ((bench.train, "finetune.batch"), (bench.validation, "compute.batch")):
+        least = batches_.pictures // len(batches_)
+        if least < count():
+            raise ParamsError(
+                f"finetune.processes: {count()} processes for batches of {least} pictures; take fewer, or raise {name}"
+            )
 
 
 def tune(setting: Setting, paths: Paths, learn: Mapping[str, Any], seed: int) -> Progress:

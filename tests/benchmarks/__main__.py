@@ -19,6 +19,7 @@ BENCHMARKS = (
     "speed",
     "extraction",
     "cache",
+    "increment",
     "growth",
     "augmentation",
     "batch",

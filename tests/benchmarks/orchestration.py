@@ -45,10 +45,18 @@ def one() -> dict[str, float]:
         found["nothing to do, no server: wall, s"] = retrained(project)["seconds"]
         project.flows("up")
         try:
+            wait_until_quiet()
             found["nothing to do, server up: wall, s"] = retrained(project)["seconds"]
         finally:
             project.flows("down")
     return found
+
+
+def wait_until_quiet() -> None:
+    """Servers and worker have started when less than a fifth of the processors is busy for five seconds."""
+    for _ in range(60):
+        if psutil.cpu_percent(5.0) < 20:
+            return
 
 
 def forget_results(project: Project) -> None:
@@ -72,7 +80,7 @@ def retrained(project: Project, *arguments: str) -> dict[str, float]:
     def watch() -> None:
         while process.poll() is None:
             peak[0] = max(peak[0], family_gib(process.pid))
-            time.sleep(0.1)
+            time.sleep(1.0)  # reading it costs a fifth of a second
 
     threading.Thread(target=watch, daemon=True).start()
     evaluated = registered = 0.0

@@ -131,6 +131,8 @@ def test_sources_are_checked_before_anything_is_copied(params, tmp_path):
     with pytest.raises(DataRefusedError, match="empty"):
         images_of(params(data={"source": str(root)}))
     assert "empty" in (tmp_path / ".state" / "failed" / "source" / "report.html").read_text()
+    with pytest.raises(RootstockError, match=r"data\.separator: only the column label"):
+        images_of(params(data={"source": str(root), "separator": ";"}))
     with pytest.raises(RootstockError, match="is no folder, table or archive"):
         images_of(params(data={"source": str(tmp_path / "none")}))
 

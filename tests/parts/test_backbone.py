@@ -63,6 +63,10 @@ def test_preprocessing_comes_from_the_weights_then_the_parameters():
     assert preprocessing_of("resnet10", DESCRIPTION, 64, 48).resize == 64
     imagenet = preprocessing_of("mobilenet_v2", {}, None, None)
     assert (imagenet.resize, imagenet.crop, imagenet.mean[0]) == (256, 224, 0.485)
+    boxed = preprocessing_of("mobilenet_v2", {}, None, None, letterbox=True)
+    assert (boxed.resize, boxed.crop, boxed.letterbox) == (224, 224, True)
+    earlier = {"preprocessing": {**DESCRIPTION["preprocessing"], "letterbox": True}}
+    assert not preprocessing_of("resnet10", earlier, None, None).letterbox
     with pytest.raises(RootstockError, match="larger than"):
         preprocessing_of("mobilenet_v2", {}, 100, None)
     with pytest.raises(RootstockError, match="do not say their preprocessing"):

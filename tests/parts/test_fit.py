@@ -32,13 +32,16 @@ def batches(epoch, count=3):
         yield torch.randn(8, 3, 32, 32, generator=random) + y.view(-1, 1, 1, 1), y
 
 
-def trained(path, recipe=RECIPE, on_row=lambda _row: None, train=batches, blocks=2, rate=1e-3, every=0):
+def trained(path, recipe=RECIPE, on_row=lambda _row: None, train=batches, blocks=2, rate=1e-3, every=0, device=CPU):
     """A network with dropout, fitted; its progress."""
     torch.manual_seed(0)
     network = build_network("resnet10", 3)
     network.head = torch.nn.Sequential(torch.nn.Dropout(0.3), network.head)
     learning = freeze_all_but_last(network.backbone, blocks)
-    device = choose("cpu", "float32")
+    device.place(network)
+
+    def there(epoch):
+        yield from ((device.place(x), y.to(device.device)) for x, y in train(epoch))
 
     def ready(epoch):
         now = unfrozen(learning, epoch, every)
@@ -47,8 +50,8 @@ def trained(path, recipe=RECIPE, on_row=lambda _row: None, train=batches, blocks
 
     progress = fit(
         network,
-        train,
-        lambda: score(network, batches(99), device),
+        there,
+        lambda: score(network, ((device.place(x), y.to(device.device)) for x, y in batches(99)), device),
         cross_entropy(),
         recipe,
         groups=parameter_groups(network, learning, rate, rate, 0.5),

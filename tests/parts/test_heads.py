@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
-from tasks.parts.balance import balanced, log_prior
+from tasks.parts.balance import balanced, log_prior, measure_balanced
 from tasks.parts.heads import best, fit_probes, fit_ridge, linear
 
 
@@ -99,3 +99,11 @@ def test_balanced_classes_weigh_the_same_and_all_rows_what_they_weighed():
     found = balanced(weight, y, 3)
     assert found[:3].sum().item() == pytest.approx(found[3].item())
     assert found.sum().item() == pytest.approx(5)
+
+
+def test_balanced_models_are_chosen_as_if_classes_were_equal():
+    logits, y = torch.randn(6, 2), torch.tensor([0, 0, 0, 0, 1, 1])
+    losses = torch.nn.functional.cross_entropy(logits, y, reduction="none")
+    loss, accuracy = measure_balanced(logits, y)
+    assert loss == pytest.approx(((losses[:4].mean() + losses[4:].mean()) / 2).item(), rel=1e-5)
+    assert accuracy == (logits.argmax(1) == y).float().mean().item()

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score
 
-from tasks.parts.errors import ParamsError
 from tasks.parts.gate import Verdict
-from tasks.parts.labels import exact, label_scores, macro_f1, mean_average_precision, thresholds_for
+from tasks.parts.labels import exact, label_scores, mean_average_precision, thresholds_for
+from tasks.parts.metrics import label_macro_f1
 from tasks.parts.names import Column
 from tasks.parts.objectives.binary_cross_entropy import binary_cross_entropy, measure_labels
 from tasks.parts.rivals import Terms, compare_labels
@@ -47,7 +47,7 @@ def test_a_label_that_validation_does_not_have_is_given_from_a_half():
 def test_scores_are_scikit_learns():
     probability, y = answers()
     given_NC = probability >= 0.5
-    assert macro_f1(given_NC, y) == pytest.approx(f1_score(y, given_NC, average="macro"))
+    assert label_macro_f1(given_NC, y) == pytest.approx(f1_score(y, given_NC, average="macro"))
     assert mean_average_precision(probability, y) == pytest.approx(average_precision_score(y, probability))
     assert exact(given_NC, y) == (given_NC == y).all(1).mean()
     table = label_scores(probability, y, np.full(3, 0.5), 200, 0)
@@ -84,5 +84,6 @@ def test_an_answer_is_right_where_all_its_labels_are():
     assert "exactly the right labels" in worse[0].what
     assert "label b" in worse[1].what
     assert compared(400, 400, labels=("c", "d"))[0].verdict is Verdict.UNDECIDED
-    with pytest.raises(ParamsError, match="no meaning for several labels"):
-        compared(400, 400, Terms("nll", 0.02, 0.05, 0.1, 500))
+    assert compared(400, 400, Terms("nll", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.UNDECIDED
+    assert compared(400, 395, Terms("macro_f1", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.PASS
+    assert compared(200, 400, Terms("macro_f1", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.REFUSED

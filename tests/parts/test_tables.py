@@ -147,3 +147,5 @@ def test_several_labels_become_columns_and_a_separator_alone_is_none(tmp_path):
     assert found["label:cat"].tolist() == [1, 0, 0, 1]
     assert found["label:dog"].tolist() == [1, 0, 0, 0]
     assert found["split"].tolist() == [None, None, Split.UNLABELLED, None]
+    with pytest.raises(DataRefusedError, match=r"data\.separator: targets have no labels"):
+        read_table(table, ["label"], ";")

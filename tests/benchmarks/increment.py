@@ -1,0 +1,59 @@
+"""What adding one picture in a hundred costs: 20,000 JPEG files of 320 pixels, ResNet-50, the stages up to features."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tasks.parts.digits import digits
+from tasks.parts.page import markdown_table
+from tasks.parts.scorer import build_backbone
+from tasks.parts.weights import write
+from tests.benchmarks.results import Results, machine
+from tests.benchmarks.study import Study
+
+FIRST, MORE = 20_000, 200
+STAGES = ("ingest", "validate", "augment", "features")
+CHANGES = {"backbone.architecture": "resnet50", "augment.views": 1, "features.views": 0}
+
+
+def run(results: Results) -> str:
+    """The table."""
+    seconds = results.measured(f"{FIRST} and {MORE} more", measured)
+    rows = [[name, *(f"{number:.1f}" for number in own)] for name, own in zip((*STAGES, "all"), seconds, strict=True)]
+    rows[-1].append(f"{100 * seconds[-1][1] / seconds[-1][0]:.1f}%")
+    columns = ["", f"{FIRST:,} files, s", f"{MORE} more, s", ""]
+    padded = [[*row, ""][:4] for row in rows]
+    return f"{markdown_table(columns, padded)}\n\none run, the stages' own seconds; {machine()}"
+
+
+def measured() -> list[list[float]]:
+    """Seconds of each stage, and of all: the first time, and after some more files came."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write(root / "resnet50.safetensors", build_backbone("resnet50")[0].state_dict())
+        study = Study(root / "study", root / "raw", root / "resnet50.safetensors", CHANGES)
+        draw(root / "raw", range(FIRST))
+        first = [study.run(stage) for stage in STAGES]
+        draw(root / "raw", range(FIRST, FIRST + MORE))
+        second = [study.run(stage) for stage in STAGES]
+    pairs = [list(pair) for pair in zip(first, second, strict=True)]
+    return [*pairs, [sum(first), sum(second)]]
+
+
+def draw(folder: Path, numbers: range) -> None:
+    """Digits enlarged, each on a ground of its own, as JPEG files in a folder a digit."""
+    known = [(image, digit) for image, digit, *_ in digits()]
+    for number in numbers:
+        image, digit = known[number % len(known)]
+        ground = np.random.default_rng(number).integers(0, 90, (20, 20), np.uint8)
+        large = [
+            np.asarray(Image.fromarray(part).resize((320, 320), Image.Resampling.BICUBIC), np.int16)
+            for part in (image, ground)
+        ]
+        target = folder / str(digit) / f"{number:05d}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((large[0] + large[1]).clip(0, 255).astype(np.uint8)).save(target, quality=90)
