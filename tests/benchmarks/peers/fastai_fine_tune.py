@@ -2,13 +2,16 @@
 
 import sys
 
-from fastai.vision.all import ImageDataLoaders, Resize, accuracy, aug_transforms, vision_learner
+from fastai.vision.all import ImageDataLoaders, Resize, accuracy, aug_transforms, imagenet_stats, vision_learner
+from fastai.vision.learner import default_split, model_meta
 from torchvision.models import mobilenet_v2
 
+# fastai does not hand on vision_learner's own `cut`, so it is told what it knows of other networks.
+model_meta[mobilenet_v2] = {"cut": -1, "split": default_split, "stats": imagenet_stats}
 loaders = ImageDataLoaders.from_folder(
     sys.argv[1], train="train", valid="val", item_tfms=Resize(256), batch_tfms=aug_transforms(size=224)
 )
-learner = vision_learner(loaders, mobilenet_v2, cut=-1, metrics=accuracy)
+learner = vision_learner(loaders, mobilenet_v2, metrics=accuracy)
 with learner.no_bar():
     learner.fine_tune(4)
 print("accuracy", float(learner.validate()[1]))
