@@ -94,7 +94,8 @@ def extract(
     first = 0
     for start, square_N3RR in counted(read, len(starts), "batches embedded"):
         count = len(square_N3RR)
-        square_B3RR = F.pad(square_N3RR, (0, 0, 0, 0, 0, 0, 0, batch - count)).to(device.device)
+        padded = F.pad(square_N3RR, (0, 0, 0, 0, 0, 0, 0, batch - count)) if count < batch else square_N3RR
+        square_B3RR = padded.to(device.device)
         draw_BP = torch.tensor([CLEAN]).repeat(batch, 1)
         draw_BP[:count] = draw_NP[start : start + count]
         x_B3SS = device.place(inputs(square_B3RR, draw_BP.to(device.device), backbone.preprocessing, style))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from math import comb
 from pathlib import Path
 
@@ -36,7 +38,8 @@ def nearest_label(root: Path, train: pd.DataFrame) -> tuple[float, float, float]
     """
     sample = train.sort_values(Column.PIXEL_HASH).head(ENOUGH)
     label_N = sample[Column.LABEL].to_numpy()
-    thumbnails = [_thumbnail(root / path) for path in sample[Column.PATH]]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        thumbnails = list(pool.map(lambda path: _thumbnail(root / path), sample[Column.PATH]))
     plain_ND = np.stack([_standardised(picture) for picture in thumbnails])
     mirrored_ND = np.stack([_standardised(ImageOps.mirror(picture)) for picture in thumbnails])
     clean_N, flipped_N = (_hits(query_ND, plain_ND, label_N) for query_ND in (plain_ND, mirrored_ND))
@@ -51,7 +54,7 @@ def mcnemar(first_N: np.ndarray, second_N: np.ndarray) -> float:
 
 
 def _thumbnail(path: Path) -> Image.Image:
-    return decode(path.read_bytes()).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    return decode(path.read_bytes(), 4 * SIDE).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
 
 
 def _standardised(picture: Image.Image) -> np.ndarray:

@@ -64,12 +64,12 @@ class Preprocessing:
     def centre(self, square_N3RR: Tensor) -> Tensor:
         """The part of the squares that the network sees, (N, 3, S, S), as floats in [0, 1]."""
         start = (self.resize - self.crop) // 2
-        return square_N3RR[..., start : start + self.crop, start : start + self.crop].float() / 255
+        return square_N3RR[..., start : start + self.crop, start : start + self.crop].float().div_(255)
 
     def normalise(self, x_N3SS: Tensor) -> Tensor:
         """Floats in [0, 1] to the range that the backbone was trained on."""
         mean, std = (torch.tensor(v, device=x_N3SS.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
-        return (x_N3SS - mean) / std
+        return (x_N3SS - mean).div_(std)
 
     def __call__(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures to the network's input, (N, 3, S, S)."""

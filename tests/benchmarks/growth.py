@@ -10,7 +10,7 @@ import torch
 
 from tasks.parts.digits import render
 from tasks.parts.manifest import class_names, class_numbers
-from tasks.parts.names import FEATURES, Column, Split
+from tasks.parts.names import FEATURES, LABELLED_SPLITS, Column, Split
 from tasks.parts.page import markdown_table
 from tasks.parts.scorer import build_head
 from tasks.parts.weights import read
@@ -77,5 +77,5 @@ def accuracies(study: Study) -> dict[str, float]:
     with torch.inference_mode():
         hit_N = head(x_ND).argmax(1).numpy() == class_numbers(index, classes)
     clean = index[Column.VIEW] == 0
-    found = {split: 100 * hit_N[clean & (index[Column.SPLIT] == split)].mean() for split in Split}
+    found = {split: 100 * hit_N[clean & (index[Column.SPLIT] == split)].mean() for split in LABELLED_SPLITS}
     return {**found, "units": settings["hidden"]}

@@ -37,6 +37,8 @@ HYMENOPTERA = {
     "evaluate.corrupted": 0,
     "scratch.run": False,
 }
+
+QUICK = {"features.views": 0, "finetune.epochs": 8}
 PROBE = ("ingest", "augment", "features", "head")
 LP_FT = (*PROBE, "finetune")
 
@@ -78,8 +80,9 @@ def trained(folder: Path, assets: Path, python: Path) -> dict[str, list[float]]:
         (home / name).symlink_to(weights)
     env = {**os.environ, "TORCH_HOME": str(folder / "torch"), "HF_HUB_OFFLINE": "1"}
     found = {
-        "probe": ours(folder / "probe", data, weights, PROBE),
-        "LP-FT": ours(folder / "lp-ft", data, weights, LP_FT),
+        "probe": ours(folder / "probe", data, weights, PROBE, **QUICK),
+        "LP-FT": ours(folder / "lp-ft", data, weights, LP_FT, **QUICK),
+        "probe, two views more": ours(folder / "views", data, weights, PROBE),
     }
     for name, script in (
         ("fastai, fine_tune(4)", "fastai_fine_tune.py"),
@@ -99,7 +102,7 @@ def ours(root: Path, raw: Path, weights: Path, stages: tuple[str, ...], **change
     (root / "data" / "pretrained.weights").symlink_to(weights)
     (root / "data" / "pins.json").write_text('{"init": null}')
     blocks = {} if "finetune" in stages else {"finetune.epochs": 0}
-    write_params(root / "params.yaml", {**HYMENOPTERA, **blocks, **changes})
+    write_params(root / "params.yaml", {**HYMENOPTERA, **changes, **blocks})
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     started = time.perf_counter()
     output([sys.executable, "-m", "tasks", *stages], env=env, cwd=root)
