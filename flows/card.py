@@ -21,11 +21,13 @@ LONGEST = 5000  # characters of a description, in every database that MLflow sup
 DECISIVE = (
     "data.source",
     "data.targets",
+    "data.separator",
     "backbone.architecture",
     "backbone.weights",
     "head.kind",
     "finetune.blocks",
     "finetune.epochs",
+    "balance",
     "seed",
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,9 +87,7 @@ class Bench:
             groups=lesson.groups,
             learn_mode=make_ready,
             device=self.device,
-            checkpoint=FileCheckpoint(
-                self.checkpoints / f"{candidate.slug}.safetensors", math.inf if rank() else SAVE_SECONDS
-            ),
+            checkpoint=FileCheckpoint(self.checkpoints / f"{candidate.slug}.safetensors", SAVE_SECONDS),
             on_row=on_row,
         )
         if isinstance(train, Cached) and isinstance(validation, Cached):

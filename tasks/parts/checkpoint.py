@@ -14,12 +14,16 @@ from torch import Tensor
 
 from tasks.parts import weights
 from tasks.parts.files import sha256_of
+from tasks.parts.processes import rank
 
 CODE = Path(__file__).parents[1]
 
 
 class FileCheckpoint:
-    """One file, replaced in one step by each save, unless the last one was less than `every` seconds ago."""
+    """One file, replaced in one step by each save, unless the last one was less than `every` seconds ago.
+
+    Of several processes that share a fit the first one writes, and all read.
+    """
 
     def __init__(self, path: Path, every: float = 0.0) -> None:
         self._path = path
@@ -32,7 +36,7 @@ class FileCheckpoint:
 
     def save(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Replaces the file, if it is time."""
-        if self._every == math.inf or time.monotonic() - self._saved < self._every:
+        if rank() or time.monotonic() - self._saved < self._every:
             return
         self._saved = time.monotonic()
         weights.write(self._path, tensors, values)

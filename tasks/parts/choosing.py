@@ -80,6 +80,8 @@ def refuse(section: Mapping[str, Any], goal: Goal, balance: Balance) -> None:
         raise ParamsError(f"balance: a {kind} head learns nothing that could be balanced; set it to none")
     if section["start"] == "earlier" and (kind != "linear" or goal.targets):
         raise ParamsError("head.start: only a linear head on classes can start from an earlier one; set it to zero")
+    if grow and kind != "dense":
+        raise ParamsError(f"head.grow: a {kind} head has no units to grow by; set it to []")
     if list(grow) != sorted({*grow, hidden} - {hidden}) or (grow and grow[-1] > hidden):
         raise ParamsError(f"head.grow: {list(grow)} must rise, up to less than head.hidden ({hidden})")
 

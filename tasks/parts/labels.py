@@ -11,7 +11,7 @@ import pandas as pd
 
 from tasks.parts import pictures
 from tasks.parts.files import replacing, write_text
-from tasks.parts.metrics import interval, label_macro_f1
+from tasks.parts.metrics import label_macro_f1, with_intervals
 from tasks.parts.names import HIGH, LOW, VALUE, Column, Metric
 from tasks.parts.page import Part, page
 from tasks.parts.paths import Paths
@@ -73,11 +73,7 @@ def label_scores(
         Metric.MAP: mean_average_precision,
         Metric.NLL: nll,
     }
-    found = {}
-    for metric, measure in measures.items():
-        low, high = interval(measure, probability_NC, y_NC, resamples, seed)
-        found[metric.value] = {VALUE: measure(probability_NC, y_NC), LOW: low, HIGH: high}
-    return found
+    return with_intervals(measures, probability_NC, y_NC, resamples, seed)
 
 
 def _of_given(

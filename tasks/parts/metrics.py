@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -97,6 +97,17 @@ def interval(
     scores = [score(probability_NC[draw], y_N[draw]) for draw in draws]
     low, high = np.quantile(scores, [0.025, 0.975])
     return float(low), float(high)
+
+
+def with_intervals(
+    measures: Mapping[Metric, Score], predicted: np.ndarray, y: np.ndarray, resamples: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Each metric of the same predictions, with its 95% interval."""
+    found = {}
+    for metric, measure in measures.items():
+        low, high = interval(measure, predicted, y, resamples, seed)
+        found[metric.value] = {VALUE: measure(predicted, y), LOW: low, HIGH: high}
+    return found
 
 
 def scores(

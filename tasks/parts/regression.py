@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 
 from tasks.parts import pictures
 from tasks.parts.files import replacing, write_text
-from tasks.parts.metrics import interval
+from tasks.parts.metrics import with_intervals
 from tasks.parts.names import ANSWER, HIGH, LOW, TARGET, VALUE, Candidate, Column, Metric
 from tasks.parts.page import Part, page
 from tasks.parts.paths import Paths
@@ -44,11 +44,7 @@ MEASURES: dict[Metric, Callable[[np.ndarray, np.ndarray], float]] = {Metric.R2: 
 
 def value_scores(predicted_NK: np.ndarray, y_NK: np.ndarray, resamples: int, seed: int) -> dict[str, dict[str, float]]:
     """Every metric with its 95% bootstrap interval."""
-    found = {}
-    for metric, measure in MEASURES.items():
-        low, high = interval(measure, predicted_NK, y_NK, resamples, seed)
-        found[metric.value] = {VALUE: measure(predicted_NK, y_NK), LOW: low, HIGH: high}
-    return found
+    return with_intervals(MEASURES, predicted_NK, y_NK, resamples, seed)
 
 
 def write_values(

@@ -7,7 +7,10 @@ initialisation; validation and test stay as they are.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -32,13 +35,7 @@ def run(results: Results) -> str:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         render(root / "raw")
-        found = {
-            labels: [
-                results.measured(f"{labels} labels, seed {seed}", lambda: one(root, labels, seed))
-                for seed in range(SEEDS)
-            ]
-            for labels in LABELS
-        }
+        found = by_labels(results, LABELS, SEEDS, lambda labels, seed: one(root, labels, seed))
     draw(found)
     rows = []
     for labels, seeds in found.items():
@@ -47,6 +44,16 @@ def run(results: Results) -> str:
         rows.append([labels, *(spread(table[name]) for name in NETWORKS), f"{gain:+.1f} ± {half:.1f}"])
     columns = ["labels a class", *NETWORKS, "gain of fine-tuning, 95% interval"]
     return f"{markdown_table(columns, rows)}\n\n{SEEDS} seeds, mean ± standard deviation; 797 test images; {machine()}"
+
+
+def by_labels(
+    results: Results, labels: Sequence[int], seeds: int, one: Callable[[int, int], Any]
+) -> dict[int, list[Any]]:
+    """What `one` finds for each number of labels a class and each seed."""
+    return {
+        count: [results.measured(f"{count} labels, seed {seed}", partial(one, count, seed)) for seed in range(seeds)]
+        for count in labels
+    }
 
 
 def one(root: Path, labels: int, seed: int) -> dict[str, float]:

@@ -14,7 +14,7 @@ from tasks.parts.names import FEATURES, LABELLED_SPLITS, Column, Split
 from tasks.parts.page import markdown_table
 from tasks.parts.scorer import build_head
 from tasks.parts.weights import read
-from tests.benchmarks.few_labels import drawn
+from tests.benchmarks.few_labels import by_labels, drawn
 from tests.benchmarks.results import Results, machine, mean_interval, spread
 from tests.benchmarks.study import Study
 from tests.project import ROOT
@@ -30,13 +30,7 @@ def run(results: Results) -> str:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         render(root / "raw")
-        found = {
-            labels: [
-                results.measured(f"{labels} labels, seed {seed}", lambda: one(root, labels, seed))
-                for seed in range(SEEDS)
-            ]
-            for labels in LABELS
-        }
+        found = by_labels(results, LABELS, SEEDS, lambda labels, seed: one(root, labels, seed))
     rows = []
     for labels, seeds in found.items():
         for name in WIDTHS:

@@ -292,6 +292,8 @@ def test_what_only_training_does_is_not_in_the_model(paths):
         headed(paths, start="earlier")
     with pytest.raises(ParamsError, match=r"head\.grow: \[16, 8\] must rise"):
         headed(paths, kind="dense", grow=[16, 8])
+    with pytest.raises(ParamsError, match=r"head\.grow: a linear head has no units"):
+        headed(paths, grow=[4])
 
 
 def test_any_policy_of_augmentation_goes_through(paths):
