@@ -28,6 +28,8 @@ DECISIVE = (
     "finetune.blocks",
     "finetune.epochs",
     "balance",
+    "objective",
+    "teacher.weights",
     "seed",
 )
 

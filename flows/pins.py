@@ -23,7 +23,8 @@ REGISTRY = "models:/"
 
 def pin(params: FlowParams) -> None:
     """Writes data/pins.json: null for what params.yaml does not ask for."""
-    version = _version(params) if params.backbone.weights.startswith(REGISTRY) else None
+    wanted = params.backbone.weights
+    version = _version(wanted) if wanted.startswith(REGISTRY) else None
     pins = {INIT: f"{REGISTRY}{version.name}/{version.version}" if version else None}
     if not PINS.exists() or read_json(PINS) != pins:
         write_json(PINS, pins)
@@ -38,7 +39,7 @@ def registered_backbone(params: FlowParams) -> Path:
 
     from tasks.parts import weights
 
-    version = _version(params)
+    version = _version(params.backbone.weights)
     file = params.paths.state / "source" / f"{version.name}-{version.version}-whole.safetensors"
     if file.exists():
         return file
@@ -56,10 +57,26 @@ def registered_backbone(params: FlowParams) -> Path:
     return file
 
 
-def _version(params: FlowParams) -> ModelVersion:
+def registered_teacher(wanted: str, folder: Path) -> Path:
+    """The version that models:/name@alias or models:/name/3 means now, whole, as a weights file."""
+    import mlflow
+
+    from tasks.parts import weights
+    from tasks.parts.teacher import SPEC
+
+    version = _version(wanted)
+    file = folder / f"{version.name}-{version.version}-teacher.safetensors"
+    if not file.exists():
+        downloaded = Path(mlflow.artifacts.download_artifacts(f"{REGISTRY}{version.name}/{version.version}"))
+        artifacts = {found.name: found for found in (downloaded / "artifacts").iterdir()}
+        state, _ = weights.read(artifacts["model.safetensors"])
+        weights.write(file, state, {SPEC: read_json(artifacts["spec.json"])})
+    return file
+
+
+def _version(wanted: str) -> ModelVersion:
     """The version that models:/name@alias or models:/name/3 means now. Raises RootstockError if there is none."""
     from flows.models import resolve
 
-    wanted = params.backbone.weights.removeprefix(REGISTRY)
-    name, _, which = wanted.replace("@", "/").rpartition("/")
+    name, _, which = wanted.removeprefix(REGISTRY).replace("@", "/").rpartition("/")
     return resolve(name, which)

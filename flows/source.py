@@ -11,7 +11,7 @@ from pathlib import Path
 from flows import versioning
 from flows.environment import HOME, ROOT
 from flows.parameters import DIGITS, ROTATIONS, FlowParams
-from flows.pins import REGISTRY, pin, registered_backbone
+from flows.pins import REGISTRY, pin, registered_backbone, registered_teacher
 from tasks.parts.archives import is_archive, single_folder, unpack
 from tasks.parts.errors import DataRefusedError, RootstockError
 from tasks.parts.files import read_json, write_json
@@ -27,6 +27,7 @@ def bring_in(params: FlowParams) -> dict[str, str]:
     return {
         "images": _bring_in(images_of(params), params.paths.raw, params.paths.state),
         "weights": _bring_in(weights_of(params), params.paths.pretrained, params.paths.state),
+        "teacher": _bring_in(teacher_of(params), params.paths.teacher, params.paths.state),
     }
 
 
@@ -130,16 +131,37 @@ def _named_weights(params: FlowParams) -> Path:
         return registered_backbone(params)
     if wanted == RANDOM:
         return random_weights(params)
+    return _file_of("backbone.weights", wanted, params.backbone.architecture, params.paths.state / "source")
+
+
+def _file_of(key: str, wanted: str, architecture: str, folder: Path) -> Path:
+    """The file that `wanted` names, the value of this key; torchvision's are downloaded into `folder`."""
     if wanted.startswith(TORCHVISION):
-        folder = params.paths.state / "source"
-        return downloaded(params.backbone.architecture, wanted.removeprefix(TORCHVISION), folder)
+        return downloaded(architecture, wanted.removeprefix(TORCHVISION), folder)
     file = next((place for place in (ROOT / wanted, HOME / wanted) if place.is_file()), Path(wanted))
     if not file.is_file():
         raise RootstockError(
-            f"backbone.weights: {file} is no file; give a .safetensors or .pth file, torchvision:DEFAULT, "
-            "models:/name@alias, or random"
+            f"{key}: {file} is no file; give a .safetensors or .pth file, torchvision:DEFAULT, "
+            "models:/name@alias" + (", or random" if key == "backbone.weights" else "")
         )
     return file
+
+
+def teacher_of(params: FlowParams) -> Path:
+    """The file that teacher.weights names; one with nothing in it where there is no teacher."""
+    from tasks.parts import weights
+
+    wanted, folder = params.teacher, params.paths.state / "source"
+    if wanted.weights is None:
+        nobody = folder / "no-teacher.safetensors"
+        if not nobody.exists():
+            weights.write(nobody, {})
+        return nobody
+    if wanted.weights.startswith(REGISTRY):
+        return registered_teacher(wanted.weights, folder)
+    if wanted.weights.startswith(TORCHVISION) and wanted.architecture is None:
+        raise RootstockError("teacher.architecture: name it, such as resnet50, where teacher.weights is torchvision's")
+    return _file_of("teacher.weights", wanted.weights, wanted.architecture or "", folder)
 
 
 def random_weights(params: FlowParams) -> Path:

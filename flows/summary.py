@@ -33,6 +33,7 @@ COST: dict[Candidate, tuple[str, ...]] = {
     Candidate.SCRATCH: ("finetune/seconds_scratch",),
     Candidate.PROBE: ("seconds/features", "seconds/head"),
     Candidate.TUNED: ("seconds/features", "seconds/head", "finetune/seconds_tuned"),
+    Candidate.TEACHER: ("seconds/teacher",),  # which was made elsewhere
 }
 
 

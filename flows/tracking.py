@@ -45,6 +45,7 @@ class Tag(StrEnum):
     RELEASE = "rootstock.release"
     DATA_MD5 = "dvc.data_md5"
     WEIGHTS_MD5 = "dvc.weights_md5"
+    TEACHER_MD5 = "dvc.teacher_md5"
     GIT_COMMIT = "git.commit"
     GIT_DIRTY = "git.dirty"
 
@@ -61,6 +62,7 @@ def inputs_digest(paths: Paths) -> str:
     parts = [
         versioning.tracked_md5(paths.raw),
         versioning.tracked_md5(paths.pretrained),
+        versioning.tracked_md5(paths.teacher),
         git.commit(),
         git.difference(),
     ]
@@ -163,7 +165,8 @@ class Run:
             self.client.log_batch(run_id, params=params[start : start + AT_ONCE])
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         self.client.log_inputs(run_id, [_dataset(paths)])
-        for file in (PARAMS_FILE, versioning.dvc_file(paths.raw), versioning.dvc_file(paths.pretrained)):
+        brought_in = (versioning.dvc_file(place) for place in (paths.raw, paths.pretrained, paths.teacher))
+        for file in (PARAMS_FILE, *brought_in):
             self.client.log_artifact(run_id, str(file), "lineage")
         self.client.log_text(run_id, difference, "lineage/difference.diff")
 
@@ -200,6 +203,7 @@ def lineage(paths: Paths) -> dict[str, str]:
     return {
         Tag.DATA_MD5: versioning.tracked_md5(paths.raw),
         Tag.WEIGHTS_MD5: versioning.tracked_md5(paths.pretrained),
+        Tag.TEACHER_MD5: versioning.tracked_md5(paths.teacher),
         Tag.GIT_COMMIT: git.commit(),
     }
 
@@ -232,7 +236,7 @@ def _points(row: dict[str, Any]) -> Iterator[Metric]:
     """A row of the curve as metrics at its step."""
     slug = Candidate(row[Curve.CANDIDATE]).slug
     now = int(time.time() * 1000)
-    for name in (Curve.TRAIN_LOSS, Curve.VALIDATION_LOSS, Curve.VALIDATION_SCORE):
+    for name in set(Curve) - {Curve.CANDIDATE, Curve.EPOCH, Curve.STEP}:
         if name in row:
             yield Metric(f"{slug}/{name}", row[name], now, row[Curve.STEP])
 

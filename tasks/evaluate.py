@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tasks.parts.params import INIT, PINS, BackboneParams, ComputeParams, Section, StageParams
+from tasks.parts.learning import AdversariesSection
+from tasks.parts.params import INIT, PINS, BackboneParams, ComputeParams, Objective, Section, StageParams, TeacherParams
 from tasks.parts.paths import Paths
 
 
@@ -28,6 +29,7 @@ class EvaluateSection(Section):
     risk: float = Field(gt=0, lt=1, description="share of wrong answers that is accepted among those given")
     slices: tuple[str, ...] = Field(description="columns of the manifest whose values are scored apart")
     corrupted: int = Field(ge=0, description="test images that corruptions are tried on; 0: none")
+    attacked: int = Field(ge=0, description="test images that AutoAttack is tried on, within adversaries; 0: none")
     corruptions: CorruptionsSection
 
 
@@ -35,8 +37,11 @@ class EvaluateParams(StageParams):
     """What evaluate reads of params.yaml."""
 
     seed: int
+    objective: Objective
     backbone: BackboneParams
+    teacher: TeacherParams
     compute: ComputeParams
+    adversaries: AdversariesSection
     evaluate: EvaluateSection
 
 
@@ -54,7 +59,7 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
 
     from tasks.parts import rating
     from tasks.parts.backbone import build
-    from tasks.parts.candidates import logits_of, scorers
+    from tasks.parts.candidates import logits_of, scorers, teacher_scorer
     from tasks.parts.device import choose
     from tasks.parts.files import read_json, write_json
     from tasks.parts.goal import Goal
@@ -73,10 +78,15 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     trained = {Candidate.SCRATCH: paths.scratch, Candidate.TUNED: paths.tuned}
     answering = scorers(wanted, goal, backbone, paths.head_weights, trained)
     files = [*validation[Column.PATH], *test[Column.PATH]]
-    outputs = logits_of(answering, paths.raw, files, choose(params.compute.device, "float32"), batch)
+    device = choose(params.compute.device, "float32")
+    outputs = logits_of(answering, paths.raw, files, device, batch)
+    if params.objective.has_teacher and params.teacher.weights is not None:
+        teacher = teacher_scorer(paths.teacher, params.teacher, goal, paths.teacher_head)
+        outputs |= logits_of({Candidate.TEACHER: teacher}, paths.raw, files, device, batch)
 
-    asked = rating.Wanted(**params.evaluate.model_dump())
-    case = rating.Case(paths, goal, validation, test, outputs, answering[Candidate.TUNED], batch, params.seed)
+    asked = rating.Wanted(**params.evaluate.model_dump(), adversaries=params.adversaries.model_dump())
+    probe, tuned = answering[Candidate.PROBE], answering[Candidate.TUNED]
+    case = rating.Case(paths, goal, validation, test, outputs, probe, tuned, batch, params.seed)
     rated = rating.rate(case, asked)
     spec = spec_of(
         wanted.architecture,
@@ -94,5 +104,5 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     write_json(paths.metrics, rated.table)
     told = [f"{name} {rating.told(row)}" for name, row in rated.table.items()]
     say(f"{rating.headline(goal)} on {len(test)} test images: {', '.join(told)}")
-    tuned = {metric: at[VALUE] for metric, at in rated.table[Candidate.TUNED].items()}
-    return EvaluateReport(images=len(test), scores={**tuned, **rated.more})
+    scored = {metric: at[VALUE] for metric, at in rated.table[Candidate.TUNED].items()}
+    return EvaluateReport(images=len(test), scores={**scored, **rated.more})

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.parts.balance import Balance
-from tasks.parts.params import BackboneParams, ComputeParams, Section, StageParams
+from tasks.parts.learning import AdversariesSection, DistillationSection, DomainSection, UnlabelledSection
+from tasks.parts.params import BackboneParams, ComputeParams, Objective, Section, StageParams, TeacherParams
 from tasks.parts.paths import Paths
 
 
@@ -52,24 +53,35 @@ class FinetuneParams(StageParams):
 
     seed: int
     balance: Balance
+    objective: Objective
     backbone: BackboneParams
+    teacher: TeacherParams
     compute: ComputeParams
     finetune: FinetuneSection
     scratch: ScratchSection
+    distillation: DistillationSection
+    unlabelled: UnlabelledSection
+    domain: DomainSection
+    adversaries: AdversariesSection
 
 
 class FinetuneReport(Section):
-    """Steps and seconds of both models, and the epoch whose weights were kept."""
+    """Steps and seconds of both models, the epoch whose weights were kept, and what the objective has to tell."""
 
     steps: int
     best_epoch: int
     validation_score: float
     seconds_tuned: float
     seconds_scratch: float
+    more: dict[str, float]
 
 
 def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
-    """Writes both networks and their curves. Raises RootstockError if a loss is not finite."""
+    """Writes both networks and their curves.
+
+    Raises RootstockError if a loss is not finite, ParamsError for what the objective lacks, and DataRefusedError for
+    pseudo-labels that fail their audit.
+    """
     from tasks.parts.device import processes_for
     from tasks.parts.processes import spread
 
@@ -88,11 +100,13 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     """What `finetune` does, in one process or in one of several."""
     import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
 
+    from tasks.parts import setting as settings
     from tasks.parts import tuning
+    from tasks.parts.learning import Methods
     from tasks.parts.names import Curve
 
     section = params.finetune
-    setting = tuning.prepare(
+    setting = settings.prepare(
         paths,
         params.backbone,
         params.compute,
@@ -101,10 +115,11 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
         key=params.model_dump(mode="json"),
     )
     how = section.model_dump()
-    tuned = tuning.tune(setting, paths, how, params.seed)
+    methods = Methods(**{name: getattr(params, name) for name in Methods.model_fields})
+    tuned, more = tuning.tune(setting, how, params.objective, methods, params.teacher, params.seed)
     seconds = 0.0
     if params.scratch.run:
-        seconds = tuning.from_scratch(setting, paths, params.backbone, how, params.scratch.rate, tuned, params.seed)
+        seconds = tuning.from_scratch(setting, params.backbone, how, params.scratch.rate, tuned, params.seed)
     best = tuning.conclude(setting, paths, tuned)
     return FinetuneReport(
         steps=int(tuned.rows[-1][Curve.STEP]),
@@ -112,4 +127,5 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
         validation_score=best[Curve.VALIDATION_SCORE],
         seconds_tuned=tuned.seconds,
         seconds_scratch=seconds,
+        more=more,
     )

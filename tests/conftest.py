@@ -26,6 +26,7 @@ import torch  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
 from tasks.parts.paths import Paths  # noqa: E402
+from tasks.parts.weights import write  # noqa: E402
 
 SIDE = 32
 SHAPES = ("bar", "disc", "ring")
@@ -151,8 +152,15 @@ def paths(tmp_path: Path, shapes: Path, tiny_weights: Path) -> Paths:
         name: tmp_path / "data" / name
         for name in ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate", "predicted")
     }
+    nobody = tmp_path / "data" / "teacher.weights"
+    write(nobody, {})
     return Paths(
-        raw=shapes, pretrained=tiny_weights, state=tmp_path / "state", registry=tmp_path / "registry", **places
+        raw=shapes,
+        pretrained=tiny_weights,
+        teacher=nobody,
+        state=tmp_path / "state",
+        registry=tmp_path / "registry",
+        **places,
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tasks.parts.batches import Batches, pieces
+from tasks.parts.batches import CLEAN_VIEW, Batches, pieces
 from tasks.parts.device import Device
 from tasks.parts.fit import Batch
 from tasks.parts.memory import Parts
@@ -48,18 +48,19 @@ class Cached:
     def clean(self) -> Iterator[Batch]:
         """Every picture as it is, in order."""
         order = torch.arange(self._batches.pictures)
-        yield from self._made(order, self._view(-1, self._batches.clean()))
+        yield from self._made(order, CLEAN_VIEW, self._batches.clean())
 
     def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: Style) -> Iterator[Batch]:
         """Every picture once, in the order of `seed` and `epoch`, each as the view whose turn it is."""
         view = epoch % draw_NVP.shape[1]
         order = torch.from_numpy(self._batches.order(epoch, seed))
-        yield from self._made(order, self._view(view, self._batches.view(draw_NVP[:, view], style)))
+        yield from self._made(order, view, self._batches.view(draw_NVP[:, view], style, view))
 
-    def _made(self, order: Tensor, kept: Tensor) -> Iterator[Batch]:
+    def _made(self, order: Tensor, view: int, batches: Iterator[Batch]) -> Iterator[Batch]:
         self.asked += len(order)
+        kept = self._view(view, batches)
         for part in pieces(order, len(self)):
-            facts = (fact[part].to(self._device.device) for fact in self._batches.facts)
+            facts = (fact.to(self._device.device) for fact in self._batches.facts_of(part, view))
             yield self._device.place(kept[part]), *facts
 
     def _view(self, view: int, batches: Iterator[Batch]) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from tasks.parts.activations import Cached, fits
-from tasks.parts.batches import Batches
+from tasks.parts.batches import Answers, Batches
 from tasks.parts.checkpoint import FileCheckpoint
 from tasks.parts.device import Device
-from tasks.parts.fit import Measure, Objective, Recipe, fit, score
+from tasks.parts.fit import Batch, Judge, MeasureMore, Objective, Recipe, Scored, fit, score
 from tasks.parts.fit_state import Progress, Row
 from tasks.parts.freezing import Names, learn_mode, thaw, unfrozen
 from tasks.parts.goal import Goal
@@ -27,7 +28,9 @@ from tasks.parts.processes import count, rank, synchronised
 from tasks.parts.progress import percent, say
 from tasks.parts.scorer import Network, Preprocessing
 from tasks.parts.transforms import DRAW, Style
+from tasks.parts.unlabelled import Mixed
 
+HELPER = "helper"
 SAVE_SECONDS = 10.0  # between checkpoints: what a kill may cost
 
 
@@ -42,6 +45,13 @@ class Lesson:
     every: int = 0  # epochs until one more block learns; 0: all from the start
     dropout: bool = False
     cache: float = 0.0  # GiB of activations of the frozen prefix
+    train: Mixed | None = None  # batches of its own, of inputs and never of activations
+    helper: nn.Module | None = None  # learns with the network, and is left behind
+    begin: Callable[[int, Network], None] = lambda _epoch, _network: None  # before an epoch
+    validate: Callable[[Network], Scored] | None = None  # instead of the loss on validation
+    eligible: Judge = lambda _rows: True
+    enough: Judge = lambda _rows: False
+    finish: Callable[[Network], dict[str, float]] = lambda _network: {}  # after the fit; numbers for the report
 
 
 @dataclass(frozen=True)
@@ -56,44 +66,56 @@ class Bench:
     checkpoints: Path
     curves: Path
     goal: Goal
-    measure: Measure
+    measure: MeasureMore
 
-    def fit(self, candidate: Candidate, network: Network, recipe: Recipe, lesson: Lesson) -> Progress:
-        """Fits one candidate. Its rows go to the curve file, its state to a checkpoint of its own."""
-
-        def on_row(row: Row) -> None:
-            if rank():
-                return
-            with self.curves.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({Curve.CANDIDATE: candidate, **row}) + "\n")
-            told = self.goal.told(row[Curve.VALIDATION_SCORE])
-            say(percent(int(row[Curve.EPOCH]), recipe.epochs, f"epochs {candidate}, {told}"))
-
-        def make_ready(epoch: int) -> None:
-            now = unfrozen(lesson.learning, epoch, lesson.every)
-            thaw(network.backbone, now)
-            learn_mode(network, now, batch_statistics=lesson.batch_statistics, dropout=lesson.dropout)
-
+    def fit(self, candidate: Candidate, network: Network, recipe: Recipe, lesson: Lesson, key: str = "") -> Progress:
+        """Fits one candidate. Its rows go to the curve file, its state to a checkpoint of its own, and of this key."""
         self.device.place(network)
         if lesson.batch_statistics:
             synchronised(network, self.device.device)
         learner, train, validation = self._short_cut(network, recipe, lesson)
+        if lesson.helper:
+            learner.add_module(HELPER, self.device.place(lesson.helper))
         progress = fit(
             learner,
-            lambda epoch: train.shuffled(epoch, recipe.seed, self.draw_NVP, self.style),
-            lambda: score(learner, validation.clean(), self.device, self.measure),
+            self._epochs(train, recipe, lesson),
+            self._validation(learner, network, validation, lesson),
             lesson.objective,
-            recipe,
+            replace(recipe, steps_per_epoch=len(lesson.train)) if lesson.train else recipe,
             groups=lesson.groups,
-            learn_mode=make_ready,
+            learn_mode=partial(_make_ready, network, lesson),
             device=self.device,
-            checkpoint=FileCheckpoint(self.checkpoints / f"{candidate.slug}.safetensors", SAVE_SECONDS),
-            on_row=on_row,
+            checkpoint=FileCheckpoint(self.checkpoints / f"{candidate.slug}{key}.safetensors", SAVE_SECONDS),
+            on_row=partial(self._note, candidate, recipe.epochs),
+            eligible=lesson.eligible,
+            enough=lesson.enough,
         )
-        if isinstance(train, Cached) and isinstance(validation, Cached):
-            asked, computed = train.asked + validation.asked, train.computed + validation.computed
-            say(f"frozen blocks computed for {computed} pictures instead of {asked}")
+        if lesson.helper:
+            delattr(learner, HELPER)
+        _tell_saved(train, validation)
         return progress
+
+    def _note(self, candidate: Candidate, epochs: int, row: Row) -> None:
+        if rank():
+            return
+        with self.curves.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({Curve.CANDIDATE: candidate, **row}) + "\n")
+        told = self.goal.told(row[Curve.VALIDATION_SCORE])
+        say(percent(int(row[Curve.EPOCH]), epochs, f"epochs {candidate}, {told}"))
+
+    def _epochs(self, train: Batches | Cached, recipe: Recipe, lesson: Lesson) -> Callable[[int], Iterable[Batch]]:
+        """The batches of an epoch: the lesson's own, or each picture in the view whose turn it is."""
+        if lesson.train:
+            return lesson.train.epoch
+        return lambda epoch: train.shuffled(epoch, recipe.seed, self.draw_NVP, self.style)
+
+    def _validation(
+        self, learner: Network, network: Network, validation: Batches | Cached, lesson: Lesson
+    ) -> Callable[[], Scored]:
+        """How an epoch is measured: the lesson's own way, or on the validation images."""
+        if lesson.validate:
+            return partial(lesson.validate, network)
+        return lambda: score(learner, validation.clean(), self.device, self.measure)
 
     def _short_cut(
         self, network: Network, recipe: Recipe, lesson: Lesson
@@ -112,21 +134,35 @@ class Bench:
         return Network(rest, network.head), train, validation
 
 
+def _make_ready(network: Network, lesson: Lesson, epoch: int) -> None:
+    lesson.begin(epoch, network)
+    now = unfrozen(lesson.learning, epoch, lesson.every)
+    thaw(network.backbone, now)
+    learn_mode(network, now, batch_statistics=lesson.batch_statistics, dropout=lesson.dropout)
+
+
+def _tell_saved(train: Batches | Cached, validation: Batches | Cached) -> None:
+    if isinstance(train, Cached) and isinstance(validation, Cached):
+        asked, computed = train.asked + validation.asked, train.computed + validation.computed
+        say(f"frozen blocks computed for {computed} pictures instead of {asked}")
+
+
 def batches(
     root: Path,
     rows: pd.DataFrame,
+    y: Tensor,
     weight_N: Tensor,
-    goal: Goal,
     preprocessing: Preprocessing,
     device: Device,
     size: int,
     memory: float,
     *,
     drawn: bool = False,
+    answers: Answers | None = None,
 ) -> Batches:
     """Batches of these rows of the manifest, weighted or `drawn` by `weight_N`; `memory` in GiB."""
     squares = Squares(root, list(rows[Column.PATH]), preprocessing, memory)
-    return Batches(squares, goal.truth(rows), weight_N, preprocessing, device, size, drawn=drawn)
+    return Batches(squares, y, weight_N, preprocessing, device, size, drawn=drawn, answers=answers)
 
 
 def weights_of(rows: pd.DataFrame) -> Tensor:

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from tasks.parts.backbone import Backbone
 from tasks.parts.device import Device
+from tasks.parts.errors import ParamsError
 from tasks.parts.goal import Goal
 from tasks.parts.names import Candidate
-from tasks.parts.params import BackboneParams
+from tasks.parts.params import BackboneParams, TeacherParams
 from tasks.parts.pixels import Squares, ahead
 from tasks.parts.progress import counted
 from tasks.parts.scorer import Network, Scaled, Scorer, build_head, build_network, spec_of
+from tasks.parts.teacher import load
 from tasks.parts.weights import read
 
 
@@ -61,6 +63,20 @@ def scorers(
     common = (wanted.architecture, goal.classes, backbone.preprocessing, wanted.cut, head)
     spec = spec_of(*common, targets=goal.targets, label_thresholds=halves)
     return {name: Scorer(networks[name], spec) for name in Candidate if name in networks}
+
+
+def teacher_scorer(file: Path, wanted: TeacherParams, goal: Goal, head: Path) -> Scorer:
+    """The teacher as a scorer, uncalibrated, with the head that was fitted on it where it came without one.
+
+    Raises ParamsError if it still has none.
+    """
+    found = load(file, wanted, goal, head)
+    if isinstance(found, Backbone):
+        raise ParamsError("teacher.weights: no head was fitted on it; run finetune first")
+    halves = [0.5] * len(goal.classes) if goal.several else []
+    common = (goal.classes, found.preprocessing)
+    spec = spec_of(wanted.architecture or "", *common, targets=goal.targets, label_thresholds=halves)
+    return Scorer(found.network, spec)
 
 
 def logits_of(

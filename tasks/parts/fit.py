@@ -25,7 +25,10 @@ from tasks.parts.processes import gathered, sum_gradients, summed
 Batch = tuple[Tensor, ...]  # inputs (N, 3, S, S), classes (N,), and where rows do not all count the same, weights (N,)
 Batches = Callable[[int], Iterable[Batch]]  # of an epoch
 Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]  # of network, inputs, truth: a loss a row
+Scored = tuple[float, float] | tuple[float, float, Row]  # a loss, how good that is, and more columns of the curve
 Measure = Callable[[Tensor, Tensor], tuple[float, float]]  # of outputs and truth: loss, and how good that is
+MeasureMore = Callable[[Tensor, Tensor], Scored]
+Judge = Callable[[Sequence[Row]], bool]  # of the curve so far
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Recipe:
 def fit(
     network: nn.Module,
     train: Batches,
-    validate: Callable[[], tuple[float, float]],
+    validate: Callable[[], Scored],
     objective: Objective,
     recipe: Recipe,
     *,
@@ -63,12 +66,15 @@ def fit(
     device: Device,
     checkpoint: Checkpoint,
     on_row: Callable[[Row], None],
+    eligible: Judge = lambda _rows: True,
+    enough: Judge = lambda _rows: False,
 ) -> Progress:
     """Trains, stops early, and leaves the network with its best weights, which may be those it came with.
 
     `groups` are parameter groups with a `rate`; `learn_mode` makes ready for an epoch: what learns in it, and the
-    modules' modes. Rows of the curve, also those of a resumed run's past, go to `on_row`. Raises RootstockError for
-    a loss that is not finite.
+    modules' modes. Rows of the curve, also those of a resumed run's past, go to `on_row`. Only an epoch that is
+    `eligible` is kept; one that is `enough` is kept and ends the fit. Raises RootstockError for a loss that is not
+    finite.
     """
     optimiser = torch.optim.AdamW(
         [{**group, "lr": 0.0} for group in groups], weight_decay=recipe.weight_decay, fused=device.fuses
@@ -79,16 +85,16 @@ def fit(
     for row in progress.rows:
         on_row(row)
     if not progress.rows:
-        note(state, validate(), None, recipe)
+        note(state, validate(), None, recipe, eligible, enough)
         on_row(progress.rows[-1])
-    while progress.epoch < recipe.epochs and progress.stale < recipe.patience:
+    while progress.epoch < recipe.epochs and progress.stale < recipe.patience and not enough(progress.rows):
         started = time.perf_counter()
         torch.manual_seed(recipe.seed * 100_003 + progress.epoch)
         learn_mode(progress.epoch)
         loss = run_epoch(state, train(progress.epoch), objective, recipe, device, parts)
         progress.epoch += 1
         with state.averaged():
-            note(state, validate(), loss, recipe)
+            note(state, validate(), loss, recipe, eligible, enough)
         progress.seconds += time.perf_counter() - started
         state.save(checkpoint)
         on_row(progress.rows[-1])
@@ -156,9 +162,14 @@ def measure_classes(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:
 
 
 def score(
-    network: nn.Module, batches: Iterable[Batch], device: Device, measure: Measure = measure_classes
-) -> tuple[float, float]:
+    network: nn.Module, batches: Iterable[Batch], device: Device, measure: MeasureMore = measure_classes
+) -> Scored:
     """Mean loss, and accuracy or what else `measure` finds, in inference mode."""
+    return measure(*outputs(network, batches, device))
+
+
+def outputs(network: nn.Module, batches: Iterable[Batch], device: Device) -> tuple[Tensor, Tensor]:
+    """What the network gives for all inputs, float32, and the truths."""
     network.eval()
     parts = Parts()
     with torch.inference_mode(), device.autocast():
@@ -167,16 +178,17 @@ def score(
             for x, y, *_ in batches
         ]
     output, y = (gathered(torch.cat(found)) for found in zip(*outcomes, strict=True))
-    return measure(output, y)
+    return output, y
 
 
-def note(state: FitState, score: tuple[float, float], loss: float | None, recipe: Recipe) -> None:
-    """Adds a row to the curve; keeps the learned tensors if they are the best so far."""
+def note(state: FitState, scored: Scored, loss: float | None, recipe: Recipe, eligible: Judge, enough: Judge) -> None:
+    """Adds a row to the curve; keeps the learned tensors if they are the best so far, or good enough."""
     progress = state.progress
-    better = score[0] < progress.best_loss()
+    row: Row = {Curve.EPOCH: progress.epoch, Curve.STEP: progress.epoch * recipe.steps_per_epoch}
+    row |= {Curve.VALIDATION_LOSS: scored[0], Curve.VALIDATION_SCORE: scored[1]}
+    row |= scored[2] if len(scored) == 3 else {}
+    progress.rows.append(row if loss is None else {**row, Curve.TRAIN_LOSS: loss})
+    better = (scored[0] < progress.lowest and eligible(progress.rows)) or enough(progress.rows)
     progress.stale = 0 if better else progress.stale + 1
     if better or not progress.best:
-        progress.best = state.learned()
-    row: Row = {Curve.EPOCH: progress.epoch, Curve.STEP: progress.epoch * recipe.steps_per_epoch}
-    row |= {Curve.VALIDATION_LOSS: score[0], Curve.VALIDATION_SCORE: score[1]}
-    progress.rows.append(row if loss is None else {**row, Curve.TRAIN_LOSS: loss})
+        progress.best, progress.lowest, progress.kept = state.learned(), scored[0], len(progress.rows) - 1

@@ -14,8 +14,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from tasks.parts.names import Curve
-
 Row = dict[str, float]
 Tensors = dict[str, Tensor]
 
@@ -32,17 +30,15 @@ class Checkpoint(Protocol):
 
 @dataclass
 class Progress:
-    """Where a fit stands: after `epoch` epochs; `best` are the learned tensors of the epoch with the lowest loss."""
+    """Where a fit stands: after `epoch` epochs; `best` are the learned tensors of the row `kept`, `lowest` its loss."""
 
     epoch: int = 0
     seconds: float = 0.0
     stale: int = 0
+    kept: int = 0
+    lowest: float = math.inf
     rows: list[Row] = field(default_factory=list)
     best: Tensors = field(default_factory=dict)
-
-    def best_loss(self) -> float:
-        """The lowest validation loss so far."""
-        return min((row[Curve.VALIDATION_LOSS] for row in self.rows), default=math.inf)
 
 
 class FitState:

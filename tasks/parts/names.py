@@ -39,12 +39,16 @@ class Split(StrEnum):
 
 
 class Candidate(StrEnum):
-    """The models that answer the article's question; the mean of the training targets is regression's starting line."""
+    """The models that answer the article's question.
+
+    The mean of the training targets is regression's starting line; the teacher is the big model that one learns from.
+    """
 
     MEAN = "mean of train"
     SCRATCH = "from scratch"
     PROBE = "frozen + head"
     TUNED = "fine-tuned"
+    TEACHER = "teacher"
 
     @property
     def slug(self) -> str:
@@ -65,6 +69,7 @@ class Metric(StrEnum):
     R2 = "r2"
     MAE = "mae"
     RMSE = "rmse"
+    AGREEMENT = "agreement"  # share of images that are answered as the teacher does
 
     @property
     def higher_is_better(self) -> bool:
@@ -81,6 +86,11 @@ class Curve(StrEnum):
     TRAIN_LOSS = "train_loss"
     VALIDATION_LOSS = "validation_loss"
     VALIDATION_SCORE = "validation_score"  # accuracy; of several labels, macro F1; of targets, R²
+    AGREEMENT = "agreement"  # with the teacher, on validation
+    TEACHER_SCORE = "teacher_score"  # the teacher's own, on validation
+    AUDIT = "audit"  # precision of accepted pseudo-labels on held-out labelled images
+    CLEAN_SCORE = "clean_score"  # where validation_score is that under attack
+    TARGET_SCORE = "target_score"  # of the target domain's test images: looked at, never used
 
 
 LABELLED_SPLITS: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -58,6 +59,38 @@ class BackboneParams(Section):
     resize: int | None = Field(ge=8, description="pixels of the shorter side; null: as the weights say")
     crop: int | None = Field(ge=8, description="pixels of the centre square; null: as the weights say")
     letterbox: bool = Field(description="whole pictures, with black bars, instead of their centre square")
+
+
+class Objective(StrEnum):
+    """What fine-tuning learns from."""
+
+    LABELS = "labels"
+    DISTILLATION = "distillation"
+    PSEUDO_LABELS = "pseudo_labels"
+    FIXMATCH = "fixmatch"
+    BATCHNORM = "batchnorm"
+    CORAL = "coral"
+    DANN = "dann"
+    MCC = "mcc"
+    PGD = "pgd"
+    FAST = "fast"
+    TRADES = "trades"
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether a big model may be asked."""
+        return self in {Objective.DISTILLATION, Objective.PSEUDO_LABELS}
+
+
+class TeacherParams(Section):
+    """The big model that another one learns from."""
+
+    architecture: str | None = Field(description="of weights that do not say it: a torchvision classification model")
+    weights: str | None = Field(
+        description="models:/name@alias, a weights file or torchvision:DEFAULT; null: there is no teacher"
+    )
+    resize: int | None = Field(ge=8, description="pixels of the shorter side; null: as the weights say")
+    crop: int | None = Field(ge=8, description="pixels of the centre square; null: as the weights say")
 
 
 class ComputeParams(Section):

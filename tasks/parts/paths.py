@@ -16,6 +16,9 @@ class Paths(Section):
     pretrained: Path = Field(
         description="the backbone's weights, brought in from backbone.weights and versioned by DVC"
     )
+    teacher: Path = Field(
+        description="the teacher's weights, brought in from teacher.weights; an empty file without one"
+    )
     ingest: Path
     validate_: Path = Field(alias="validate")
     augment: Path
@@ -85,6 +88,11 @@ class Paths(Section):
         return self.finetune / "model.safetensors"
 
     @property
+    def teacher_head(self) -> Path:
+        """The head that was fitted on a teacher that came without one."""
+        return self.finetune / "teacher_head.safetensors"
+
+    @property
     def scratch(self) -> Path:
         """The same network trained from random weights."""
         return self.finetune / "scratch.safetensors"
@@ -128,6 +136,11 @@ class Paths(Section):
     def robustness(self) -> Path:
         """Accuracy under each corruption."""
         return self.evaluate / "robustness.csv"
+
+    @property
+    def attacks(self) -> Path:
+        """Accuracy under attack, where that was asked for."""
+        return self.evaluate / "attacks.csv"
 
     @property
     def robustness_picture(self) -> Path:

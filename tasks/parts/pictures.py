@@ -26,6 +26,7 @@ COLOURS = {
     Candidate.SCRATCH: "#999999",
     Candidate.PROBE: "#0072B2",
     Candidate.TUNED: "#D55E00",
+    Candidate.TEACHER: "#009E73",
 }
 THUMBNAIL = 256  # pixels
 MOST_CLASSES = 30  # that a confusion matrix can name

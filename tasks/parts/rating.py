@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,12 @@ import torch
 from torch import Tensor
 
 from tasks.parts.classification import Answers, calibrated, selective
-from tasks.parts.files import write_json
+from tasks.parts.errors import ParamsError
+from tasks.parts.files import replacing, write_json
 from tasks.parts.goal import Goal
 from tasks.parts.labels import label_scores, thresholds_for, write_labels
-from tasks.parts.metrics import scores
-from tasks.parts.names import VALUE, Candidate, Metric
+from tasks.parts.metrics import accuracy, scores, with_intervals
+from tasks.parts.names import VALUE, Candidate, Column, Metric
 from tasks.parts.paths import Paths
 from tasks.parts.regression import value_scores, write_values
 from tasks.parts.results import Table, write_page, write_pictures, write_predictions
@@ -31,15 +33,17 @@ Outputs = Mapping[Candidate, Tensor]  # (M, C) or (M, K) each, validation first
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of an evaluation: the section `evaluate` of params.yaml."""
+    """What is asked of an evaluation: the sections `evaluate` and `adversaries` of params.yaml."""
 
     bins: int
     resamples: int
     wrong: int
     risk: float
     slices: Sequence[str]
+    attacked: int
     corrupted: int
     corruptions: Mapping[str, Sequence[float]]
+    adversaries: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Case:
     validation: pd.DataFrame
     test: pd.DataFrame
     outputs: Outputs
+    probe: Scorer
     tuned: Scorer
     batch: int
     seed: int
@@ -81,6 +86,8 @@ class Rated:
 
 def rate(case: Case, wanted: Wanted) -> Rated:
     """Scores on test, after choosing on validation what there is to choose; writes tables and pictures."""
+    if wanted.attacked and (case.goal.targets or case.goal.several):
+        raise ParamsError("evaluate.attacked: AutoAttack knows one class an image; set it to 0")
     if case.goal.targets:
         return rate_values(case, wanted)
     return rate_labels(case, wanted) if case.goal.several else rate_classes(case, wanted)
@@ -96,6 +103,11 @@ def rate_classes(case: Case, wanted: Wanted) -> Rated:
         answers[name] = calibrated(logits_MC, y_V, y_N)
         raw_NC, scaled_NC = answers[name].raw_NC, answers[name].scaled_NC
         table[name] = scores(raw_NC, scaled_NC, y_N, wanted.bins, wanted.resamples, case.seed)
+    if Candidate.TEACHER in answers:
+        told_N = answers[Candidate.TEACHER].scaled_NC.argmax(1)
+        for name, own in answers.items():
+            agreement = {Metric.AGREEMENT: accuracy}
+            table[name] |= with_intervals(agreement, own.scaled_NC, told_N, wanted.resamples, case.seed)
     chosen = answers[Candidate.TUNED]
     sure = selective(chosen, wanted.risk)
     write_json(paths.selective, sure)
@@ -105,9 +117,31 @@ def rate_classes(case: Case, wanted: Wanted) -> Rated:
     write_predictions(paths, test, classes, chosen.scaled_NC)
     write_pictures(paths, test, classes, chosen.scaled_NC, table, wanted.wrong)
     write_trust(paths, test, classes, answers, robust, wanted.slices, wanted.bins, sure)
-    write_page(paths, table, sure)
     more = {"coverage": sure["coverage"], "risk": sure["risk"]}
+    if wanted.attacked:
+        more |= attacked(case, wanted)
+    write_page(paths, table, sure)
     return Rated(table, chosen.temperature, sure["threshold"], more=more)
+
+
+def attacked(case: Case, wanted: Wanted) -> dict[str, float]:
+    """Accuracy under attack of the probe and the tuned model, as a table; the tuned one's for the report."""
+    from tasks.parts.attacks import ALL, masked, robust_accuracy
+    from tasks.parts.pixels import Squares
+
+    rows = some(case.test, wanted.attacked)
+    pictures = case.tuned.preprocessing
+    squares = Squares(case.paths.raw, list(rows[Column.PATH]), pictures, memory=0)
+    pixel_N3SS, y_N = pictures.centre(squares[range(len(rows))]), case.goal.truth(rows)
+    tables = []
+    for name, scorer in ((Candidate.PROBE, case.probe), (Candidate.TUNED, case.tuned)):
+        found = robust_accuracy(scorer.network, pictures, pixel_N3SS, y_N, wanted.adversaries, case.batch)
+        tables.append(found.assign(model=name, warnings="; ".join(masked(found))))
+    table = pd.concat(tables)
+    with replacing(case.paths.attacks) as beside:
+        table.to_csv(beside, index=False, float_format="%.4f")
+    own = table[(table["model"] == Candidate.TUNED) & (table["attack"] == ALL)]
+    return {"robust_accuracy": float(own["accuracy"].iloc[0])}
 
 
 def rate_labels(case: Case, wanted: Wanted) -> Rated:

@@ -76,6 +76,8 @@ def write_page(paths: Paths, table: Table, selective: Mapping[str, float]) -> No
         Part("Under shift, scale, flip, noise, blur and JPEG", picture=paths.robustness_picture),
         Part("Some training images and their views", picture=paths.preview),
     ]
+    if paths.attacks.exists():
+        parts.insert(-1, table_part("Under attack", paths.attacks))
     write_text(paths.results_page, page("Results on the test split", parts))
 
 

@@ -88,18 +88,30 @@ def headed(paths, balance="none", **changes):
     return head(paths, HeadParams(seed=0, balance=balance, head={**HEAD, **changes}))
 
 
-def tuned(paths, scratch=True, balance="none", **changes):
+NOBODY = {"architecture": None, "weights": None, "resize": None, "crop": None}
+METHODS = {
+    "distillation": {"temperature": 4.0, "labels": 0.1, "features": 0.0, "margin": 0.005, "agreement": 0.98},
+    "unlabelled": {"threshold": 0.6, "adaptive": False, "quota": 0, "precision": 0.5, "ratio": 1.0, "weight": 1.0}
+    | {"strong": "rand", "stronger": 1.5},
+    "domain": {"weights": [1.0], "chosen_by": "information", "oracle": False},
+    "adversaries": {"norm": "linf", "radius": 0.03, "steps": 2, "beta": 6.0, "clean": 1.0},
+}
+
+
+def tuned(paths, scratch=True, balance="none", objective="labels", teacher=NOBODY, methods=METHODS, **changes):
     params = {"seed": 0, "balance": balance, "backbone": BACKBONE, "compute": CPU, "finetune": {**FINETUNE, **changes}}
-    return finetune(paths, FinetuneParams(**params, scratch={"run": scratch, "rate": 1e-3}))
+    params |= {"objective": objective, "teacher": teacher, "scratch": {"run": scratch, "rate": 1e-3}, **methods}
+    return finetune(paths, FinetuneParams(**params))
 
 
 CORRUPTIONS = {"shift": [0.1], "scale": [0.8], "flip": [1], "noise": [0.1], "blur": [0.02], "jpeg": [50, 10]}
-EVALUATE = {"bins": 10, "resamples": 100, "wrong": 5, "risk": 0.1, "slices": [], "corrupted": 6}
+EVALUATE = {"bins": 10, "resamples": 100, "wrong": 5, "risk": 0.1, "slices": [], "corrupted": 6, "attacked": 0}
 
 
-def evaluated(paths, **changes):
+def evaluated(paths, objective="labels", teacher=NOBODY, **changes):
     section = {**EVALUATE, "corruptions": CORRUPTIONS, **changes}
-    return evaluate(paths, EvaluateParams(seed=0, backbone=BACKBONE, compute=CPU, evaluate=section))
+    params = {"seed": 0, "objective": objective, "backbone": BACKBONE, "teacher": teacher, "compute": CPU}
+    return evaluate(paths, EvaluateParams(**params, adversaries=METHODS["adversaries"], evaluate=section))
 
 
 def through_head(paths):

@@ -1,0 +1,143 @@
+"""What all candidates of a fine-tuning share: data, machine, backbone, and the teacher where there is one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tasks.parts.backbone import Backbone, build
+from tasks.parts.balance import Balance, balanced, log_prior, measure_balanced
+from tasks.parts.batches import Answers, Batches
+from tasks.parts.bench import Bench, batches, draws, weights_of
+from tasks.parts.checkpoint import digest_of
+from tasks.parts.device import choose
+from tasks.parts.errors import ParamsError
+from tasks.parts.files import read_json
+from tasks.parts.goal import Goal
+from tasks.parts.manifest import of_split, usable
+from tasks.parts.names import Column, Split
+from tasks.parts.objectives.known import without
+from tasks.parts.params import BackboneParams, ComputeParams
+from tasks.parts.paths import Paths
+from tasks.parts.processes import count, rank
+from tasks.parts.transforms import style_of
+from tasks.parts.views import plan
+from tasks.parts.weights import read
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The bench, the backbone as it came, what the head is, and the classes' shares where logits are adjusted."""
+
+    paths: Paths
+    bench: Bench
+    backbone: Backbone
+    head: dict[str, Any]
+    log_prior_C: Tensor | None
+    manifest: pd.DataFrame
+    policy: Mapping[str, Any]
+    compute: ComputeParams
+    batch: int
+
+    def fresh(self) -> Backbone:
+        """The backbone as it came, once more."""
+        return replace(self.backbone, module=copy.deepcopy(self.backbone.module))
+
+    def rows(self, split: Split) -> pd.DataFrame:
+        """The usable images of a split."""
+        return of_split(self.manifest, split)
+
+    def unlabelled(self) -> pd.DataFrame:
+        """The unlabelled images. Raises ParamsError if there are none."""
+        rows = self.rows(Split.UNLABELLED)
+        if rows.empty:
+            raise ParamsError(
+                "objective: it learns from unlabelled images, and there are none; put them below unlabelled/, beside "
+                "train/, or give a table rows without a label"
+            )
+        return rows
+
+    def truth(self, rows: pd.DataFrame) -> Tensor:
+        """What is known of these rows: nothing of unlabelled ones."""
+        y = self.bench.goal.truth(rows)
+        unknown_N = torch.tensor((rows[Column.SPLIT] == Split.UNLABELLED).to_numpy())
+        y[unknown_N] = without(y[unknown_N])
+        return y
+
+    def batches(
+        self,
+        rows: pd.DataFrame,
+        y: Tensor | None = None,
+        weight_N: Tensor | None = None,
+        size: int = 0,
+        answers: Answers | None = None,
+    ) -> Batches:
+        """Batches of these rows, each counting the same unless weighted; `size` 0 is that of a forward pass."""
+        given = (self.truth(rows) if y is None else y, torch.ones(len(rows)) if weight_N is None else weight_N)
+        sizes = (size or self.compute.batch, self.compute.memory / 4)
+        common = (self.backbone.preprocessing, self.bench.device)
+        return batches(self.paths.raw, rows, *given, *common, *sizes, answers=answers)
+
+    def draws(self, rows: pd.DataFrame, policy: Mapping[str, Any] | None = None) -> Tensor:
+        """The views of these rows, (N, V, P): those that are planned for training images, or of another policy."""
+        wanted = policy or self.policy
+        pictures = zip(rows[Column.PATH], rows[Column.PIXEL_HASH], strict=True)
+        return draws(plan(pictures, self.policy["views"], self.policy["seed"], wanted), len(rows))
+
+
+def prepare(
+    paths: Paths, wanted: BackboneParams, compute: ComputeParams, batch: int, *, balance: Balance, key: object
+) -> Setting:
+    """All that candidates share. `key` is what the checkpoints depend on beside code and data."""
+    device = choose(compute.device, compute.precision)
+    sizes = (wanted.resize, wanted.crop)
+    backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox)
+    manifest = pd.read_parquet(paths.manifest)
+    goal = Goal.of(usable(manifest))
+    train, validation = of_split(manifest, Split.TRAIN), of_split(manifest, Split.VALIDATION)
+    if (goal.targets or goal.several) and balance is not Balance.NONE:
+        raise ParamsError("balance: it has a meaning for one class an image only; set it to none")
+    y, weight_N, prior = goal.truth(train), weights_of(train), None
+    if balance in {Balance.WEIGHTS, Balance.SAMPLING}:
+        weight_N = balanced(weight_N, y, goal.outputs)
+    elif balance is Balance.LOGITS:
+        prior = log_prior(weight_N, y, goal.outputs)
+    inputs = (paths.manifest, paths.plan, paths.policy, paths.head_weights, paths.pretrained, paths.teacher)
+    common = (backbone.preprocessing, device)
+    memory = compute.memory / 2
+    policy = read_json(paths.policy)
+    drawn = balance is Balance.SAMPLING
+    truth = goal.truth(validation)
+    bench = Bench(
+        train=batches(paths.raw, train, y, weight_N, *common, batch, memory, drawn=drawn),
+        validation=batches(paths.raw, validation, truth, weights_of(validation), *common, compute.batch, memory),
+        draw_NVP=draws(pd.read_parquet(paths.plan), len(train)),
+        style=style_of(policy),
+        device=device,
+        checkpoints=paths.checkpoints / digest_of(inputs, [key, device.facts()]),
+        curves=paths.curves,
+        goal=goal,
+        measure=goal.measure() if balance is Balance.NONE else measure_balanced,
+    )
+    refuse_small_batches(bench)
+    paths.finetune.mkdir(parents=True, exist_ok=True)
+    if not rank():
+        for file in (paths.curves, paths.teacher_head):
+            file.unlink(missing_ok=True)
+    return Setting(paths, bench, backbone, read(paths.head_weights)[1], prior, manifest, policy, compute, batch)
+
+
+def refuse_small_batches(bench: Bench) -> None:
+    """Raises ParamsError if a process would get nothing of a batch."""
+    for batches_, name in ((bench.train, "finetune.batch"), (bench.validation, "compute.batch")):
+        least = batches_.pictures // len(batches_)
+        if least < count():
+            raise ParamsError(
+                f"finetune.processes: {count()} processes for batches of {least} pictures; take fewer, or raise {name}"
+            )

@@ -1,0 +1,165 @@
+"""The big model: brought in whole, or as a backbone on which a head is fitted; what it says of a view is kept.
+
+Shapes: N rows, C outputs, E features of the teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from tasks.parts.backbone import Backbone, build, check_architecture
+from tasks.parts.device import Device
+from tasks.parts.errors import ParamsError
+from tasks.parts.extract import CODE, extract
+from tasks.parts.files import sha256_of
+from tasks.parts.goal import Goal
+from tasks.parts.heads import Rows, Train, best, fit_probes, fit_ridge
+from tasks.parts.names import Column
+from tasks.parts.params import TeacherParams
+from tasks.parts.scorer import Network, Preprocessing, Scaled, build_head, build_network
+from tasks.parts.store import FeatureStore, key_of
+from tasks.parts.transforms import CLEAN, DRAW, Style
+from tasks.parts.weights import read, write
+
+SPEC = "spec"  # of a whole model, in the description of its weights file
+LINEAR = {"kind": "linear"}
+STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)  # penalties of the head that is fitted on a teacher without one
+NONE = "teacher.weights: there is no teacher; name models:/rootstock@live, a weights file or torchvision:DEFAULT"
+
+
+class Answering(nn.Module):
+    """A network whose answer is its outputs, and its features beside them where they are wanted, (N, C + E)."""
+
+    def __init__(self, network: Network, *, features: bool) -> None:
+        super().__init__()
+        self.network = network
+        self._features = features
+
+    def forward(self, x_N3SS: Tensor) -> Tensor:
+        """Outputs first."""
+        feature_NE = self.network.backbone(x_N3SS)
+        output_NC: Tensor = self.network.head(feature_NE)
+        return torch.cat([output_NC, feature_NE], 1) if self._features else output_NC
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A network with the width of its features and its preprocessing; `identity` is all that its answers depend on."""
+
+    network: Network
+    width: int
+    preprocessing: Preprocessing
+    head: dict[str, Any]
+    identity: Mapping[str, object]
+
+    def answers(
+        self, root: Path, rows: pd.DataFrame, store: Path, device: Device, style: Style, batch: int, *, features: bool
+    ) -> Tensor:
+        """What it says of each row, a path and a draw, (N, C) or (N, C + E); only what the store lacks is computed."""
+        context = {
+            **self.identity,
+            "answers": "with features" if features else "outputs",
+            "preprocessing": asdict(self.preprocessing),
+            **asdict(style),
+            "batch": batch,
+            "code": [sha256_of(CODE / f"{name}.py") for name in ("scorer", "transforms", "teacher")],
+            **device.facts(),
+        }
+        kept = FeatureStore(store, context)
+        keys = [key_of(pixels, draw) for pixels, *draw in rows[[Column.PIXEL_HASH, *DRAW]].itertuples(index=False)]
+        missing = [place for place, key in enumerate(keys) if key not in kept]
+        module = Answering(self.network, features=features).eval()
+        answering = Backbone(module, self.width, self.preprocessing)
+        for found, matrix in extract(root, rows.iloc[missing], answering, device, style, batch):
+            kept.add([keys[missing[row]] for row in found], matrix)
+        return torch.from_numpy(kept[keys]) if keys else torch.empty(0, 0)
+
+
+def load(file: Path, wanted: TeacherParams, goal: Goal, head: Path) -> Teacher | Backbone:
+    """The teacher that was brought in, with the head in a file where it has none of its own; else its backbone.
+
+    Raises ParamsError if there is no teacher, or it answers another question.
+    """
+    state, description = read(file)
+    if not state:
+        raise ParamsError(NONE)
+    if SPEC in description:
+        return whole(state, description[SPEC], goal, file)
+    if wanted.architecture is None:
+        raise ParamsError("teacher.architecture: these weights do not say it; set it")
+    check_architecture(wanted.architecture)
+    backbone = build(wanted.architecture, state, description, wanted.resize, wanted.crop)
+    if not head.exists():
+        return backbone
+    head_state, settings = read(head)
+    return headed(backbone, head_state, settings, goal, file)
+
+
+def whole(state: dict[str, Tensor], spec: Mapping[str, Any], goal: Goal, file: Path) -> Teacher:
+    """A model that Rootstock made. Raises ParamsError if it knows other classes or targets."""
+    known, asked = [*spec["classes"], *spec["targets"]], [*goal.classes, *goal.targets]
+    if known != asked:
+        raise ParamsError(
+            f"teacher.weights: the teacher answers {', '.join(known[:5])}, but the data asks for "
+            f"{', '.join(asked[:5])}; take one that was trained on the same classes"
+        )
+    network = build_network(spec["architecture"], goal.outputs, spec["cut"], **spec["head"])
+    network.load_state_dict(state)
+    width = next(p.shape[1] for p in network.head.parameters() if p.dim() == 2)
+    preprocessing = Preprocessing.of(spec["preprocessing"])
+    return Teacher(network.eval(), width, preprocessing, dict(spec["head"]), {"teacher": sha256_of(file)})
+
+
+def headed(
+    backbone: Backbone, state: dict[str, Tensor], settings: Mapping[str, Any], goal: Goal, file: Path
+) -> Teacher:
+    """A backbone with a head that was fitted on it."""
+    head = build_head(backbone.width, goal.outputs, **settings)
+    head.load_state_dict(state)
+    identity = {"teacher": sha256_of(file), "head": {name: tensor.tolist() for name, tensor in state.items()}}
+    network = Network(backbone.module, head).eval()
+    return Teacher(network, backbone.width, backbone.preprocessing, dict(settings), identity)
+
+
+def _fitted(train: Train, validation: Rows, goal: Goal) -> tuple[nn.Module, dict[str, Any]]:
+    """The best linear head, and what it is."""
+    if not goal.targets:
+        return best(fit_probes(train, validation, goal.outputs, STRENGTHS, measure=goal.measure())).head, LINEAR
+    learned = Scaled(best(fit_ridge(train, validation, STRENGTHS)).head, goal.outputs)
+    learned.set_scale(goal.mean_K, goal.spread_K)
+    return learned, {**LINEAR, "scaled": 1}
+
+
+def with_head(
+    file: Path,
+    wanted: TeacherParams,
+    goal: Goal,
+    head: Path,
+    root: Path,
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    device: Device,
+    batch: int,
+) -> Teacher:
+    """The teacher; where it came without a head, a linear one is fitted on its features and written to `head`."""
+    found = load(file, wanted, goal, head)
+    if isinstance(found, Teacher):
+        return found
+    backbone = found
+    rows = pd.concat([train, validation]).assign(**dict(zip(DRAW, CLEAN, strict=True)))
+    matrix = np.concatenate([part for _, part in extract(root, rows, backbone, device, Style(), batch)])
+    x_ND, y = torch.from_numpy(matrix), goal.standardised(torch.cat([goal.truth(part) for part in (train, validation)]))
+    count = len(train)
+    weight_N = torch.tensor(train[Column.WEIGHT].to_numpy(), dtype=torch.float32)
+    data = (x_ND[:count], y[:count], weight_N), (x_ND[count:], y[count:])
+    learned, settings = _fitted(*data, goal)
+    write(head, learned.state_dict(), settings)
+    return headed(backbone, learned.state_dict(), settings, goal, file)

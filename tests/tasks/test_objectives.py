@@ -1,0 +1,253 @@
+"""The stage finetune under each objective, on drawn pictures with a tiny backbone; and how evaluate tells of it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tasks.parts.errors import DataRefusedError, ParamsError
+from tasks.parts.files import read_json
+from tasks.parts.names import Candidate, Curve, Metric
+from tasks.parts.scorer import Scorer
+from tasks.parts.tables import bring_together
+from tasks.parts.teacher import SPEC
+from tasks.parts.weights import read, write
+from tests.conftest import SHAPES, TINY, drawn, write_discs
+from tests.tasks.test_stages import (
+    METHODS,
+    NOBODY,
+    _pinned,  # noqa: F401 - a fixture that is in force here too
+    augmented,
+    embedded,
+    evaluated,
+    headed,
+    ingested,
+    tuned,
+)
+
+
+def with_unlabelled(paths, count=9):
+    """More pictures, whose labels nobody tells."""
+    folder = paths.raw / "unlabelled"
+    folder.mkdir()
+    for place in range(count):
+        drawn(SHAPES[place % 3], 9000 + place).save(folder / f"{place}.png")
+
+
+def begun(paths, unlabelled=True):
+    if unlabelled:
+        with_unlabelled(paths)
+    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+
+
+def curve(paths, candidate=Candidate.TUNED):
+    rows = pd.read_json(paths.curves, lines=True)
+    return rows[rows[Curve.CANDIDATE] == candidate]
+
+
+def methods(**changes):
+    return {name: {**section, **changes.get(name, {})} for name, section in METHODS.items()}
+
+
+BACKBONE_AS_TEACHER = {**NOBODY, "architecture": TINY["architecture"], "weights": "tiny.pth", "resize": 32, "crop": 32}
+
+
+def as_teacher(paths):
+    """The tuned model as a teacher's file."""
+    write(paths.teacher, read(paths.tuned)[0], {SPEC: read_json(paths.spec)})
+    return {**NOBODY, "weights": "models:/rootstock@live"}
+
+
+def test_a_backbone_gets_a_head_and_teaches(paths):
+    """Its answers are kept: the second time none is computed. Evaluation has a row for it."""
+    begun(paths)
+    write(paths.teacher, torch.load(paths.pretrained))
+    report = tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, scratch=False)
+    assert {Curve.AGREEMENT, Curve.TEACHER_SCORE} <= set(curve(paths).columns)
+    assert report.more[Curve.AGREEMENT] == pytest.approx(curve(paths)[Curve.AGREEMENT].iloc[report.best_epoch])
+    first, shards = load_file(paths.tuned), sorted(paths.feature_store.rglob("*.safetensors"))
+    tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, scratch=False)
+    assert sorted(paths.feature_store.rglob("*.safetensors")) == shards
+    assert all(torch.equal(tensor, first[name]) for name, tensor in load_file(paths.tuned).items())
+    evaluated(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER)
+    table = read_json(paths.metrics)
+    assert table[Candidate.TEACHER][Metric.AGREEMENT]["value"] == 1
+    assert 0 <= table[Candidate.TUNED][Metric.AGREEMENT]["value"] <= 1
+
+
+def test_a_student_stops_when_it_is_as_good_as_its_teacher(paths):
+    """The teacher is the model that it starts from in all but a few steps: nothing is left to learn."""
+    begun(paths, unlabelled=False)
+    tuned(paths, epochs=0, scratch=False), evaluated(paths)
+    report = tuned(paths, objective="distillation", teacher=as_teacher(paths), scratch=False, epochs=3)
+    assert (report.best_epoch, report.steps) == (0, 0)
+    assert report.more[Curve.AGREEMENT] == 1
+
+
+def test_matched_features_leave_their_map_behind(paths):
+    begun(paths)
+    write(paths.teacher, torch.load(paths.pretrained))
+    wanted = methods(distillation={"features": 1.0, "agreement": 1.0, "margin": 0.0})
+    tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, methods=wanted, scratch=False)
+    assert not any("helper" in name for name in load_file(paths.tuned))
+
+
+def test_targets_are_distilled_too(paths, tmp_path):
+    table = write_discs(tmp_path / "discs")
+    folder = bring_together(table, tmp_path / "together", ["radius", "x"])
+    paths = paths.model_copy(update={"raw": folder})
+    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    write(paths.teacher, torch.load(paths.pretrained))
+    report = tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, scratch=False)
+    losses = curve(paths)[Curve.VALIDATION_LOSS]
+    assert losses.min() < losses.iloc[0]
+    assert report.more[Curve.AGREEMENT] > curve(paths)[Curve.AGREEMENT].iloc[0]
+    evaluated(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER)
+    assert Metric.MAE in read_json(paths.metrics)[Candidate.TEACHER]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [(NOBODY, "there is no teacher"), ({**NOBODY, "weights": "x.pth"}, r"teacher\.architecture: these weights do not")],
+)
+def test_a_teacher_that_is_missing_or_unknown_is_told(paths, teacher, message):
+    begun(paths, unlabelled=False)
+    if teacher["weights"]:
+        write(paths.teacher, torch.load(paths.pretrained))
+    with pytest.raises(ParamsError, match=message):
+        tuned(paths, objective="distillation", teacher=teacher)
+
+
+def test_a_teacher_of_other_classes_is_refused(paths):
+    begun(paths, unlabelled=False)
+    tuned(paths, epochs=0, scratch=False), evaluated(paths)
+    wanted = as_teacher(paths)
+    state, description = read(paths.teacher)
+    description[SPEC]["classes"] = ["bar", "disc", "square"]
+    write(paths.teacher, state, description)
+    with pytest.raises(ParamsError, match="answers bar, disc, square, but the data asks for bar, disc, ring"):
+        tuned(paths, objective="distillation", teacher=wanted)
+
+
+def test_pseudo_labels_are_accepted_and_audited(paths):
+    begun(paths)
+    report = tuned(paths, objective="pseudo_labels", methods=methods(unlabelled={"threshold": 0.0, "precision": 0.1}))
+    assert report.more["pseudo_labels"] == 9
+    quota = methods(unlabelled={"threshold": 0.0, "precision": 0.1, "quota": 1})
+    assert tuned(paths, objective="pseudo_labels", methods=quota).more["pseudo_labels"] <= 3
+
+
+@pytest.mark.parametrize("objective", ["pseudo_labels", "fixmatch"])
+@pytest.mark.parametrize("unlabelled", [{"threshold": 0.0, "precision": 1.0}, {"threshold": 0.9999, "precision": 0.5}])
+def test_answers_that_fail_the_audit_are_refused(paths, objective, unlabelled):
+    """They are wrong too often, or none of them is trusted."""
+    begun(paths)
+    with pytest.raises(DataRefusedError, match=r"held-out labelled images: .*raise unlabelled\.threshold"):
+        tuned(paths, objective=objective, methods=methods(unlabelled=unlabelled))
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_fixmatch_learns_and_tells_its_precision(paths, adaptive):
+    begun(paths)
+    wanted = methods(unlabelled={"threshold": 0.2, "precision": 0.1, "adaptive": adaptive, "strong": "trivial"})
+    report = tuned(paths, objective="fixmatch", methods=wanted, scratch=False)
+    assert report.steps == 9  # three epochs of three batches: the labelled pictures are more
+    assert 0 < report.more["audited_precision"] <= 1
+
+
+@pytest.mark.parametrize("objective", ["coral", "dann", "mcc"])
+def test_adaptation_is_chosen_without_the_targets_labels(paths, objective):
+    """The loss that decides is the validator's; the test images' labels fill columns of the report alone."""
+    begun(paths)
+    wanted = methods(domain={"weights": [0.1, 1.0], "oracle": True})
+    report = tuned(paths, objective=objective, methods=wanted, scratch=False)
+    rows = curve(paths)
+    assert report.best_epoch == rows[Curve.EPOCH].iloc[rows[Curve.VALIDATION_LOSS].argmin()]
+    assert report.more["weight"] in {0.1, 1.0}
+    assert report.more["oracle_score"] == pytest.approx(rows[Curve.TARGET_SCORE].max())
+    assert report.more["oracle_score"] >= report.more[Curve.TARGET_SCORE]
+    blind = tuned(paths, objective=objective, methods=methods(domain={"weights": [0.1, 1.0]}), scratch=False)
+    assert (blind.best_epoch, blind.more["weight"]) == (report.best_epoch, report.more["weight"])
+    assert not any("helper" in name for name in load_file(paths.tuned))
+
+
+def test_batchnorm_is_re_estimated_on_the_target(paths):
+    begun(paths)
+    tuned(paths, scratch=False)
+    before = load_file(paths.tuned)
+    report = tuned(paths, objective="batchnorm", scratch=False)
+    after = load_file(paths.tuned)
+    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert report.more["batchnorm_layers"] > 0
+    assert moved
+    assert all("running_" in name or "num_batches" in name for name in moved)
+
+
+@pytest.mark.parametrize("objective", ["pgd", "fast", "trades"])
+def test_adversarial_training_withstands_more(paths, objective):
+    begun(paths, unlabelled=False)
+    wanted = methods(adversaries={"radius": 0.1})
+    report = tuned(paths, objective=objective, methods=wanted, scratch=False, blocks=3, epochs=4)
+    rows = curve(paths)
+    assert report.more[Curve.CLEAN_SCORE] == pytest.approx(rows[Curve.CLEAN_SCORE].iloc[report.best_epoch])
+    assert rows[Curve.VALIDATION_LOSS].min() < rows[Curve.VALIDATION_LOSS].iloc[0]
+
+
+def test_an_epoch_that_costs_too_much_without_an_attack_is_not_kept(paths):
+    """With an absurd rate everything gets worse but the loss under attack; the start is kept."""
+    begun(paths, unlabelled=False)
+    wanted = methods(adversaries={"radius": 0.5, "clean": 0.0})
+    report = tuned(paths, objective="pgd", methods=wanted, scratch=False, rate=0.3, head_rate=0.3)
+    rows = curve(paths)
+    kept = rows.iloc[report.best_epoch]
+    assert kept[Curve.CLEAN_SCORE] >= rows[Curve.CLEAN_SCORE].iloc[0]
+
+
+def test_evaluation_attacks_the_probe_and_the_tuned_model(paths):
+    begun(paths, unlabelled=False)
+    tuned(paths, scratch=False)
+    report = evaluated(paths, attacked=6)
+    table = pd.read_csv(paths.attacks)
+    assert set(table["model"]) == {Candidate.PROBE, Candidate.TUNED}
+    own = table[table["model"] == Candidate.TUNED].set_index("attack")["accuracy"]
+    order = ["none", "APGD-CE", "APGD-DLR", "DeepFool", "Square", "all of them"]
+    assert list(own.index[:6]) == order
+    assert own.loc[order].is_monotonic_decreasing
+    assert report.scores["robust_accuracy"] == own["all of them"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [("fixmatch", "no meaning for targets"), ("mcc", "no meaning for targets"), ("trades", "no meaning for targets")],
+)
+def test_what_has_no_meaning_for_targets_is_told(paths, tmp_path, objective, message):
+    folder = bring_together(write_discs(tmp_path / "discs"), tmp_path / "together", ["radius"])
+    paths = paths.model_copy(update={"raw": folder})
+    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    with pytest.raises(ParamsError, match=message):
+        tuned(paths, objective=objective)
+
+
+@pytest.mark.parametrize("objective", ["fixmatch", "coral", "batchnorm", "pseudo_labels"])
+def test_unlabelled_images_that_are_missing_are_told(paths, objective):
+    begun(paths, unlabelled=False)
+    with pytest.raises(ParamsError, match="there are none; put them below unlabelled/"):
+        tuned(paths, objective=objective)
+
+
+def test_mixed_pictures_are_refused(paths):
+    begun(paths, unlabelled=False)
+    with pytest.raises(ParamsError, match=r"finetune\.mixup"):
+        tuned(paths, objective="pgd", mixup=0.2)
+
+
+def test_a_distilled_model_is_served_like_any_other(paths):
+    begun(paths)
+    write(paths.teacher, torch.load(paths.pretrained))
+    tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, scratch=False)
+    evaluated(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER)
+    scorer = Scorer.load(paths.spec, paths.tuned)
+    picture = next((paths.raw / "test").rglob("*.png")).read_bytes()
+    assert scorer.probabilities([picture]).shape == (1, 3)
