@@ -10,7 +10,7 @@ export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run predict data test bench release rollback up down backbone doctor clean lint lock
+.PHONY: help run predict compare data test bench release rollback up down backbone doctor clean lint lock
 
 help:           ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -20,6 +20,9 @@ run: .venv/ready       ## retrain: from images to a registered model
 
 predict: .venv/ready   ## answers: make predict ARGS="picture.jpg"; or a folder, or a .csv with a column path
 	@python -m flows predict $(ARGS)
+
+compare: .venv/ready   ## models on data sets by seeds, as params.yaml lists them; resumes where it stopped
+	@python -m flows compare $(ARGS)
 
 data: .venv/ready      ## bring in images and weights only, for dvc repro
 	@python -m flows data $(ARGS)

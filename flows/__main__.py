@@ -110,8 +110,26 @@ def backbone(arguments: Sequence[str]) -> None:
     print(pretrain())
 
 
+def compare(arguments: Sequence[str]) -> int:
+    """Models on data sets by seeds; 1 if a cell could not be computed."""
+    from flows.overrides import override
+    from flows.servers import prefect_api
+
+    override(arguments)
+    ready = prefect_api()
+    from flows.compare import compare as flow
+    from flows.logs import quiet_console
+
+    quiet_console()
+    ready()
+    found = flow()
+    print(f"\n{found.text}")
+    return 1 if found.failed else 0
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
-    command.__name__: command for command in (retrain, data, predict, release, rollback, up, down, doctor, backbone)
+    command.__name__: command
+    for command in (retrain, data, predict, compare, release, rollback, up, down, doctor, backbone)
 }
 
 

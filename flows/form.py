@@ -13,7 +13,7 @@ from flows.parameters import FlowParams, stage_params
 from tasks import STAGES
 from tasks.parts.params import PARAMS_FILE, Section, StageParams, read_document
 
-FIXED = {"gate", "paths", "presets", "pretrain", "predict"}  # not for a single retraining to change
+FIXED = {"compare", "gate", "paths", "presets", "pretrain", "predict"}  # not for a single retraining to change
 
 
 def form() -> type[Section]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from inspect import get_annotations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from ruamel.yaml.comments import CommentedMap
 
 from tasks import STAGES
@@ -81,6 +81,23 @@ class PretrainSection(Section):
     draws: int = Field(ge=2, description="random draws of labelled digits that it is measured on")
 
 
+class CompareSection(Section):
+    """What make compare compares: overrides by dotted name, each set of them with a name."""
+
+    seeds: tuple[int, ...] = Field(min_length=1, description="each model learns on each data set by each of them")
+    against: str | None = Field(description="the model that the others' gain is told over; null: none")
+    data: dict[str, dict[str, Any]] = Field(min_length=1, description="data sets")
+    models: dict[str, dict[str, Any]] = Field(
+        min_length=1, description="models; teacher.weights may be compare:<name>, one that stands before it"
+    )
+
+    @model_validator(mode="after")
+    def _knows_against(self) -> Self:
+        if self.against is not None and self.against not in self.models:
+            raise ValueError(f"compare.against: there is no model {self.against}; known are {', '.join(self.models)}")
+        return self
+
+
 class FlowParams(StageParams):
     """What the flows read of params.yaml."""
 
@@ -93,6 +110,7 @@ class FlowParams(StageParams):
     predict: PredictSection
     run: RunSection
     pretrain: PretrainSection
+    compare: CompareSection
     paths: Paths
     presets: dict[str, dict[str, Any]] = Field(description="overrides by dotted name, with a name")
 

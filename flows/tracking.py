@@ -75,7 +75,7 @@ class Run:
     def __init__(self, params: FlowParams) -> None:
         self.client = client()
         self._paths = params.paths
-        self.experiment = _experiment(self.client, params.register_.experiment)
+        self.experiment = experiment_id(self.client, params.register_.experiment)
         self._note = params.paths.state / "run.json"
         self._inputs = inputs_digest(params.paths)
         self._id, self._curve_rows = self._adopted()
@@ -208,7 +208,7 @@ def lineage(paths: Paths) -> dict[str, str]:
     }
 
 
-def _experiment(tracker: MlflowClient, name: str) -> str:
+def experiment_id(tracker: MlflowClient, name: str) -> str:
     """The experiment's id; in a database without a server its artifacts go below the registry, wherever this runs."""
     found = tracker.get_experiment_by_name(name)
     if found:

@@ -104,6 +104,23 @@ def candidates(
     save(figure, path)
 
 
+def compared(path: Path, points: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
+    """For each data set, the mean score of each model and its 95% interval, as (mean, half-width)."""
+    models = list(dict.fromkeys(model for own in points.values() for model in own))
+    figure, axes = plt.subplots(
+        1, len(points), figsize=(2 + 3.2 * len(points), 0.8 + 0.4 * len(models)), squeeze=False, sharey=True
+    )
+    for cell, (name, own) in zip(axes[0], points.items(), strict=True):
+        for place, model in enumerate(models):
+            mean, half = own[model]
+            cell.errorbar(100 * mean, place, xerr=100 * np.nan_to_num(half), fmt="o", color="#0072B2", capsize=3)
+        cell.set(title=name, yticks=range(len(models)), yticklabels=models, xlabel="%")
+        cell.grid(axis="x", alpha=0.3)
+        cell.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].invert_yaxis()
+    save(figure, path)
+
+
 def curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Validation loss and accuracy over optimiser steps, a line a candidate."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -49,24 +50,46 @@ def tune(
     refuse(setting, objective, mixed=bool(learn["mixup"] or learn["cutmix"]))
     weighted = objective in DOMAIN - {Objective.BATCHNORM}
     weights = methods.domain.weights if weighted else (0.0,)
-    tried: list[tuple[Progress, Network, More, float]] = []
-    for weight in weights:
-        torch.manual_seed(seed)  # of what learns beside the network
-        network, base = lesson_on_labels(setting, learn)
-        bench, lesson = lesson_of(setting, objective, methods, teacher, network, base, learn["epochs"], weight)
-        if len(weights) > 1:
-            say(f"{objective} with a weight of {weight:g}")
-            bench = replace(bench, curves=bench.checkpoints / f"curves-{weight:g}.jsonl")
-            bench.checkpoints.mkdir(parents=True, exist_ok=True)
-            bench.curves.unlink(missing_ok=True)
-        progress = bench.fit(Candidate.TUNED, network, recipe(bench, learn, seed), lesson, key=f"{weight:g}")
-        tried.append((progress, network, lesson.finish(network), weight))
-    progress, network, more, weight = min(tried, key=lambda found: found[0].lowest)
+    files = [setting.bench.curves]
     if len(weights) > 1:
-        shutil.copy(setting.bench.checkpoints / f"curves-{weight:g}.jsonl", setting.bench.curves)
+        files = [setting.bench.checkpoints / f"curves-{weight:g}.jsonl" for weight in weights]
+    tried = [
+        with_weight(setting, learn, objective, methods, teacher, seed, weight, file)
+        for weight, file in zip(weights, files, strict=True)
+    ]
+    best = min(range(len(tried)), key=lambda place: tried[place][0].lowest)
+    progress, network, more = tried[best]
+    if len(weights) > 1:
+        shutil.copy(files[best], setting.bench.curves)
     if not rank():
         write(setting.paths.tuned, network.state_dict())
-    return progress, more | ({"weight": weight} if weighted else {}) | looked_up(progress)
+    return progress, more | ({"weight": weights[best]} if weighted else {}) | looked_up(progress)
+
+
+def with_weight(
+    setting: Setting,
+    learn: Mapping[str, Any],
+    objective: Objective,
+    methods: Methods,
+    teacher: TeacherParams,
+    seed: int,
+    weight: float,
+    curves: Path,
+) -> tuple[Progress, Network, More]:
+    """One fit, with this weight of an adaptation's loss; or as many rounds of it as pseudo-labels are given."""
+    torch.manual_seed(seed)  # of what learns beside the network
+    network, base = lesson_on_labels(setting, learn)
+    if curves != setting.bench.curves:
+        curves.parent.mkdir(parents=True, exist_ok=True)
+        curves.unlink(missing_ok=True)
+    progress, lesson, offset = Progress(), base, 0
+    for turn in range(methods.unlabelled.rounds if objective is Objective.PSEUDO_LABELS else 1):
+        who = teacher.model_copy(update={"weights": None}) if turn else teacher  # then it teaches itself
+        bench, lesson = lesson_of(setting, objective, methods, who, network, base, learn["epochs"], weight)
+        bench = replace(bench, curves=curves, offset=offset)
+        progress = bench.fit(Candidate.TUNED, network, recipe(bench, learn, seed), lesson, f"{weight:g}-{turn}")
+        offset += progress.epoch
+    return progress, network, lesson.finish(network)
 
 
 def looked_up(progress: Progress) -> More:

@@ -24,6 +24,11 @@ BENCHMARKS = (
     "augmentation",
     "batch",
     "promotion",
+    "parity",
+    "distillation",
+    "pseudo_labels",
+    "domains",
+    "adversaries",
 )
 
 parser = argparse.ArgumentParser(prog="make bench", description=__doc__)

@@ -19,6 +19,8 @@ from tasks.parts.files import read_json
 from tasks.parts.names import Candidate
 from tasks.parts.params import PARAMS_FILE
 from tasks.parts.paths import Paths
+from tasks.parts.teacher import SPEC
+from tasks.parts.weights import read, write
 
 NETWORKS = (Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED)  # those that are trained
 STAGES = ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")
@@ -29,6 +31,7 @@ class Study:
 
     def __init__(self, root: Path, raw: Path, pretrained: Path, changes: dict[str, Any]) -> None:
         self.document = YAML(typ="safe").load(PARAMS_FILE)
+        self.told: dict[str, Any] = {}  # reports by stage
         self.change(changes)
         places = {name: root / Path(place).name for name, place in self.document["paths"].items()}
         self.paths = Paths(**{**places, "raw": raw, "pretrained": pretrained})
@@ -46,13 +49,15 @@ class Study:
     def run(self, *stages: str) -> float:
         """Runs stages with no output; their seconds together."""
         seconds = 0.0
+        if not self.paths.teacher.exists():
+            write(self.paths.teacher, {})
         for stage in stages:
             params = stage_params(stage)
             typed = params.model_validate({key: self.document[key] for key in params.sections()})
             function = getattr(import_module(f"tasks.{stage}"), stage)
             with contextlib.redirect_stdout(io.StringIO()):
                 started = time.perf_counter()
-                function(self.paths, typed)
+                self.told[stage] = function(self.paths, typed)
                 seconds += time.perf_counter() - started
         return seconds
 
@@ -64,6 +69,22 @@ class Study:
         """Makes this the manifest."""
         self.paths.manifest.parent.mkdir(parents=True, exist_ok=True)
         manifest.to_parquet(self.paths.manifest, index=False)
+
+    def becomes_teacher(self, file: Path) -> None:
+        """Writes the tuned model as a teacher's file."""
+        write(file, read(self.paths.tuned)[0], {SPEC: read_json(self.paths.spec)})
+
+    def backbone_of(self, file: Path) -> Path:
+        """Writes the tuned model's backbone, and its head beside it, as weights to start from."""
+        spec, (state, _) = read_json(self.paths.spec), read(self.paths.tuned)
+        own = {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
+        write(file, own, {"preprocessing": spec["preprocessing"], "classes": spec["classes"]})
+        return file
+
+    def report(self) -> pd.DataFrame:
+        """The tuned model's curve."""
+        rows = pd.read_json(self.paths.curves, lines=True)
+        return rows[rows["candidate"] == Candidate.TUNED].reset_index(drop=True)
 
     def accuracies(self) -> dict[str, float]:
         """Test accuracy of each candidate, in percent."""

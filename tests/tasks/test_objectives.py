@@ -139,6 +139,13 @@ def test_pseudo_labels_are_accepted_and_audited(paths):
     assert tuned(paths, objective="pseudo_labels", methods=quota).more["pseudo_labels"] <= 3
 
 
+def test_a_second_round_is_labelled_by_what_learned_and_goes_on_in_the_curve(paths):
+    begun(paths)
+    wanted = methods(unlabelled={"threshold": 0.0, "precision": 0.1, "rounds": 2})
+    tuned(paths, objective="pseudo_labels", methods=wanted, scratch=False)
+    assert curve(paths)[Curve.EPOCH].tolist() == [0, 1, 2, 3, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("objective", ["pseudo_labels", "fixmatch"])
 @pytest.mark.parametrize("unlabelled", [{"threshold": 0.0, "precision": 1.0}, {"threshold": 0.9999, "precision": 0.5}])
 def test_answers_that_fail_the_audit_are_refused(paths, objective, unlabelled):

@@ -91,7 +91,15 @@ def headed(paths, balance="none", **changes):
 NOBODY = {"architecture": None, "weights": None, "resize": None, "crop": None}
 METHODS = {
     "distillation": {"temperature": 4.0, "labels": 0.1, "features": 0.0, "margin": 0.005, "agreement": 0.98},
-    "unlabelled": {"threshold": 0.6, "adaptive": False, "quota": 0, "precision": 0.5, "ratio": 1.0, "weight": 1.0}
+    "unlabelled": {
+        "threshold": 0.6,
+        "adaptive": False,
+        "rounds": 1,
+        "quota": 0,
+        "precision": 0.5,
+        "ratio": 1.0,
+        "weight": 1.0,
+    }
     | {"strong": "rand", "stronger": 1.5},
     "domain": {"weights": [1.0], "chosen_by": "information", "oracle": False},
     "adversaries": {"norm": "linf", "radius": 0.03, "steps": 2, "beta": 6.0, "clean": 1.0},

@@ -9,13 +9,14 @@ Shapes: N rows, S side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from tasks.parts.objectives.known import as_served
 
 Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 Differ = Callable[[Tensor], Tensor]  # of outputs: what the attack raises, (N,)
@@ -39,7 +40,7 @@ class Attack:
         pixels = (x_N3SS * std + mean).clamp(0, 1)
         change = self._kept(self._random(pixels), pixels)
         length = self.step or 2.5 * self.radius / self.steps
-        with _inference(network):
+        with as_served(network):
             for _ in range(self.steps):
                 change = change.detach().requires_grad_()
                 with torch.enable_grad():
@@ -71,19 +72,6 @@ def _length(x: Tensor) -> Tensor:
     return length.clamp_min(1e-12)
 
 
-@contextmanager
-def _inference(network: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Inference mode for a while."""
-    training = [part for part in network.modules() if part.training] if isinstance(network, nn.Module) else []
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
-
-
 def adversarial(own: Objective, attack: Attack) -> Objective:
     """The loss `own` on pictures that `attack` made worse by it (Madry et al., 2018)."""
 
@@ -98,7 +86,7 @@ def trades(own: Objective, attack: Attack, beta: float) -> Objective:
     """The clean loss, and `beta` times how far an attack can move the answers (Zhang et al., 2019)."""
 
     def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:
-        with torch.no_grad(), _inference(network):
+        with torch.no_grad(), as_served(network):
             clean = network(x_N3SS).float()
         changed = attack(network, x_N3SS, lambda output: divergence(output, clean))
         both = network(torch.cat([x_N3SS, changed])).float()

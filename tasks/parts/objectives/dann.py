@@ -1,7 +1,8 @@
 """Domain-adversarial training (Ganin et al., "Domain-Adversarial Training of Neural Networks", 2016).
 
 A critic tells the domains apart by their features; the backbone learns from its gradient reversed, ever more of it.
-Shapes: N rows, D features.
+What differs: the target's features are those of inference mode.
+Shapes: N rows, L labelled, U of the target, D features.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks.parts.objectives.known import as_rows, features_and_outputs, is_known
+from tasks.parts.objectives.known import apart, as_rows, is_known
 
 HIDDEN = 256
 Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
@@ -35,12 +36,13 @@ class Dann:
     def __call__(self, network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:
         """The loss of each row, (N,)."""
         known_N = is_known(y)
-        feature_ND, output_NC = features_and_outputs(network, x_N3SS)
-        rows_N = as_rows(self._own(lambda _: output_NC[known_N], x_N3SS[known_N], y[known_N]), known_N)
-        told_N = self.critic(_Reversed.apply(feature_ND.float(), self.reversal))[:, 0]
-        wrong_N = F.binary_cross_entropy_with_logits(told_N.float(), known_N.float(), reduction="none")
-        halves_N = (as_rows(wrong_N[known_N], known_N) + as_rows(wrong_N[~known_N], ~known_N)) / 2
-        return rows_N + halves_N
+        (source_LD, output_LC), (target_UD, _) = apart(network, x_N3SS, known_N)
+        rows_N = as_rows(self._own(lambda _: output_LC, x_N3SS[known_N], y[known_N]), known_N)
+        told_N = self.critic(_Reversed.apply(torch.cat([source_LD, target_UD]).float(), self.reversal))[:, 0].float()
+        first = len(source_LD)
+        wrong_L = F.binary_cross_entropy_with_logits(told_N[:first], torch.ones_like(told_N[:first]), reduction="none")
+        wrong_U = F.binary_cross_entropy_with_logits(told_N[first:], torch.zeros_like(told_N[first:]), reduction="none")
+        return rows_N + (as_rows(wrong_L, known_N) + as_rows(wrong_U, ~known_N)) / 2
 
 
 class _Reversed(torch.autograd.Function):

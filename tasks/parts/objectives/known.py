@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks.parts.scorer import Network
 
@@ -20,6 +21,32 @@ def is_known(y: Tensor) -> Tensor:
 def without(y: Tensor) -> Tensor:
     """The same truths with nothing known."""
     return torch.full_like(y, UNKNOWN) if y.dim() == 1 else torch.full_like(y, torch.nan)
+
+
+@contextmanager
+def as_served(network: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inference mode for a while: BatchNorm takes its statistics as they are and does not move them."""
+    training = [part for part in network.modules() if part.training] if isinstance(network, nn.Module) else []
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def apart(
+    network: Callable[[Tensor], Tensor], x_N3SS: Tensor, known_N: Tensor
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Features and outputs of the rows that are known, and of the others, which are seen as they will be served.
+
+    So BatchNorm learns one domain's statistics alone: those of a mixture fit neither.
+    """
+    own = features_and_outputs(network, x_N3SS[known_N])
+    with as_served(network):
+        other = features_and_outputs(network, x_N3SS[~known_N])
+    return own, other
 
 
 def features_and_outputs(network: Callable[[Tensor], Tensor], x_N3SS: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """Minimum class confusion (Jin et al., "Minimum Class Confusion for Versatile Domain Adaptation", 2020).
 
-Shapes: N rows, U of them of the target domain, C classes.
+What differs: the target's answers are those of inference mode.
+Shapes: N rows, L labelled, U of the target domain, C classes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tasks.parts.objectives.known import as_rows, is_known
+from tasks.parts.objectives.known import apart, as_rows, is_known
 
 TEMPERATURE = 2.5  # the paper's
 Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
@@ -21,9 +22,9 @@ def mcc(own: Objective, weight: float) -> Objective:
 
     def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:
         known_N = is_known(y)
-        output_NC = network(x_N3SS).float()
-        rows_N = as_rows(own(lambda _: output_NC[known_N], x_N3SS[known_N], y[known_N]), known_N)
-        return rows_N + weight * confusion(output_NC[~known_N]) if bool((~known_N).any()) else rows_N
+        (_, output_LC), (_, output_UC) = apart(network, x_N3SS, known_N)
+        rows_N = as_rows(own(lambda _: output_LC, x_N3SS[known_N], y[known_N]), known_N)
+        return rows_N + weight * confusion(output_UC.float()) if len(output_UC) else rows_N
 
     return loss
 

@@ -1,0 +1,75 @@
+"""What a teacher is worth to a student that knows nothing: CIFAR-10, 40 labels a class and 10,000 unlabelled images."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from tasks.parts.files import read_json
+from tasks.parts.names import VALUE, Candidate, Column, Metric, Split
+from tasks.parts.page import markdown_table
+from tests.benchmarks.results import Results, machine, spread
+from tests.benchmarks.sets import PLAIN, WHOLE, as_split, ingested, random_backbone, some, unpacked
+from tests.benchmarks.study import Study
+
+SEEDS = 3
+LABELS, UNLABELLED, VALIDATION, TEST = 40, 1000, 20, 300  # images a class
+AUGMENT = {"augment.flip": True, "augment.check": False, "augment.fill": "mirror", "augment.shift": 0.1}
+TEACHER = {**PLAIN, **AUGMENT, "backbone.architecture": "mobilenet_v2", "backbone.resize": 96, "backbone.crop": 96}
+TEACHER |= {"finetune.blocks": 4, "finetune.epochs": 20, "augment.views": 8}
+STUDENT = {**PLAIN, **WHOLE, **AUGMENT, "backbone.resize": 64, "backbone.crop": 64, "features.views": 0}
+STUDENT |= {"finetune.batch": 64, "finetune.rate": 0.002, "finetune.head_rate": 0.002, "augment.views": 12}
+ALONE = {"finetune.epochs": 60, "finetune.patience": 60}
+TAUGHT = {"objective": "distillation", "teacher.weights": "brought in", "finetune.epochs": 24, "finetune.patience": 24}
+
+
+def run(results: Results) -> str:
+    """The table."""
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = [results.measured(f"seed {seed}", lambda: one(Path(folder), seed)) for seed in range(SEEDS)]
+    columns = list(seeds[0])
+    row = [spread([seed[name] for seed in seeds], 1) for name in columns]
+    return f"{markdown_table(columns, [row])}\n\nCIFAR-10, {SEEDS} seeds; {machine()}"
+
+
+def one(root: Path, seed: int) -> dict[str, float]:
+    """Test accuracies in percent, how much of the gap is closed, and how often both answer alike."""
+    raw = unpacked(root / "cifar", "cifar10_jpg.tar.gz") / "cifar10_jpg"
+    whole = ingested(root, raw)
+    train = some(whole[whole[Column.SPLIT] != Split.TEST], LABELS + VALIDATION + UNLABELLED, seed)
+    labelled = some(train, LABELS + VALIDATION, seed + 100)
+    validation = some(labelled, VALIDATION, seed + 200)
+    parts = [
+        as_split(labelled.drop(validation.index), Split.TRAIN),
+        as_split(validation, Split.VALIDATION),
+        as_split(train.drop(labelled.index), Split.UNLABELLED),
+        some(whole[whole[Column.SPLIT] == Split.TEST], TEST, 0),
+    ]
+    manifest = pd.concat(parts, ignore_index=True)
+    weights = Path(os.environ["ROOTSTOCK_ASSETS"]) / "weights" / "mobilenet_v2.pth"
+    teacher = Study(root / "teacher", raw, weights, {**TEACHER, "seed": seed})
+    random = random_backbone(root / "random.safetensors", "resnet10", seed)
+    alone, student = (
+        Study(root / name, raw, random, {**STUDENT, **more, "seed": seed})
+        for name, more in (("alone", ALONE), ("student", TAUGHT))
+    )
+    seconds = {}
+    for name, study in (("teacher", teacher), ("alone", alone), ("taught", student)):
+        study.forget()
+        study.use(manifest)
+        if study is student:
+            teacher.becomes_teacher(student.paths.teacher)
+        seconds[name] = study.run("augment", "features", "head", "finetune", "evaluate")
+    by_itself, table = alone.accuracies()[Candidate.TUNED], read_json(student.paths.metrics)
+    big, taught = (100 * table[name][Metric.ACCURACY][VALUE] for name in (Candidate.TEACHER, Candidate.TUNED))
+    return {
+        "teacher, %": big,
+        "student on the labels alone, %": by_itself,
+        "student that is taught, %": taught,
+        "of the gap closed, %": 100 * (taught - by_itself) / (big - by_itself),
+        "agreement, %": 100 * table[Candidate.TUNED][Metric.AGREEMENT][VALUE],
+        **{f"{name}, seconds": value for name, value in seconds.items()},
+    }

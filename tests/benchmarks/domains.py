@@ -1,0 +1,81 @@
+"""MNIST to USPS and back, without a label of the target: every method, chosen without target labels; 3 seeds."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.parts.names import Candidate, Column, Split
+from tasks.parts.page import markdown_table
+from tests.benchmarks.results import Results, machine, spread
+from tests.benchmarks.sets import GLYPHS, PLAIN, as_split, below, ingested, some, unpacked
+from tests.benchmarks.study import Study
+
+SEEDS = 3
+DIRECTIONS = (("mnist", "usps"), ("usps", "mnist"))
+IMAGES = 500  # a class, of either domain
+COMMON = {**PLAIN, "backbone.resize": 48, "backbone.crop": 48, "features.views": 0, "augment.views": 8}
+COMMON |= {"finetune.blocks": 99, "finetune.cache": 0.0}
+COMMON |= {"augment.scale": 0.25, "augment.shift": 0.1, "augment.rotation": 10.0, "finetune.patience": 99}
+COMMON |= {"finetune.batch": 64, "finetune.rate": 0.0005, "finetune.head_rate": 0.0005, "finetune.epochs": 5}
+COMMON |= {"domain.oracle": True}
+METHODS: dict[str, dict[str, Any]] = {
+    "source only": {},
+    "BatchNorm re-estimated": {"objective": "batchnorm"},
+    "Deep CORAL": {"objective": "coral", "domain.weights": [10.0]},
+    "DANN": {"objective": "dann", "domain.weights": [0.3]},
+    "MCC": {"objective": "mcc", "domain.weights": [1.0]},
+    "FixMatch": {
+        "objective": "fixmatch",
+        "unlabelled.strong": "none",
+        "unlabelled.stronger": 1.5,
+        "unlabelled.precision": 0.8,
+    },
+    "trained on the target": {},
+}
+
+
+def run(results: Results) -> str:
+    """The tables."""
+    texts = []
+    with tempfile.TemporaryDirectory() as folder:
+        for source, target in DIRECTIONS:
+            rows, way = [], f"{source} to {target}"
+            for name in METHODS:
+                seeds = [
+                    results.measured(
+                        f"{source} to {target}, {name}, {n}", partial(one, Path(folder), source, target, name, n)
+                    )
+                    for n in range(SEEDS)
+                ]
+                rows.append([name, *(spread([s[column] for s in seeds]) for column in seeds[0])])
+            columns = [way, "accuracy, %", "best epoch by target labels (oracle), %", "seconds"]
+            texts.append(markdown_table(columns, rows))
+    return "\n\n".join(texts) + f"\n\n{SEEDS} seeds; {machine()}"
+
+
+def one(root: Path, source: str, target: str, name: str, seed: int) -> dict[str, float]:
+    """Accuracy on the target's test images, in percent, of the epoch that was chosen and of the best one."""
+    raw = unpacked(root / "digits", "digits_mnist_usps.tar.gz")
+    known, other = (below(ingested(root, raw / own), own) for own in (source, target))
+    learned = other if name == "trained on the target" else known
+    parts = [
+        some(learned[learned[Column.SPLIT] == Split.TRAIN], IMAGES, seed),
+        some(learned[learned[Column.SPLIT] == Split.VALIDATION], IMAGES // 5, seed),
+        as_split(some(other[other[Column.SPLIT] == Split.TRAIN], IMAGES, seed), Split.UNLABELLED),
+        other[other[Column.SPLIT] == Split.TEST],
+    ]
+    study = Study(root / "study", raw, GLYPHS, {**COMMON, **METHODS[name], "seed": seed})
+    study.forget()
+    study.use(pd.concat(parts, ignore_index=True))
+    seconds = study.run("augment", "features", "head", "finetune", "evaluate")
+    accuracy = study.accuracies()[Candidate.TUNED]
+    return {
+        "accuracy": accuracy,
+        "oracle": 100 * study.told["finetune"].more.get("oracle_score", float("nan")),
+        "seconds": seconds,
+    }

@@ -1,0 +1,60 @@
+"""Distillation until the new model is as good as the big one: MNIST, ResNet-18 and a ninth of its parameters."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from tasks.parts.files import read_json
+from tasks.parts.names import VALUE, Candidate, Curve, Metric
+from tasks.parts.page import markdown_table
+from tasks.parts.scorer import build_network
+from tests.benchmarks.results import Results, machine, spread
+from tests.benchmarks.sets import PLAIN, WHOLE, ingested, random_backbone, unpacked
+from tests.benchmarks.study import Study
+
+SEEDS = 3
+TEACHER, STUDENT = "resnet18", "shufflenet_v2_x1_0"
+COMMON = {**PLAIN, **WHOLE, "backbone.resize": 32, "backbone.crop": 32, "features.views": 0, "augment.views": 8}
+COMMON |= {"finetune.batch": 64, "finetune.rate": 0.001, "finetune.head_rate": 0.001, "head.strengths": [1.0]}
+DISTIL = {"objective": "distillation", "teacher.weights": "brought in", "distillation.margin": 0.003}
+DISTIL |= {"finetune.epochs": 16, "distillation.agreement": 0.985, "finetune.rate": 0.003, "finetune.head_rate": 0.003}
+
+
+def run(results: Results) -> str:
+    """The table."""
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = [results.measured(f"seed {seed}", lambda: one(Path(folder), seed)) for seed in range(SEEDS)]
+    columns = list(seeds[0])
+    row = [spread([seed[name] for seed in seeds], 2) for name in columns]
+    return f"{markdown_table(columns, [row])}\n\nMNIST, {SEEDS} seeds; {machine()}"
+
+
+def one(root: Path, seed: int) -> dict[str, float]:
+    """Accuracies and agreement on test, in percent; epochs, seconds and shares."""
+    raw = unpacked(root / "digits", "digits_mnist_usps.tar.gz") / "mnist"
+    manifest = ingested(root, raw)
+    big = {**COMMON, "backbone.architecture": TEACHER, "finetune.epochs": 4, "seed": seed}
+    teacher = Study(root / "teacher", raw, random_backbone(root / "big.safetensors", TEACHER, seed), big)
+    teacher.forget()
+    teacher.use(manifest)
+    seconds = teacher.run("augment", "features", "head", "finetune", "evaluate")
+    small = {**COMMON, **DISTIL, "backbone.architecture": STUDENT, "seed": seed}
+    student = Study(root / "student", raw, random_backbone(root / "small.safetensors", STUDENT, seed), small)
+    student.forget()
+    student.use(manifest)
+    teacher.becomes_teacher(student.paths.teacher)
+    own = student.run("augment", "features", "head", "finetune", "evaluate")
+    table, curve = read_json(student.paths.metrics), student.report()
+    last = curve.iloc[-1]
+    sizes = [sum(p.numel() for p in build_network(name, 10).parameters()) for name in (STUDENT, TEACHER)]
+    return {
+        "teacher, %": 100 * table[Candidate.TEACHER][Metric.ACCURACY][VALUE],
+        "student, %": 100 * table[Candidate.TUNED][Metric.ACCURACY][VALUE],
+        "agreement, %": 100 * table[Candidate.TUNED][Metric.AGREEMENT][VALUE],
+        "agreement on validation, %": 100 * float(last[Curve.AGREEMENT]),
+        "epochs until the rule stopped it": float(last[Curve.EPOCH]),
+        "parameters, % of the teacher's": 100 * sizes[0] / sizes[1],
+        "teacher's seconds": seconds,
+        "student's seconds": own,
+    }

@@ -1,0 +1,84 @@
+"""Confident answers as labels: MNIST, four labelled digits a class, the embedded backbone, three draws."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from tasks.parts.names import Candidate, Column, Split
+from tasks.parts.page import markdown_table
+from tests.benchmarks.results import Results, machine, spread
+from tests.benchmarks.sets import GLYPHS, PLAIN, as_split, ingested, some, unpacked
+from tests.benchmarks.study import Study
+
+DRAWS = 3
+LABELS, VALIDATION = 4, 20  # a class; validation calibrates, audits and chooses
+COMMON = {**PLAIN, "augment.views": 8}
+WAYS = {
+    "pseudo-labels": {
+        "objective": "pseudo_labels",
+        "unlabelled.threshold": 0.9,
+        "unlabelled.weight": 1.0,
+        "finetune.blocks": 2,
+        "finetune.epochs": 6,
+        "finetune.batch": 64,
+        "finetune.rate": 0.0005,
+    },
+    "FixMatch": {
+        "objective": "fixmatch",
+        "unlabelled.threshold": 0.9,
+        "unlabelled.ratio": 4.0,
+        "unlabelled.strong": "none",
+        "unlabelled.stronger": 2.0,
+        "finetune.blocks": 2,
+        "finetune.epochs": 3,
+        "finetune.batch": 32,
+        "finetune.rate": 0.0003,
+        "finetune.average": 0.99,
+        "augment.rotation": 10.0,
+    },
+}
+
+
+def run(results: Results) -> str:
+    """The table."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = {
+            name: [results.measured(f"{name}, draw {n}", lambda: one(Path(folder), n, how)) for n in range(DRAWS)]
+            for name, how in WAYS.items()
+        }
+    columns = list(next(iter(found.values()))[0])
+    rows = [[name, *(spread([d[column] for d in draws]) for column in columns)] for name, draws in found.items()]
+    return f"{markdown_table(['', *columns], rows)}\n\n{DRAWS} draws; {machine()}"
+
+
+def one(root: Path, seed: int, how: dict[str, object]) -> dict[str, float]:
+    """Test accuracy of probe and tuned model, and the audited precision, in percent; how many labels; seconds."""
+    raw = unpacked(root / "digits", "digits_mnist_usps.tar.gz") / "mnist"
+    whole = ingested(root, raw)
+    train = whole[whole[Column.SPLIT] != Split.TEST]
+    labelled = some(train, LABELS + VALIDATION, seed)
+    validation = some(labelled, VALIDATION, seed + 100)
+    parts = [
+        as_split(labelled.drop(validation.index), Split.TRAIN),
+        as_split(validation, Split.VALIDATION),
+        as_split(train.drop(labelled.index), Split.UNLABELLED),
+        whole[whole[Column.SPLIT] == Split.TEST],
+    ]
+    study = Study(root / "study", raw, GLYPHS, {**COMMON, **how, "seed": seed})
+    study.forget()
+    study.use(pd.concat(parts, ignore_index=True))
+    seconds = study.run("augment", "features", "head")
+    seconds += study.run("finetune")
+    told = study.told["finetune"]
+    study.run("evaluate")
+    at = study.accuracies()
+    return {
+        "probe, %": at[Candidate.PROBE],
+        "tuned, %": at[Candidate.TUNED],
+        "audited precision, %": 100 * told.more["audited_precision"],
+        "pseudo-labels": told.more.get("pseudo_labels", float("nan")),
+        "seconds": seconds,
+    }

@@ -1,0 +1,69 @@
+"""The assets' data sets as folders and manifests, and backbones that know nothing."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tasks.parts.backbone import torchvision_preprocessing
+from tasks.parts.names import Column, Split
+from tasks.parts.scorer import OWN, build_backbone
+from tasks.parts.weights import write
+from tests.benchmarks.study import Study
+from tests.project import ROOT
+
+GLYPHS = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
+# Nothing is measured but the tuned model's test accuracy.
+PLAIN = {"scratch.run": False, "evaluate.corrupted": 0, "evaluate.resamples": 100}
+WHOLE = {"finetune.blocks": 99, "finetune.batchnorm": "training", "finetune.decay": 1.0, "finetune.cache": 0.0}
+
+
+def unpacked(folder: Path, archive: str) -> Path:
+    """An archive of the assets, unpacked once."""
+    if not folder.exists():
+        with tarfile.open(Path(os.environ["ROOTSTOCK_ASSETS"]) / archive) as tar:
+            tar.extractall(folder, filter="data")
+    return folder
+
+
+def ingested(root: Path, raw: Path) -> pd.DataFrame:
+    """The manifest of a folder, made once."""
+    kept = root / f"{raw.name}.parquet"
+    if not kept.exists():
+        study = Study(root / f"ingest-{raw.name}", raw, GLYPHS, {})
+        study.run("ingest")
+        study.manifest().to_parquet(kept)
+    return pd.read_parquet(kept)
+
+
+def some(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    """So many rows of each class, drawn anew; all where there are fewer."""
+    random = np.random.default_rng(seed)
+    picked = [own.iloc[random.permutation(len(own))[:count]] for _, own in rows.groupby(Column.LABEL)]
+    return pd.concat(picked).sort_index()
+
+
+def as_split(rows: pd.DataFrame, split: Split) -> pd.DataFrame:
+    """The rows in this split; without their labels if it is the unlabelled one."""
+    changed = rows.assign(**{Column.SPLIT: split.value})
+    return changed.assign(**{Column.LABEL: None}) if split is Split.UNLABELLED else changed
+
+
+def below(rows: pd.DataFrame, folder: str) -> pd.DataFrame:
+    """The rows, seen from the folder above."""
+    return rows.assign(**{Column.PATH: folder + "/" + rows[Column.PATH]})
+
+
+def random_backbone(file: Path, architecture: str, seed: int) -> Path:
+    """Random weights of an architecture."""
+    torch.manual_seed(seed)
+    like = "resnet18" if architecture in OWN else architecture
+    preprocessing = {"preprocessing": asdict(torchvision_preprocessing(like))}
+    write(file, build_backbone(architecture)[0].state_dict(), preprocessing)
+    return file
