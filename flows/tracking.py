@@ -28,6 +28,7 @@ from tasks.parts.names import HIGH, LOW, VALUE, Candidate, Curve
 from tasks.parts.params import PARAMS_FILE, read_document
 from tasks.parts.paths import Paths
 
+NAMED = {"presets", "compare"}  # sections of params.yaml that are overrides by name, and change nothing by themselves
 AT_ONCE = 100  # parameters that MLflow takes in one call
 CHECKOUT = hashlib.sha256(str(HOME).encode()).hexdigest()[:16]
 
@@ -159,7 +160,7 @@ class Run:
         """Parameters, lineage tags, the data set, and the files that say exactly what ran."""
         paths, difference = self._paths, git.difference()
         tags = lineage(paths) | {Tag.CHECKOUT: CHECKOUT, Tag.GIT_DIRTY: str(bool(difference)).lower()}
-        document = {key: value for key, value in read_document(PARAMS_FILE).items() if key != "presets"}
+        document = {key: value for key, value in read_document(PARAMS_FILE).items() if key not in NAMED}
         params = [Param(name, value) for name, value in _flat(document)]
         for start in range(0, len(params), AT_ONCE):
             self.client.log_batch(run_id, params=params[start : start + AT_ONCE])

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.parts.attacks import masked
-from tasks.parts.names import Candidate
+from tasks.parts.names import Candidate, Column, Split
 from tasks.parts.page import markdown_table
 from tests.benchmarks.results import Results, machine
-from tests.benchmarks.sets import PLAIN, WHOLE, ingested, random_backbone, unpacked
+from tests.benchmarks.sets import PLAIN, WHOLE, ingested, random_backbone, some, unpacked
 from tests.benchmarks.study import Study
 
 ATTACKED = 1000
@@ -20,7 +20,9 @@ COMMON |= {"augment.colour": 0.0, "augment.scale": 0.05, "augment.shift": 0.03, 
 COMMON |= {"finetune.batch": 64, "finetune.rate": 0.001, "finetune.head_rate": 0.001, "evaluate.attacked": ATTACKED}
 COMMON |= {"adversaries.radius": 0.3, "adversaries.clean": 1.0}
 CLEAN = {"finetune.epochs": 2}
-DEFENDED = {"objective": "pgd", "adversaries.steps": 10, "finetune.epochs": 8, "finetune.patience": 8}
+DEFENDED = {"objective": "fast", "adversaries.steps": 10, "finetune.epochs": 12, "finetune.patience": 12}
+DEFENDED |= {"finetune.rate": 0.002, "finetune.head_rate": 0.002}
+VALIDATION = 50  # images a class
 
 
 def run(results: Results) -> str:
@@ -38,7 +40,9 @@ def run(results: Results) -> str:
 def one(root: Path, seed: int) -> dict[str, object]:
     """Accuracy after each attack, of the undefended and of the defended model."""
     raw = unpacked(root / "digits", "digits_mnist_usps.tar.gz") / "mnist"
-    manifest = ingested(root, raw)
+    whole = ingested(root, raw)
+    held = whole[whole[Column.SPLIT] == Split.VALIDATION]
+    manifest = whole.drop(held.index.difference(some(held, VALIDATION, 0).index))
     random = random_backbone(root / "random.safetensors", "resnet10", seed)
     clean = Study(root / "clean", raw, random, {**COMMON, **CLEAN, "seed": seed})
     clean.forget()

@@ -17,7 +17,7 @@ from tests.benchmarks.study import Study
 
 SEEDS = 3
 DIRECTIONS = (("mnist", "usps"), ("usps", "mnist"))
-IMAGES = 500  # a class, of either domain
+IMAGES = 200  # a class, of either domain
 COMMON = {**PLAIN, "backbone.resize": 48, "backbone.crop": 48, "features.views": 0, "augment.views": 8}
 COMMON |= {"finetune.blocks": 99, "finetune.cache": 0.0}
 COMMON |= {"augment.scale": 0.25, "augment.shift": 0.1, "augment.rotation": 10.0, "finetune.patience": 99}

@@ -17,27 +17,26 @@ DRAWS = 3
 LABELS, VALIDATION = 4, 20  # a class; validation calibrates, audits and chooses
 COMMON = {**PLAIN, "augment.views": 8}
 WAYS = {
-    "pseudo-labels": {
-        "objective": "pseudo_labels",
-        "unlabelled.threshold": 0.9,
-        "unlabelled.weight": 1.0,
-        "finetune.blocks": 2,
-        "finetune.epochs": 6,
-        "finetune.batch": 64,
-        "finetune.rate": 0.0005,
-    },
     "FixMatch": {
         "objective": "fixmatch",
-        "unlabelled.threshold": 0.9,
         "unlabelled.ratio": 4.0,
         "unlabelled.strong": "none",
         "unlabelled.stronger": 2.0,
         "finetune.blocks": 2,
-        "finetune.epochs": 3,
+        "finetune.epochs": 4,
         "finetune.batch": 32,
-        "finetune.rate": 0.0003,
+        "finetune.rate": 0.0005,
         "finetune.average": 0.99,
         "augment.rotation": 10.0,
+    },
+    "pseudo-labels, two rounds": {
+        "objective": "pseudo_labels",
+        "unlabelled.weight": 0.3,
+        "unlabelled.quota": 1000,
+        "finetune.blocks": 2,
+        "finetune.epochs": 4,
+        "finetune.batch": 64,
+        "finetune.rate": 0.0003,
     },
 }
 

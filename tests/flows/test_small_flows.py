@@ -16,7 +16,7 @@ from flows.doctor import Finding
 from flows.lock import flow_lock, holder
 from flows.logs import RUN_LOGGERS, plain_errors
 from flows.parameters import check, load
-from flows.source import downloaded, images_of, listing, weights_of
+from flows.source import downloaded, images_of, listing, teacher_of, weights_of
 from flows.summary import result_rows, text_table
 from tasks.parts.errors import EXIT_USAGE, DataRefusedError, ParamsError, RootstockError
 from tasks.parts.params import read_document
@@ -204,3 +204,26 @@ def test_a_full_disk_is_told_in_words(monkeypatch, capsys):
     monkeypatch.setitem(COMMANDS, "doctor", full)
     assert main(["doctor"]) == 1
     assert "the disk is full" in capsys.readouterr().err
+
+
+def test_nobody_is_a_teacher_too(tmp_path, monkeypatch):
+    """The same file each time, with nothing in it."""
+    monkeypatch.chdir(tmp_path)
+    wanted = load(ROOT / "params.yaml")
+    file = teacher_of(wanted)
+    assert read(file) == ({}, {})
+    assert teacher_of(wanted) == file
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ({"weights": "torchvision:DEFAULT"}, r"teacher\.architecture: name it"),
+        ({"weights": "nowhere.pth"}, r"teacher\.weights: nowhere\.pth is no file; give .*models:/name@alias$"),
+    ],
+)
+def test_a_teacher_that_cannot_be_had_is_told(teacher, message):
+    document = read_document(ROOT / "params.yaml")
+    document["teacher"].update(teacher)
+    with pytest.raises(RootstockError, match=message):
+        teacher_of(check(document))

@@ -258,3 +258,47 @@ def test_a_distilled_model_is_served_like_any_other(paths):
     scorer = Scorer.load(paths.spec, paths.tuned)
     picture = next((paths.raw / "test").rglob("*.png")).read_bytes()
     assert scorer.probabilities([picture]).shape == (1, 3)
+
+
+class Killed(Exception):  # noqa: N818
+    pass
+
+
+@pytest.mark.parametrize(
+    ("objective", "changes", "last"),
+    [
+        ("distillation", {"distillation": {"features": 1.0, "agreement": 1.0}}, 2),
+        ("pseudo_labels", {"unlabelled": {"threshold": 0.0, "precision": 0.1, "rounds": 2}}, 3),
+        ("pseudo_labels", {"unlabelled": {"threshold": 0.0, "precision": 0.1, "rounds": 2}}, 6),
+        ("fixmatch", {"unlabelled": {"threshold": 0.2, "precision": 0.1, "adaptive": True}}, 3),
+        ("dann", {}, 2),
+        ("dann", {"domain": {"weights": [0.1, 1.0]}}, 7),
+        ("trades", {}, 3),
+    ],
+)
+def test_a_killed_run_ends_with_the_same_weights_under_every_objective(paths, monkeypatch, objective, changes, last):
+    """What learns beside the network, thresholds, rounds and attacks included: bit by bit."""
+    begun(paths)
+    write(paths.teacher, torch.load(paths.pretrained))
+    teacher = BACKBONE_AS_TEACHER if objective == "distillation" else NOBODY
+    wanted = {"objective": objective, "teacher": teacher, "methods": methods(**changes), "scratch": False}
+    tuned(paths, **wanted)
+    undisturbed, rows = load_file(paths.tuned), curve(paths)
+
+    said = []
+
+    def die(line):
+        said.append(line)
+        if len([each for each in said if " epochs " in each]) == last:
+            raise Killed
+
+    monkeypatch.setattr("tasks.parts.bench.SAVE_SECONDS", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.parts.bench.say", die)
+        with pytest.raises(Killed):
+            tuned(paths, **wanted)
+    assert list(paths.checkpoints.rglob("*.safetensors"))
+    tuned(paths, **wanted)
+    pd.testing.assert_frame_equal(curve(paths), rows)
+    for name, tensor in load_file(paths.tuned).items():
+        assert torch.equal(tensor, undisturbed[name]), name
