@@ -150,6 +150,17 @@ def _tell_saved(train: Batches | Cached, validation: Batches | Cached) -> None:
         say(f"frozen blocks computed for {computed} pictures instead of {asked}")
 
 
+def with_helper(lesson: Lesson, helper: nn.Module | None) -> Lesson:
+    """The lesson with a module that learns at the head's rate and is left behind."""
+    if helper is None:
+        return lesson
+    return replace(
+        lesson,
+        helper=helper,
+        groups=[*lesson.groups, {"params": list(helper.parameters()), "rate": lesson.groups[0]["rate"]}],
+    )
+
+
 def batches(
     root: Path,
     rows: pd.DataFrame,

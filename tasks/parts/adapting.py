@@ -1,0 +1,74 @@
+"""The lessons of a labelled domain and an unlabelled one; no label of the target decides anything."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import torch
+
+from tasks.parts.bench import Lesson, with_helper
+from tasks.parts.errors import ParamsError
+from tasks.parts.fit import Scored, outputs, score
+from tasks.parts.freezing import BATCH_NORMS
+from tasks.parts.learning import Methods
+from tasks.parts.names import Curve, Split
+from tasks.parts.objectives.coral import coral
+from tasks.parts.objectives.dann import Dann
+from tasks.parts.objectives.mcc import mcc
+from tasks.parts.params import Objective
+from tasks.parts.scorer import Network
+from tasks.parts.selection import VALIDATORS
+from tasks.parts.self_training import mixed
+from tasks.parts.setting import Setting
+
+
+def adapt(setting: Setting, methods: Methods, objective: Objective, base: Lesson, epochs: int, weight: float) -> Lesson:
+    """A labelled domain's lesson, adapted to the unlabelled one; the epoch is chosen without that one's labels."""
+    bench, goal, unlabelled = setting.bench, setting.bench.goal, setting.unlabelled()
+    target, source = setting.batches(unlabelled), setting.batches(setting.rows(Split.VALIDATION))
+    looked_at = setting.batches(setting.rows(Split.TEST)) if methods.domain.oracle else None
+
+    def validate(network: Network) -> Scored:
+        loss, known, *_ = score(network, source.clean(), bench.device, goal.measure())
+        if not goal.targets:
+            loss = -VALIDATORS[methods.domain.chosen_by](outputs(network, target.clean(), bench.device)[0])
+        more = {}
+        if looked_at:
+            more[Curve.TARGET_SCORE.value] = score(network, looked_at.clean(), bench.device, goal.measure())[1]
+        return loss, known, more
+
+    if objective is Objective.BATCHNORM:
+
+        def finish(network: Network) -> dict[str, float]:
+            return reestimated(setting, network, unlabelled)
+
+        return replace(base, finish=finish)
+    lesson = replace(base, train=mixed(setting, methods, strong=False), validate=validate, cache=0)
+    if objective is Objective.DANN:
+        dann = Dann(base.objective, setting.backbone.width, weight)
+        lesson = with_helper(lesson, dann.critic)
+        return replace(lesson, objective=dann, begin=lambda epoch, _network: dann.begin(epoch, epochs))
+    return replace(lesson, objective=(coral if objective is Objective.CORAL else mcc)(base.objective, weight))
+
+
+def reestimated(setting: Setting, network: Network, rows: pd.DataFrame) -> dict[str, float]:
+    """BatchNorm's statistics become those of these images, their plain mean (Li et al., "AdaBN", 2018).
+
+    Raises ParamsError for a network without BatchNorm.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)]
+    if not layers:
+        raise ParamsError(
+            "objective: batchnorm re-estimates statistics that this architecture has not; take coral or mcc"
+        )
+    network.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+        layer.train()
+    with torch.no_grad():
+        for x_N3SS, *_ in setting.batches(rows).clean():
+            network(x_N3SS)
+    network.eval()
+    return {"batchnorm_layers": float(len(layers))}

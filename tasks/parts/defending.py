@@ -1,0 +1,61 @@
+"""The lesson of adversaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tasks.parts.bench import Bench, Lesson
+from tasks.parts.fit import Objective as Loss
+from tasks.parts.fit import Scored, score
+from tasks.parts.fit_state import Row
+from tasks.parts.learning import Methods
+from tasks.parts.names import Curve
+from tasks.parts.objectives.adversarial import FAST, Attack, adversarial, trades
+from tasks.parts.params import Objective
+from tasks.parts.scorer import Network
+from tasks.parts.setting import Setting
+
+
+def defend(setting: Setting, methods: Methods, objective: Objective, base: Lesson) -> Lesson:
+    """Learn on pictures that an adversary changed; an epoch that loses too much without one is not kept."""
+    section, bench = methods.adversaries, setting.bench
+    pictures = setting.backbone.preprocessing
+    attack = Attack(section.norm, section.radius, section.steps, pictures.mean, pictures.std)
+    loss = adversarial(base.objective, attack)
+    if objective is Objective.TRADES:
+        loss = trades(base.objective, attack, section.beta)
+    elif objective is Objective.FAST:
+        one = replace(attack, steps=1, step=FAST * section.radius)
+        loss = adversarial(base.objective, one)
+
+    def validate(network: Network) -> Scored:
+        clean = score(network, bench.validation.clean(), bench.device, bench.measure)
+        found = under_attack(network, bench, attack, base.objective)
+        return found[0], found[1], {Curve.CLEAN_SCORE.value: clean[1]}
+
+    def eligible(curve: Sequence[Row]) -> bool:
+        return curve[-1][Curve.CLEAN_SCORE] >= curve[0][Curve.CLEAN_SCORE] - section.clean
+
+    return replace(base, objective=loss, validate=validate, eligible=eligible, cache=0)
+
+
+def under_attack(network: Network, bench: Bench, attack: Attack, own: Loss) -> Scored:
+    """Loss and score on the validation images, each changed for the worse; the same changes each time."""
+    with torch.random.fork_rng(devices=[bench.device.device] if bench.device.is_cuda else []):
+        torch.manual_seed(0)
+        found = []
+        network.eval()
+        for x_N3SS, y, *_ in bench.validation.clean():
+            with bench.device.autocast():
+                changed = attack(network, x_N3SS, _loss(own, x_N3SS, y))
+            found.append((changed, y))
+    return score(network, found, bench.device, bench.measure)
+
+
+def _loss(own: Loss, x_N3SS: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+    """The loss of outputs."""
+    return lambda output: own(lambda _: output, x_N3SS, y)

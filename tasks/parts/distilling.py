@@ -1,0 +1,80 @@
+"""The lesson of a big model's answers (article, 2.2).
+
+Shapes: N rows, C outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tasks.parts.bench import Bench, Lesson, with_helper
+from tasks.parts.fit_state import Row
+from tasks.parts.learning import Methods
+from tasks.parts.names import Curve, Split
+from tasks.parts.objectives.distillation import Distillation
+from tasks.parts.params import TeacherParams
+from tasks.parts.progress import say
+from tasks.parts.setting import Setting
+from tasks.parts.teacher import Teacher, with_head
+from tasks.parts.transforms import CLEAN, DRAW, Style
+
+
+def distil(setting: Setting, methods: Methods, wanted: TeacherParams, base: Lesson) -> tuple[Bench, Lesson]:
+    """Learn the teacher's answers on labelled and unlabelled images, until the two agree and are as good."""
+    section, bench, goal = methods.distillation, setting.bench, setting.bench.goal
+    teacher = teacher_of(setting, wanted)
+    objective = Distillation(
+        "targets" if goal.targets else "labels" if goal.several else "classes",
+        goal.outputs,
+        base.objective,
+        temperature=section.temperature,
+        labels=section.labels,
+        features=section.features,
+        widths=(setting.backbone.width, teacher.width),
+        spread_K=goal.spread_K,
+    )
+    train, validation = setting.rows(Split.TRAIN), setting.rows(Split.VALIDATION)
+    rows = pd.concat([train, setting.rows(Split.UNLABELLED)], ignore_index=True)
+    draw_NVP = setting.draws(rows)
+
+    def told(of: pd.DataFrame, draw_NP: Tensor, style: Style) -> Tensor:
+        drawn = of.assign(**dict(zip(DRAW, draw_NP.double().round(decimals=6).T.numpy(), strict=True)))
+        common = (setting.paths.feature_store, bench.device, style, setting.compute.batch)
+        return teacher.answers(setting.paths.raw, drawn, *common, features=bool(section.features))
+
+    @cache
+    def of_view(view: int) -> Tensor:
+        say(f"the teacher answers for view {view + 1}")
+        return told(rows, draw_NVP[:, view], bench.style)
+
+    answers = told(validation, torch.tensor([CLEAN]).expand(len(validation), -1), Style())
+    taught = replace(
+        bench,
+        train=setting.batches(rows, size=setting.batch, answers=of_view),
+        validation=setting.batches(validation, answers=lambda _: answers),
+        draw_NVP=draw_NVP,
+        measure=objective.measure(goal.measure()),
+    )
+
+    def enough(curve: Sequence[Row]) -> bool:
+        now = curve[-1]
+        as_good = now[Curve.VALIDATION_SCORE] >= now[Curve.TEACHER_SCORE] - section.margin
+        return as_good and now[Curve.AGREEMENT] >= section.agreement
+
+    helped = with_helper(base, objective.map)
+    return taught, replace(helped, objective=objective, enough=enough)
+
+
+def teacher_of(setting: Setting, wanted: TeacherParams) -> Teacher:
+    """The big model, with a head fitted on the labels where it came without one."""
+    paths, bench = setting.paths, setting.bench
+    rows = (setting.rows(Split.TRAIN), setting.rows(Split.VALIDATION))
+    return with_head(
+        paths.teacher, wanted, bench.goal, paths.teacher_head, paths.raw, *rows, bench.device, setting.compute.batch
+    )

@@ -1,0 +1,127 @@
+"""The lessons of confident answers on unlabelled images (article, 3.2 and 4.1), each audited.
+
+Shapes: N rows, U unlabelled, V validation rows, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tasks.parts.bench import Bench, Lesson, weights_of
+from tasks.parts.distilling import teacher_of
+from tasks.parts.errors import DataRefusedError
+from tasks.parts.fit import outputs
+from tasks.parts.learning import Methods
+from tasks.parts.metrics import temperature
+from tasks.parts.names import Column, Split
+from tasks.parts.objectives.fixmatch import FixMatch
+from tasks.parts.objectives.pseudo_labels import Audit, accept, audit
+from tasks.parts.params import TeacherParams
+from tasks.parts.progress import say
+from tasks.parts.scorer import Network
+from tasks.parts.setting import Setting
+from tasks.parts.splits import unit_hash
+from tasks.parts.transforms import CLEAN, DRAW, Style
+from tasks.parts.unlabelled import Mixed, Viewed
+
+
+def pseudo_label(
+    setting: Setting, methods: Methods, wanted: TeacherParams, network: Network, base: Lesson
+) -> tuple[Bench, Lesson]:
+    """Confident answers of the teacher, or of the probe where there is none, are labels from then on."""
+    section, bench = methods.unlabelled, setting.bench
+    unlabelled, validation, train = setting.unlabelled(), setting.rows(Split.VALIDATION), setting.rows(Split.TRAIN)
+    logits_VC, logits_UC = (first_answers(setting, wanted, network, rows) for rows in (validation, unlabelled))
+    calibrated, found = audited(setting, logits_VC, section.threshold)
+    refuse_unaudited(found, section.precision)
+    p_UC = (logits_UC / calibrated).softmax(1).numpy()
+    taken_U = accept(p_UC, section.threshold, section.quota)
+    say(
+        f"{taken_U.sum()} of {len(taken_U)} unlabelled images are labelled; of {found.accepted} such answers on "
+        f"held-out labelled images {found.precision:.1%} are right"
+    )
+    rows = pd.concat([train, unlabelled[taken_U]], ignore_index=True)
+    y_N = torch.cat([bench.goal.truth(train), torch.from_numpy(p_UC.argmax(1)[taken_U])])
+    weight_N = torch.cat([weights_of(train), torch.full((int(taken_U.sum()),), section.weight)])
+    taught = replace(bench, train=setting.batches(rows, y_N, weight_N, setting.batch), draw_NVP=setting.draws(rows))
+    told = {"pseudo_labels": float(taken_U.sum()), "audited_precision": found.precision}
+    return taught, replace(base, finish=lambda _network: told)
+
+
+def first_answers(setting: Setting, wanted: TeacherParams, network: Network, rows: pd.DataFrame) -> Tensor:
+    """Logits of the teacher, or of the probe where there is none, for pictures as they are."""
+    if wanted.weights is None:
+        setting.bench.device.place(network)
+        return outputs(network, setting.batches(rows).clean(), setting.bench.device)[0].cpu()
+    clean = rows.assign(**dict(zip(DRAW, CLEAN, strict=True)))
+    common = (setting.paths.feature_store, setting.bench.device, Style(), setting.compute.batch)
+    return teacher_of(setting, wanted).answers(setting.paths.raw, clean, *common, features=False)
+
+
+def fixmatch(setting: Setting, methods: Methods, base: Lesson) -> Lesson:
+    """What the network is sure of under a weak view is the label of a strong one; audited before each epoch."""
+    section, bench = methods.unlabelled, setting.bench
+    objective = FixMatch(base.objective, bench.goal.outputs, section.threshold, section.weight)
+    unlabelled, validation = setting.batches(setting.unlabelled()), setting.batches(setting.rows(Split.VALIDATION))
+
+    def audit_now(network: Network) -> Audit:
+        logits_VC, _ = outputs(network, validation.clean(), bench.device)
+        objective.temperature, _ = audited(setting, logits_VC, section.threshold)
+        if section.adaptive:
+            logits_UC, _ = outputs(network, unlabelled.clean(), bench.device)
+            objective.adapt((logits_UC.cpu() / objective.temperature).softmax(1))
+        found = audited(setting, logits_VC, objective.threshold_C.tolist())[1]
+        refuse_unaudited(found, section.precision)
+        return found
+
+    def begin(_epoch: int, network: Network) -> None:
+        found = audit_now(network)
+        say(f"of {found.accepted} trusted answers on held-out labelled images {found.precision:.1%} are right")
+
+    def finish(network: Network) -> dict[str, float]:
+        return {"audited_precision": audit_now(network).precision}
+
+    return replace(
+        base, objective=objective, train=mixed(setting, methods, strong=True), begin=begin, finish=finish, cache=0
+    )
+
+
+def audited(setting: Setting, logits_VC: Tensor, threshold: Any) -> tuple[float, Audit]:  # noqa: ANN401 - one or many
+    """A temperature from one half of the validation images, and on the other half how right trusted answers are."""
+    rows = setting.rows(Split.VALIDATION)
+    y_V = setting.bench.goal.truth(rows)
+    held_V = torch.tensor([unit_hash(f"audit:{pixels}") < 0.5 for pixels in rows[Column.PIXEL_HASH]])
+    logits_VC = logits_VC.cpu().float()
+    calibrated = temperature(logits_VC[~held_V], y_V[~held_V]) if bool((~held_V).any()) else 1.0
+    p_VC = (logits_VC[held_V] / calibrated).softmax(1).numpy()
+    return calibrated, audit(p_VC, y_V[held_V].numpy(), threshold)
+
+
+def refuse_unaudited(found: Audit, precision: float) -> None:
+    """Raises DataRefusedError if trusted answers are wrong too often, or none could be checked."""
+    if not found.accepted or found.precision < precision:
+        told = f"{found.precision:.1%} of {found.accepted}" if found.accepted else "none of them was trusted"
+        raise DataRefusedError(
+            f"objective: trusted answers are right for too few held-out labelled images: {told}, wanted "
+            f"{precision:.0%} (unlabelled.precision); raise unlabelled.threshold, or label more images"
+        )
+
+
+def mixed(setting: Setting, methods: Methods, strong: bool) -> Mixed:
+    """Labelled and unlabelled images together; with a strong view of the latter where one is wanted."""
+    section, bench, unlabelled = methods.unlabelled, setting.bench, setting.unlabelled()
+    of_all = setting.batches(unlabelled)
+    second = None
+    if strong:
+        policy = {**setting.policy, "automatic": section.strong, "erase": 1.0}
+        most = {"shift": 0.5, "scale": 0.5, "rotation": 180.0, "colour": 0.9}
+        policy |= {name: min(section.stronger * setting.policy[name], limit) for name, limit in most.items()}
+        second = Viewed(of_all, setting.draws(unlabelled, policy), Style(bench.style.fill, section.strong))
+    labelled = Viewed(bench.train, bench.draw_NVP, bench.style)
+    weak = Viewed(of_all, setting.draws(unlabelled), bench.style)
+    return Mixed(labelled, weak, second, setting.batch, section.ratio, int(setting.policy["seed"]))
