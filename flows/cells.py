@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ SHARED = ("ingest", "validate")  # stages that depend on the data alone
 OWN = ("augment", "features", "head", "finetune", "evaluate")
 OF_CELL = "compare:"  # begins a teacher's name: another model of the comparison, on the same data by the same seed
 RESULT = "result.json"
+DONE = "done"  # the data set is ingested and valid
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,10 @@ def measured(cell: Cell, folder: Path, say: Callable[[str], None]) -> Score:
         kept = place / RESULT
         if kept.exists() and (found := read_json(kept))["digest"] == digest:
             return Score(**{**found["score"], "reused": True})
+        kept.unlink(missing_ok=True)
         score = computed(place, say)
     except RootstockError as error:
+        (place / RESULT).unlink(missing_ok=True)  # nothing may learn from what is not there
         return Score(error=str(error))
     write_json(kept, {"digest": digest, "cell": cell.name, "score": vars(score)})
     return score
@@ -115,7 +119,11 @@ def prepared(cell: Cell, folder: Path, place: Path) -> str:
     if teacher.startswith(OF_CELL):
         brought = as_teacher(folder / Cell(cell.data, teacher.removeprefix(OF_CELL), cell.seed, {}).folder)
         set_value(document, "teacher.weights", teacher)
-    shared = folder / "data" / hashlib.sha256(f"{raw}:{listing(raw)}".encode()).hexdigest()[:12]
+    if "scratch.run" not in cell.changes:
+        set_value(document, "scratch.run", False)  # a model of its own in a comparison
+    code = [sha256_of(file) for file in sorted((ROOT / "tasks").rglob("*.py"))]
+    of_data = [str(raw), listing(raw), *(document[stage] for stage in SHARED), code]
+    shared = folder / "data" / hashlib.sha256(json.dumps(of_data).encode()).hexdigest()[:12]
     places = {"raw": raw, "pretrained": weights, "teacher": brought, "state": folder / "state"}
     places |= {name: shared / name for name in SHARED}
     for name, where in places.items():
@@ -123,9 +131,10 @@ def prepared(cell: Cell, folder: Path, place: Path) -> str:
     with replacing(place / PARAMS_FILE) as beside, beside.open("w", encoding="utf-8") as out:
         YAML().dump(document, out)
     write_json(place / PINS, {"init": None})
-    code = [sha256_of(file) for file in sorted((ROOT / "tasks").rglob("*.py"))]
+    versions = [installed(package) for package in ("torch", "torchvision", "pillow")]
     read = {key for stage in STAGES for key in stage_params(stage).sections()}
-    facts = [{key: document[key] for key in sorted(read)}, listing(raw), sha256_of(weights), sha256_of(brought), code]
+    facts = [{key: document[key] for key in sorted(read)}, versions, code]
+    facts += [listing(raw), sha256_of(weights), sha256_of(brought)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -135,7 +144,7 @@ def as_teacher(place: Path) -> Path:
     from tasks.parts.teacher import SPEC
 
     network, spec = place / "data" / "finetune" / "model.safetensors", place / "data" / "evaluate" / "spec.json"
-    if not spec.exists():
+    if not (place / RESULT).exists():
         raise RootstockError("its teacher could not be computed")
     file = (place / "teacher.weights").absolute()
     weights.write(file, weights.read(network)[0], {SPEC: read_json(spec)})
@@ -145,14 +154,13 @@ def as_teacher(place: Path) -> Path:
 def computed(place: Path, say: Callable[[str], None]) -> Score:
     """Runs the stages, those of the data set only where they have not run yet. Raises RootstockError if one fails."""
     paths = check(read_document(place / PARAMS_FILE)).paths
-    done = paths.manifest.exists() and paths.validation.exists()
+    mark = paths.ingest.parent / DONE
     for stage in OWN:
         shutil.rmtree(place / "data" / stage, ignore_errors=True)
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    if not done:
+    if not mark.exists():
         run(place, SHARED, say)
-    after_data = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    before, started = (before, started) if done else after_data
+        mark.touch()
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     run(place, OWN, say)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -186,10 +194,10 @@ def run(place: Path, stages: Sequence[str], say: Callable[[str], None]) -> None:
 def set_value(document: Any, name: str, value: Any) -> None:  # noqa: ANN401 - of a YAML document
     """Sets a parameter by its dotted name. Raises ParamsError if there is none of that name."""
     *sections, key = name.split(".")
-    node = document
+    node: Any = document
     for section in sections:
-        node = node.get(section, {})
-    if key not in node:
+        node = node.get(section) if hasattr(node, "get") else None
+    if not hasattr(node, "get") or key not in node:
         raise ParamsError(f"compare: params.yaml has no {name}")
     node[key] = value
 

@@ -49,7 +49,8 @@ def images_of(params: FlowParams) -> Path:
         from tasks.parts.tables import bring_together
 
         labels = (params.data.targets, params.data.separator)
-        return bring_together(place, params.paths.state / "source" / "table", *labels, trusted=trusted)
+        key = hashlib.sha256(repr((str(place.resolve()), labels)).encode()).hexdigest()
+        return bring_together(place, params.paths.state / "source" / f"table-{key[:16]}", *labels, trusted=trusted)
     if not place.is_dir():
         raise RootstockError(
             f"data.source: {place} is no folder, table or archive; give a folder of class/*.jpg or "

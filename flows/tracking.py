@@ -110,10 +110,9 @@ class Run:
         """Logs the seconds and the report of a stage that was computed."""
         if outcome.seconds is not None:
             numbers = {f"seconds/{outcome.stage}": outcome.seconds}
+            flat = {**outcome.report, **outcome.report.get("more", {})}
             numbers |= {
-                f"{outcome.stage}/{name}": value
-                for name, value in outcome.report.items()
-                if isinstance(value, int | float)
+                f"{outcome.stage}/{name}": value for name, value in flat.items() if isinstance(value, int | float)
             }
             self._log_metrics(numbers)
 

@@ -85,7 +85,10 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     from tasks.parts.device import processes_for
     from tasks.parts.processes import spread
 
-    processes = processes_for(params.finetune.processes, params.compute.device)
+    wanted = params.finetune.processes
+    if params.objective is not Objective.LABELS:
+        wanted = wanted or 1  # others take whole batches
+    processes = processes_for(wanted, params.compute.device)
     if processes == 1:
         return learn(paths, params)
     return FinetuneReport.model_validate_json(spread(processes, params.compute.device, learned, paths, params))
@@ -120,9 +123,9 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     seconds = 0.0
     if params.scratch.run:
         seconds = tuning.from_scratch(setting, params.backbone, how, params.scratch.rate, tuned, params.seed)
-    best = tuning.conclude(setting, paths, tuned)
+    best = tuning.conclude(setting, paths, tuned.progress)
     return FinetuneReport(
-        steps=int(tuned.rows[-1][Curve.STEP]),
+        steps=tuned.steps,
         best_epoch=int(best[Curve.EPOCH]),
         validation_score=best[Curve.VALIDATION_SCORE],
         seconds_tuned=tuned.seconds,

@@ -39,6 +39,7 @@ def adapt(setting: Setting, methods: Methods, objective: Objective, base: Lesson
         return loss, known, more
 
     if objective is Objective.BATCHNORM:
+        refuse_without_batchnorm(setting)
 
         def finish(network: Network) -> dict[str, float]:
             return reestimated(setting, network, unlabelled)
@@ -52,16 +53,15 @@ def adapt(setting: Setting, methods: Methods, objective: Objective, base: Lesson
     return replace(lesson, objective=(coral if objective is Objective.CORAL else mcc)(base.objective, weight))
 
 
-def reestimated(setting: Setting, network: Network, rows: pd.DataFrame) -> dict[str, float]:
-    """BatchNorm's statistics become those of these images, their plain mean (Li et al., "AdaBN", 2018).
+def refuse_without_batchnorm(setting: Setting) -> None:
+    """Raises ParamsError for a network without BatchNorm."""
+    if not any(isinstance(layer, BATCH_NORMS) for layer in setting.backbone.module.modules()):
+        raise ParamsError("objective: batchnorm re-estimates what this architecture has not; take coral or mcc")
 
-    Raises ParamsError for a network without BatchNorm.
-    """
+
+def reestimated(setting: Setting, network: Network, rows: pd.DataFrame) -> dict[str, float]:
+    """BatchNorm's statistics become those of these images, their plain mean (Li et al., "AdaBN", 2018)."""
     layers = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)]
-    if not layers:
-        raise ParamsError(
-            "objective: batchnorm re-estimates statistics that this architecture has not; take coral or mcc"
-        )
     network.eval()
     for layer in layers:
         layer.reset_running_stats()

@@ -52,6 +52,7 @@ def robust_accuracy(
     y_N: Tensor,
     budget: Mapping[str, Any],
     batch: int,
+    seed: int,
 ) -> pd.DataFrame:
     """A row an attack: how many of the images are still answered rightly after it and all before it, and alone.
 
@@ -60,6 +61,8 @@ def robust_accuracy(
     Raises RootstockError if an attack leaves its budget.
     """
     norm, radius = budget["norm"], budget["radius"]
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # the library draws from numpy's own state
     model = Pixels(network.eval(), preprocessing)
     alive_N = hits(model, pixel_N3SS, y_N, batch)
     rows = [(CLEAN, alive_N.mean())]
@@ -103,14 +106,15 @@ def ensemble(model: nn.Module, pixel_N3SS: Tensor, norm: str, radius: float, bat
     logging.getLogger("art").setLevel(logging.ERROR)
     length = np.inf if norm == "linf" else 2
     with torch.no_grad():
-        classes = model(pixel_N3SS[:1]).shape[1]
+        classes = model(pixel_N3SS[:1].to(next(model.parameters()).device)).shape[1]
     device = "gpu" if next(model.parameters()).is_cuda else "cpu"
     shape = tuple(pixel_N3SS.shape[1:])
     target = PyTorchClassifier(model, nn.CrossEntropyLoss(), shape, classes, clip_values=(0.0, 1.0), device_type=device)
     sizes = {"norm": length, "eps": radius, "batch_size": batch, "verbose": False}
     steps = {"eps_step": 2 * radius, "max_iter": STEPS, "nb_random_init": 1}
     yield "APGD-CE", AutoProjectedGradientDescent(target, loss_type="cross_entropy", **steps, **sizes)
-    yield "APGD-DLR", AutoProjectedGradientDescent(target, loss_type="difference_logits_ratio", **steps, **sizes)
+    if classes > 2:  # it compares the best three
+        yield "APGD-DLR", AutoProjectedGradientDescent(target, loss_type="difference_logits_ratio", **steps, **sizes)
     yield (
         "DeepFool",
         DeepFool(target, max_iter=50, epsilon=0.02, nb_grads=min(classes, 10), batch_size=batch, verbose=False),

@@ -83,10 +83,15 @@ class Batches:
 
     def made(self, parts: Iterable[Tensor], draw_NP: Tensor, style: Style, number: int) -> Iterator[Batch]:
         """A batch for each part, which are rows; each picture under its own draw of the view of this number."""
-        device, parts = self._device.device, map(share, parts)
-        for part, staged_N3RR in ahead((part, self._device.stage(self._squares[part.tolist()])) for part in parts):
+        yield from self.placed(((part, draw_NP[part]) for part in parts), style, number)
+
+    def placed(self, parts: Iterable[tuple[Tensor, Tensor]], style: Style, number: int) -> Iterator[Batch]:
+        """A batch for each part, which are rows and a draw for each of them."""
+        device, parts = self._device.device, ((share(part), share(draw)) for part, draw in parts)
+        read = ((part, draw, self._device.stage(self._squares[part.tolist()])) for part, draw in parts)
+        for part, draw, staged_N3RR in ahead(read):
             square_N3RR = staged_N3RR.to(device, non_blocking=True)
-            x_N3SS = inputs(square_N3RR, draw_NP[part].to(device), self._preprocessing, style)
+            x_N3SS = inputs(square_N3RR, draw.to(device), self._preprocessing, style)
             yield self._device.place(x_N3SS), *(fact.to(device) for fact in self.facts_of(part, number))
 
     def facts_of(self, part: Tensor, number: int) -> tuple[Tensor, ...]:

@@ -67,7 +67,7 @@ class Bench:
     curves: Path
     goal: Goal
     measure: MeasureMore
-    offset: int = 0  # epochs of earlier rounds, in the curve
+    before: tuple[int, int] = (0, 0)  # epochs and steps of earlier rounds, in the curve
 
     def fit(self, candidate: Candidate, network: Network, recipe: Recipe, lesson: Lesson, key: str = "") -> Progress:
         """Fits one candidate. Its rows go to the curve file, its state to a checkpoint of its own, and of this key."""
@@ -100,8 +100,8 @@ class Bench:
         if rank():
             return
         with self.curves.open("a", encoding="utf-8") as file:
-            steps = row[Curve.STEP] + self.offset * len(self.train)
-            at = {Curve.EPOCH: row[Curve.EPOCH] + self.offset, Curve.STEP: steps}
+            epochs, steps = self.before
+            at = {Curve.EPOCH: row[Curve.EPOCH] + epochs, Curve.STEP: row[Curve.STEP] + steps}
             file.write(json.dumps({Curve.CANDIDATE: candidate, **row, **at}) + "\n")
         told = self.goal.told(row[Curve.VALIDATION_SCORE])
         say(percent(int(row[Curve.EPOCH]), epochs, f"epochs {candidate}, {told}"))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tasks.parts.bench import Bench, Lesson
 from tasks.parts.fit import Objective as Loss
-from tasks.parts.fit import Scored, score
+from tasks.parts.fit import Scored, outputs, score
 from tasks.parts.fit_state import Row
 from tasks.parts.learning import Methods
 from tasks.parts.names import Curve
@@ -52,8 +52,9 @@ def under_attack(network: Network, bench: Bench, attack: Attack, own: Loss) -> S
         for x_N3SS, y, *_ in bench.validation.clean():
             with bench.device.autocast():
                 changed = attack(network, x_N3SS, _loss(own, x_N3SS, y))
-            found.append((changed, y))
-    return score(network, found, bench.device, bench.measure)
+            found.append(outputs(network, [(changed, y)], bench.device))
+    output, truth = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return bench.measure(output, truth)
 
 
 def _loss(own: Loss, x_N3SS: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:

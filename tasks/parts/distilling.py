@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 
 import pandas as pd
 import torch
@@ -41,6 +41,7 @@ def distil(setting: Setting, methods: Methods, wanted: TeacherParams, base: Less
     )
     train, validation = setting.rows(Split.TRAIN), setting.rows(Split.VALIDATION)
     rows = pd.concat([train, setting.rows(Split.UNLABELLED)], ignore_index=True)
+    weight_N = torch.cat([setting.weight_N, torch.ones(len(rows) - len(train))])
     draw_NVP = setting.draws(rows)
 
     def told(of: pd.DataFrame, draw_NP: Tensor, style: Style) -> Tensor:
@@ -48,7 +49,7 @@ def distil(setting: Setting, methods: Methods, wanted: TeacherParams, base: Less
         common = (setting.paths.feature_store, bench.device, style, setting.compute.batch)
         return teacher.answers(setting.paths.raw, drawn, *common, features=bool(section.features))
 
-    @cache
+    @lru_cache(maxsize=1)  # the view whose turn it is
     def of_view(view: int) -> Tensor:
         say(f"the teacher answers for view {view + 1}")
         return told(rows, draw_NVP[:, view], bench.style)
@@ -56,7 +57,7 @@ def distil(setting: Setting, methods: Methods, wanted: TeacherParams, base: Less
     answers = told(validation, torch.tensor([CLEAN]).expand(len(validation), -1), Style())
     taught = replace(
         bench,
-        train=setting.batches(rows, size=setting.batch, answers=of_view),
+        train=setting.batches(rows, weight_N=weight_N, size=setting.batch, answers=of_view),
         validation=setting.batches(validation, answers=lambda _: answers),
         draw_NVP=draw_NVP,
         measure=objective.measure(goal.measure()),

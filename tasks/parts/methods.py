@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.parts.adapting import adapt
+from tasks.parts.balance import Balance
 from tasks.parts.bench import Bench, Lesson
 from tasks.parts.defending import defend
 from tasks.parts.distilling import distil
@@ -32,6 +33,8 @@ def refuse(setting: Setting, objective: Objective, mixed: bool) -> None:
         return
     if mixed:
         raise ParamsError(f"finetune.mixup, finetune.cutmix: {objective} takes pictures as they are; set both to 0")
+    if objective in {Objective.DISTILLATION, Objective.PSEUDO_LABELS} and setting.balance is Balance.SAMPLING:
+        raise ParamsError(f"balance: {objective} goes through all images, so none is drawn; take weights or logits")
     if count() > 1:
         raise ParamsError(f"finetune.processes: {objective} takes whole batches; set it to 1")
 

@@ -135,7 +135,7 @@ def attacked(case: Case, wanted: Wanted) -> dict[str, float]:
     pixel_N3SS, y_N = pictures.centre(squares[range(len(rows))]), case.goal.truth(rows)
     tables = []
     for name, scorer in ((Candidate.PROBE, case.probe), (Candidate.TUNED, case.tuned)):
-        found = robust_accuracy(scorer.network, pictures, pixel_N3SS, y_N, wanted.adversaries, case.batch)
+        found = robust_accuracy(scorer.network, pictures, pixel_N3SS, y_N, wanted.adversaries, case.batch, case.seed)
         tables.append(found.assign(model=name, warnings="; ".join(masked(found))))
     table = pd.concat(tables)
     with replacing(case.paths.attacks) as beside:

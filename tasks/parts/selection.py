@@ -14,13 +14,14 @@ def information(logits_UC: Tensor) -> float:
 
     The entropy of the mean answer minus the mean entropy (Shi and Sha, 2012; as a validator, Musgrave et al., 2022).
     """
-    p_UC = logits_UC.double().softmax(1)
+    p_UC = logits_UC.cpu().double().softmax(1)
     return (entropy(p_UC.mean(0)) - entropy(p_UC).mean()).item()
 
 
 def neighbourhood(logits_UC: Tensor) -> float:
     """Soft neighbourhood density (Saito et al., 2021): how many near neighbours answers have; higher is better."""
-    p_UC = torch.nn.functional.normalize(logits_UC[:MOST].double().softmax(1), dim=1)
+    some_UC = logits_UC[:: -(-len(logits_UC) // MOST)].cpu().double()
+    p_UC = torch.nn.functional.normalize(some_UC.softmax(1), dim=1)
     similar_UU = p_UC @ p_UC.T
     similar_UU.fill_diagonal_(-torch.inf)
     return entropy((similar_UU / SHARP).softmax(1)).mean().item()

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tasks.parts.bench import Bench, Lesson, weights_of
+from tasks.parts.bench import Bench, Lesson
 from tasks.parts.distilling import teacher_of
 from tasks.parts.errors import DataRefusedError
 from tasks.parts.fit import outputs
@@ -47,7 +47,7 @@ def pseudo_label(
     )
     rows = pd.concat([train, unlabelled[taken_U]], ignore_index=True)
     y_N = torch.cat([bench.goal.truth(train), torch.from_numpy(p_UC.argmax(1)[taken_U])])
-    weight_N = torch.cat([weights_of(train), torch.full((int(taken_U.sum()),), section.weight)])
+    weight_N = torch.cat([setting.weight_N, torch.full((int(taken_U.sum()),), section.weight)])
     taught = replace(bench, train=setting.batches(rows, y_N, weight_N, setting.batch), draw_NVP=setting.draws(rows))
     told = {"pseudo_labels": float(taken_U.sum()), "audited_precision": found.precision}
     return taught, replace(base, finish=lambda _network: told)

@@ -44,6 +44,8 @@ class Setting:
     policy: Mapping[str, Any]
     compute: ComputeParams
     batch: int
+    weight_N: Tensor  # of the training images, balanced where that is wanted
+    balance: Balance
 
     def fresh(self) -> Backbone:
         """The backbone as it came, once more."""
@@ -109,14 +111,14 @@ def prepare(
     elif balance is Balance.LOGITS:
         prior = log_prior(weight_N, y, goal.outputs)
     inputs = (paths.manifest, paths.plan, paths.policy, paths.head_weights, paths.pretrained, paths.teacher)
-    common = (backbone.preprocessing, device)
+    eyes = (backbone.preprocessing, device)
     memory = compute.memory / 2
     policy = read_json(paths.policy)
     drawn = balance is Balance.SAMPLING
     truth = goal.truth(validation)
     bench = Bench(
-        train=batches(paths.raw, train, y, weight_N, *common, batch, memory, drawn=drawn),
-        validation=batches(paths.raw, validation, truth, weights_of(validation), *common, compute.batch, memory),
+        train=batches(paths.raw, train, y, weight_N, *eyes, batch, memory, drawn=drawn),
+        validation=batches(paths.raw, validation, truth, weights_of(validation), *eyes, compute.batch, memory),
         draw_NVP=draws(pd.read_parquet(paths.plan), len(train)),
         style=style_of(policy),
         device=device,
@@ -130,7 +132,9 @@ def prepare(
     if not rank():
         for file in (paths.curves, paths.teacher_head):
             file.unlink(missing_ok=True)
-    return Setting(paths, bench, backbone, read(paths.head_weights)[1], prior, manifest, policy, compute, batch)
+    head = read(paths.head_weights)[1]
+    common = (manifest, policy, compute, batch, weight_N, balance)
+    return Setting(paths, bench, backbone, head, prior, *common)
 
 
 def refuse_small_batches(bench: Bench) -> None:

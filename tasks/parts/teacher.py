@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import PIL
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from tasks.parts.backbone import Backbone, build, check_architecture
@@ -24,7 +26,7 @@ from tasks.parts.goal import Goal
 from tasks.parts.heads import Rows, Train, best, fit_probes, fit_ridge
 from tasks.parts.names import Column
 from tasks.parts.params import TeacherParams
-from tasks.parts.scorer import Network, Preprocessing, Scaled, build_head, build_network
+from tasks.parts.scorer import Network, Preprocessing, Scaled, build_backbone, build_head
 from tasks.parts.store import FeatureStore, key_of
 from tasks.parts.transforms import CLEAN, DRAW, Style
 from tasks.parts.weights import read, write
@@ -70,6 +72,8 @@ class Teacher:
             "preprocessing": asdict(self.preprocessing),
             **asdict(style),
             "batch": batch,
+            "torchvision": torchvision.__version__,
+            "pillow": PIL.__version__,
             "code": [sha256_of(CODE / f"{name}.py") for name in ("scorer", "transforms", "teacher")],
             **device.facts(),
         }
@@ -92,6 +96,8 @@ def load(file: Path, wanted: TeacherParams, goal: Goal, head: Path) -> Teacher |
     if not state:
         raise ParamsError(NONE)
     if SPEC in description:
+        if wanted.resize or wanted.crop:
+            raise ParamsError("teacher.resize, teacher.crop: this teacher brings its own; set both to null")
         return whole(state, description[SPEC], goal, file)
     if wanted.architecture is None:
         raise ParamsError("teacher.architecture: these weights do not say it; set it")
@@ -106,14 +112,14 @@ def load(file: Path, wanted: TeacherParams, goal: Goal, head: Path) -> Teacher |
 def whole(state: dict[str, Tensor], spec: Mapping[str, Any], goal: Goal, file: Path) -> Teacher:
     """A model that Rootstock made. Raises ParamsError if it knows other classes or targets."""
     known, asked = [*spec["classes"], *spec["targets"]], [*goal.classes, *goal.targets]
-    if known != asked:
+    if known != asked or bool(spec["label_thresholds"]) != goal.several:
         raise ParamsError(
             f"teacher.weights: the teacher answers {', '.join(known[:5])}, but the data asks for "
             f"{', '.join(asked[:5])}; take one that was trained on the same classes"
         )
-    network = build_network(spec["architecture"], goal.outputs, spec["cut"], **spec["head"])
+    backbone, width = build_backbone(spec["architecture"], spec["cut"])
+    network = Network(backbone, build_head(width, goal.outputs, **spec["head"]))
     network.load_state_dict(state)
-    width = next(p.shape[1] for p in network.head.parameters() if p.dim() == 2)
     preprocessing = Preprocessing.of(spec["preprocessing"])
     return Teacher(network.eval(), width, preprocessing, dict(spec["head"]), {"teacher": sha256_of(file)})
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,15 @@ from tasks.parts.weights import write
 More = dict[str, float]  # numbers for the report
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """The last round of what was kept, the steps of all its rounds, and the seconds of all that was tried."""
+
+    progress: Progress
+    steps: int
+    seconds: float
+
+
 def tune(
     setting: Setting,
     learn: Mapping[str, Any],
@@ -39,7 +49,7 @@ def tune(
     methods: Methods,
     teacher: TeacherParams,
     seed: int,
-) -> tuple[Progress, More]:
+) -> tuple[Tuned, More]:
     """From the probe (LP-FT, Kumar et al., 2022). `learn` is the section finetune. Writes the network.
 
     Of several weights of an adaptation's loss, the one whose model is best is kept. Raises ParamsError for a head that
@@ -57,13 +67,14 @@ def tune(
         with_weight(setting, learn, objective, methods, teacher, seed, weight, file)
         for weight, file in zip(weights, files, strict=True)
     ]
-    best = min(range(len(tried)), key=lambda place: tried[place][0].lowest)
-    progress, network, more = tried[best]
+    best = min(range(len(tried)), key=lambda place: tried[place][0].progress.lowest)
+    tuned, network, more = tried[best]
     if len(weights) > 1:
         shutil.copy(files[best], setting.bench.curves)
     if not rank():
         write(setting.paths.tuned, network.state_dict())
-    return progress, more | ({"weight": weights[best]} if weighted else {}) | looked_up(progress)
+    more |= ({"weight": weights[best]} if weighted else {}) | looked_up(tuned.progress)
+    return replace(tuned, seconds=sum(found.seconds for found, *_ in tried)), more
 
 
 def with_weight(
@@ -75,21 +86,23 @@ def with_weight(
     seed: int,
     weight: float,
     curves: Path,
-) -> tuple[Progress, Network, More]:
+) -> tuple[Tuned, Network, More]:
     """One fit, with this weight of an adaptation's loss; or as many rounds of it as pseudo-labels are given."""
     torch.manual_seed(seed)  # of what learns beside the network
     network, base = lesson_on_labels(setting, learn)
     if curves != setting.bench.curves:
         curves.parent.mkdir(parents=True, exist_ok=True)
         curves.unlink(missing_ok=True)
-    progress, lesson, offset = Progress(), base, 0
+    tuned, lesson, epochs = Tuned(Progress(), 0, 0.0), base, 0
     for turn in range(methods.unlabelled.rounds if objective is Objective.PSEUDO_LABELS else 1):
         who = teacher.model_copy(update={"weights": None}) if turn else teacher  # then it teaches itself
         bench, lesson = lesson_of(setting, objective, methods, who, network, base, learn["epochs"], weight)
-        bench = replace(bench, curves=curves, offset=offset)
+        bench = replace(bench, curves=curves, before=(epochs, tuned.steps))
         progress = bench.fit(Candidate.TUNED, network, recipe(bench, learn, seed), lesson, f"{weight:g}-{turn}")
-        offset += progress.epoch
-    return progress, network, lesson.finish(network)
+        epochs += progress.epoch
+        steps = tuned.steps + int(progress.rows[-1][Curve.STEP])
+        tuned = Tuned(progress, steps, tuned.seconds + progress.seconds)
+    return tuned, network, lesson.finish(network)
 
 
 def looked_up(progress: Progress) -> More:
@@ -120,15 +133,16 @@ def lesson_on_labels(setting: Setting, learn: Mapping[str, Any]) -> tuple[Networ
 
 
 def from_scratch(
-    setting: Setting, wanted: BackboneParams, learn: Mapping[str, Any], rate: float, tuned: Progress, seed: int
+    setting: Setting, wanted: BackboneParams, learn: Mapping[str, Any], rate: float, tuned: Tuned, seed: int
 ) -> float:
-    """The same network from random weights, on labels, for as many epochs as `tuned` took. Writes it; its seconds."""
+    """The same network from random weights, on labels, in as many steps as `tuned` took. Writes it; its seconds."""
     bench = setting.bench
     network = scratch_network(wanted.architecture, wanted.cut, setting.head, bench.goal, seed)
     learning = freeze_all_but_last(network.backbone, EVERYTHING)
     groups = parameter_groups(network, learning, rate, rate, decay=1)
     lesson = Lesson(learning, groups, loss_on_labels(setting, learn), batch_statistics=True)
-    as_long = replace(recipe(bench, learn, seed), epochs=tuned.epoch, patience=max(tuned.epoch, 1))
+    epochs = ceil(tuned.steps / len(bench.train))
+    as_long = replace(recipe(bench, learn, seed), epochs=epochs, patience=max(epochs, 1))
     progress = bench.fit(Candidate.SCRATCH, network, as_long, lesson)
     if not rank():
         write(setting.paths.scratch, network.state_dict())

@@ -5,7 +5,7 @@ Shapes: N labelled pictures, U unlabelled ones, V views, P numbers of a draw, S 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -29,10 +29,18 @@ class Viewed:
     draw_NVP: Tensor
     style: Style
 
-    def made(self, parts: Sequence[Tensor], epoch: int) -> Iterator[Batch]:
-        """A batch for each part, in the view whose turn it is."""
-        view = epoch % self.draw_NVP.shape[1]
-        return self.batches.made(parts, self.draw_NVP[:, view], self.style, view)
+    def epoch(self, number: int, size: int, steps: int, seed: int) -> Iterator[Batch]:
+        """So many batches: every picture once if they are enough for `steps` of `size`, else as often as it takes.
+
+        Each time that a picture comes it is another view of it.
+        """
+        pictures, views = self.batches.pictures, self.draw_NVP.shape[1]
+        wanted = pictures if ceil(pictures / size) == steps else steps * size
+        times = ceil(wanted / pictures)
+        order = np.concatenate([self.batches.order(number * ORDERS + again, seed) for again in range(times)])[:wanted]
+        view = (number * times + np.arange(wanted) // pictures) % views
+        parts = zip(*(pieces(torch.from_numpy(of), steps) for of in (order, view)), strict=True)
+        return self.batches.placed(((part, self.draw_NVP[part, at]) for part, at in parts), self.style, number)
 
 
 @dataclass(frozen=True)
@@ -52,28 +60,24 @@ class Mixed:
 
     def __len__(self) -> int:
         """Batches in one epoch."""
-        return max(
-            ceil(viewed.batches.pictures / size)
-            for viewed, size in ((self.labelled, self.batch), (self.unlabelled, self.batch * self.ratio))
-        )
+        known, other = (viewed.batches.pictures for viewed in (self.labelled, self.unlabelled))
+        return max(ceil(known / self.batch), ceil(other / self._size))
+
+    @property
+    def _size(self) -> int:
+        """Unlabelled pictures in a batch."""
+        return ceil(self.batch * self.ratio)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of an epoch, in an order of its own."""
-        known = self.labelled.made(self._rows(self.labelled.batches, number, self.batch), number)
-        rows = self._rows(self.unlabelled.batches, number, ceil(self.batch * self.ratio))
-        weak = self.unlabelled.made(rows, number)
+        steps = len(self)
+        known = self.labelled.epoch(number, self.batch, steps, self.seed)
+        weak = self.unlabelled.epoch(number, self._size, steps, self.seed)
         if self.strong is None:
             yield from (woven(own, other, None) for own, other in zip(known, weak, strict=True))
             return
-        for own, other, strong in zip(known, weak, self.strong.made(rows, number), strict=True):
-            yield woven(own, other, strong[0])
-
-    def _rows(self, batches: Batches, number: int, size: int) -> Sequence[Tensor]:
-        leads = ceil(batches.pictures / size) == len(self)
-        wanted = batches.pictures if leads else len(self) * size
-        times = ceil(wanted / batches.pictures)
-        orders = [batches.order(number * ORDERS + again, self.seed) for again in range(times)]
-        return pieces(torch.from_numpy(np.concatenate(orders)[:wanted]), len(self))
+        strong = self.strong.epoch(number, self._size, steps, self.seed)
+        yield from (woven(own, other, second[0]) for own, other, second in zip(known, weak, strong, strict=True))
 
 
 def woven(known: Batch, unknown: Batch, strong_U3SS: Tensor | None) -> Batch:

@@ -21,7 +21,3 @@ def test_a_registered_model_teaches_the_next_one(finished, tmp_path):
     run = max(project.runs(), key=lambda run: run.info.start_time)
     assert {"tuned/agreement", "tuned/teacher_score", "teacher/accuracy"} <= set(run.data.metrics)
     assert run.data.tags["dvc.teacher_md5"]
-
-    again = project.retrain()  # the challenger is another one now, and teaches
-    assert "teacher brought in: " in again.stdout
-    assert "features | unchanged" in again.stdout

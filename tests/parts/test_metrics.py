@@ -71,7 +71,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
 def test_the_table_holds_every_metric_and_scaling_never_changes_accuracy(scored):
     p, y, _ = scored
     table = metrics.scores(p, p**2 / (p**2).sum(1, keepdims=True), y, 10, 100, 0)
-    assert set(table) == set(Metric) - {Metric.MAP, Metric.R2, Metric.MAE, Metric.RMSE}
+    assert set(table) == set(Metric) - {Metric.MAP, Metric.R2, Metric.MAE, Metric.RMSE, Metric.AGREEMENT}
     assert table[Metric.ACCURACY][VALUE] == metrics.accuracy(p, y)
     assert table[Metric.NLL][VALUE] != table[Metric.NLL_UNCALIBRATED][VALUE]
     assert all(row[LOW] <= row[VALUE] <= row[HIGH] for name, row in table.items() if "ece" not in name)

@@ -86,8 +86,8 @@ def trades(own: Objective, attack: Attack, beta: float) -> Objective:
     """The clean loss, and `beta` times how far an attack can move the answers (Zhang et al., 2019)."""
 
     def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:
-        with torch.no_grad(), as_served(network):
-            clean = network(x_N3SS).float()
+        with as_served(network):  # without no_grad, whose casts autocast would go on using
+            clean = network(x_N3SS).float().detach()
         changed = attack(network, x_N3SS, lambda output: divergence(output, clean))
         both = network(torch.cat([x_N3SS, changed])).float()
         now, moved = both[: len(x_N3SS)], both[len(x_N3SS) :]

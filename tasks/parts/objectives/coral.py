@@ -24,6 +24,8 @@ def coral(own: Objective, weight: float) -> Objective:
         known_N = is_known(y)
         (source_LD, output_LC), (target_UD, _) = apart(network, x_N3SS, known_N)
         rows_N = as_rows(own(lambda _: output_LC, x_N3SS[known_N], y[known_N]), known_N)
+        if min(len(source_LD), len(target_UD)) < 2:  # no covariance
+            return rows_N
         difference_DD = covariance(source_LD.float()) - covariance(target_UD.float())
         distance = difference_DD.square().sum() / (4 * len(difference_DD) ** 2)
         return rows_N + weight * distance

@@ -82,15 +82,16 @@ class Distillation:
         if self._kind == "labels":
             teacher_NC = (answer_NC / t).sigmoid()
             crossed_NC = F.binary_cross_entropy_with_logits(output_NC / t, teacher_NC, reduction="none")
-            return t**2 * (crossed_NC - _entropy(teacher_NC)).mean(1)
+            entropy_NC = F.binary_cross_entropy_with_logits(answer_NC / t, teacher_NC, reduction="none")
+            return t**2 * (crossed_NC - entropy_NC).mean(1)
         return ((output_NC - answer_NC) / self._spread_K.to(answer_NC.device)).square().mean(1)
 
     def agreement(self, output_NC: Tensor, answer_NC: Tensor) -> float:
         """The share of rows that both answer alike; of targets, R² of the student for the teacher's answers."""
         if self._kind == "classes":
-            return (output_NC.argmax(1) == answer_NC.argmax(1)).double().mean().item()
+            return (output_NC.argmax(1) == answer_NC.argmax(1)).float().mean().item()
         if self._kind == "labels":
-            return ((output_NC >= 0) == (answer_NC >= 0)).double().mean().item()
+            return ((output_NC >= 0) == (answer_NC >= 0)).float().mean().item()
         error_K = (output_NC - answer_NC).square().mean(0)
         return (1 - error_K / answer_NC.var(0, correction=0).clamp_min(1e-12)).mean().item()
 
@@ -112,7 +113,3 @@ def _distance(mapped_NE: Tensor, feature_NE: Tensor) -> Tensor:
     """Mean squared distance of each row's standardised features, (N,)."""
     mapped, wanted = (F.layer_norm(x_NE, x_NE.shape[1:]) for x_NE in (mapped_NE, feature_NE))
     return (mapped - wanted).square().mean(1)
-
-
-def _entropy(p: Tensor) -> Tensor:
-    return F.binary_cross_entropy(p, p, reduction="none")

@@ -35,6 +35,7 @@ def confusion(logits_UC: Tensor) -> Tensor:
     entropy_U = -(p_UC * p_UC.clamp_min(1e-12).log()).sum(1)
     certainty_U = 1 + torch.exp(-entropy_U).detach()
     weight_U = len(p_UC) * certainty_U / certainty_U.sum()
-    together_CC = (p_UC * weight_U[:, None]).T @ p_UC
+    with torch.autocast(p_UC.device.type, enabled=False):
+        together_CC = (p_UC * weight_U[:, None]).T @ p_UC
     share_CC = together_CC / together_CC.sum(1, keepdim=True).clamp_min(1e-12)
     return (share_CC.sum() - share_CC.trace()) / p_UC.shape[1]
