@@ -11,17 +11,16 @@ from tasks.parts.attacks import masked
 from tasks.parts.names import Candidate, Column, Split
 from tasks.parts.page import markdown_table
 from tests.benchmarks.results import Results, machine
-from tests.benchmarks.sets import PLAIN, WHOLE, ingested, random_backbone, some, unpacked
+from tests.benchmarks.sets import GLYPHS, PLAIN, ingested, some, unpacked
 from tests.benchmarks.study import Study
 
 ATTACKED = 1000
-COMMON = {**PLAIN, **WHOLE, "backbone.resize": 32, "backbone.crop": 32, "features.views": 0, "augment.views": 4}
-COMMON |= {"augment.colour": 0.0, "augment.scale": 0.05, "augment.shift": 0.03, "head.strengths": [1.0]}
-COMMON |= {"finetune.batch": 64, "finetune.rate": 0.001, "finetune.head_rate": 0.001, "evaluate.attacked": ATTACKED}
-COMMON |= {"adversaries.radius": 0.3, "adversaries.clean": 1.0}
+COMMON = {**PLAIN, "backbone.resize": 32, "backbone.crop": 32, "features.views": 0, "augment.views": 4}
+COMMON |= {"finetune.blocks": 99, "finetune.cache": 0.0, "finetune.decay": 1.0, "finetune.batch": 64}
+COMMON |= {"augment.colour": 0.0, "augment.scale": 0.05, "augment.shift": 0.03, "evaluate.attacked": ATTACKED}
+COMMON |= {"finetune.rate": 0.001, "finetune.head_rate": 0.001, "adversaries.radius": 0.3, "adversaries.clean": 1.0}
 CLEAN = {"finetune.epochs": 2}
-DEFENDED = {"objective": "fast", "adversaries.steps": 10, "finetune.epochs": 12, "finetune.patience": 12}
-DEFENDED |= {"finetune.rate": 0.002, "finetune.head_rate": 0.002}
+DEFENDED = {"objective": "pgd", "adversaries.steps": 10, "finetune.epochs": 10, "finetune.patience": 10}
 VALIDATION = 50  # images a class
 
 
@@ -43,8 +42,7 @@ def one(root: Path, seed: int) -> dict[str, object]:
     whole = ingested(root, raw)
     held = whole[whole[Column.SPLIT] == Split.VALIDATION]
     manifest = whole.drop(held.index.difference(some(held, VALIDATION, 0).index))
-    random = random_backbone(root / "random.safetensors", "resnet10", seed)
-    clean = Study(root / "clean", raw, random, {**COMMON, **CLEAN, "seed": seed})
+    clean = Study(root / "clean", raw, GLYPHS, {**COMMON, **CLEAN, "seed": seed})
     clean.forget()
     clean.use(manifest)
     seconds = clean.run("augment", "features", "head", "finetune", "evaluate")
