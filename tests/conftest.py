@@ -28,6 +28,8 @@ from PIL import Image, ImageDraw  # noqa: E402
 from tasks.parts.paths import Paths  # noqa: E402
 from tasks.parts.weights import write  # noqa: E402
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of what tests start: tiny networks, and servers want the other cores
+
 SIDE = 32
 SHAPES = ("bar", "disc", "ring")
 COLOURS = {"bar": (230, 120, 90), "disc": (90, 210, 120), "ring": (110, 120, 240)}
