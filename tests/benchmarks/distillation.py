@@ -21,7 +21,13 @@ AUGMENT = {"augment.flip": True, "augment.check": False, "augment.fill": "mirror
 TEACHER = {**PLAIN, **AUGMENT, "backbone.architecture": "mobilenet_v2", "backbone.resize": 96, "backbone.crop": 96}
 TEACHER |= {"finetune.blocks": 4, "finetune.epochs": 20, "augment.views": 8}
 STUDENT = {**PLAIN, **WHOLE, **AUGMENT, "backbone.resize": 64, "backbone.crop": 64, "features.views": 0}
-STUDENT |= {"finetune.batch": 64, "finetune.rate": 0.002, "finetune.head_rate": 0.002, "augment.views": 12}
+STUDENT |= {
+    "finetune.batch": 64,
+    "finetune.rate": 0.002,
+    "finetune.head_rate": 0.002,
+    "augment.views": 12,
+    "head.strengths": [1000.0],
+}
 ALONE = {"finetune.epochs": 60, "finetune.patience": 60}
 TAUGHT = {"objective": "distillation", "teacher.weights": "brought in", "finetune.epochs": 24, "finetune.patience": 24}
 
