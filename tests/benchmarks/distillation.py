@@ -26,7 +26,7 @@ STUDENT |= {
     "finetune.rate": 0.002,
     "finetune.head_rate": 0.002,
     "augment.views": 12,
-    "head.strengths": [1000.0],
+    "head.strengths": [1.0e9],
 }
 ALONE = {"finetune.epochs": 60, "finetune.patience": 60}
 TAUGHT = {"objective": "distillation", "teacher.weights": "brought in", "finetune.epochs": 24, "finetune.patience": 24}

@@ -16,7 +16,7 @@ from tests.benchmarks.study import Study
 SEEDS = 3
 TEACHER, STUDENT = "resnet18", "shufflenet_v2_x1_0"
 COMMON = {**PLAIN, **WHOLE, "backbone.resize": 32, "backbone.crop": 32, "features.views": 0, "augment.views": 8}
-COMMON |= {"finetune.batch": 64, "finetune.rate": 0.001, "finetune.head_rate": 0.001, "head.strengths": [1000.0]}
+COMMON |= {"finetune.batch": 64, "finetune.rate": 0.001, "finetune.head_rate": 0.001, "head.strengths": [1.0e9]}
 DISTIL = {"objective": "distillation", "teacher.weights": "brought in", "distillation.margin": 0.003}
 DISTIL |= {"finetune.epochs": 16, "distillation.agreement": 0.985, "finetune.rate": 0.003, "finetune.head_rate": 0.003}
 
