@@ -115,8 +115,9 @@ def prepared(cell: Cell, folder: Path, place: Path) -> str:
         set_value(document, "teacher.weights", None)
     params = check(document)
     raw, weights = images_of(params).resolve(), weights_of(params).resolve()
-    brought = teacher_of(params).resolve()
-    if teacher.startswith(OF_CELL):
+    if not teacher.startswith(OF_CELL):
+        brought = teacher_of(params).resolve()
+    else:
         brought = as_teacher(folder / Cell(cell.data, teacher.removeprefix(OF_CELL), cell.seed, {}).folder)
         set_value(document, "teacher.weights", teacher)
     if "scratch.run" not in cell.changes:

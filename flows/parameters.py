@@ -14,7 +14,15 @@ from tasks import STAGES
 from tasks.evaluate import EvaluateSection
 from tasks.parts.errors import ParamsError
 from tasks.parts.names import Metric
-from tasks.parts.params import PARAMS_FILE, BackboneParams, Section, StageParams, TeacherParams, read_document
+from tasks.parts.params import (
+    PARAMS_FILE,
+    BackboneParams,
+    Objective,
+    Section,
+    StageParams,
+    TeacherParams,
+    read_document,
+)
 from tasks.parts.paths import Paths
 
 DIGITS, ROTATIONS = "digits", "rotations"  # embedded data
@@ -103,6 +111,7 @@ class FlowParams(StageParams):
 
     data: DataSection
     backbone: BackboneParams
+    objective: Objective
     teacher: TeacherParams
     register_: RegisterSection = Field(alias="register")
     evaluate: EvaluateSection

@@ -13,8 +13,9 @@ from flows.environment import HOME, ROOT
 from flows.parameters import DIGITS, ROTATIONS, FlowParams
 from flows.pins import REGISTRY, pin, registered_backbone, registered_teacher
 from tasks.parts.archives import is_archive, single_folder, unpack
-from tasks.parts.errors import DataRefusedError, RootstockError
+from tasks.parts.errors import DataRefusedError, ParamsError, RootstockError
 from tasks.parts.files import read_json, write_json
+from tasks.parts.params import NO_TEACHER, Objective
 
 TORCHVISION = "torchvision:"
 RANDOM = "random"
@@ -24,11 +25,12 @@ TABLES = (".csv", ".parquet")
 def bring_in(params: FlowParams) -> dict[str, str]:
     """Makes paths.raw and paths.pretrained what the parameters name; what became of each, in a few words."""
     pin(params)
-    return {
+    became = {
         "images": _bring_in(images_of(params), params.paths.raw, params.paths.state),
         "weights": _bring_in(weights_of(params), params.paths.pretrained, params.paths.state),
         "teacher": _bring_in(teacher_of(params), params.paths.teacher, params.paths.state),
     }
+    return became if params.teacher.weights else {name: became[name] for name in ("images", "weights")}
 
 
 def images_of(params: FlowParams) -> Path:
@@ -149,13 +151,18 @@ def _file_of(key: str, wanted: str, architecture: str, folder: Path) -> Path:
 
 
 def teacher_of(params: FlowParams) -> Path:
-    """The file that teacher.weights names; one with nothing in it where there is no teacher."""
-    from tasks.parts import weights
+    """The file that teacher.weights names; one with nothing in it where there is no teacher.
 
+    Raises ParamsError where there must be one.
+    """
     wanted, folder = params.teacher, params.paths.state / "source"
     if wanted.weights is None:
+        if params.objective is Objective.DISTILLATION:
+            raise ParamsError(NO_TEACHER)
         nobody = folder / "no-teacher.safetensors"
         if not nobody.exists():
+            from tasks.parts import weights
+
             weights.write(nobody, {})
         return nobody
     if wanted.weights.startswith(REGISTRY):

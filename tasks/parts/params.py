@@ -17,6 +17,7 @@ from tasks.parts.errors import ParamsError
 PARAMS_FILE = Path("params.yaml")
 PINS = Path("data/pins.json")  # what the registry said when the flow started; null for what nothing asks for
 INIT = "init"  # the earlier model whose backbone this one starts from
+NO_TEACHER = "teacher.weights: there is no teacher; name models:/rootstock@live, a weights file or torchvision:DEFAULT"
 Model = TypeVar("Model", bound=BaseModel)
 
 

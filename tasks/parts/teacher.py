@@ -25,7 +25,7 @@ from tasks.parts.files import sha256_of
 from tasks.parts.goal import Goal
 from tasks.parts.heads import Rows, Train, best, fit_probes, fit_ridge
 from tasks.parts.names import Column
-from tasks.parts.params import TeacherParams
+from tasks.parts.params import NO_TEACHER, TeacherParams
 from tasks.parts.scorer import Network, Preprocessing, Scaled, build_backbone, build_head
 from tasks.parts.store import FeatureStore, key_of
 from tasks.parts.transforms import CLEAN, DRAW, Style
@@ -34,7 +34,6 @@ from tasks.parts.weights import read, write
 SPEC = "spec"  # of a whole model, in the description of its weights file
 LINEAR = {"kind": "linear"}
 STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)  # penalties of the head that is fitted on a teacher without one
-NONE = "teacher.weights: there is no teacher; name models:/rootstock@live, a weights file or torchvision:DEFAULT"
 
 
 class Answering(nn.Module):
@@ -94,7 +93,7 @@ def load(file: Path, wanted: TeacherParams, goal: Goal, head: Path) -> Teacher |
     """
     state, description = read(file)
     if not state:
-        raise ParamsError(NONE)
+        raise ParamsError(NO_TEACHER)
     if SPEC in description:
         if wanted.resize or wanted.crop:
             raise ParamsError("teacher.resize, teacher.crop: this teacher brings its own; set both to null")

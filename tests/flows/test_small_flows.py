@@ -227,3 +227,10 @@ def test_a_teacher_that_cannot_be_had_is_told(teacher, message):
     document["teacher"].update(teacher)
     with pytest.raises(RootstockError, match=message):
         teacher_of(check(document))
+
+
+def test_distillation_without_a_teacher_is_told_at_the_door():
+    document = read_document(ROOT / "params.yaml")
+    document["objective"] = "distillation"
+    with pytest.raises(ParamsError, match="there is no teacher; name models:/rootstock@live"):
+        teacher_of(check(document))
