@@ -189,7 +189,7 @@ def test_a_section_that_nothing_reads_is_told(tmp_path):
 def test_an_unknown_command_shows_the_known_ones(arguments, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert main(arguments) == EXIT_USAGE
-    assert "retrain|data|predict|release" in capsys.readouterr().err
+    assert "retrain|data|predict|compare|release" in capsys.readouterr().err
 
 
 def test_findings_say_the_remedy_only_when_it_is_needed():

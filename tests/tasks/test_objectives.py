@@ -201,8 +201,8 @@ def test_batchnorm_is_re_estimated_on_the_target(paths):
 @pytest.mark.parametrize("objective", ["pgd", "fast", "trades"])
 def test_adversarial_training_withstands_more(paths, objective):
     begun(paths, unlabelled=False)
-    wanted = methods(adversaries={"radius": 0.1})
-    report = tuned(paths, objective=objective, methods=wanted, scratch=False, blocks=3, epochs=4)
+    wanted = methods(adversaries={"radius": 0.1, "beta": 1.0})
+    report = tuned(paths, objective=objective, methods=wanted, scratch=False, blocks=3, epochs=8)
     rows = curve(paths)
     assert report.more[Curve.CLEAN_SCORE] == pytest.approx(rows[Curve.CLEAN_SCORE].iloc[report.best_epoch])
     assert rows[Curve.VALIDATION_LOSS].min() < rows[Curve.VALIDATION_LOSS].iloc[0]
