@@ -100,8 +100,8 @@ class Bench:
         if rank():
             return
         with self.curves.open("a", encoding="utf-8") as file:
-            epochs, steps = self.before
-            at = {Curve.EPOCH: row[Curve.EPOCH] + epochs, Curve.STEP: row[Curve.STEP] + steps}
+            epoch, step = self.before
+            at = {Curve.EPOCH: row[Curve.EPOCH] + epoch, Curve.STEP: row[Curve.STEP] + step}
             file.write(json.dumps({Curve.CANDIDATE: candidate, **row, **at}) + "\n")
         told = self.goal.told(row[Curve.VALIDATION_SCORE])
         say(percent(int(row[Curve.EPOCH]), epochs, f"epochs {candidate}, {told}"))

@@ -145,11 +145,13 @@ def test_pseudo_labels_are_accepted_and_audited(paths):
     assert tuned(paths, objective="pseudo_labels", methods=quota).more["pseudo_labels"] <= 3
 
 
-def test_a_second_round_is_labelled_by_what_learned_and_goes_on_in_the_curve(paths):
+def test_a_second_round_is_labelled_by_what_learned_and_goes_on_in_the_curve(paths, capsys):
     begun(paths)
     wanted = methods(unlabelled={"threshold": 0.0, "precision": 0.1, "rounds": 2})
     tuned(paths, objective="pseudo_labels", methods=wanted, scratch=False)
     assert curve(paths)[Curve.EPOCH].tolist() == [0, 1, 2, 3, 3, 4, 5, 6]
+    assert curve(paths)[Curve.STEP].is_monotonic_increasing
+    assert capsys.readouterr().out.count("100% 3 of 3 epochs fine-tuned") == 2
 
 
 @pytest.mark.parametrize("objective", ["pseudo_labels", "fixmatch"])
