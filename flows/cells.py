@@ -144,11 +144,11 @@ def as_teacher(place: Path) -> Path:
     from tasks.parts import weights
     from tasks.parts.teacher import SPEC
 
-    network, spec = place / "data" / "finetune" / "model.safetensors", place / "data" / "evaluate" / "spec.json"
     if not (place / RESULT).exists():
         raise RootstockError("its teacher could not be computed")
+    paths = check(read_document(place / PARAMS_FILE)).paths
     file = (place / "teacher.weights").absolute()
-    weights.write(file, weights.read(network)[0], {SPEC: read_json(spec)})
+    weights.write(file, weights.read(place / paths.tuned)[0], {SPEC: read_json(place / paths.spec)})
     return file
 
 
@@ -157,7 +157,7 @@ def computed(place: Path, say: Callable[[str], None]) -> Score:
     paths = check(read_document(place / PARAMS_FILE)).paths
     mark = paths.ingest.parent / DONE
     for stage in OWN:
-        shutil.rmtree(place / "data" / stage, ignore_errors=True)
+        shutil.rmtree(place / paths.of(stage), ignore_errors=True)
     if not mark.exists():
         run(place, SHARED, say)
         mark.touch()

@@ -129,7 +129,8 @@ def within(pixel_N3SS: Tensor, found_N3SS: Tensor, norm: str, radius: float, nam
     """
     change = (found_N3SS - pixel_N3SS).flatten(1)
     length_N = change.abs().amax(1) if norm == "linf" else torch.linalg.vector_norm(change, dim=1)
-    far_N = (length_N > radius * (1 + SLACK) + SLACK) | (found_N3SS.flatten(1).amax(1) > 1 + SLACK)
+    beyond_N = (found_N3SS - found_N3SS.clamp(0, 1)).flatten(1).abs().amax(1)
+    far_N = (length_N > radius * (1 + SLACK) + SLACK) | (beyond_N > SLACK)
     if name != "DeepFool" and bool(far_N.any()):
         raise RootstockError(f"{name} left its budget: {length_N.max():.4f} instead of {radius:.4f}")
     return torch.where(far_N.view(-1, 1, 1, 1), pixel_N3SS, found_N3SS)

@@ -58,7 +58,6 @@ class Teacher:
     network: Network
     width: int
     preprocessing: Preprocessing
-    head: dict[str, Any]
     identity: Mapping[str, object]
 
     def answers(
@@ -120,7 +119,7 @@ def whole(state: dict[str, Tensor], spec: Mapping[str, Any], goal: Goal, file: P
     network = Network(backbone, build_head(width, goal.outputs, **spec["head"]))
     network.load_state_dict(state)
     preprocessing = Preprocessing.of(spec["preprocessing"])
-    return Teacher(network.eval(), width, preprocessing, dict(spec["head"]), {"teacher": sha256_of(file)})
+    return Teacher(network.eval(), width, preprocessing, {"teacher": sha256_of(file)})
 
 
 def headed(
@@ -131,7 +130,7 @@ def headed(
     head.load_state_dict(state)
     identity = {"teacher": sha256_of(file), "head": {name: tensor.tolist() for name, tensor in state.items()}}
     network = Network(backbone.module, head).eval()
-    return Teacher(network, backbone.width, backbone.preprocessing, dict(settings), identity)
+    return Teacher(network, backbone.width, backbone.preprocessing, identity)
 
 
 def _fitted(train: Train, validation: Rows, goal: Goal) -> tuple[nn.Module, dict[str, Any]]:

@@ -32,7 +32,9 @@ def batches(epoch, count=3):
         yield torch.randn(8, 3, 32, 32, generator=random) + y.view(-1, 1, 1, 1), y
 
 
-def trained(path, recipe=RECIPE, on_row=lambda _row: None, train=batches, blocks=2, rate=1e-3, every=0, device=CPU):
+def trained(
+    path, recipe=RECIPE, on_row=lambda _row: None, train=batches, blocks=2, rate=1e-3, every=0, device=CPU, **judges
+):
     """A network with dropout, fitted; its progress."""
     torch.manual_seed(0)
     network = build_network("resnet10", 3)
@@ -59,6 +61,7 @@ def trained(path, recipe=RECIPE, on_row=lambda _row: None, train=batches, blocks
         device=device,
         checkpoint=FileCheckpoint(path),
         on_row=on_row,
+        **judges,
     )
     return network, progress
 
@@ -90,6 +93,18 @@ def test_the_best_epoch_is_kept_be_it_the_start(tmp_path):
     losses = [row[Curve.VALIDATION_LOSS] for row in progress.rows]
     assert min(losses) == losses[0]
     assert score(network, batches(99), choose("cpu", "float32"))[0] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_an_epoch_that_is_not_eligible_is_never_kept(tmp_path):
+    _, free = trained(tmp_path / "a.safetensors")
+    _, progress = trained(tmp_path / "b.safetensors", eligible=lambda rows: len(rows) == 1)
+    assert free.kept > 0 == progress.kept
+    assert progress.lowest == progress.rows[0][Curve.VALIDATION_LOSS]
+
+
+def test_an_epoch_that_is_enough_is_kept_and_the_last(tmp_path):
+    _, progress = trained(tmp_path / "a.safetensors", rate=3.0, enough=lambda rows: len(rows) == 3)
+    assert (progress.epoch, progress.kept) == (2, 2)
 
 
 def test_it_stops_when_patience_ends(tmp_path):
