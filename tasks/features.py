@@ -42,19 +42,20 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
 
     from tasks.parts.backbone import build
-    from tasks.parts.device import choose
     from tasks.parts.extract import context, extract, rows_to_embed
     from tasks.parts.files import read_json, replacing
     from tasks.parts.names import FEATURES, Column
+    from tasks.parts.precision import device_for
     from tasks.parts.progress import say
     from tasks.parts.store import FeatureStore, key_of
     from tasks.parts.transforms import DRAW, style_of
     from tasks.parts.weights import read, write
 
     wanted, batch = params.backbone, params.compute.batch
-    device = choose(params.compute.device, params.compute.precision)
     sizes = (wanted.resize, wanted.crop)
     backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox)
+    backbone.module.requires_grad_(False)
+    device = device_for(params.compute.device, params.compute.precision, backbone.module, backbone.preprocessing.crop)
     style = style_of(read_json(paths.policy))
     index = rows_to_embed(pd.read_parquet(paths.manifest), pd.read_parquet(paths.plan), params.features.views)
     keys = [key_of(pixels, draw) for pixels, *draw in index[[Column.PIXEL_HASH, *DRAW]].itertuples(index=False)]

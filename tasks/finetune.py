@@ -109,15 +109,16 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     from tasks.parts.names import Curve
 
     section = params.finetune
+    how = section.model_dump()
     setting = settings.prepare(
         paths,
         params.backbone,
         params.compute,
         section.batch,
+        tuning.last_of(how),
         balance=params.balance,
         key=params.model_dump(mode="json"),
     )
-    how = section.model_dump()
     methods = Methods(**{name: getattr(params, name) for name in Methods.model_fields})
     tuned, more = tuning.tune(setting, how, params.objective, methods, params.teacher, params.seed)
     seconds = 0.0

@@ -19,12 +19,14 @@ from tasks.parts.checkpoint import digest_of
 from tasks.parts.device import choose
 from tasks.parts.errors import ParamsError
 from tasks.parts.files import read_json
+from tasks.parts.freezing import freeze_all_but_last
 from tasks.parts.goal import Goal
 from tasks.parts.manifest import of_split, usable
 from tasks.parts.names import Column, Split
 from tasks.parts.objectives.known import without
 from tasks.parts.params import BackboneParams, ComputeParams
 from tasks.parts.paths import Paths
+from tasks.parts.precision import device_for
 from tasks.parts.processes import count, rank
 from tasks.parts.transforms import style_of
 from tasks.parts.views import plan
@@ -94,12 +96,22 @@ class Setting:
 
 
 def prepare(
-    paths: Paths, wanted: BackboneParams, compute: ComputeParams, batch: int, *, balance: Balance, key: object
+    paths: Paths,
+    wanted: BackboneParams,
+    compute: ComputeParams,
+    batch: int,
+    last: tuple[int, str],
+    *,
+    balance: Balance,
+    key: object,
 ) -> Setting:
-    """All that candidates share. `key` is what the checkpoints depend on beside code and data."""
-    device = choose(compute.device, compute.precision)
+    """All that candidates share. `last` is how many blocks or layers learn; `key` what else checkpoints depend on."""
     sizes = (wanted.resize, wanted.crop)
     backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox)
+    freeze_all_but_last(backbone.module, *last)
+    device = choose(compute.device, compute.precision)
+    if count() == 1:  # several must choose alike
+        device = device_for(compute.device, compute.precision, backbone.module, backbone.preprocessing.crop)
     manifest = pd.read_parquet(paths.manifest)
     goal = Goal.of(usable(manifest))
     train, validation = of_split(manifest, Split.TRAIN), of_split(manifest, Split.VALIDATION)

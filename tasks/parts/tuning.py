@@ -114,11 +114,15 @@ def looked_up(progress: Progress) -> More:
     return more
 
 
+def last_of(learn: Mapping[str, Any]) -> tuple[int, str]:
+    """How many of the last blocks or layers learn, and which of the two."""
+    return (learn["blocks"], "blocks") if learn["layers"] is None else (learn["layers"], "layers")
+
+
 def lesson_on_labels(setting: Setting, learn: Mapping[str, Any]) -> tuple[Network, Lesson]:
     """The probe's network, and how it learns from labels alone."""
     network = probe_network(setting.fresh(), setting.paths.head_weights, setting.bench.goal.outputs)
-    unit, count = ("blocks", learn["blocks"]) if learn["layers"] is None else ("layers", learn["layers"])
-    learning = freeze_all_but_last(network.backbone, count, unit)
+    learning = freeze_all_but_last(network.backbone, *last_of(learn))
     drop(network.backbone, learn["dropout"], learn["stochastic_depth"])
     mixed = bool(learn["mixup"] or learn["cutmix"])
     return network, Lesson(

@@ -316,7 +316,7 @@ def test_fewer_pictures_come_again_as_another_view_of_them(paths):
     """Within an epoch too: 18 labelled pictures beside 40 unlabelled ones, a batch of 4 of each."""
     with_unlabelled(paths, 40)
     ingested(paths), augmented(paths), embedded(paths), headed(paths)
-    shared = (BackboneParams(**BACKBONE), ComputeParams(**CPU), 4)
+    shared = (BackboneParams(**BACKBONE), ComputeParams(**CPU), 4, (2, "blocks"))
     setting = prepare(paths, *shared, balance=Balance.NONE, key="a test")
     both = mixed(setting, Methods(**METHODS), strong=True)
     batches = list(both.epoch(0))

@@ -1,0 +1,86 @@
+"""Float32 or bfloat16 on this processor: measured once for each network and size of picture, and remembered.
+
+That a processor has instructions for bfloat16 does not make every network quicker by them: where convolutions are
+depthwise, learning can take twice as long. What was measured lies in the user's cache, as it says something of the
+machine and not of the project. Shapes: N pictures of S pixels a side.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import platform
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from platformdirs import user_cache_path
+from torch import Tensor, nn
+
+from tasks.parts.device import Device, choose
+from tasks.parts.files import read_json, write_json
+from tasks.parts.progress import say
+
+PICTURES, ROUNDS = 8, 3
+GAIN = 1.1  # how many times as fast bfloat16 has to be: float32 is the more exact one
+TYPES = (torch.float32, torch.bfloat16)
+
+
+def device_for(device: str, precision: str, module: nn.Module, side: int) -> Device:
+    """The device, and the type: `auto` is bfloat16 on a processor that has it if this network is quicker in it."""
+    chosen = choose(device, precision)
+    if precision != "auto" or chosen.device.type != "cpu" or chosen.dtype == torch.float32:
+        return chosen
+    return replace(chosen, dtype=quicker(module, side))
+
+
+def quicker(module: nn.Module, side: int) -> torch.dtype:
+    """The type in which the processor answers pictures of this size sooner; if parameters learn, with their gradients.
+
+    `module` is left as it is.
+    """
+    file = _memory(module, side)
+    if not file.exists():
+        plain, short = measure(module, side)
+        _remember(file, {"float32": plain, "bfloat16": short})
+        say(f"bfloat16 takes {short / plain:.0%} of float32's time here: measured once")
+    found = read_json(file) if file.exists() else {"float32": plain, "bfloat16": short}
+    return torch.bfloat16 if found["float32"] > GAIN * found["bfloat16"] else torch.float32
+
+
+def measure(module: nn.Module, side: int) -> tuple[float, float]:
+    """Seconds of a batch in float32 and in bfloat16: the least of some rounds, after one to get ready."""
+    own = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)
+    random = torch.Generator().manual_seed(0)  # of its own: what is trained must not depend on what was measured
+    x_N3SS = torch.rand(PICTURES, 3, side, side, generator=random).to(memory_format=torch.channels_last)
+    rounds = [[_seconds(own, x_N3SS, dtype) for dtype in TYPES] for _ in range(1 + ROUNDS)]
+    plain, short = (min(found) for found in zip(*rounds[1:], strict=True))
+    return plain, short
+
+
+def _seconds(module: nn.Module, x_N3SS: Tensor, dtype: torch.dtype) -> float:
+    learns = any(parameter.requires_grad for parameter in module.parameters())
+    started = time.perf_counter()
+    with torch.set_grad_enabled(learns), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        feature_ND = module(x_N3SS)
+    if learns:
+        feature_ND.float().square().mean().backward()
+    return time.perf_counter() - started
+
+
+def _memory(module: nn.Module, side: int) -> Path:
+    """The file of what was measured for such a network, with what learns of it, on this machine."""
+    learning = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+    machine = (platform.node(), platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.__version__)
+    key = repr((machine, torch.get_num_threads(), repr(module), learning, side))
+    return user_cache_path("rootstock") / "precision" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.json"
+
+
+def _remember(file: Path, seconds: dict[str, float]) -> None:
+    """The first one's word counts; a home that cannot be written to is no reason to stop."""
+    try:
+        if not file.exists():
+            write_json(file, seconds)
+    except OSError as error:
+        say(f"{file.parent} cannot be written to ({error}): it will be measured again")

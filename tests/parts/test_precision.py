@@ -1,0 +1,71 @@
+"""Which of two types a processor computes in is measured, and remembered."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tasks.parts import device, precision
+from tasks.parts.precision import device_for, measure, quicker
+from tasks.parts.scorer import build_backbone
+
+
+@pytest.fixture
+def memory(tmp_path, monkeypatch):
+    """An empty memory, on a processor that has bfloat16."""
+    monkeypatch.setattr(precision, "user_cache_path", lambda _name: tmp_path)
+    monkeypatch.setattr(device, "_fast_bfloat16", lambda _device: True)
+    return tmp_path / "precision"
+
+
+@pytest.fixture
+def network():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [((1.0, 0.5), torch.bfloat16), ((1.0, 0.95), torch.float32), ((1.0, 2.0), torch.float32)],
+)
+def test_bfloat16_has_to_be_clearly_faster(memory, network, monkeypatch, seconds, chosen):
+    monkeypatch.setattr(precision, "measure", lambda *_: seconds)
+    assert device_for("cpu", "auto", network, 32).dtype == chosen
+
+
+def test_it_is_measured_once_for_what_learns_and_each_size(memory, network, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(precision, "measure", lambda *what: asked.append(what) or (2.0, 1.0))
+    for _ in range(2):
+        assert quicker(network, 32) == torch.bfloat16
+    assert len(asked) == 1
+    assert capsys.readouterr().out.count("50% of float32's time") == 1
+    quicker(network, 64)
+    network.requires_grad_(False)
+    quicker(network, 32)
+    assert len(asked) == len(list(memory.iterdir())) == 3
+
+
+def test_what_was_asked_for_is_not_measured(memory, network):
+    assert device_for("cpu", "float32", network, 32).dtype == torch.float32
+    assert device_for("cpu", "bfloat16", network, 32).dtype == torch.bfloat16
+    assert not memory.exists()
+
+
+def test_measuring_leaves_the_network_and_the_random_numbers_alone():
+    module = build_backbone("resnet10")[0].train()
+    before, state = {name: value.clone() for name, value in module.state_dict().items()}, torch.random.get_rng_state()
+    plain, short = measure(module, 32)
+    assert 0 < plain < 60
+    assert 0 < short < 60
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert module.training
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_a_place_that_is_a_file_is_no_reason_to_stop(memory, network, capsys):
+    memory.write_text("in the way")
+    assert quicker(network, 32) in {torch.float32, torch.bfloat16}
+    assert "measured again" in capsys.readouterr().out
