@@ -14,7 +14,7 @@ from tasks.parts.fit import Scored, outputs, score
 from tasks.parts.fit_state import Row
 from tasks.parts.learning import Methods
 from tasks.parts.names import Curve
-from tasks.parts.objectives.adversarial import FAST, Attack, adversarial, trades
+from tasks.parts.objectives.adversarial import FAST, Attack, Growing, adversarial, trades
 from tasks.parts.params import Objective
 from tasks.parts.scorer import Network
 from tasks.parts.setting import Setting
@@ -25,12 +25,15 @@ def defend(setting: Setting, methods: Methods, objective: Objective, base: Lesso
     section, bench = methods.adversaries, setting.bench
     pictures = setting.backbone.preprocessing
     attack = Attack(section.norm, section.radius, section.steps, pictures.mean, pictures.std)
-    loss = adversarial(base.objective, attack)
+    trained = replace(attack, steps=1, step=FAST * section.radius) if objective is Objective.FAST else attack
+    growing = Growing(trained, section.grow)
+    loss = adversarial(base.objective, growing)
     if objective is Objective.TRADES:
-        loss = trades(base.objective, attack, section.beta)
-    elif objective is Objective.FAST:
-        one = replace(attack, steps=1, step=FAST * section.radius)
-        loss = adversarial(base.objective, one)
+        loss = trades(base.objective, growing, section.beta)
+
+    def begin(epoch: int, network: Network) -> None:
+        base.begin(epoch, network)
+        growing.begin(epoch)
 
     def validate(network: Network) -> Scored:
         clean = score(network, bench.validation.clean(), bench.device, bench.measure)
@@ -40,7 +43,7 @@ def defend(setting: Setting, methods: Methods, objective: Objective, base: Lesso
     def eligible(curve: Sequence[Row]) -> bool:
         return curve[-1][Curve.CLEAN_SCORE] >= curve[0][Curve.CLEAN_SCORE] - section.clean
 
-    return replace(base, objective=loss, validate=validate, eligible=eligible, cache=0)
+    return replace(base, objective=loss, begin=begin, validate=validate, eligible=eligible, cache=0)
 
 
 def under_attack(network: Network, bench: Bench, attack: Attack, own: Loss) -> Scored:

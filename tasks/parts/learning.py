@@ -47,6 +47,7 @@ class AdversariesSection(Section):
     norm: Literal["linf", "l2"] = Field(description="what the radius is measured in")
     radius: float = Field(gt=0, description="most change, of pixels from 0 to 1")
     steps: int = Field(ge=1, description="of the attack in training; the fast objective takes one")
+    grow: int = Field(ge=0, description="epochs over which the radius grows in training; 0: it is what it is")
     beta: float = Field(gt=0, description="weight of steadiness against accuracy (trades)")
     clean: float = Field(ge=0, description="loss of validation score without an attack that is accepted")
 

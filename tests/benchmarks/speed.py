@@ -134,14 +134,15 @@ def output(command: list[str], **how: Any) -> str:
     return done.stdout.strip()
 
 
-def environment_of_peers() -> Path:
-    """The Python of the peers' environment, made with the dependency group `bench` and our own torch."""
-    python = PEERS / "bin" / "python"
+def environment_of_peers(group: str = "bench") -> Path:
+    """The Python of an environment of its own, made with this dependency group and our own torch."""
+    folder = PEERS / group
+    python = folder / "bin" / "python"
     if not python.exists():
-        shutil.rmtree(PEERS, ignore_errors=True)
-        subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, str(PEERS)], check=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
         own = [f"torch=={public(torch)}", f"torchvision=={public(torchvision)}"]
-        command = ["uv", "pip", "install", "--quiet", "--python", str(python), "--group", "bench", *own]
+        command = ["uv", "pip", "install", "--quiet", "--python", str(python), "--group", group, *own]
         subprocess.run(command, cwd=ROOT, check=True)
     return python
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tasks.parts.names import Curve
-from tasks.parts.objectives.adversarial import Attack, adversarial, divergence, trades
+from tasks.parts.objectives.adversarial import Attack, Growing, adversarial, divergence, trades
 from tasks.parts.objectives.coral import coral, covariance
 from tasks.parts.objectives.cross_entropy import cross_entropy
 from tasks.parts.objectives.dann import Dann
@@ -221,6 +221,24 @@ def test_attacks_stay_within_their_budget_and_do_harm(norm, steps):
     assert ((changed * std + mean) > -1e-5).all()
     assert ((changed * std + mean) < 1 + 1e-5).all()
     assert loss(network, changed, y).mean() > loss(network, x, y).mean()
+
+
+def test_a_radius_that_grows_ends_as_it_was_given():
+    network, pixels, y = small(), torch.rand(8, 3, 4, 4), torch.arange(8) % 3
+    growing, loss = Growing(Attack("linf", 0.3, 1, (0,) * 3, (1,) * 3, step=0.4), epochs=2), cross_entropy()
+    lengths = []
+    for epoch in range(4):
+        growing.begin(epoch)
+        changed = growing(network, pixels, lambda output: loss(lambda _: output, pixels, y))
+        lengths.append((changed - pixels).abs().max().item())
+    assert lengths == pytest.approx([0.1, 0.2, 0.3, 0.3], abs=0.02)
+    assert (growing.now.radius, growing.now.step) == (0.3, 0.4)
+
+
+def test_an_attack_that_does_not_grow_is_whole_from_the_start():
+    growing = Growing(Attack("linf", 0.3, 1, MEAN, STD), epochs=0)
+    growing.begin(0)
+    assert growing.now.radius == 0.3
 
 
 def test_an_attack_moves_no_statistics_and_leaves_no_gradients():

@@ -281,7 +281,7 @@ class Killed(Exception):  # noqa: N818
         ("fixmatch", {"unlabelled": {"threshold": 0.2, "precision": 0.0, "adaptive": True}}, 3),
         ("dann", {}, 2),
         ("dann", {"domain": {"weights": [0.1, 1.0]}}, 7),
-        ("trades", {}, 3),
+        ("trades", {"adversaries": {"grow": 2}}, 3),
     ],
 )
 def test_a_killed_run_ends_with_the_same_weights_under_every_objective(paths, monkeypatch, objective, changes, last):

@@ -102,7 +102,7 @@ METHODS = {
     }
     | {"strong": "rand", "stronger": 1.5},
     "domain": {"weights": [1.0], "chosen_by": "information", "oracle": False},
-    "adversaries": {"norm": "linf", "radius": 0.03, "steps": 2, "beta": 6.0, "clean": 1.0},
+    "adversaries": {"norm": "linf", "radius": 0.03, "steps": 2, "grow": 0, "beta": 6.0, "clean": 1.0},
 }
 
 

@@ -2,15 +2,16 @@
 
 Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks" (2018): PGD. Zhang et al., "Theoretically
 Principled Trade-off between Robustness and Accuracy" (TRADES, 2019). Wong, Rice and Kolter, "Fast is better than free"
-(2020): one step from a random start. Budgets are in units of pixels from 0 to 1, before normalisation; pictures stay
-pictures. What differs: the attack sees the network in inference mode, so it never moves BatchNorm's statistics.
+(2020): one step from a random start. Cai et al., "Curriculum Adversarial Training" (2018): from easy attacks to hard
+ones; here the radius grows, not the number of steps. Budgets are in units of pixels from 0 to 1, before normalisation;
+pictures stay pictures. What differs: the attack sees the network in inference mode, so it moves no statistics.
 Shapes: N rows, S side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -67,12 +68,29 @@ class Attack:
         return (pixels + change).clamp(0, 1) - pixels
 
 
+class Growing:
+    """An attack whose radius grows over the first epochs, to its own: from a wide one some learn nothing."""
+
+    def __init__(self, attack: Attack, epochs: int) -> None:
+        self._last = self.now = attack
+        self._epochs = epochs
+
+    def begin(self, epoch: int) -> None:
+        """Before the epoch of this number, from 0."""
+        share = min(1.0, (epoch + 1) / (self._epochs + 1))
+        self.now = replace(self._last, radius=share * self._last.radius, step=share * self._last.step)
+
+    def __call__(self, network: Callable[[Tensor], Tensor], x_N3SS: Tensor, loss: Differ) -> Tensor:
+        """Changed inputs, as Attack gives them."""
+        return self.now(network, x_N3SS, loss)
+
+
 def _length(x: Tensor) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)
     return length.clamp_min(1e-12)
 
 
-def adversarial(own: Objective, attack: Attack) -> Objective:
+def adversarial(own: Objective, attack: Attack | Growing) -> Objective:
     """The loss `own` on pictures that `attack` made worse by it (Madry et al., 2018)."""
 
     def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:
@@ -82,7 +100,7 @@ def adversarial(own: Objective, attack: Attack) -> Objective:
     return loss
 
 
-def trades(own: Objective, attack: Attack, beta: float) -> Objective:
+def trades(own: Objective, attack: Attack | Growing, beta: float) -> Objective:
     """The clean loss, and `beta` times how far an attack can move the answers (Zhang et al., 2019)."""
 
     def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:

@@ -1,0 +1,29 @@
+"""AutoAttack of torchattacks (APGD-CE, APGD-T, FAB-T, Square) on a model and pictures; accuracy before and after."""
+
+import sys
+from pathlib import Path
+
+import torch
+import torchattacks
+from safetensors.torch import load_file
+
+from tasks.parts.scorer import Scorer
+
+spec, weights, pictures, radius = sys.argv[1:]
+torch.manual_seed(0)
+scorer, given = Scorer.load(Path(spec), Path(weights)), load_file(pictures)
+x, y = given["x"], given["y"]
+
+
+class Pixels(torch.nn.Module):
+    def forward(self, x):
+        return scorer.network(scorer.preprocessing.normalise(x))
+
+
+network = Pixels().eval()
+attack = torchattacks.AutoAttack(network, norm="Linf", eps=float(radius), version="standard", n_classes=10, seed=0)
+found = torch.cat([attack(x[n : n + 50], y[n : n + 50]) for n in range(0, len(x), 50)])
+assert (found - x).abs().max() <= float(radius) + 1e-4
+with torch.inference_mode():
+    for pixels in (x, found):
+        print((network(pixels).argmax(1) == y).float().mean().item())
