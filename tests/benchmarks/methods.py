@@ -1,0 +1,104 @@
+"""Ways to graft, with ImageNet's MobileNetV2: ants and bees, and CIFAR-10 with 10, 100 and 1,000 labels a class.
+
+Each way but the first two lets the whole network learn, from the same split, views and order in a seed; so LP-FT minus
+fine-tuning a network with an untrained head is what the linear probe before it is worth (Kumar et al., 2022).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.parts.names import Candidate, Column, Split
+from tasks.parts.page import markdown_table
+from tests.benchmarks.hymenoptera import CHANGES, redrawn
+from tests.benchmarks.results import Results, machine, mean_interval
+from tests.benchmarks.sets import PLAIN, as_split, ingested, some, unpacked
+from tests.benchmarks.study import Study
+
+WHOLE = {"finetune.blocks": 99, "finetune.cache": 0.0, "finetune.patience": 99}
+NO_PROBE = {"head.strengths": [1.0e9]}  # a penalty that leaves next to nothing of a head
+WAYS: dict[str, dict[str, Any]] = {
+    "linear": {"finetune.epochs": 0},
+    "dense 1024": {"finetune.epochs": 0, "head.kind": "dense", "head.strengths": [0.01]},
+    "fine-tuning": {**WHOLE, **NO_PROBE, "finetune.head_rate": 0.001},
+    "LP-FT": WHOLE,
+    "LP-FT, two last blocks": {"finetune.blocks": 2, "finetune.patience": 99},
+    "gradual unfreezing": {**WHOLE, "finetune.unfreeze": 1},
+    "LP-FT, moving average": {**WHOLE, "finetune.average": 0.98},
+}
+COMMON = {**PLAIN, **CHANGES}
+CIFAR = {**COMMON, "backbone.resize": 96, "backbone.crop": 96}
+LABELS = {10: (5, 12), 100: (5, 6), 1000: (3, 2)}  # a class: seeds, and epochs
+TEST, VALIDATION = 100, 20  # images a class
+HYMENOPTERA = (5, 8)  # seeds, epochs
+
+
+def run(results: Results) -> str:
+    """The tables."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, texts = Path(folder), []
+        texts.append(table(results, "ants and bees", *HYMENOPTERA, partial(ants_and_bees, root)))
+        for labels, (seeds, epochs) in LABELS.items():
+            name = f"CIFAR-10, {labels} labels a class"
+            texts.append(table(results, name, seeds, epochs, partial(objects, root, labels)))
+    return "\n\n".join([*texts, f"{10 * TEST} test images of CIFAR-10; {machine()}"])
+
+
+def table(results: Results, name: str, seeds: int, epochs: int, one: Any) -> str:
+    """Accuracy, what it differs from fine-tuning by, and seconds: mean and 95% interval over seeds."""
+    found = {
+        way: [
+            results.measured(f"{name}, {way}, {seed}", partial(one, {"finetune.epochs": epochs, **changes}, seed))
+            for seed in range(seeds)
+        ]
+        for way, changes in WAYS.items()
+    }
+    plain, rows = found["fine-tuning"], []
+    for way, own in found.items():
+        gains = [here["accuracy"] - there["accuracy"] for here, there in zip(own, plain, strict=True)]
+        gain = "" if own is plain else told(gains, "+.1f")
+        rows.append(
+            [way, told([here["accuracy"] for here in own]), gain, told([here["seconds"] for here in own], ".0f")]
+        )
+    columns = [f"{name}, {seeds} seeds, {epochs} epochs", "test accuracy, %", "minus fine-tuning", "stages' seconds"]
+    return markdown_table(columns, rows)
+
+
+def told(values: list[float], form: str = ".1f") -> str:
+    """Mean ± half of its 95% t interval."""
+    mean, half = mean_interval(values)
+    return f"{mean:{form}} ± {half:.1f}"
+
+
+def ants_and_bees(root: Path, changes: dict[str, Any], seed: int) -> dict[str, float]:
+    """Test accuracy of one way, and its seconds; a seed draws the fifth of train that validates."""
+    raw = Path(os.environ["ROOTSTOCK_ASSETS"]) / "hymenoptera"
+    return one(root, raw, redrawn(ingested(root, raw), seed), {**COMMON, **changes}, seed)
+
+
+def objects(root: Path, labels: int, changes: dict[str, Any], seed: int) -> dict[str, float]:
+    """Test accuracy of one way on CIFAR-10, and its seconds; a seed draws the labelled images."""
+    raw = unpacked(root / "cifar", "cifar10_jpg.tar.gz") / "cifar10_jpg"
+    whole = ingested(root, raw)
+    labelled = some(whole[whole[Column.SPLIT] != Split.TEST], labels + VALIDATION, seed)
+    validation = some(labelled, VALIDATION, seed + 100)
+    test = some(whole[whole[Column.SPLIT] == Split.TEST], TEST, 0)
+    parts = [as_split(labelled.drop(validation.index), Split.TRAIN), as_split(validation, Split.VALIDATION), test]
+    return one(root, raw, pd.concat(parts, ignore_index=True), {**CIFAR, **changes}, seed)
+
+
+def one(root: Path, raw: Path, manifest: pd.DataFrame, changes: dict[str, Any], seed: int) -> dict[str, float]:
+    """The stages on this manifest; seconds are those of head and fine-tuning, as ways share their features."""
+    weights = Path(os.environ["ROOTSTOCK_ASSETS"]) / "weights" / "mobilenet_v2.pth"
+    study = Study(root / "study", raw, weights, {**changes, "seed": seed})
+    study.use(manifest)
+    study.run("augment", "features")
+    seconds = study.run("head", "finetune")
+    study.run("evaluate")
+    return {"accuracy": study.accuracies()[Candidate.TUNED], "seconds": seconds}
