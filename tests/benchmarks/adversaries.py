@@ -16,6 +16,7 @@ from tasks.parts.names import Candidate, Column, Split
 from tasks.parts.page import markdown_table
 from tasks.parts.pixels import Squares
 from tasks.parts.scorer import Scorer
+from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, machine
 from tests.benchmarks.sets import GLYPHS, PLAIN, ingested, some, unpacked
 from tests.benchmarks.speed import SCRIPTS, environment_of_peers, output
@@ -34,9 +35,11 @@ VALIDATION = 20  # images a class
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """The table, and a picture."""
     with tempfile.TemporaryDirectory() as folder:
         found = results.measured("seed 0", lambda: one(Path(folder), 0))
+    drawn = {name: {attack: [100 * left] for attack, left in own.items()} for name, own in found["accuracy"].items()}
+    bars("adversaries", drawn, "test images that are answered rightly, %")
     rows = [[name, *(f"{100 * value:.1f}" for value in own.values())] for name, own in found["accuracy"].items()]
     columns = ["accuracy, %", *next(iter(found["accuracy"].values()))]
     twice = f"by the Adversarial Robustness Toolbox {found['ours']:.1%}, by torchattacks {found['theirs']:.1%}"

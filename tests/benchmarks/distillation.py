@@ -20,16 +20,11 @@ LABELS, UNLABELLED, VALIDATION, TEST = 40, 1000, 20, 300  # images a class
 AUGMENT = {"augment.flip": True, "augment.check": False, "augment.fill": "mirror", "augment.shift": 0.1}
 TEACHER = {**PLAIN, **AUGMENT, "backbone.architecture": "mobilenet_v2", "backbone.resize": 96, "backbone.crop": 96}
 TEACHER |= {"finetune.blocks": 4, "finetune.epochs": 20, "augment.views": 8}
-STUDENT = {**PLAIN, **WHOLE, **AUGMENT, "backbone.resize": 64, "backbone.crop": 64, "features.views": 0}
-STUDENT |= {
-    "finetune.batch": 64,
-    "finetune.rate": 0.002,
-    "finetune.head_rate": 0.002,
-    "augment.views": 12,
-    "head.strengths": [1.0e9],
-}
+STUDENT = {**PLAIN, **WHOLE, **AUGMENT, "backbone.resize": 48, "backbone.crop": 48, "features.views": 0}
+STUDENT |= {"finetune.batch": 64, "finetune.rate": 0.002, "finetune.head_rate": 0.002, "augment.views": 8}
+STUDENT |= {"head.strengths": [1.0e9]}
 ALONE = {"finetune.epochs": 60, "finetune.patience": 60}
-TAUGHT = {"objective": "distillation", "teacher.weights": "brought in", "finetune.epochs": 24, "finetune.patience": 24}
+TAUGHT = {"objective": "distillation", "teacher.weights": "brought in", "finetune.epochs": 20, "finetune.patience": 20}
 
 
 def run(results: Results) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from tasks.parts.names import Candidate, Column, Split
 from tasks.parts.page import markdown_table
+from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, machine, spread
 from tests.benchmarks.sets import GLYPHS, PLAIN, as_split, below, ingested, some, unpacked
 from tests.benchmarks.study import Study
@@ -40,10 +41,11 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def run(results: Results) -> str:
-    """The tables."""
-    texts = []
+    """The tables, and a picture."""
+    texts, drawn = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for source, target in DIRECTIONS:
+            drawn[f"{source} to {target}"] = own = {}
             rows, way = [], f"{source} to {target}"
             for name in METHODS:
                 seeds = [
@@ -52,9 +54,11 @@ def run(results: Results) -> str:
                     )
                     for n in range(SEEDS)
                 ]
+                own[name] = [seed["accuracy"] for seed in seeds]
                 rows.append([name, *(spread([s[column] for s in seeds]) for column in seeds[0])])
             columns = [way, "accuracy, %", "best epoch by target labels (oracle), %", "seconds"]
             texts.append(markdown_table(columns, rows))
+    bars("domains", drawn, "accuracy on the target's test images, %", 70)
     return "\n\n".join(texts) + f"\n\n{SEEDS} seeds; {machine()}"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tasks.parts.files import read_json
 from tasks.parts.names import VALUE, Candidate, Curve, Metric
 from tasks.parts.page import markdown_table
 from tasks.parts.scorer import build_network
+from tests.benchmarks.drawing import lines
 from tests.benchmarks.results import Results, machine, spread
 from tests.benchmarks.sets import PLAIN, WHOLE, ingested, random_backbone, unpacked
 from tests.benchmarks.study import Study
@@ -19,19 +21,22 @@ COMMON = {**PLAIN, **WHOLE, "backbone.resize": 32, "backbone.crop": 32, "feature
 COMMON |= {"finetune.batch": 64, "finetune.rate": 0.001, "finetune.head_rate": 0.001, "head.strengths": [1.0e9]}
 DISTIL = {"objective": "distillation", "teacher.weights": "brought in", "distillation.margin": 0.003}
 DISTIL |= {"finetune.epochs": 16, "distillation.agreement": 0.985, "finetune.rate": 0.003, "finetune.head_rate": 0.003}
+DRAWN = {"teacher": Curve.TEACHER_SCORE, "student": Curve.VALIDATION_SCORE, "agreement": Curve.AGREEMENT}
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """The table, and a picture of how it came there."""
     with tempfile.TemporaryDirectory() as folder:
         seeds = [results.measured(f"seed {seed}", lambda: one(Path(folder), seed)) for seed in range(SEEDS)]
-    columns = list(seeds[0])
+    curves = [seed["curve"] for seed in seeds]
+    lines("distillation", {name: [c[name] for c in curves] for name in curves[0]}, "epoch", "validation, %", 90)
+    columns = [name for name in seeds[0] if name != "curve"]
     row = [spread([seed[name] for seed in seeds], 2) for name in columns]
     return f"{markdown_table(columns, [row])}\n\nMNIST, {SEEDS} seeds; {machine()}"
 
 
-def one(root: Path, seed: int) -> dict[str, float]:
-    """Accuracies and agreement on test, in percent; epochs, seconds and shares."""
+def one(root: Path, seed: int) -> dict[str, Any]:
+    """Accuracies and agreement on test, in percent; epochs, seconds and shares; and the curve."""
     raw = unpacked(root / "digits", "digits_mnist_usps.tar.gz") / "mnist"
     manifest = ingested(root, raw)
     big = {**COMMON, "backbone.architecture": TEACHER, "finetune.epochs": 4, "seed": seed}
@@ -57,4 +62,5 @@ def one(root: Path, seed: int) -> dict[str, float]:
         "parameters, % of the teacher's": 100 * sizes[0] / sizes[1],
         "teacher's seconds": seconds,
         "student's seconds": own,
+        "curve": {title: (100 * curve[name]).tolist() for title, name in DRAWN.items()},
     }
