@@ -30,6 +30,7 @@ BENCHMARKS = (
     "pseudo_labels",
     "domains",
     "adversaries",
+    "compare",
 )
 
 parser = argparse.ArgumentParser(prog="make bench", description=__doc__)

@@ -1,0 +1,107 @@
+"""make compare over four data sets: the big model, what it teaches, and what learns without it; 3 seeds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from tasks.parts.names import Column, Split
+from tests.benchmarks.results import FOLDER, PICTURES, Results, code, machine
+from tests.benchmarks.sets import ingested, some, unpacked
+from tests.project import Project, environment
+
+SEEDS = [0, 1, 2]
+IMAGES = {"train": 40, "val": 20, "unlabelled": 100, "test": 50}  # a class
+WIDE = {"finetune.patience": 99, "augment.shift": 0.1}
+BIG = {**WIDE, "backbone.architecture": "mobilenet_v2", "backbone.resize": 96, "backbone.crop": 96}
+NEW = {**WIDE, "backbone.weights": "random", "backbone.resize": 48, "backbone.crop": 48, "features.views": 0}
+NEW |= {"finetune.blocks": 99, "finetune.batchnorm": "training", "finetune.rate": 0.002, "finetune.head_rate": 0.002}
+NEW |= {"head.strengths": [1.0e9], "augment.views": 8}
+PHOTOGRAPHS = {"augment.flip": True, "augment.fill": "mirror"}
+
+
+def run(results: Results) -> str:
+    """The table that the command prints, and its picture."""
+    return f"{results.measured('table', table)}; {machine()}"
+
+
+def table() -> str:
+    """Runs the command in a project of its own, which is kept, so that it goes on where it was stopped."""
+    root = FOLDER / f"compare-{code()}"
+    assets, sources = Path(os.environ["ROOTSTOCK_ASSETS"]), root.with_name(f"{root.name}-data")
+    project = Project(root) if root.exists() else Project.fresh(root, None)
+    write_params(root / "params.yaml", data_sets(sources, assets), models(assets / "weights" / "mobilenet_v2.pth"))
+    command = [sys.executable, "-m", "flows", "compare"]
+    done = subprocess.run(
+        command, cwd=root, env=environment(**project.more), check=False, stdout=subprocess.PIPE, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    folder = root / ".state" / "compare"
+    shutil.copy(folder / "compare.png", PICTURES / "compare_sets.png")
+    return (folder / "compare.md").read_text()
+
+
+def models(weights: Path) -> dict[str, dict[str, Any]]:
+    """What is compared."""
+    big = {**BIG, "backbone.weights": str(weights)}
+    taught = {"objective": "distillation", "teacher.weights": "compare:big, fine-tuned", "distillation.agreement": 1.0}
+    return {
+        "big, fine-tuned": {**big, "finetune.epochs": 10},
+        "big, frozen + linear": {**big, "finetune.epochs": 0},
+        "embedded backbone, fine-tuned": {**WIDE, "finetune.epochs": 10},
+        "new, from scratch": {**NEW, "finetune.epochs": 40},
+        "new, taught by the big one": {**NEW, **taught, "finetune.epochs": 12},
+    }
+
+
+def data_sets(folder: Path, assets: Path) -> dict[str, dict[str, Any]]:
+    """Where the data sets are, and how their pictures may be changed."""
+    digits = unpacked(folder / "digits", "digits_mnist_usps.tar.gz")
+    objects = unpacked(folder / "cifar", "cifar10_jpg.tar.gz") / "cifar10_jpg"
+    return {
+        "digits": {"data.source": "digits"},
+        "USPS": {"data.source": str(part(folder, digits / "usps"))},
+        "ants and bees": {"data.source": str(assets / "hymenoptera"), **PHOTOGRAPHS},
+        "CIFAR-10": {"data.source": str(part(folder, objects)), **PHOTOGRAPHS},
+    }
+
+
+def part(folder: Path, raw: Path) -> Path:
+    """Some images of each class, in the folders of their splits; the unlabelled ones together."""
+    target = folder / f"some-{raw.name}"
+    if target.exists():
+        return target
+    manifest = ingested(folder, raw)
+    rest = manifest[manifest[Column.SPLIT] != Split.TEST]
+    drawn = {"test": some(manifest[manifest[Column.SPLIT] == Split.TEST], IMAGES["test"], 0)}
+    for split in ("train", "val", "unlabelled"):
+        drawn[split] = some(rest, IMAGES[split], 0)
+        rest = rest.drop(drawn[split].index)
+    beside = target.with_name(f".{target.name}")
+    for split, rows in drawn.items():
+        copy(raw, rows, beside / split, labelled=split != "unlabelled")
+    return beside.rename(target)
+
+
+def copy(raw: Path, rows: pd.DataFrame, target: Path, *, labelled: bool) -> None:
+    """Pictures to the folder of their class, or all to one."""
+    for path, label in rows[[Column.PATH, Column.LABEL]].itertuples(index=False):
+        place = target / (label if labelled else "") / str(path).replace("/", "-")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(raw / path, place)
+
+
+def write_params(file: Path, data: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """params.yaml with this comparison."""
+    yaml = YAML()
+    document = yaml.load(file)
+    document["compare"] = {"seeds": SEEDS, "against": next(iter(wanted)), "data": data, "models": wanted}
+    with file.open("w") as out:
+        yaml.dump(document, out)
