@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import pandas as pd
 from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
@@ -25,6 +26,7 @@ from flows.tracking import Run
 from tasks import STAGES
 from tasks.parts.params import Section
 from tasks.parts.paths import PathsParams
+from tasks.parts.suited import refuse_attacks, refuse_unsuited
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -52,7 +54,11 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - ma
         params = load()
         outdated = bring_in(params)
         with Run.of(params) as run:
-            outcomes = [reproduced(stage, params, run, outdated) for stage in STAGES]
+            outcomes = []
+            for stage in STAGES:
+                outcomes.append(reproduced(stage, params, run, outdated))
+                if stage == "validate":
+                    refuse_early(params)
             version = register(params, run)
             judgement = decide(version, params)
             text = publish(outcomes, version, judgement, params, run)
@@ -67,6 +73,13 @@ def bring_in(params: FlowParams) -> list[str]:
     for name, became in source.bring_in(params).items():
         get_run_logger().info(f"{name} {became}")
     return versioning.outdated()
+
+
+def refuse_early(params: FlowParams) -> None:
+    """Raises ParamsError for what these images cannot be used for, before hours of computing come to it."""
+    manifest = pd.read_parquet(params.paths.manifest)
+    refuse_unsuited(params.objective, manifest)
+    refuse_attacks(params.evaluate.attacked, manifest)
 
 
 def reproduced(stage: str, params: FlowParams, run: Run, outdated: list[str]) -> Outcome:

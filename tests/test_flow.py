@@ -232,6 +232,16 @@ def test_a_users_mistake_is_told_in_words(project, arguments, code, told):
     assert (project.root / "data" / "finetune" / "model.safetensors").exists()
 
 
+def test_an_objective_that_lacks_its_images_is_told_before_anything_is_computed_for_it(project):
+    source, good = of_ones_own(project), (project.root / "data" / "evaluate" / "metrics.json").read_bytes()
+    done = project.retrain("--data.source", str(source), "--objective", "mcc")
+    assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (EXIT_USAGE, False), done.stdout + done.stderr
+    assert "put them below unlabelled/" in done.stderr
+    assert "validate" in done.stdout
+    assert "augment" not in done.stdout
+    assert (project.root / "data" / "evaluate" / "metrics.json").read_bytes() == good
+
+
 def test_data_edited_by_hand_is_neither_used_nor_lost(project):
     mine = project.root / "data" / "raw" / "train" / "bar" / "mine.png"
     drawn("bar", 5).save(mine)

@@ -14,21 +14,12 @@ from tasks.parts.processes import count
 from tasks.parts.scorer import Network
 from tasks.parts.self_training import fixmatch, pseudo_label
 from tasks.parts.setting import Setting
-
-SELF = {Objective.PSEUDO_LABELS, Objective.FIXMATCH}
-DOMAIN = {Objective.BATCHNORM, Objective.CORAL, Objective.DANN, Objective.MCC}
-ADVERSARIAL = {Objective.PGD, Objective.FAST, Objective.TRADES}
-CLASSES_ONLY = {*SELF, Objective.MCC, Objective.TRADES}
+from tasks.parts.suited import ADVERSARIAL, DOMAIN, refuse_unsuited
 
 
 def refuse(setting: Setting, objective: Objective, mixed: bool) -> None:
     """Raises ParamsError for what has no meaning together."""
-    goal = setting.bench.goal
-    what = "targets" if goal.targets else "several labels" if goal.several else ""
-    if what and objective in CLASSES_ONLY:
-        raise ParamsError(f"objective: {objective} has no meaning for {what}: it needs one class an image")
-    if goal.several and objective in DOMAIN:
-        raise ParamsError(f"objective: {objective} knows one class an image, or targets; take distillation or labels")
+    refuse_unsuited(objective, setting.manifest)
     if objective is Objective.LABELS:
         return
     if mixed:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from tasks.parts.classification import Answers, calibrated, selective
-from tasks.parts.errors import ParamsError
 from tasks.parts.files import replacing, write_json
 from tasks.parts.goal import Goal
 from tasks.parts.labels import label_scores, thresholds_for, write_labels
@@ -26,6 +25,7 @@ from tasks.parts.regression import value_scores, write_values
 from tasks.parts.results import Table, write_page, write_pictures, write_predictions
 from tasks.parts.robustness import under_corruptions
 from tasks.parts.scorer import Scorer
+from tasks.parts.suited import refuse_attacks
 from tasks.parts.trust import write_trust
 
 Outputs = Mapping[Candidate, Tensor]  # (M, C) or (M, K) each, validation first
@@ -86,8 +86,7 @@ class Rated:
 
 def rate(case: Case, wanted: Wanted) -> Rated:
     """Scores on test, after choosing on validation what there is to choose; writes tables and pictures."""
-    if wanted.attacked and (case.goal.targets or case.goal.several):
-        raise ParamsError("evaluate.attacked: AutoAttack knows one class an image; set it to 0")
+    refuse_attacks(wanted.attacked, case.test)
     if case.goal.targets:
         return rate_values(case, wanted)
     return rate_labels(case, wanted) if case.goal.several else rate_classes(case, wanted)

@@ -58,14 +58,8 @@ class Setting:
         return of_split(self.manifest, split)
 
     def unlabelled(self) -> pd.DataFrame:
-        """The unlabelled images. Raises ParamsError if there are none."""
-        rows = self.rows(Split.UNLABELLED)
-        if rows.empty:
-            raise ParamsError(
-                "objective: it learns from unlabelled images, and there are none; put them below unlabelled/, beside "
-                "train/, or give a table rows without a label"
-            )
-        return rows
+        """The unlabelled images."""
+        return self.rows(Split.UNLABELLED)
 
     def truth(self, rows: pd.DataFrame) -> Tensor:
         """What is known of these rows: nothing of unlabelled ones."""

@@ -19,7 +19,7 @@ from tasks.parts.fit import Recipe
 from tasks.parts.fit_state import Progress, Row
 from tasks.parts.freezing import EVERYTHING, drop, freeze_all_but_last, parameter_groups
 from tasks.parts.learning import Methods
-from tasks.parts.methods import DOMAIN, lesson_of, refuse
+from tasks.parts.methods import lesson_of, refuse
 from tasks.parts.names import Candidate, Curve
 from tasks.parts.objectives.mixing import mixing
 from tasks.parts.params import BackboneParams, Objective, TeacherParams
@@ -28,6 +28,7 @@ from tasks.parts.processes import rank
 from tasks.parts.progress import say
 from tasks.parts.scorer import Network
 from tasks.parts.setting import Setting
+from tasks.parts.suited import DOMAIN
 from tasks.parts.weights import write
 
 More = dict[str, float]  # numbers for the report
