@@ -53,5 +53,5 @@ def lesson_of(
     if objective in DOMAIN:
         return setting.bench, adapt(setting, methods, objective, base, epochs, weight)
     if objective in ADVERSARIAL:
-        return setting.bench, defend(setting, methods, objective, base)
+        return setting.bench, defend(setting, methods, objective, base, epochs)
     return setting.bench, base

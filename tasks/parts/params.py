@@ -98,7 +98,7 @@ class ComputeParams(Section):
     """How numbers are computed. Evaluation and serving are always float32."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(description="auto: CUDA, else MPS, else CPU")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where it is faster")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where faster")
     batch: int = Field(ge=1, description="images in one forward pass")
     memory: float = Field(
         gt=0, description="GiB of decoded images kept between epochs; beyond it they are decoded again"

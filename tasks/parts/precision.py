@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import platform
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,15 +40,13 @@ def device_for(device: str, precision: str, module: nn.Module, side: int) -> Dev
 def quicker(module: nn.Module, side: int) -> torch.dtype:
     """The type in which the processor answers pictures of this size sooner; if parameters learn, with their gradients.
 
-    `module` is left as it is.
+    `module` is left as it is. Where nothing can be remembered it is bfloat16: a run that goes on must not choose anew.
     """
     file = _memory(module, side)
-    if not file.exists():
-        plain, short = measure(module, side)
-        _remember(file, {"float32": plain, "bfloat16": short})
-        say(f"bfloat16 takes {short / plain:.0%} of float32's time here: measured once")
-    found = read_json(file) if file.exists() else {"float32": plain, "bfloat16": short}
-    return torch.bfloat16 if found["float32"] > GAIN * found["bfloat16"] else torch.float32
+    if (found := _recalled(file)) is None:
+        _remember(file, measure(module, side))
+        found = _recalled(file)
+    return torch.bfloat16 if found is None or found[0] > GAIN * found[1] else torch.float32
 
 
 def measure(module: nn.Module, side: int) -> tuple[float, float]:
@@ -77,10 +77,26 @@ def _memory(module: nn.Module, side: int) -> Path:
     return user_cache_path("rootstock") / "precision" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.json"
 
 
-def _remember(file: Path, seconds: dict[str, float]) -> None:
-    """The first one's word counts; a home that cannot be written to is no reason to stop."""
+def _recalled(file: Path) -> tuple[float, float] | None:
+    """The seconds in float32 and bfloat16 that were measured; None if that is not known."""
     try:
-        if not file.exists():
-            write_json(file, seconds)
+        found = read_json(file)
+        return float(found["float32"]), float(found["bfloat16"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _remember(file: Path, seconds: tuple[float, float]) -> None:
+    """Writes a new file: of several that measure at once, the first one's word counts for all."""
+    plain, short = seconds
+    say(f"bfloat16 takes {short / plain:.0%} of float32's time here: measured once")
+    beside = file.with_name(f"{file.name}.{os.getpid()}")
+    try:
+        write_json(beside, {"float32": plain, "bfloat16": short})
+        if _recalled(file) is None:
+            file.unlink(missing_ok=True)  # damaged, if it is there
+        with suppress(FileExistsError):
+            file.hardlink_to(beside)
+        beside.unlink()
     except OSError as error:
-        say(f"{file.parent} cannot be written to ({error}): it will be measured again")
+        say(f"{file.parent} cannot be written to ({error}): bfloat16 is taken")

@@ -29,23 +29,30 @@ PHOTOGRAPHS = {"augment.flip": True, "augment.fill": "mirror"}
 
 def run(results: Results) -> str:
     """The table that the command prints, and its picture."""
-    return f"{results.measured('table', table)}; {machine()}"
+    text = results.measured("table", table)
+    shutil.copy(project_folder() / ".state" / "compare" / "compare.png", PICTURES / "compare_sets.png")
+    return f"{text}; {machine()}"
+
+
+def project_folder() -> Path:
+    """Where it is computed, and kept."""
+    return FOLDER / f"compare-{code()}"
 
 
 def table() -> str:
     """Runs the command in a project of its own, which is kept, so that it goes on where it was stopped."""
-    root = FOLDER / f"compare-{code()}"
+    root = project_folder()
     assets, sources = Path(os.environ["ROOTSTOCK_ASSETS"]), root.with_name(f"{root.name}-data")
-    project = Project(root) if root.exists() else Project.fresh(root, None)
+    if not root.exists():
+        Project.fresh(root.with_name(f".{root.name}"), None).root.rename(root)
+    project = Project(root)
     write_params(root / "params.yaml", data_sets(sources, assets), models(assets / "weights" / "mobilenet_v2.pth"))
     command = [sys.executable, "-m", "flows", "compare"]
     done = subprocess.run(
         command, cwd=root, env=environment(**project.more), check=False, stdout=subprocess.PIPE, text=True
     )
     assert done.returncode == 0, done.stdout
-    folder = root / ".state" / "compare"
-    shutil.copy(folder / "compare.png", PICTURES / "compare_sets.png")
-    return (folder / "compare.md").read_text()
+    return (root / ".state" / "compare" / "compare.md").read_text()
 
 
 def models(weights: Path) -> dict[str, dict[str, Any]]:

@@ -4,56 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib import pyplot as plt
 
+from tasks.parts.pictures import save
 from tests.benchmarks.results import PICTURES
-
-mpl.use("Agg")
 
 INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # of Okabe and Ito, which everybody can tell apart
 
 
 def bars(name: str, series: Mapping[str, Mapping[str, Sequence[float]]], label: str, low: float = 0.0) -> None:
     """Bars of what was measured, in percent: mean and standard deviation; a colour a series, a place a name in it."""
-    from matplotlib import pyplot as plt
-
     names = list(dict.fromkeys(place for own in series.values() for place in own))
     figure, axes = plt.subplots(figsize=(7, 0.5 + 0.3 * len(names) * len(series)))
     high = 0.8 / len(series)
-    for number, (colour, (title, own)) in enumerate(zip(INK, series.items(), strict=False)):
+    for number, (colour, (title, own)) in enumerate(zip(INK[: len(series)], series.items(), strict=True)):
         at = [names.index(place) + (number + 0.5) * high - 0.4 for place in own]
         means = [float(np.mean(values)) for values in own.values()]
         off = [float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for values in own.values()]
         axes.barh(at, means, 0.9 * high, xerr=off, color=colour, label=title, error_kw={"elinewidth": 1})
         for place, mean in zip(at, means, strict=True):
-            axes.text(low + 0.01 * (100 - low), place, f"{mean:.1f}", va="center", color="white", fontsize=8)
+            wide = mean - low > 0.08 * (100 - low)
+            at_x, ink = (low, "white") if wide else (max(mean, low), "black")
+            axes.text(at_x + 0.01 * (100 - low), place, f"{mean:.1f}", va="center", color=ink, fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set(xlim=(low, 100), xlabel=label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(series))
-    save(figure, name)
+    save(figure, PICTURES / f"{name}.png")
 
 
 def lines(name: str, series: Mapping[str, Sequence[Sequence[float]]], across: str, label: str, low: float) -> None:
     """A colour a series, a line a seed, over 0, 1, 2 and so on; in percent."""
-    from matplotlib import pyplot as plt
-
     figure, axes = plt.subplots(figsize=(7, 3.2))
-    for colour, (title, seeds) in zip(INK, series.items(), strict=False):
+    for colour, (title, seeds) in zip(INK[: len(series)], series.items(), strict=True):
         for number, values in enumerate(seeds):
             axes.plot(range(len(values)), values, color=colour, label=None if number else title, linewidth=1.3)
     axes.set(ylim=(low, 100), xlabel=across, ylabel=label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False, loc="lower right")
-    save(figure, name)
-
-
-def save(figure: object, name: str) -> None:
-    """Writes data/pictures/`name`.png."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    figure.savefig(  # type: ignore[attr-defined]
-        PICTURES / f"{name}.png", dpi=110, bbox_inches="tight", metadata={"Software": "rootstock"}
-    )
+    save(figure, PICTURES / f"{name}.png")

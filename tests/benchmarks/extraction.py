@@ -25,7 +25,7 @@ from statistics import median
 import pandas as pd, torch
 import torch.nn.functional as F
 from tasks.parts.backbone import Backbone, torchvision_preprocessing, embed
-from tasks.parts.device import choose
+from tasks.parts.precision import device_for
 from tasks.parts.extract import extract
 from tasks.parts.images import find
 from tasks.parts.names import Column
@@ -38,7 +38,8 @@ files = find(root)[0]
 rows = pd.DataFrame({Column.PATH: files, **dict(zip(DRAW, CLEAN))})
 module, width = build_backbone(name)
 backbone = Backbone(module.eval(), width, torchvision_preprocessing(name))
-device = choose("cpu", precision)
+module.requires_grad_(False)
+device = device_for("cpu", precision, module, backbone.preprocessing.crop)
 list(extract(root, rows[:128], backbone, device, Style(), 64))
 def timed(work):
     started = time.perf_counter()

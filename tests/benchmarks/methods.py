@@ -1,7 +1,7 @@
 """Ways to graft, with ImageNet's MobileNetV2: ants and bees, and CIFAR-10 with 10, 100 and 1,000 labels a class.
 
-Each way but the first two lets the whole network learn, from the same split, views and order in a seed; so LP-FT minus
-fine-tuning a network with an untrained head is what the linear probe before it is worth (Kumar et al., 2022).
+In a seed all ways have the same split, views and order. LP-FT and fine-tuning let the whole network learn at the same
+rates, and differ in the head alone that they begin with: the linear probe's, or none (Kumar et al., 2022).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from tests.benchmarks.results import Results, machine, mean_interval
 from tests.benchmarks.sets import PLAIN, as_split, ingested, some, unpacked
 from tests.benchmarks.study import Study
 
-WHOLE = {"finetune.blocks": 99, "finetune.cache": 0.0, "finetune.patience": 99}
+ALL_BLOCKS = {"finetune.blocks": 99, "finetune.cache": 0.0, "finetune.patience": 99, "finetune.head_rate": 0.001}
 NO_PROBE = {"head.strengths": [1.0e9]}  # a penalty that leaves next to nothing of a head
 WAYS: dict[str, dict[str, Any]] = {
     "linear": {"finetune.epochs": 0},
     "dense 1024": {"finetune.epochs": 0, "head.kind": "dense", "head.strengths": [0.01]},
-    "fine-tuning": {**WHOLE, **NO_PROBE, "finetune.head_rate": 0.001},
-    "LP-FT": WHOLE,
+    "fine-tuning": {**ALL_BLOCKS, **NO_PROBE},
+    "LP-FT": ALL_BLOCKS,
     "LP-FT, two last blocks": {"finetune.blocks": 2, "finetune.patience": 99},
-    "gradual unfreezing": {**WHOLE, "finetune.unfreeze": 1},
-    "LP-FT, moving average": {**WHOLE, "finetune.average": 0.98},
+    "gradual unfreezing": {**ALL_BLOCKS, "finetune.unfreeze": 1},
+    "LP-FT, moving average": {**ALL_BLOCKS, "finetune.average": 0.98},
 }
 COMMON = {**PLAIN, **CHANGES}
 CIFAR = {**COMMON, "backbone.resize": 96, "backbone.crop": 96}

@@ -65,6 +65,7 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
 
 
 def code() -> str:
-    """A digest of what is measured: the stages, the flows and the parameters."""
-    files = [ROOT / "params.yaml", *sorted((ROOT / "tasks").rglob("*.py")), *sorted((ROOT / "flows").rglob("*.py"))]
+    """A digest of what is measured: the stages, the flows, the parameters, and the benchmarks themselves."""
+    folders = ("tasks", "flows", "tests/benchmarks")
+    files = [ROOT / "params.yaml", *(file for folder in folders for file in sorted((ROOT / folder).rglob("*.py")))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from tasks.parts.backbone import torchvision_preprocessing
+from tasks.parts.files import replacing
 from tasks.parts.names import Column, Split
 from tasks.parts.scorer import OWN, build_backbone
 from tasks.parts.weights import write
@@ -27,8 +28,10 @@ WHOLE = {"finetune.blocks": 99, "finetune.batchnorm": "training", "finetune.deca
 def unpacked(folder: Path, archive: str) -> Path:
     """An archive of the assets, unpacked once."""
     if not folder.exists():
+        beside = folder.with_name(f".{folder.name}")
         with tarfile.open(Path(os.environ["ROOTSTOCK_ASSETS"]) / archive) as tar:
-            tar.extractall(folder, filter="data")
+            tar.extractall(beside, filter="data")
+        beside.rename(folder)
     return folder
 
 
@@ -38,7 +41,8 @@ def ingested(root: Path, raw: Path) -> pd.DataFrame:
     if not kept.exists():
         study = Study(root / f"ingest-{raw.name}", raw, GLYPHS, {})
         study.run("ingest")
-        study.manifest().to_parquet(kept)
+        with replacing(kept) as beside:
+            study.manifest().to_parquet(beside)
     return pd.read_parquet(kept)
 
 

@@ -1,7 +1,7 @@
 """Rootstock beside its peers: cold processes from raw files to a model, and features from files.
 
-Peers run in an environment of their own (.state/peers, made once, with the same torch). Each round runs all of them one
-after the other; ratios are those of a round.
+Peers run in an environment of their own (.state/peers/bench, made once, with the same torch). Each round runs all of
+them one after the other; ratios are those of a round.
 """
 
 from __future__ import annotations

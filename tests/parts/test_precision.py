@@ -65,7 +65,29 @@ def test_measuring_leaves_the_network_and_the_random_numbers_alone():
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
-def test_a_place_that_is_a_file_is_no_reason_to_stop(memory, network, capsys):
+def test_where_nothing_can_be_remembered_it_is_always_the_same_type(memory, network, monkeypatch, capsys):
     memory.write_text("in the way")
-    assert quicker(network, 32) in {torch.float32, torch.bfloat16}
-    assert "measured again" in capsys.readouterr().out
+    for seconds in ((1.0, 2.0), (2.0, 1.0)):
+        monkeypatch.setattr(precision, "measure", lambda *_, told=seconds: told)
+        assert quicker(network, 32) == torch.bfloat16
+    assert "cannot be written to" in capsys.readouterr().out
+
+
+def test_of_two_that_measure_at_once_the_first_ones_word_counts(memory, network, monkeypatch):
+    def second(*_):
+        monkeypatch.setattr(precision, "measure", lambda *_: (2.0, 1.0))
+        assert quicker(network, 32) == torch.bfloat16
+        return 1.0, 2.0
+
+    monkeypatch.setattr(precision, "measure", second)
+    assert quicker(network, 32) == torch.bfloat16
+    assert len(list(memory.iterdir())) == 1
+
+
+def test_a_damaged_memory_is_measured_anew(memory, network, monkeypatch):
+    monkeypatch.setattr(precision, "measure", lambda *_: (1.0, 2.0))
+    quicker(network, 32)
+    (file,) = memory.iterdir()
+    file.write_text("{")
+    assert quicker(network, 32) == torch.float32
+    assert file.read_text() != "{"

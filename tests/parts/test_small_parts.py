@@ -30,7 +30,7 @@ PREPARE = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
     ("limit", "allowed"),
     [(None, True), ("AVX2", False), ("AVX512_CORE", False), ("AVX512_CORE_BF16", True), ("AVX512_CORE_AMX", True)],
 )
-def test_an_older_instruction_set_has_no_has_bfloat16(monkeypatch, limit, allowed):
+def test_an_older_instruction_set_has_no_fast_bfloat16(monkeypatch, limit, allowed):
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     if limit:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)

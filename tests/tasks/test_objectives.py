@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import pandas as pd
 import pytest
 import torch
@@ -12,6 +14,7 @@ from tasks.parts.errors import DataRefusedError, ParamsError
 from tasks.parts.files import read_json
 from tasks.parts.learning import Methods
 from tasks.parts.names import Candidate, Curve, Metric
+from tasks.parts.objectives.adversarial import Attack
 from tasks.parts.params import BackboneParams, ComputeParams
 from tasks.parts.scorer import Scorer
 from tasks.parts.self_training import mixed
@@ -208,6 +211,21 @@ def test_adversarial_training_withstands_more(paths, objective):
     rows = curve(paths)
     assert report.more[Curve.CLEAN_SCORE] == pytest.approx(rows[Curve.CLEAN_SCORE].iloc[report.best_epoch])
     assert rows[Curve.VALIDATION_LOSS].min() < rows[Curve.VALIDATION_LOSS].iloc[0]
+
+
+def test_a_radius_grows_with_the_epochs(paths, monkeypatch):
+    begun(paths, unlabelled=False)
+    radii = []
+    attack = Attack.__call__
+    monkeypatch.setattr(Attack, "__call__", lambda self, *given: radii.append(self.radius) or attack(self, *given))
+    tuned(paths, objective="pgd", methods=methods(adversaries={"radius": 0.2, "grow": 1}), scratch=False, epochs=2)
+    assert [radius for radius, _ in groupby(radii)] == [0.2, 0.1, 0.2]  # validation is always under the whole of it
+
+
+def test_a_radius_that_would_never_be_reached_is_refused(paths):
+    begun(paths, unlabelled=False)
+    with pytest.raises(ParamsError, match=r"adversaries\.grow"):
+        tuned(paths, objective="pgd", methods=methods(adversaries={"grow": 4}), scratch=False, epochs=4)
 
 
 def test_an_epoch_that_costs_too_much_without_an_attack_is_not_kept(paths):

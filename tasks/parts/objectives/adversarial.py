@@ -21,6 +21,7 @@ from tasks.parts.objectives.known import as_served
 
 Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 Differ = Callable[[Tensor], Tensor]  # of outputs: what the attack raises, (N,)
+Attacker = Callable[[Callable[[Tensor], Tensor], Tensor, Differ], Tensor]
 FAST = 1.25  # the fast attack's one step, of the radius, as its paper has it
 
 
@@ -90,7 +91,7 @@ def _length(x: Tensor) -> Tensor:
     return length.clamp_min(1e-12)
 
 
-def adversarial(own: Objective, attack: Attack | Growing) -> Objective:
+def adversarial(own: Objective, attack: Attacker) -> Objective:
     """The loss `own` on pictures that `attack` made worse by it (Madry et al., 2018)."""
 
     def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:
@@ -100,7 +101,7 @@ def adversarial(own: Objective, attack: Attack | Growing) -> Objective:
     return loss
 
 
-def trades(own: Objective, attack: Attack | Growing, beta: float) -> Objective:
+def trades(own: Objective, attack: Attacker, beta: float) -> Objective:
     """The clean loss, and `beta` times how far an attack can move the answers (Zhang et al., 2019)."""
 
     def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:
