@@ -18,19 +18,18 @@ from tasks.parts.pixels import Squares
 from tasks.parts.scorer import Scorer
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, machine
-from tests.benchmarks.sets import GLYPHS, PLAIN, ingested, some, unpacked
+from tests.benchmarks.sets import PLAIN, WHOLE, ingested, random_backbone, some, unpacked
 from tests.benchmarks.speed import SCRIPTS, environment_of_peers, output
 from tests.benchmarks.study import Study
 from tests.project import ROOT
 
 ATTACKED, BY_BOTH = 1000, 10  # test images; images a class that both libraries attack
-COMMON = {**PLAIN, "backbone.resize": 32, "backbone.crop": 32, "features.views": 0, "augment.views": 4}
-COMMON |= {"finetune.blocks": 99, "finetune.cache": 0.0, "finetune.decay": 1.0, "finetune.batch": 64}
-COMMON |= {"augment.colour": 0.0, "augment.scale": 0.05, "augment.shift": 0.03, "evaluate.attacked": ATTACKED}
-COMMON |= {"finetune.rate": 0.001, "finetune.head_rate": 0.001, "adversaries.radius": 0.3, "adversaries.clean": 1.0}
-CLEAN = {"finetune.epochs": 2}
-DEFENDED = {"objective": "pgd", "adversaries.steps": 7, "adversaries.grow": 4}
-DEFENDED |= {"finetune.epochs": 10, "finetune.patience": 10}
+COMMON = {**PLAIN, **WHOLE, "backbone.resize": 28, "backbone.crop": 28, "features.views": 0, "augment.views": 4}
+COMMON |= {"finetune.batch": 64, "finetune.rate": 0.002, "finetune.head_rate": 0.002, "finetune.patience": 99}
+COMMON |= {"augment.colour": 0.0, "augment.scale": 0.05, "augment.shift": 0.03}
+COMMON |= {"adversaries.radius": 0.3, "adversaries.clean": 1.0, "evaluate.attacked": ATTACKED}
+CLEAN = {"finetune.epochs": 3, "head.strengths": [1.0e9]}
+DEFENDED = {"objective": "pgd", "adversaries.steps": 5, "adversaries.grow": 3, "finetune.epochs": 16}
 VALIDATION = 20  # images a class
 
 
@@ -55,7 +54,8 @@ def one(root: Path, seed: int) -> dict[str, object]:
     whole = ingested(root, raw)
     held = whole[whole[Column.SPLIT] == Split.VALIDATION]
     manifest = whole.drop(held.index.difference(some(held, VALIDATION, 0).index))
-    clean = Study(root / "clean", raw, GLYPHS, {**COMMON, **CLEAN, "seed": seed})
+    random = random_backbone(root / "random.safetensors", "resnet10", seed)
+    clean = Study(root / "clean", raw, random, {**COMMON, **CLEAN, "seed": seed})
     clean.forget()
     clean.use(manifest)
     seconds = clean.run("augment", "features", "head", "finetune", "evaluate")
