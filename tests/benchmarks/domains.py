@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,16 @@ def run(results: Results) -> str:
                     for n in range(SEEDS)
                 ]
                 own[name] = [seed["accuracy"] for seed in seeds]
-                rows.append([name, *(spread([s[column] for s in seeds]) for column in seeds[0])])
+                rows.append([name, *(told([s[column] for s in seeds]) for column in seeds[0])])
             columns = [way, "accuracy, %", "best epoch by target labels (oracle), %", "seconds"]
             texts.append(markdown_table(columns, rows))
     bars("domains", drawn, "accuracy on the target's test images, %", 70)
     return "\n\n".join(texts) + f"\n\n{SEEDS} seeds; {machine()}"
+
+
+def told(values: list[float]) -> str:
+    """Mean ± standard deviation; nothing of what there is not."""
+    return "" if isnan(values[0]) else spread(values)
 
 
 def one(root: Path, source: str, target: str, name: str, seed: int) -> dict[str, float]:

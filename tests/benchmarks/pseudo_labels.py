@@ -16,7 +16,7 @@ from tests.benchmarks.study import Study
 
 DRAWS = 3
 LABELS, VALIDATION = 4, 20  # a class; validation calibrates, audits and chooses
-COMMON = {**PLAIN, "augment.views": 8}
+COMMON = {**PLAIN, "augment.views": 8, "backbone.resize": 48, "backbone.crop": 48}
 WAYS = {
     "FixMatch": {
         "objective": "fixmatch",
