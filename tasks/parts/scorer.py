@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -383,7 +384,32 @@ def resnet10() -> nn.Module:
     return network
 
 
-OWN: dict[str, Callable[[], nn.Module]] = {"resnet10": resnet10}
+def small_resnet(blocks: int) -> nn.Module:
+    """The ResNet of 6 `blocks` + 2 layers for small pictures: no stride before its second stage (He et al., 2016)."""
+    from torchvision.models.resnet import BasicBlock, conv1x1, conv3x3
+
+    def stage(inputs: int, width: int, stride: int) -> nn.Sequential:
+        shortcut = None
+        if stride > 1:
+            shortcut = nn.Sequential(conv1x1(inputs, width, stride), nn.BatchNorm2d(width))
+        first = BasicBlock(inputs, width, stride, shortcut)
+        return nn.Sequential(first, *(BasicBlock(width, width) for _ in range(blocks - 1)))
+
+    layers = {"conv1": conv3x3(3, 16), "bn1": nn.BatchNorm2d(16), "relu": nn.ReLU()}
+    layers |= {"layer1": stage(16, 16, 1), "layer2": stage(16, 32, 2), "layer3": stage(32, 64, 2)}
+    layers |= {"avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc": nn.Linear(64, 1000)}
+    network = nn.Sequential(OrderedDict(layers))
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return network
+
+
+OWN: dict[str, Callable[[], nn.Module]] = {
+    "resnet10": resnet10,
+    "resnet8": partial(small_resnet, 1),
+    "resnet20": partial(small_resnet, 3),
+}
 # As torchvision builds them for its pretrained weights, without the side branches that only ImageNet training used.
 INCEPTION = {"aux_logits": False, "transform_input": True, "init_weights": True}
 SETTINGS: dict[str, dict[str, Any]] = {"googlenet": INCEPTION, "inception_v3": INCEPTION}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from tasks.parts.backbone import preprocessing_of
 from tasks.parts.freezing import freeze_all_but_last
@@ -39,6 +40,17 @@ def test_each_tells_its_preprocessing_width_and_ordered_blocks(architecture):
 @pytest.mark.parametrize("architecture", SMALL)
 def test_each_family_gives_features_takes_a_head_and_stays_frozen(architecture):
     assert examined(architecture)["computed"]
+
+
+@pytest.mark.parametrize(("architecture", "layers"), [("resnet8", 8), ("resnet20", 20)])
+def test_networks_for_small_pictures_see_every_pixel_before_they_pool(architecture, layers):
+    module, width, ordered = structure(architecture)
+    weights = [name for name, p in module.named_parameters() if p.dim() > 1 and "downsample" not in name]
+    assert len(weights) + 1 == layers  # and the head's
+    assert width == 64
+    assert len(ordered) == 1 + (layers - 2) // 2
+    assert module[:4](torch.zeros(2, 3, 28, 28)).shape == (2, 16, 28, 28)
+    assert module(torch.zeros(2, 3, 28, 28)).shape == (2, 64)
 
 
 @pytest.mark.slow
