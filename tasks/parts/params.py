@@ -49,9 +49,7 @@ class StageParams(Section):
 class BackboneParams(Section):
     """The pretrained network that features come from."""
 
-    architecture: str = Field(
-        description="resnet10 (embedded), resnet8, resnet20, or a torchvision classifier"
-    )
+    architecture: str = Field(description="resnet10 (embedded), resnet8, resnet20, or a torchvision classifier")
     weights: str = Field(description="a .safetensors or .pth file, torchvision:DEFAULT, models:/name@alias, or random")
     match: Literal["strict", "names"] = Field(
         description="names: parameters with the same name and shape are taken, others drawn at random"

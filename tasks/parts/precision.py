@@ -24,7 +24,7 @@ from tasks.parts.device import Device, choose
 from tasks.parts.files import read_json, write_json
 from tasks.parts.progress import say
 
-PICTURES, ROUNDS = 8, 3
+PICTURES, ROUNDS = 8, 4
 GAIN = 1.1  # how many times as fast bfloat16 has to be: float32 is the more exact one
 TYPES = (torch.float32, torch.bfloat16)
 
@@ -50,30 +50,38 @@ def quicker(module: nn.Module, side: int) -> torch.dtype:
 
 
 def measure(module: nn.Module, side: int) -> tuple[float, float]:
-    """Seconds of a batch in float32 and in bfloat16: the least of some rounds, after one to get ready."""
+    """Seconds of a batch in float32 and in bfloat16: the least of some rounds.
+
+    Seconds are a core's own, of one thread, so that other work on the machine changes them little.
+    """
     own = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)
     random = torch.Generator().manual_seed(0)  # of its own: what is trained must not depend on what was measured
     x_N3SS = torch.rand(PICTURES, 3, side, side, generator=random).to(memory_format=torch.channels_last)
-    rounds = [[_seconds(own, x_N3SS, dtype) for dtype in TYPES] for _ in range(1 + ROUNDS)]
-    plain, short = (min(found) for found in zip(*rounds[1:], strict=True))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        rounds = [[_seconds(own, x_N3SS, dtype) for dtype in TYPES] for _ in range(ROUNDS)]
+    finally:
+        torch.set_num_threads(threads)
+    plain, short = (min(found) for found in zip(*rounds, strict=True))
     return plain, short
 
 
 def _seconds(module: nn.Module, x_N3SS: Tensor, dtype: torch.dtype) -> float:
     learns = any(parameter.requires_grad for parameter in module.parameters())
-    started = time.perf_counter()
+    started = time.thread_time()
     with torch.set_grad_enabled(learns), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         feature_ND = module(x_N3SS)
     if learns:
         feature_ND.float().square().mean().backward()
-    return time.perf_counter() - started
+    return time.thread_time() - started
 
 
 def _memory(module: nn.Module, side: int) -> Path:
     """The file of what was measured for such a network, with what learns of it, on this machine."""
     learning = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
     machine = (platform.node(), platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.__version__)
-    key = repr((machine, torch.get_num_threads(), repr(module), learning, side))
+    key = repr((machine, repr(module), learning, side))
     return user_cache_path("rootstock") / "precision" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.json"
 
 

@@ -54,11 +54,13 @@ def test_what_was_asked_for_is_not_measured(memory, network):
 
 def test_measuring_leaves_the_network_and_the_random_numbers_alone():
     module = build_backbone("resnet10")[0].train()
+    threads = torch.get_num_threads()
     before, state = {name: value.clone() for name, value in module.state_dict().items()}, torch.random.get_rng_state()
     plain, short = measure(module, 32)
     assert 0 < plain < 60
     assert 0 < short < 60
     assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.get_num_threads() == threads
     assert module.training
     for name, value in module.state_dict().items():
         assert torch.equal(value, before[name]), name
