@@ -16,17 +16,15 @@ from tests.benchmarks.study import Study
 
 DRAWS = 3
 LABELS, VALIDATION = 4, 20  # a class; validation calibrates, audits and chooses
-COMMON = {**PLAIN, "augment.views": 8, "backbone.resize": 48, "backbone.crop": 48}
+COMMON = {**PLAIN, "augment.views": 8}
 WAYS = {
     "FixMatch": {
         "objective": "fixmatch",
         "unlabelled.ratio": 4.0,
         "unlabelled.strong": "none",
         "unlabelled.stronger": 2.0,
-        "unlabelled.threshold": 0.9,
-        "finetune.blocks": 99,
-        "finetune.decay": 1.0,
-        "finetune.epochs": 6,
+        "finetune.blocks": 2,
+        "finetune.epochs": 4,
         "finetune.batch": 32,
         "finetune.rate": 0.0005,
         "finetune.average": 0.99,
