@@ -51,7 +51,7 @@ def run(results: Results) -> str:
 
 
 def table(results: Results, name: str, seeds: int, epochs: int, one: Any) -> str:
-    """Accuracy, what it differs from fine-tuning by, and seconds: mean and 95% interval over seeds."""
+    """Accuracy, what it differs from fine-tuning by, and seconds of head and fine-tuning: mean and 95% interval."""
     found = {
         way: [
             results.measured(f"{name}, {way}, {seed}", partial(one, {"finetune.epochs": epochs, **changes}, seed))
@@ -66,7 +66,7 @@ def table(results: Results, name: str, seeds: int, epochs: int, one: Any) -> str
         rows.append(
             [way, told([here["accuracy"] for here in own]), gain, told([here["seconds"] for here in own], ".0f")]
         )
-    columns = [f"{name}, {seeds} seeds, {epochs} epochs", "test accuracy, %", "minus fine-tuning", "stages' seconds"]
+    columns = [f"{name}, {seeds} seeds, {epochs} epochs", "test accuracy, %", "minus fine-tuning", "seconds to learn"]
     return markdown_table(columns, rows)
 
 
