@@ -25,7 +25,7 @@ from tasks.parts.setting import Setting
 
 def adapt(setting: Setting, methods: Methods, objective: Objective, base: Lesson, epochs: int, weight: float) -> Lesson:
     """A labelled domain's lesson, adapted to the unlabelled one; the epoch is chosen without that one's labels."""
-    bench, goal, unlabelled = setting.bench, setting.bench.goal, setting.unlabelled()
+    bench, goal, unlabelled = setting.bench, setting.bench.goal, setting.rows(Split.UNLABELLED)
     target, source = setting.batches(unlabelled), setting.batches(setting.rows(Split.VALIDATION))
     looked_at = setting.batches(setting.rows(Split.TEST)) if methods.domain.oracle else None
 

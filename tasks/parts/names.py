@@ -88,7 +88,6 @@ class Curve(StrEnum):
     VALIDATION_SCORE = "validation_score"  # accuracy; of several labels, macro F1; of targets, R²
     AGREEMENT = "agreement"  # with the teacher, on validation
     TEACHER_SCORE = "teacher_score"  # the teacher's own, on validation
-    AUDIT = "audit"  # precision of accepted pseudo-labels on held-out labelled images
     CLEAN_SCORE = "clean_score"  # where validation_score is that under attack
     TARGET_SCORE = "target_score"  # of the target domain's test images: looked at, never used
 

@@ -35,7 +35,11 @@ def pseudo_label(
 ) -> tuple[Bench, Lesson]:
     """Confident answers of the teacher, or of the probe where there is none, are labels from then on."""
     section, bench = methods.unlabelled, setting.bench
-    unlabelled, validation, train = setting.unlabelled(), setting.rows(Split.VALIDATION), setting.rows(Split.TRAIN)
+    unlabelled, validation, train = (
+        setting.rows(Split.UNLABELLED),
+        setting.rows(Split.VALIDATION),
+        setting.rows(Split.TRAIN),
+    )
     logits_VC, logits_UC = (first_answers(setting, wanted, network, rows) for rows in (validation, unlabelled))
     calibrated, found = audited(setting, logits_VC, section.threshold)
     refuse_unaudited(found, section.precision)
@@ -67,7 +71,7 @@ def fixmatch(setting: Setting, methods: Methods, base: Lesson) -> Lesson:
     """What the network is sure of under a weak view is the label of a strong one; audited before each epoch."""
     section, bench = methods.unlabelled, setting.bench
     objective = FixMatch(base.objective, bench.goal.outputs, section.threshold, section.weight)
-    unlabelled, validation = setting.batches(setting.unlabelled()), setting.batches(setting.rows(Split.VALIDATION))
+    unlabelled, validation = (setting.batches(setting.rows(split)) for split in (Split.UNLABELLED, Split.VALIDATION))
 
     def audit_now(network: Network) -> Audit:
         logits_VC, _ = outputs(network, validation.clean(), bench.device)
@@ -114,7 +118,7 @@ def refuse_unaudited(found: Audit, precision: float) -> None:
 
 def mixed(setting: Setting, methods: Methods, strong: bool) -> Mixed:
     """Labelled and unlabelled images together; with a strong view of the latter where one is wanted."""
-    section, bench, unlabelled = methods.unlabelled, setting.bench, setting.unlabelled()
+    section, bench, unlabelled = methods.unlabelled, setting.bench, setting.rows(Split.UNLABELLED)
     of_all = setting.batches(unlabelled)
     second = None
     if strong:

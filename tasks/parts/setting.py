@@ -57,10 +57,6 @@ class Setting:
         """The usable images of a split."""
         return of_split(self.manifest, split)
 
-    def unlabelled(self) -> pd.DataFrame:
-        """The unlabelled images."""
-        return self.rows(Split.UNLABELLED)
-
     def truth(self, rows: pd.DataFrame) -> Tensor:
         """What is known of these rows: nothing of unlabelled ones."""
         y = self.bench.goal.truth(rows)
