@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.parts.balance import Balance
 from tasks.parts.learning import AdversariesSection, DistillationSection, DomainSection, UnlabelledSection
@@ -63,6 +63,17 @@ class FinetuneParams(StageParams):
     unlabelled: UnlabelledSection
     domain: DomainSection
     adversaries: AdversariesSection
+
+    @model_validator(mode="after")
+    def _reaches_the_radius(self) -> Self:
+        grow, fit = self.adversaries.grow, self.finetune
+        for name, least in (("epochs", fit.epochs), ("patience", fit.patience)):
+            if self.objective.has_adversary and grow >= least > 0:
+                raise ValueError(
+                    f"adversaries.grow: the radius grows for {grow} epochs, but finetune.{name} is {least}, so that a "
+                    f"fit could end before; set finetune.{name} to more than {grow}"
+                )
+        return self
 
 
 class FinetuneReport(Section):

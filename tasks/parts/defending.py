@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from tasks.parts.bench import Bench, Lesson
-from tasks.parts.errors import ParamsError
 from tasks.parts.fit import Objective as Loss
 from tasks.parts.fit import Scored, outputs, score
 from tasks.parts.fit_state import Row
@@ -21,16 +20,9 @@ from tasks.parts.scorer import Network
 from tasks.parts.setting import Setting
 
 
-def defend(setting: Setting, methods: Methods, objective: Objective, base: Lesson, epochs: int) -> Lesson:
-    """Learn on pictures that an adversary changed; an epoch that loses too much without one is not kept.
-
-    Raises ParamsError if the radius would not have grown to its own within these epochs.
-    """
+def defend(setting: Setting, methods: Methods, objective: Objective, base: Lesson) -> Lesson:
+    """Learn on pictures that an adversary changed; an epoch that loses too much without one is not kept."""
     section, bench = methods.adversaries, setting.bench
-    if section.grow >= epochs > 0:
-        raise ParamsError(
-            f"adversaries.grow: {section.grow} epochs, of {epochs} (finetune.epochs): the radius would never be reached"
-        )
     pictures = setting.backbone.preprocessing
     attack = Attack(section.norm, section.radius, section.steps, pictures.mean, pictures.std)
     trained = replace(attack, steps=1, step=FAST * section.radius) if objective is Objective.FAST else attack

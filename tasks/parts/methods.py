@@ -14,7 +14,7 @@ from tasks.parts.processes import count
 from tasks.parts.scorer import Network
 from tasks.parts.self_training import fixmatch, pseudo_label
 from tasks.parts.setting import Setting
-from tasks.parts.suited import ADVERSARIAL, DOMAIN, refuse_unsuited
+from tasks.parts.suited import DOMAIN, refuse_unsuited
 
 
 def refuse(setting: Setting, objective: Objective, mixed: bool) -> None:
@@ -52,6 +52,6 @@ def lesson_of(
         return setting.bench, fixmatch(setting, methods, base)
     if objective in DOMAIN:
         return setting.bench, adapt(setting, methods, objective, base, epochs, weight)
-    if objective in ADVERSARIAL:
-        return setting.bench, defend(setting, methods, objective, base, epochs)
+    if objective.has_adversary:
+        return setting.bench, defend(setting, methods, objective, base)
     return setting.bench, base

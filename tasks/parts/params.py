@@ -82,6 +82,11 @@ class Objective(StrEnum):
         """Whether a big model may be asked."""
         return self in {Objective.DISTILLATION, Objective.PSEUDO_LABELS}
 
+    @property
+    def has_adversary(self) -> bool:
+        """Whether pictures are changed for the worse."""
+        return self in {Objective.PGD, Objective.FAST, Objective.TRADES}
+
 
 class TeacherParams(Section):
     """The big model that another one learns from."""
@@ -132,6 +137,9 @@ def validated(model: type[Model], values: Any, document: CommentedMap, file: Pat
 def _explain(
     model: type[BaseModel], loc: tuple[int | str, ...], message: str, document: CommentedMap, file: Path
 ) -> str:
+    message = message.removeprefix("Value error, ")
+    if not loc:  # several values do not go together, which the message names
+        return f"{file}: {message}"
     key = ".".join(str(part) for part in loc)
     meaning = _meaning(model, loc)
     return f"{file} line {_line(document, loc)}: {key}: {message}" + (f" ({meaning})" if meaning else "")

@@ -5,8 +5,9 @@ Shapes: N rows, U unlabelled, V validation rows, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import pandas as pd
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from tasks.parts.bench import Bench, Lesson
 from tasks.parts.distilling import teacher_of
 from tasks.parts.errors import DataRefusedError
-from tasks.parts.fit import outputs
+from tasks.parts.fit import Scored, outputs
 from tasks.parts.learning import Methods
 from tasks.parts.metrics import temperature
 from tasks.parts.names import Column, Split
@@ -41,9 +42,10 @@ def pseudo_label(
         setting.rows(Split.TRAIN),
     )
     logits_VC, logits_UC = (first_answers(setting, wanted, network, rows) for rows in (validation, unlabelled))
-    calibrated, found = audited(setting, logits_VC, section.threshold)
+    warmth = calibrated(setting, logits_VC)
+    found = audited(setting, (logits_VC / warmth).softmax(1), section.threshold)
     refuse_unaudited(found, section.precision)
-    p_UC = (logits_UC / calibrated).softmax(1).numpy()
+    p_UC = (logits_UC / warmth).softmax(1).numpy()
     taken_U = accept(p_UC, section.threshold, section.quota)
     say(
         f"{taken_U.sum()} of {len(taken_U)} unlabelled images are labelled; of {found.accepted} such answers on "
@@ -54,7 +56,7 @@ def pseudo_label(
     weight_N = torch.cat([setting.weight_N, torch.full((int(taken_U.sum()),), section.weight)])
     taught = replace(bench, train=setting.batches(rows, y_N, weight_N, setting.batch), draw_NVP=setting.draws(rows))
     told = {"pseudo_labels": float(taken_U.sum()), "audited_precision": found.precision}
-    return taught, replace(base, finish=lambda _network: told)
+    return taught, replace(base, validate=partial(score_calibrated, setting), finish=lambda _network: told)
 
 
 def first_answers(setting: Setting, wanted: TeacherParams, network: Network, rows: pd.DataFrame) -> Tensor:
@@ -72,14 +74,19 @@ def fixmatch(setting: Setting, methods: Methods, base: Lesson) -> Lesson:
     section, bench = methods.unlabelled, setting.bench
     objective = FixMatch(base.objective, bench.goal.outputs, section.threshold, section.weight)
     unlabelled, validation = (setting.batches(setting.rows(split)) for split in (Split.UNLABELLED, Split.VALIDATION))
+    y_N = bench.goal.truth(setting.rows(Split.TRAIN))
+    prior_C = torch.bincount(y_N, minlength=bench.goal.outputs) / len(y_N)
 
     def audit_now(network: Network) -> Audit:
         logits_VC, _ = outputs(network, validation.clean(), bench.device)
-        objective.temperature, _ = audited(setting, logits_VC, section.threshold)
-        if section.adaptive:
+        objective.temperature = calibrated(setting, logits_VC)
+        if section.adaptive or section.align:
             logits_UC, _ = outputs(network, unlabelled.clean(), bench.device)
-            objective.adapt((logits_UC.cpu() / objective.temperature).softmax(1))
-        found = audited(setting, logits_VC, objective.threshold_C.tolist())[1]
+            if section.align:
+                objective.align(logits_UC.cpu(), prior_C)
+            if section.adaptive:
+                objective.adapt(objective.answers(logits_UC.cpu()))
+        found = audited(setting, objective.answers(logits_VC), objective.threshold_C.tolist())
         refuse_unaudited(found, section.precision)
         return found
 
@@ -91,19 +98,38 @@ def fixmatch(setting: Setting, methods: Methods, base: Lesson) -> Lesson:
         return {"audited_precision": audit_now(network).precision}
 
     return replace(
-        base, objective=objective, train=mixed(setting, methods, strong=True), begin=begin, finish=finish, cache=0
+        base,
+        objective=objective,
+        train=mixed(setting, methods, strong=True),
+        begin=begin,
+        validate=partial(score_calibrated, setting),
+        finish=finish,
+        cache=0,
     )
 
 
-def audited(setting: Setting, logits_VC: Tensor, threshold: Any) -> tuple[float, Audit]:  # noqa: ANN401 - one or many
-    """A temperature from one half of the validation images, and on the other half how right trusted answers are."""
-    rows = setting.rows(Split.VALIDATION)
-    y_V = setting.bench.goal.truth(rows)
-    held_V = torch.tensor([unit_hash(f"audit:{pixels}") < 0.5 for pixels in rows[Column.PIXEL_HASH]])
-    logits_VC = logits_VC.cpu().float()
-    calibrated = temperature(logits_VC[~held_V], y_V[~held_V]) if bool((~held_V).any()) else 1.0
-    p_VC = (logits_VC[held_V] / calibrated).softmax(1).numpy()
-    return calibrated, audit(p_VC, y_V[held_V].numpy(), threshold)
+def score_calibrated(setting: Setting, network: Network) -> Scored:
+    """Validation loss and score, calibrated first: who learns from own answers grows too sure, which is no worse."""
+    logits_VC, y_V = outputs(network, setting.bench.validation.clean(), setting.bench.device)
+    return setting.bench.measure(logits_VC / calibrated(setting, logits_VC), y_V)
+
+
+def held_out(setting: Setting) -> Tensor:
+    """Which validation images answers are audited on, (V,); on the others they are calibrated."""
+    pixels_V = setting.rows(Split.VALIDATION)[Column.PIXEL_HASH]
+    return torch.tensor([unit_hash(f"audit:{pixels}") < 0.5 for pixels in pixels_V])
+
+
+def calibrated(setting: Setting, logits_VC: Tensor) -> float:
+    """A temperature, from validation images that no answer is audited on."""
+    mine_V, y_V = ~held_out(setting), setting.bench.goal.truth(setting.rows(Split.VALIDATION))
+    return temperature(logits_VC[mine_V].cpu().float(), y_V[mine_V]) if bool(mine_V.any()) else 1.0
+
+
+def audited(setting: Setting, p_VC: Tensor, threshold: float | Sequence[float]) -> Audit:
+    """How right trusted answers are on held-out validation images."""
+    held_V, y_V = held_out(setting), setting.bench.goal.truth(setting.rows(Split.VALIDATION))
+    return audit(p_VC.cpu()[held_V].numpy(), y_V[held_V].numpy(), threshold)
 
 
 def refuse_unaudited(found: Audit, precision: float) -> None:

@@ -11,7 +11,6 @@ from tasks.parts.params import Objective
 
 SELF = {Objective.PSEUDO_LABELS, Objective.FIXMATCH}
 DOMAIN = {Objective.BATCHNORM, Objective.CORAL, Objective.DANN, Objective.MCC}
-ADVERSARIAL = {Objective.PGD, Objective.FAST, Objective.TRADES}
 CLASSES_ONLY = {*SELF, Objective.MCC, Objective.TRADES}
 
 

@@ -24,6 +24,7 @@ from tasks.parts.extract import CODE, extract
 from tasks.parts.files import sha256_of
 from tasks.parts.goal import Goal
 from tasks.parts.heads import Rows, Train, best, fit_probes, fit_ridge
+from tasks.parts.manifest import usable
 from tasks.parts.names import Column
 from tasks.parts.params import NO_TEACHER, TeacherParams
 from tasks.parts.scorer import Network, Preprocessing, Scaled, build_backbone, build_head
@@ -107,19 +108,30 @@ def load(file: Path, wanted: TeacherParams, goal: Goal, head: Path) -> Teacher |
     return headed(backbone, head_state, settings, goal, file)
 
 
-def whole(state: dict[str, Tensor], spec: Mapping[str, Any], goal: Goal, file: Path) -> Teacher:
-    """A model that Rootstock made. Raises ParamsError if it knows other classes or targets."""
+def refuse_other(spec: Mapping[str, Any], goal: Goal) -> None:
+    """Raises ParamsError if a model that Rootstock made knows other classes or targets."""
     known, asked = [*spec["classes"], *spec["targets"]], [*goal.classes, *goal.targets]
     if known != asked or bool(spec["label_thresholds"]) != goal.several:
         raise ParamsError(
             f"teacher.weights: the teacher answers {', '.join(known[:5])}, but the data asks for "
             f"{', '.join(asked[:5])}; take one that was trained on the same classes"
         )
+
+
+def whole(state: dict[str, Tensor], spec: Mapping[str, Any], goal: Goal, file: Path) -> Teacher:
+    """A model that Rootstock made. Raises ParamsError if it knows other classes or targets."""
+    refuse_other(spec, goal)
     backbone, width = build_backbone(spec["architecture"], spec["cut"])
     network = Network(backbone, build_head(width, goal.outputs, **spec["head"]))
     network.load_state_dict(state)
     preprocessing = Preprocessing.of(spec["preprocessing"])
     return Teacher(network.eval(), width, preprocessing, {"teacher": sha256_of(file)})
+
+
+def refuse_stranger(file: Path, manifest: pd.DataFrame) -> None:
+    """Raises ParamsError if the teacher that was brought in answers another question than the data asks."""
+    if spec := read(file)[1].get(SPEC):
+        refuse_other(spec, Goal.of(usable(manifest)))
 
 
 def headed(

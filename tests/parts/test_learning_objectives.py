@@ -184,6 +184,16 @@ def test_flexmatch_lowers_the_threshold_of_what_is_learned_badly():
     assert third == 0
 
 
+def test_remixmatch_tilts_answers_until_classes_come_as_often_as_among_the_labels():
+    objective = FixMatch(cross_entropy(), 3, 0.9, weight=1.0)
+    objective.temperature = 2.0
+    logits, prior = torch.randn(5000, 3) + torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.2, 0.3, 0.5])
+    p = (logits / 2.0).softmax(1)
+    objective.align(logits, prior)
+    torch.testing.assert_close(objective.answers(logits), F.normalize(p * prior / p.mean(0), p=1, dim=1))
+    assert (objective.answers(logits).mean(0) - prior).abs().max() < 0.05 < (p.mean(0) - prior).abs().max()
+
+
 @given(st.integers(1, 40), st.floats(0, 0.99), st.integers(0, 5), st.integers(0, 2**31 - 1))
 @settings(max_examples=60, deadline=None)
 def test_quotas_keep_the_surest_of_each_class(rows, threshold, quota, seed):

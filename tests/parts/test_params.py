@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
 
 from tasks.finetune import FinetuneParams
 from tasks.ingest import IngestParams
 from tasks.parts.errors import EXIT_USAGE, ParamsError
-from tasks.parts.params import BackboneParams, StageParams
+from tasks.parts.params import BackboneParams, StageParams, read_document
 from tasks.parts.paths import PathsParams
+from tests.project import ROOT
 
 
 class Wanted(StageParams):
@@ -65,6 +69,27 @@ def test_a_missing_file_says_what_to_do(tmp_path):
 def test_parameters_are_frozen(tmp_path):
     with pytest.raises(ValueError, match="frozen"):
         load(tmp_path, GOOD).seed = 4
+
+
+@pytest.mark.parametrize(
+    ("objective", "changes", "told"),
+    [
+        (
+            "pgd",
+            {"epochs": 4},
+            r"^params\.yaml: adversaries\.grow: the radius grows for 4 epochs, but finetune\.epochs is 4",
+        ),
+        ("fast", {"patience": 3}, r"set finetune\.patience to more than 4"),
+        ("labels", {"patience": 3}, None),
+        ("trades", {"epochs": 0}, None),
+    ],
+)
+def test_a_fit_that_could_end_before_the_adversary_is_grown_is_refused(objective, changes, told):
+    document = read_document(ROOT / "params.yaml")
+    document["objective"], document["adversaries"]["grow"] = objective, 4
+    document["finetune"].update(changes)
+    with pytest.raises(ParamsError, match=told) if told else nullcontext():
+        FinetuneParams.of(document, Path("params.yaml"))
 
 
 def test_the_projects_own_file_is_valid():

@@ -10,17 +10,19 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.parts.balance import Balance
+from tasks.parts.candidates import probe_network
 from tasks.parts.errors import DataRefusedError, ParamsError
 from tasks.parts.files import read_json
+from tasks.parts.fit import score
 from tasks.parts.learning import Methods
 from tasks.parts.names import Candidate, Curve, Metric
 from tasks.parts.objectives.adversarial import Attack
 from tasks.parts.params import BackboneParams, ComputeParams
 from tasks.parts.scorer import Scorer
-from tasks.parts.self_training import mixed
+from tasks.parts.self_training import mixed, score_calibrated
 from tasks.parts.setting import prepare
 from tasks.parts.tables import bring_together
-from tasks.parts.teacher import SPEC
+from tasks.parts.teacher import SPEC, refuse_stranger
 from tasks.parts.weights import read, write
 from tests.conftest import CPU, SHAPES, TINY, drawn, write_discs
 from tests.tasks.test_stages import (
@@ -54,6 +56,11 @@ def begun(paths, unlabelled=True):
 def curve(paths, candidate=Candidate.TUNED):
     rows = pd.read_json(paths.curves, lines=True)
     return rows[rows[Curve.CANDIDATE] == candidate]
+
+
+def settled(paths):
+    shared = (BackboneParams(**BACKBONE), ComputeParams(**CPU), 4, (2, "blocks"))
+    return prepare(paths, *shared, balance=Balance.NONE, key="a test")
 
 
 def methods(**changes):
@@ -136,8 +143,11 @@ def test_a_teacher_of_other_classes_is_refused(paths):
     state, description = read(paths.teacher)
     description[SPEC]["classes"] = ["bar", "disc", "square"]
     write(paths.teacher, state, description)
-    with pytest.raises(ParamsError, match="answers bar, disc, square, but the data asks for bar, disc, ring"):
+    told = "answers bar, disc, square, but the data asks for bar, disc, ring"
+    with pytest.raises(ParamsError, match=told):
         tuned(paths, objective="distillation", teacher=wanted)
+    with pytest.raises(ParamsError, match=told):
+        refuse_stranger(paths.teacher, pd.read_parquet(paths.manifest))
 
 
 def test_pseudo_labels_are_accepted_and_audited(paths):
@@ -166,10 +176,11 @@ def test_answers_that_fail_the_audit_are_refused(paths, objective, unlabelled):
         tuned(paths, objective=objective, methods=methods(unlabelled=unlabelled))
 
 
-@pytest.mark.parametrize("adaptive", [False, True])
-def test_fixmatch_learns_and_tells_its_precision(paths, adaptive):
+@pytest.mark.parametrize(("adaptive", "align"), [(False, False), (True, False), (True, True)])
+def test_fixmatch_learns_and_tells_its_precision(paths, adaptive, align):
     begun(paths)
-    wanted = methods(unlabelled={"threshold": 0.2, "precision": 0.0, "adaptive": adaptive, "strong": "trivial"})
+    changes = {"threshold": 0.2, "precision": 0.0, "adaptive": adaptive, "align": align, "strong": "trivial"}
+    wanted = methods(unlabelled=changes)
     report = tuned(paths, objective="fixmatch", methods=wanted, scratch=False)
     assert report.steps == 9  # three epochs of three batches: the labelled pictures are more
     assert "audited_precision" in report.more
@@ -220,12 +231,6 @@ def test_a_radius_grows_with_the_epochs(paths, monkeypatch):
     monkeypatch.setattr(Attack, "__call__", lambda self, *given: radii.append(self.radius) or attack(self, *given))
     tuned(paths, objective="pgd", methods=methods(adversaries={"radius": 0.2, "grow": 1}), scratch=False, epochs=2)
     assert [radius for radius, _ in groupby(radii)] == [0.2, 0.1, 0.2]  # validation is always under the whole of it
-
-
-def test_a_radius_that_would_never_be_reached_is_refused(paths):
-    begun(paths, unlabelled=False)
-    with pytest.raises(ParamsError, match=r"adversaries\.grow"):
-        tuned(paths, objective="pgd", methods=methods(adversaries={"grow": 4}), scratch=False, epochs=4)
 
 
 def test_an_epoch_that_costs_too_much_without_an_attack_is_not_kept(paths):
@@ -296,7 +301,7 @@ class Killed(Exception):  # noqa: N818
         ("distillation", {"distillation": {"features": 1.0, "agreement": 1.0}}, 2),
         ("pseudo_labels", {"unlabelled": {"threshold": 0.0, "precision": 0.1, "rounds": 2}}, 3),
         ("pseudo_labels", {"unlabelled": {"threshold": 0.0, "precision": 0.1, "rounds": 2}}, 6),
-        ("fixmatch", {"unlabelled": {"threshold": 0.2, "precision": 0.0, "adaptive": True}}, 3),
+        ("fixmatch", {"unlabelled": {"threshold": 0.2, "precision": 0.0, "adaptive": True, "align": True}}, 3),
         ("dann", {}, 2),
         ("dann", {"domain": {"weights": [0.1, 1.0]}}, 7),
         ("trades", {"adversaries": {"grow": 2}}, 3),
@@ -330,13 +335,23 @@ def test_a_killed_run_ends_with_the_same_weights_under_every_objective(paths, mo
         assert torch.equal(tensor, undisturbed[name]), name
 
 
+def test_a_model_that_is_only_surer_is_chosen_alike(paths):
+    begun(paths)
+    setting = settled(paths)
+    network = probe_network(setting.fresh(), paths.head_weights, setting.bench.goal.outputs)
+    loss, accuracy = score_calibrated(setting, network)[:2]
+    for tensor in network.head.state_dict().values():
+        tensor.mul_(7.0)
+    surer = score_calibrated(setting, network)
+    assert surer[:2] == (pytest.approx(loss, rel=0.02), accuracy)
+    assert score(network, setting.bench.validation.clean(), setting.bench.device, setting.bench.measure)[0] > 2 * loss
+
+
 def test_fewer_pictures_come_again_as_another_view_of_them(paths):
     """Within an epoch too: 18 labelled pictures beside 40 unlabelled ones, a batch of 4 of each."""
     with_unlabelled(paths, 40)
     ingested(paths), augmented(paths), embedded(paths), headed(paths)
-    shared = (BackboneParams(**BACKBONE), ComputeParams(**CPU), 4, (2, "blocks"))
-    setting = prepare(paths, *shared, balance=Balance.NONE, key="a test")
-    both = mixed(setting, Methods(**METHODS), strong=True)
+    both = mixed(settled(paths), Methods(**METHODS), strong=True)
     batches = list(both.epoch(0))
     assert len(batches) == len(both) == 10
     known = [x[(y >= 0)][:, :3] for x, y in batches]

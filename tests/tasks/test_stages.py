@@ -94,6 +94,7 @@ METHODS = {
     "unlabelled": {
         "threshold": 0.6,
         "adaptive": False,
+        "align": False,
         "rounds": 1,
         "quota": 0,
         "precision": 0.5,
