@@ -25,6 +25,9 @@ class UnlabelledSection(Section):
     threshold: float = Field(ge=0, lt=1, description="calibrated probability from which an answer is trusted")
     adaptive: bool = Field(description="classes that are learned badly so far have a lower one, up to it (FlexMatch)")
     align: bool = Field(description="answers are tilted until classes come as often as among the labels (ReMixMatch)")
+    neighbours: int = Field(
+        ge=0, description="nearest in feature space, that labels spread over; 0: the model is asked (pseudo_labels)"
+    )
     rounds: int = Field(ge=1, description="times that unlabelled images are labelled, by the model as it is then")
     quota: int = Field(ge=0, description="most images of a class that are labelled, the surest; 0: all (pseudo_labels)")
     precision: float = Field(ge=0, le=1, description="that trusted answers must have on held-out labelled images")

@@ -17,16 +17,18 @@ from tasks.parts.bench import Bench, Lesson
 from tasks.parts.distilling import teacher_of
 from tasks.parts.errors import DataRefusedError
 from tasks.parts.fit import Scored, outputs
-from tasks.parts.learning import Methods
+from tasks.parts.learning import Methods, UnlabelledSection
 from tasks.parts.metrics import temperature
 from tasks.parts.names import Column, Split
 from tasks.parts.objectives.fixmatch import FixMatch
 from tasks.parts.objectives.pseudo_labels import Audit, accept, audit
 from tasks.parts.params import TeacherParams
 from tasks.parts.progress import say
+from tasks.parts.propagation import spread
 from tasks.parts.scorer import Network
 from tasks.parts.setting import Setting
 from tasks.parts.splits import unit_hash
+from tasks.parts.teacher import Answering
 from tasks.parts.transforms import CLEAN, DRAW, Style
 from tasks.parts.unlabelled import Mixed, Viewed
 
@@ -34,14 +36,10 @@ from tasks.parts.unlabelled import Mixed, Viewed
 def pseudo_label(
     setting: Setting, methods: Methods, wanted: TeacherParams, network: Network, base: Lesson
 ) -> tuple[Bench, Lesson]:
-    """Confident answers of the teacher, or of the probe where there is none, are labels from then on."""
+    """Confident answers of the teacher, of the probe where there is none, or of neighbours are labels from then on."""
     section, bench = methods.unlabelled, setting.bench
-    unlabelled, validation, train = (
-        setting.rows(Split.UNLABELLED),
-        setting.rows(Split.VALIDATION),
-        setting.rows(Split.TRAIN),
-    )
-    logits_VC, logits_UC = (first_answers(setting, wanted, network, rows) for rows in (validation, unlabelled))
+    unlabelled, train = setting.rows(Split.UNLABELLED), setting.rows(Split.TRAIN)
+    logits_VC, logits_UC = first_answers(setting, section, wanted, network)
     warmth = calibrated(setting, logits_VC)
     found = audited(setting, (logits_VC / warmth).softmax(1), section.threshold)
     refuse_unaudited(found, section.precision)
@@ -59,14 +57,33 @@ def pseudo_label(
     return taught, replace(base, validate=partial(score_calibrated, setting), finish=lambda _network: told)
 
 
-def first_answers(setting: Setting, wanted: TeacherParams, network: Network, rows: pd.DataFrame) -> Tensor:
-    """Logits of the teacher, or of the probe where there is none, for pictures as they are."""
+def first_answers(
+    setting: Setting, section: UnlabelledSection, wanted: TeacherParams, network: Network
+) -> tuple[Tensor, Tensor]:
+    """Logits for validation and unlabelled pictures as they are, (V, C) and (U, C): the model's, or its neighbours'."""
+    ask = partial(model_answers, setting, wanted, network, features=bool(section.neighbours))
+    known_VC, unknown_UC = (ask(setting.rows(split)) for split in (Split.VALIDATION, Split.UNLABELLED))
+    if not section.neighbours:
+        return known_VC, unknown_UC
+    bench = setting.bench
+    train = setting.rows(Split.TRAIN)
+    x_ND = torch.cat([ask(train), known_VC, unknown_UC])[:, bench.goal.outputs :]
+    label_N = torch.cat([bench.goal.truth(train), torch.full((len(x_ND) - len(train),), -1)])
+    p_NC = spread(x_ND.numpy(), label_N.numpy(), bench.goal.outputs, section.neighbours)
+    logits_NC = torch.from_numpy(p_NC).log().float()[len(train) :]
+    return logits_NC[: len(known_VC)], logits_NC[len(known_VC) :]
+
+
+def model_answers(
+    setting: Setting, wanted: TeacherParams, network: Network, rows: pd.DataFrame, *, features: bool
+) -> Tensor:
+    """What the teacher says, or the probe where there is none; with features, (N, C + E), where they are wanted."""
     if wanted.weights is None:
-        setting.bench.device.place(network)
-        return outputs(network, setting.batches(rows).clean(), setting.bench.device)[0].cpu()
+        asked = setting.bench.device.place(Answering(network, features=features))
+        return outputs(asked, setting.batches(rows).clean(), setting.bench.device)[0].cpu()
     clean = rows.assign(**dict(zip(DRAW, CLEAN, strict=True)))
     common = (setting.paths.feature_store, setting.bench.device, Style(), setting.compute.batch)
-    return teacher_of(setting, wanted).answers(setting.paths.raw, clean, *common, features=False)
+    return teacher_of(setting, wanted).answers(setting.paths.raw, clean, *common, features=features)
 
 
 def fixmatch(setting: Setting, methods: Methods, base: Lesson) -> Lesson:

@@ -17,7 +17,14 @@ from tests.benchmarks.study import Study
 DRAWS = 3
 LABELS, VALIDATION = 4, 20  # a class; validation calibrates, audits and chooses
 COMMON = {**PLAIN, "augment.views": 8}
+LAST = {"finetune.blocks": 2, "finetune.batch": 64, "finetune.rate": 0.0003, "finetune.average": 0.99}
 WAYS = {
+    "labels spread to neighbours, then two rounds": {
+        **LAST,
+        "objective": "pseudo_labels",
+        "unlabelled.neighbours": 10,
+        "finetune.epochs": 3,
+    },
     "FixMatch": {
         "objective": "fixmatch",
         "unlabelled.ratio": 4.0,

@@ -150,12 +150,29 @@ def test_a_teacher_of_other_classes_is_refused(paths):
         refuse_stranger(paths.teacher, pd.read_parquet(paths.manifest))
 
 
-def test_pseudo_labels_are_accepted_and_audited(paths):
+@pytest.mark.parametrize("neighbours", [0, 3])
+def test_pseudo_labels_are_accepted_and_audited(paths, neighbours):
     begun(paths)
-    report = tuned(paths, objective="pseudo_labels", methods=methods(unlabelled={"threshold": 0.0, "precision": 0.1}))
+    wanted = {"threshold": 0.0, "precision": 0.1, "neighbours": neighbours}
+    report = tuned(paths, objective="pseudo_labels", methods=methods(unlabelled=wanted))
     assert report.more["pseudo_labels"] == 9
-    quota = methods(unlabelled={"threshold": 0.0, "precision": 0.1, "quota": 1})
+    quota = methods(unlabelled={**wanted, "quota": 1})
     assert tuned(paths, objective="pseudo_labels", methods=quota).more["pseudo_labels"] <= 3
+
+
+def test_neighbours_are_asked_in_the_teachers_feature_space(paths):
+    """The teacher is the probe: its features and so its labels are the same, but are kept in the store."""
+    begun(paths)
+    tuned(paths, epochs=0, scratch=False), evaluated(paths)
+    teacher, kept = as_teacher(paths), set(paths.feature_store.rglob("*.safetensors"))
+    wanted = methods(unlabelled={"threshold": 0.0, "precision": 0.0, "neighbours": 3, "rounds": 1})
+    own = tuned(paths, objective="pseudo_labels", methods=wanted, scratch=False)
+    first = load_file(paths.tuned)
+    assert set(paths.feature_store.rglob("*.safetensors")) == kept
+    taught = tuned(paths, objective="pseudo_labels", methods=wanted, scratch=False, teacher=teacher)
+    assert taught.more == own.more
+    assert set(paths.feature_store.rglob("*.safetensors")) > kept
+    assert all(torch.equal(tensor, first[name]) for name, tensor in load_file(paths.tuned).items())
 
 
 def test_a_second_round_is_labelled_by_what_learned_and_goes_on_in_the_curve(paths, capsys):

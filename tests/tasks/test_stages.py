@@ -95,6 +95,7 @@ METHODS = {
         "threshold": 0.6,
         "adaptive": False,
         "align": False,
+        "neighbours": 0,
         "rounds": 1,
         "quota": 0,
         "precision": 0.5,
