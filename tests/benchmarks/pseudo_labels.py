@@ -16,36 +16,13 @@ from tests.benchmarks.study import Study
 
 DRAWS = 3
 LABELS, VALIDATION = 4, 20  # a class; validation calibrates, audits and chooses
-COMMON = {**PLAIN, "augment.views": 8}
-LAST = {"finetune.blocks": 2, "finetune.batch": 64, "finetune.rate": 0.0003, "finetune.average": 0.99}
-WAYS = {
-    "labels spread to neighbours, then two rounds": {
-        **LAST,
-        "objective": "pseudo_labels",
-        "unlabelled.neighbours": 10,
-        "finetune.epochs": 3,
-    },
-    "FixMatch": {
-        "objective": "fixmatch",
-        "unlabelled.ratio": 4.0,
-        "unlabelled.strong": "none",
-        "unlabelled.stronger": 2.0,
-        "finetune.blocks": 2,
-        "finetune.epochs": 4,
-        "finetune.batch": 32,
-        "finetune.rate": 0.0005,
-        "finetune.average": 0.99,
-        "augment.rotation": 10.0,
-    },
-    "pseudo-labels, two rounds": {
-        "objective": "pseudo_labels",
-        "unlabelled.weight": 0.3,
-        "unlabelled.quota": 1000,
-        "finetune.blocks": 2,
-        "finetune.epochs": 4,
-        "finetune.batch": 64,
-        "finetune.rate": 0.0003,
-    },
+COMMON = {**PLAIN, "augment.rotation": 10.0, "augment.views": 16, "features.views": 16, "finetune.average": 0.99}
+ROUNDS = {"objective": "pseudo_labels", "finetune.epochs": 2, "finetune.batch": 64, "finetune.rate": 0.0001}
+STRONG = {"unlabelled.strong": "none", "unlabelled.stronger": 2.0, "unlabelled.ratio": 4.0, "unlabelled.align": True}
+WAYS: dict[str, dict[str, object]] = {
+    "labels of neighbours": {**ROUNDS, "unlabelled.neighbours": 10},
+    "labels of the probe": ROUNDS,
+    "FixMatch": {**STRONG, "objective": "fixmatch", "finetune.epochs": 4, "finetune.rate": 0.0005},
 }
 
 

@@ -317,7 +317,7 @@ class Killed(Exception):  # noqa: N818
     [
         ("distillation", {"distillation": {"features": 1.0, "agreement": 1.0}}, 2),
         ("pseudo_labels", {"unlabelled": {"threshold": 0.0, "precision": 0.1, "rounds": 2}}, 3),
-        ("pseudo_labels", {"unlabelled": {"threshold": 0.0, "precision": 0.1, "rounds": 2}}, 6),
+        ("pseudo_labels", {"unlabelled": {"threshold": 0.0, "precision": 0.1, "rounds": 2, "neighbours": 3}}, 6),
         ("fixmatch", {"unlabelled": {"threshold": 0.2, "precision": 0.0, "adaptive": True, "align": True}}, 3),
         ("dann", {}, 2),
         ("dann", {"domain": {"weights": [0.1, 1.0]}}, 7),
