@@ -131,7 +131,7 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
         key=params.model_dump(mode="json"),
     )
     methods = Methods(**{name: getattr(params, name) for name in Methods.model_fields})
-    tuned, more = tuning.tune(setting, how, params.objective, methods, params.teacher, params.seed)
+    tuned, more = tuning.tune(setting, how, methods, params.seed)
     seconds = 0.0
     if params.scratch.run:
         seconds = tuning.from_scratch(setting, params.backbone, how, params.scratch.rate, tuned, params.seed)

@@ -23,7 +23,7 @@ from tasks.parts.self_training import mixed
 from tasks.parts.setting import Setting
 
 
-def adapt(setting: Setting, methods: Methods, objective: Objective, base: Lesson, epochs: int, weight: float) -> Lesson:
+def adapt(setting: Setting, methods: Methods, base: Lesson, epochs: int, weight: float) -> Lesson:
     """A labelled domain's lesson, adapted to the unlabelled one; the epoch is chosen without that one's labels."""
     bench, goal, unlabelled = setting.bench, setting.bench.goal, setting.rows(Split.UNLABELLED)
     target, source = setting.batches(unlabelled), setting.batches(setting.rows(Split.VALIDATION))
@@ -38,7 +38,7 @@ def adapt(setting: Setting, methods: Methods, objective: Objective, base: Lesson
             more[Curve.TARGET_SCORE.value] = score(network, looked_at.clean(), bench.device, goal.measure())[1]
         return loss, known, more
 
-    if objective is Objective.BATCHNORM:
+    if methods.objective is Objective.BATCHNORM:
         refuse_without_batchnorm(setting)
 
         def finish(network: Network) -> dict[str, float]:
@@ -46,11 +46,11 @@ def adapt(setting: Setting, methods: Methods, objective: Objective, base: Lesson
 
         return replace(base, finish=finish)
     lesson = replace(base, train=mixed(setting, methods, strong=False), validate=validate, cache=0)
-    if objective is Objective.DANN:
+    if methods.objective is Objective.DANN:
         dann = Dann(base.objective, setting.backbone.width, weight)
         lesson = with_helper(lesson, dann.critic)
         return replace(lesson, objective=dann, begin=lambda epoch, _network: dann.begin(epoch, epochs))
-    return replace(lesson, objective=(coral if objective is Objective.CORAL else mcc)(base.objective, weight))
+    return replace(lesson, objective=(coral if methods.objective is Objective.CORAL else mcc)(base.objective, weight))
 
 
 def refuse_without_batchnorm(setting: Setting) -> None:

@@ -20,15 +20,15 @@ from tasks.parts.scorer import Network
 from tasks.parts.setting import Setting
 
 
-def defend(setting: Setting, methods: Methods, objective: Objective, base: Lesson) -> Lesson:
+def defend(setting: Setting, methods: Methods, base: Lesson) -> Lesson:
     """Learn on pictures that an adversary changed; an epoch that loses too much without one is not kept."""
     section, bench = methods.adversaries, setting.bench
     pictures = setting.backbone.preprocessing
     attack = Attack(section.norm, section.radius, section.steps, pictures.mean, pictures.std)
-    trained = replace(attack, steps=1, step=FAST * section.radius) if objective is Objective.FAST else attack
+    trained = replace(attack, steps=1, step=FAST * section.radius) if methods.objective is Objective.FAST else attack
     growing = Growing(trained, section.grow)
     loss = adversarial(base.objective, growing)
-    if objective is Objective.TRADES:
+    if methods.objective is Objective.TRADES:
         loss = trades(base.objective, growing, section.beta)
 
     def begin(epoch: int, network: Network) -> None:

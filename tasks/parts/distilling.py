@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from tasks.parts.bench import Bench, Lesson, with_helper
+from tasks.parts.bench import Bench, Lesson, weights_of, with_helper
+from tasks.parts.extract import extract
 from tasks.parts.fit_state import Row
 from tasks.parts.learning import Methods
 from tasks.parts.names import Curve, Split
@@ -21,14 +23,15 @@ from tasks.parts.objectives.distillation import Distillation
 from tasks.parts.params import TeacherParams
 from tasks.parts.progress import say
 from tasks.parts.setting import Setting
-from tasks.parts.teacher import Teacher, with_head
+from tasks.parts.teacher import Teacher, fitted, headed, load
 from tasks.parts.transforms import CLEAN, DRAW, Style
+from tasks.parts.weights import write
 
 
-def distil(setting: Setting, methods: Methods, wanted: TeacherParams, base: Lesson) -> tuple[Bench, Lesson]:
+def distil(setting: Setting, methods: Methods, base: Lesson) -> tuple[Bench, Lesson]:
     """Learn the teacher's answers on labelled and unlabelled images, until the two agree and are as good."""
     section, bench, goal = methods.distillation, setting.bench, setting.bench.goal
-    teacher = teacher_of(setting, wanted)
+    teacher = teacher_of(setting, methods.teacher)
     objective = Distillation(
         "targets" if goal.targets else "labels" if goal.several else "classes",
         goal.outputs,
@@ -73,9 +76,17 @@ def distil(setting: Setting, methods: Methods, wanted: TeacherParams, base: Less
 
 
 def teacher_of(setting: Setting, wanted: TeacherParams) -> Teacher:
-    """The big model, with a head fitted on the labels where it came without one."""
+    """The big model; where it came without a head, a linear one is fitted on its features and kept beside the tuned."""
     paths, bench = setting.paths, setting.bench
-    rows = (setting.rows(Split.TRAIN), setting.rows(Split.VALIDATION))
-    return with_head(
-        paths.teacher, wanted, bench.goal, paths.teacher_head, paths.raw, *rows, bench.device, setting.compute.batch
-    )
+    goal, device = bench.goal, bench.device
+    found = load(paths.teacher, wanted, goal, paths.teacher_head)
+    if isinstance(found, Teacher):
+        return found
+    train, validation = setting.rows(Split.TRAIN), setting.rows(Split.VALIDATION)
+    rows = pd.concat([train, validation]).assign(**dict(zip(DRAW, CLEAN, strict=True)))
+    parts = extract(paths.raw, rows, found, device, Style(), setting.compute.batch)
+    x_ND, y = torch.from_numpy(np.concatenate([part for _, part in parts])), goal.standardised(goal.truth(rows))
+    count = len(train)
+    learned, settings = fitted((x_ND[:count], y[:count], weights_of(train)), (x_ND[count:], y[count:]), goal)
+    write(paths.teacher_head, learned.state_dict(), settings)
+    return headed(found, learned.state_dict(), settings, goal, paths.teacher)

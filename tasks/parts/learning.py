@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.parts.params import Section
+from tasks.parts.params import Objective, Section, TeacherParams
 
 
 class DistillationSection(Section):
@@ -57,8 +57,10 @@ class AdversariesSection(Section):
 
 
 class Methods(Section):
-    """All of them."""
+    """What fine-tuning learns from, the teacher that it may ask, and how each method goes about it."""
 
+    objective: Objective
+    teacher: TeacherParams
     distillation: DistillationSection
     unlabelled: UnlabelledSection
     domain: DomainSection

@@ -9,7 +9,7 @@ from tasks.parts.defending import defend
 from tasks.parts.distilling import distil
 from tasks.parts.errors import ParamsError
 from tasks.parts.learning import Methods
-from tasks.parts.params import Objective, TeacherParams
+from tasks.parts.params import Objective
 from tasks.parts.processes import count
 from tasks.parts.scorer import Network
 from tasks.parts.self_training import fixmatch, pseudo_label
@@ -31,27 +31,21 @@ def refuse(setting: Setting, objective: Objective, mixed: bool) -> None:
 
 
 def lesson_of(
-    setting: Setting,
-    objective: Objective,
-    methods: Methods,
-    teacher: TeacherParams,
-    network: Network,
-    base: Lesson,
-    epochs: int,
-    weight: float,
+    setting: Setting, methods: Methods, network: Network, base: Lesson, epochs: int, weight: float
 ) -> tuple[Bench, Lesson]:
-    """The bench and the lesson of an objective; `base` is that on labels, `weight` that of the adaptation's loss.
+    """The bench and the lesson of the objective; `base` is that on labels, `weight` that of the adaptation's loss.
 
     Raises ParamsError for what is missing, and DataRefusedError for labels that fail their audit.
     """
+    objective = methods.objective
     if objective is Objective.DISTILLATION:
-        return distil(setting, methods, teacher, base)
+        return distil(setting, methods, base)
     if objective is Objective.PSEUDO_LABELS:
-        return pseudo_label(setting, methods, teacher, network, base)
+        return pseudo_label(setting, methods, network, base)
     if objective is Objective.FIXMATCH:
         return setting.bench, fixmatch(setting, methods, base)
     if objective in DOMAIN:
-        return setting.bench, adapt(setting, methods, objective, base, epochs, weight)
+        return setting.bench, adapt(setting, methods, base, epochs, weight)
     if objective.has_adversary:
-        return setting.bench, defend(setting, methods, objective, base)
+        return setting.bench, defend(setting, methods, base)
     return setting.bench, base

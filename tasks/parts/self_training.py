@@ -17,7 +17,7 @@ from tasks.parts.bench import Bench, Lesson
 from tasks.parts.distilling import teacher_of
 from tasks.parts.errors import DataRefusedError
 from tasks.parts.fit import Scored, outputs
-from tasks.parts.learning import Methods, UnlabelledSection
+from tasks.parts.learning import Methods
 from tasks.parts.metrics import temperature
 from tasks.parts.names import Column, Split
 from tasks.parts.objectives.fixmatch import FixMatch
@@ -33,13 +33,11 @@ from tasks.parts.transforms import CLEAN, DRAW, Style
 from tasks.parts.unlabelled import Mixed, Viewed
 
 
-def pseudo_label(
-    setting: Setting, methods: Methods, wanted: TeacherParams, network: Network, base: Lesson
-) -> tuple[Bench, Lesson]:
+def pseudo_label(setting: Setting, methods: Methods, network: Network, base: Lesson) -> tuple[Bench, Lesson]:
     """Confident answers of the teacher, of the probe where there is none, or of neighbours are labels from then on."""
     section, bench = methods.unlabelled, setting.bench
     unlabelled, train = setting.rows(Split.UNLABELLED), setting.rows(Split.TRAIN)
-    logits_VC, logits_UC = first_answers(setting, section, wanted, network)
+    logits_VC, logits_UC = first_answers(setting, methods, network)
     warmth = calibrated(setting, logits_VC)
     found = audited(setting, (logits_VC / warmth).softmax(1), section.threshold)
     refuse_unaudited(found, section.precision)
@@ -57,19 +55,18 @@ def pseudo_label(
     return taught, replace(base, validate=partial(score_calibrated, setting), finish=lambda _network: told)
 
 
-def first_answers(
-    setting: Setting, section: UnlabelledSection, wanted: TeacherParams, network: Network
-) -> tuple[Tensor, Tensor]:
+def first_answers(setting: Setting, methods: Methods, network: Network) -> tuple[Tensor, Tensor]:
     """Logits for validation and unlabelled pictures as they are, (V, C) and (U, C): the model's, or its neighbours'."""
-    ask = partial(model_answers, setting, wanted, network, features=bool(section.neighbours))
+    neighbours = methods.unlabelled.neighbours
+    ask = partial(model_answers, setting, methods.teacher, network, features=bool(neighbours))
     known_VC, unknown_UC = (ask(setting.rows(split)) for split in (Split.VALIDATION, Split.UNLABELLED))
-    if not section.neighbours:
+    if not neighbours:
         return known_VC, unknown_UC
     bench = setting.bench
     train = setting.rows(Split.TRAIN)
     x_ND = torch.cat([ask(train), known_VC, unknown_UC])[:, bench.goal.outputs :]
     label_N = torch.cat([bench.goal.truth(train), torch.full((len(x_ND) - len(train),), -1)])
-    p_NC = spread(x_ND.numpy(), label_N.numpy(), bench.goal.outputs, section.neighbours)
+    p_NC = spread(x_ND.numpy(), label_N.numpy(), bench.goal.outputs, neighbours)
     logits_NC = torch.from_numpy(p_NC).log().float()[len(train) :]
     return logits_NC[: len(known_VC)], logits_NC[len(known_VC) :]
 

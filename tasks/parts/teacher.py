@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import PIL
 import torch
@@ -29,8 +28,8 @@ from tasks.parts.names import Column
 from tasks.parts.params import NO_TEACHER, TeacherParams
 from tasks.parts.scorer import Network, Preprocessing, Scaled, build_backbone, build_head
 from tasks.parts.store import FeatureStore, key_of
-from tasks.parts.transforms import CLEAN, DRAW, Style
-from tasks.parts.weights import read, write
+from tasks.parts.transforms import DRAW, Style
+from tasks.parts.weights import read
 
 SPEC = "spec"  # of a whole model, in the description of its weights file
 LINEAR = {"kind": "linear"}
@@ -145,37 +144,10 @@ def headed(
     return Teacher(network, backbone.width, backbone.preprocessing, identity)
 
 
-def _fitted(train: Train, validation: Rows, goal: Goal) -> tuple[nn.Module, dict[str, Any]]:
-    """The best linear head, and what it is."""
+def fitted(train: Train, validation: Rows, goal: Goal) -> tuple[nn.Module, dict[str, Any]]:
+    """The best linear head on a teacher's features, and what it is."""
     if not goal.targets:
         return best(fit_probes(train, validation, goal.outputs, STRENGTHS, measure=goal.measure())).head, LINEAR
     learned = Scaled(best(fit_ridge(train, validation, STRENGTHS)).head, goal.outputs)
     learned.set_scale(goal.mean_K, goal.spread_K)
     return learned, {**LINEAR, "scaled": 1}
-
-
-def with_head(
-    file: Path,
-    wanted: TeacherParams,
-    goal: Goal,
-    head: Path,
-    root: Path,
-    train: pd.DataFrame,
-    validation: pd.DataFrame,
-    device: Device,
-    batch: int,
-) -> Teacher:
-    """The teacher; where it came without a head, a linear one is fitted on its features and written to `head`."""
-    found = load(file, wanted, goal, head)
-    if isinstance(found, Teacher):
-        return found
-    backbone = found
-    rows = pd.concat([train, validation]).assign(**dict(zip(DRAW, CLEAN, strict=True)))
-    matrix = np.concatenate([part for _, part in extract(root, rows, backbone, device, Style(), batch)])
-    x_ND, y = torch.from_numpy(matrix), goal.standardised(torch.cat([goal.truth(part) for part in (train, validation)]))
-    count = len(train)
-    weight_N = torch.tensor(train[Column.WEIGHT].to_numpy(), dtype=torch.float32)
-    data = (x_ND[:count], y[:count], weight_N), (x_ND[count:], y[count:])
-    learned, settings = _fitted(*data, goal)
-    write(head, learned.state_dict(), settings)
-    return headed(backbone, learned.state_dict(), settings, goal, file)

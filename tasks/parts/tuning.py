@@ -22,7 +22,7 @@ from tasks.parts.learning import Methods
 from tasks.parts.methods import lesson_of, refuse
 from tasks.parts.names import Candidate, Curve
 from tasks.parts.objectives.mixing import mixing
-from tasks.parts.params import BackboneParams, Objective, TeacherParams
+from tasks.parts.params import BackboneParams, Objective
 from tasks.parts.paths import Paths
 from tasks.parts.processes import rank
 from tasks.parts.progress import say
@@ -43,14 +43,7 @@ class Tuned:
     seconds: float
 
 
-def tune(
-    setting: Setting,
-    learn: Mapping[str, Any],
-    objective: Objective,
-    methods: Methods,
-    teacher: TeacherParams,
-    seed: int,
-) -> tuple[Tuned, More]:
+def tune(setting: Setting, learn: Mapping[str, Any], methods: Methods, seed: int) -> tuple[Tuned, More]:
     """From the probe (LP-FT, Kumar et al., 2022). `learn` is the section finetune. Writes the network.
 
     Of several weights of an adaptation's loss, the one whose model is best is kept. Raises ParamsError for a head that
@@ -58,15 +51,14 @@ def tune(
     """
     if setting.head["kind"] == "knn" and learn["epochs"]:
         raise ParamsError("a knn head has nothing to fine-tune: set finetune.epochs to 0, or take another head.kind")
-    refuse(setting, objective, mixed=bool(learn["mixup"] or learn["cutmix"]))
-    weighted = objective in DOMAIN - {Objective.BATCHNORM}
+    refuse(setting, methods.objective, mixed=bool(learn["mixup"] or learn["cutmix"]))
+    weighted = methods.objective in DOMAIN - {Objective.BATCHNORM}
     weights = methods.domain.weights if weighted else (0.0,)
     files = [setting.bench.curves]
     if len(weights) > 1:
         files = [setting.bench.checkpoints / f"curves-{weight:g}.jsonl" for weight in weights]
     tried = [
-        with_weight(setting, learn, objective, methods, teacher, seed, weight, file)
-        for weight, file in zip(weights, files, strict=True)
+        with_weight(setting, learn, methods, seed, weight, file) for weight, file in zip(weights, files, strict=True)
     ]
     best = min(range(len(tried)), key=lambda place: tried[place][0].progress.lowest)
     tuned, network, more = tried[best]
@@ -81,9 +73,7 @@ def tune(
 def with_weight(
     setting: Setting,
     learn: Mapping[str, Any],
-    objective: Objective,
     methods: Methods,
-    teacher: TeacherParams,
     seed: int,
     weight: float,
     curves: Path,
@@ -94,10 +84,11 @@ def with_weight(
     if curves != setting.bench.curves:
         curves.parent.mkdir(parents=True, exist_ok=True)
         curves.unlink(missing_ok=True)
+    itself = methods.teacher.model_copy(update={"weights": None})
     tuned, lesson, epochs = Tuned(Progress(), 0, 0.0), base, 0
-    for turn in range(methods.unlabelled.rounds if objective is Objective.PSEUDO_LABELS else 1):
-        who = teacher.model_copy(update={"weights": None}) if turn else teacher  # then it teaches itself
-        bench, lesson = lesson_of(setting, objective, methods, who, network, base, learn["epochs"], weight)
+    for turn in range(methods.unlabelled.rounds if methods.objective is Objective.PSEUDO_LABELS else 1):
+        now = methods.model_copy(update={"teacher": itself}) if turn else methods
+        bench, lesson = lesson_of(setting, now, network, base, learn["epochs"], weight)
         bench = replace(bench, curves=curves, before=(epochs, tuned.steps))
         progress = bench.fit(Candidate.TUNED, network, recipe(bench, learn, seed), lesson, f"{weight:g}-{turn}")
         epochs += progress.epoch

@@ -368,7 +368,7 @@ def test_fewer_pictures_come_again_as_another_view_of_them(paths):
     """Within an epoch too: 18 labelled pictures beside 40 unlabelled ones, a batch of 4 of each."""
     with_unlabelled(paths, 40)
     ingested(paths), augmented(paths), embedded(paths), headed(paths)
-    both = mixed(settled(paths), Methods(**METHODS), strong=True)
+    both = mixed(settled(paths), Methods(**METHODS, objective="fixmatch", teacher=NOBODY), strong=True)
     batches = list(both.epoch(0))
     assert len(batches) == len(both) == 10
     known = [x[(y >= 0)][:, :3] for x, y in batches]
