@@ -12,7 +12,7 @@ from tasks.parts.files import read_json
 from tasks.parts.names import VALUE, Candidate, Column, Metric, Split
 from tasks.parts.page import markdown_table
 from tests.benchmarks.results import Results, machine, spread
-from tests.benchmarks.sets import PLAIN, WHOLE, as_split, ingested, random_backbone, some, unpacked
+from tests.benchmarks.sets import PLAIN, WHOLE, ingested, partly_labelled, random_backbone, some, unpacked
 from tests.benchmarks.study import Study
 
 SEEDS = 3
@@ -41,15 +41,8 @@ def one(root: Path, seed: int) -> dict[str, float]:
     raw = unpacked(root / "cifar", "cifar10_jpg.tar.gz") / "cifar10_jpg"
     whole = ingested(root, raw)
     train = some(whole[whole[Column.SPLIT] != Split.TEST], LABELS + VALIDATION + UNLABELLED, seed)
-    labelled = some(train, LABELS + VALIDATION, seed + 100)
-    validation = some(labelled, VALIDATION, seed + 200)
-    parts = [
-        as_split(labelled.drop(validation.index), Split.TRAIN),
-        as_split(validation, Split.VALIDATION),
-        as_split(train.drop(labelled.index), Split.UNLABELLED),
-        some(whole[whole[Column.SPLIT] == Split.TEST], TEST, 0),
-    ]
-    manifest = pd.concat(parts, ignore_index=True)
+    test = some(whole[whole[Column.SPLIT] == Split.TEST], TEST, 0)
+    manifest = pd.concat([*partly_labelled(train, LABELS, VALIDATION, seed + 100), test], ignore_index=True)
     weights = Path(os.environ["ROOTSTOCK_ASSETS"]) / "weights" / "mobilenet_v2.pth"
     teacher = Study(root / "teacher", raw, weights, {**TEACHER, "seed": seed})
     random = random_backbone(root / "random.safetensors", "resnet10", seed)

@@ -11,7 +11,7 @@ from tasks.parts.names import Candidate, Column, Split
 from tasks.parts.page import markdown_table
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, machine, spread
-from tests.benchmarks.sets import GLYPHS, PLAIN, as_split, ingested, some, unpacked
+from tests.benchmarks.sets import GLYPHS, PLAIN, ingested, partly_labelled, unpacked
 from tests.benchmarks.study import Study
 
 DRAWS = 3
@@ -52,14 +52,7 @@ def one(root: Path, seed: int, how: dict[str, object]) -> dict[str, float]:
     raw = unpacked(root / "digits", "digits_mnist_usps.tar.gz") / "mnist"
     whole = ingested(root, raw)
     train = whole[whole[Column.SPLIT] != Split.TEST]
-    labelled = some(train, LABELS + VALIDATION, seed)
-    validation = some(labelled, VALIDATION, seed + 100)
-    parts = [
-        as_split(labelled.drop(validation.index), Split.TRAIN),
-        as_split(validation, Split.VALIDATION),
-        as_split(train.drop(labelled.index), Split.UNLABELLED),
-        whole[whole[Column.SPLIT] == Split.TEST],
-    ]
+    parts = [*partly_labelled(train, LABELS, VALIDATION, seed), whole[whole[Column.SPLIT] == Split.TEST]]
     study = Study(root / "study", raw, GLYPHS, {**COMMON, **how, "seed": seed})
     study.forget()
     study.use(pd.concat(parts, ignore_index=True))

@@ -59,6 +59,17 @@ def as_split(rows: pd.DataFrame, split: Split) -> pd.DataFrame:
     return changed.assign(**{Column.LABEL: None}) if split is Split.UNLABELLED else changed
 
 
+def partly_labelled(rows: pd.DataFrame, labels: int, validation: int, seed: int) -> list[pd.DataFrame]:
+    """So many labelled images of each class to train on, and to validate on; the others without a label."""
+    labelled = some(rows, labels + validation, seed)
+    held_out = some(labelled, validation, seed + 100)
+    return [
+        as_split(labelled.drop(held_out.index), Split.TRAIN),
+        as_split(held_out, Split.VALIDATION),
+        as_split(rows.drop(labelled.index), Split.UNLABELLED),
+    ]
+
+
 def below(rows: pd.DataFrame, folder: str) -> pd.DataFrame:
     """The rows, seen from the folder above."""
     return rows.assign(**{Column.PATH: folder + "/" + rows[Column.PATH]})
