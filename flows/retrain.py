@@ -81,9 +81,9 @@ def refuse_early(params: FlowParams) -> None:
     refuse_unsuited(params.objective, manifest)
     refuse_attacks(params.evaluate.attacked, manifest)
     if params.objective.has_teacher and params.teacher.weights:
-        from tasks.parts.teacher import refuse_stranger  # torch, which only this one needs
+        from tasks.parts.teacher import refuse_other_classes  # torch, which only this one needs
 
-        refuse_stranger(params.paths.teacher, manifest)
+        refuse_other_classes(params.paths.teacher, manifest)
 
 
 def reproduced(stage: str, params: FlowParams, run: Run, outdated: list[str]) -> Outcome:

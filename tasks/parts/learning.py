@@ -24,7 +24,7 @@ class UnlabelledSection(Section):
 
     threshold: float = Field(ge=0, lt=1, description="calibrated probability from which an answer is trusted")
     adaptive: bool = Field(description="classes that are learned badly so far have a lower one, up to it (FlexMatch)")
-    align: bool = Field(description="answers are tilted until classes come as often as among the labels (ReMixMatch)")
+    align: bool = Field(description="answers are tilted towards the classes' shares among the labels (ReMixMatch)")
     neighbours: int = Field(
         ge=0, description="nearest in feature space, that labels spread over; 0: the model is asked (pseudo_labels)"
     )

@@ -43,7 +43,7 @@ def lesson_of(
     if objective is Objective.PSEUDO_LABELS:
         return pseudo_label(setting, methods, network, base)
     if objective is Objective.FIXMATCH:
-        return setting.bench, fixmatch(setting, methods, base)
+        return fixmatch(setting, methods, base)
     if objective in DOMAIN:
         return setting.bench, adapt(setting, methods, base, epochs, weight)
     if objective.has_adversary:

@@ -138,8 +138,8 @@ def _explain(
     model: type[BaseModel], loc: tuple[int | str, ...], message: str, document: CommentedMap, file: Path
 ) -> str:
     message = message.removeprefix("Value error, ")
-    if not loc:  # several values do not go together, which the message names
-        return f"{file}: {message}"
+    if not loc:  # values do not go together: the message begins with one of them
+        return f"{file} line {_line(document, tuple(message.partition(':')[0].split('.')))}: {message}"
     key = ".".join(str(part) for part in loc)
     meaning = _meaning(model, loc)
     return f"{file} line {_line(document, loc)}: {key}: {message}" + (f" ({meaning})" if meaning else "")

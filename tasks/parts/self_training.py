@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 import pandas as pd
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from tasks.parts.bench import Bench, Lesson
 from tasks.parts.distilling import teacher_of
 from tasks.parts.errors import DataRefusedError
-from tasks.parts.fit import Scored, outputs
+from tasks.parts.fit import MeasureMore, outputs
 from tasks.parts.learning import Methods
 from tasks.parts.metrics import temperature
 from tasks.parts.names import Column, Split
@@ -24,7 +23,7 @@ from tasks.parts.objectives.fixmatch import FixMatch
 from tasks.parts.objectives.pseudo_labels import Audit, accept, audit
 from tasks.parts.params import TeacherParams
 from tasks.parts.progress import say
-from tasks.parts.propagation import spread
+from tasks.parts.propagation import propagate
 from tasks.parts.scorer import Network
 from tasks.parts.setting import Setting
 from tasks.parts.splits import unit_hash
@@ -34,14 +33,15 @@ from tasks.parts.unlabelled import Mixed, Viewed
 
 
 def pseudo_label(setting: Setting, methods: Methods, network: Network, base: Lesson) -> tuple[Bench, Lesson]:
-    """Confident answers of the teacher, of the probe where there is none, or of neighbours are labels from then on."""
+    """Confident answers of the teacher, of the network as it is, or of neighbours are labels from then on."""
     section, bench = methods.unlabelled, setting.bench
     unlabelled, train = setting.rows(Split.UNLABELLED), setting.rows(Split.TRAIN)
-    logits_VC, logits_UC = first_answers(setting, methods, network)
-    warmth = calibrated(setting, logits_VC)
-    found = audited(setting, (logits_VC / warmth).softmax(1), section.threshold)
+    logits_NC, known = first_answers(setting, methods, network), bench.validation.pictures
+    logits_VC, logits_UC = logits_NC[:known], logits_NC[known:]
+    fitted = fitted_temperature(setting, logits_VC)
+    found = audited(setting, (logits_VC / fitted).softmax(1), section.threshold)
     refuse_unaudited(found, section.precision)
-    p_UC = (logits_UC / warmth).softmax(1).numpy()
+    p_UC = (logits_UC / fitted).softmax(1).numpy()
     taken_U = accept(p_UC, section.threshold, section.quota)
     say(
         f"{taken_U.sum()} of {len(taken_U)} unlabelled images are labelled; of {found.accepted} such answers on "
@@ -50,31 +50,35 @@ def pseudo_label(setting: Setting, methods: Methods, network: Network, base: Les
     rows = pd.concat([train, unlabelled[taken_U]], ignore_index=True)
     y_N = torch.cat([bench.goal.truth(train), torch.from_numpy(p_UC.argmax(1)[taken_U])])
     weight_N = torch.cat([setting.weight_N, torch.full((int(taken_U.sum()),), section.weight)])
-    taught = replace(bench, train=setting.batches(rows, y_N, weight_N, setting.batch), draw_NVP=setting.draws(rows))
+    taught = replace(
+        bench,
+        train=setting.batches(rows, y_N, weight_N, setting.batch),
+        draw_NVP=setting.draws(rows),
+        measure=calibrated_first(bench.measure),
+    )
     told = {"pseudo_labels": float(taken_U.sum()), "audited_precision": found.precision}
-    return taught, replace(base, validate=partial(score_calibrated, setting), finish=lambda _network: told)
+    return taught, replace(base, finish=lambda _network: told)
 
 
-def first_answers(setting: Setting, methods: Methods, network: Network) -> tuple[Tensor, Tensor]:
-    """Logits for validation and unlabelled pictures as they are, (V, C) and (U, C): the model's, or its neighbours'."""
-    neighbours = methods.unlabelled.neighbours
-    ask = partial(model_answers, setting, methods.teacher, network, features=bool(neighbours))
-    known_VC, unknown_UC = (ask(setting.rows(split)) for split in (Split.VALIDATION, Split.UNLABELLED))
+def first_answers(setting: Setting, methods: Methods, network: Network) -> Tensor:
+    """Logits for validation and then unlabelled pictures as they are, (V + U, C): the model's, or of its neighbours."""
+    asked = [setting.rows(split) for split in (Split.VALIDATION, Split.UNLABELLED)]
+    neighbours, classes = methods.unlabelled.neighbours, setting.bench.goal.outputs
     if not neighbours:
-        return known_VC, unknown_UC
-    bench = setting.bench
+        return model_answers(setting, methods.teacher, network, pd.concat(asked), features=False)
     train = setting.rows(Split.TRAIN)
-    x_ND = torch.cat([ask(train), known_VC, unknown_UC])[:, bench.goal.outputs :]
-    label_N = torch.cat([bench.goal.truth(train), torch.full((len(x_ND) - len(train),), -1)])
-    p_NC = spread(x_ND.numpy(), label_N.numpy(), bench.goal.outputs, neighbours)
-    logits_NC = torch.from_numpy(p_NC).log().float()[len(train) :]
-    return logits_NC[: len(known_VC)], logits_NC[len(known_VC) :]
+    rows = pd.concat([train, *asked])
+    x_ND = model_answers(setting, methods.teacher, network, rows, features=True)[:, classes:]
+    label_N = torch.full((len(rows),), -1)
+    label_N[: len(train)] = setting.bench.goal.truth(train)
+    p_NC = propagate(x_ND.numpy(), label_N.numpy(), classes, neighbours)
+    return torch.from_numpy(p_NC).log().float()[len(train) :]
 
 
 def model_answers(
     setting: Setting, wanted: TeacherParams, network: Network, rows: pd.DataFrame, *, features: bool
 ) -> Tensor:
-    """What the teacher says, or the probe where there is none; with features, (N, C + E), where they are wanted."""
+    """What the teacher says, or the network where there is none; with features, (N, C + E), where they are wanted."""
     if wanted.weights is None:
         asked = setting.bench.device.place(Answering(network, features=features))
         return outputs(asked, setting.batches(rows).clean(), setting.bench.device)[0].cpu()
@@ -83,7 +87,7 @@ def model_answers(
     return teacher_of(setting, wanted).answers(setting.paths.raw, clean, *common, features=features)
 
 
-def fixmatch(setting: Setting, methods: Methods, base: Lesson) -> Lesson:
+def fixmatch(setting: Setting, methods: Methods, base: Lesson) -> tuple[Bench, Lesson]:
     """What the network is sure of under a weak view is the label of a strong one; audited before each epoch."""
     section, bench = methods.unlabelled, setting.bench
     objective = FixMatch(base.objective, bench.goal.outputs, section.threshold, section.weight)
@@ -93,7 +97,7 @@ def fixmatch(setting: Setting, methods: Methods, base: Lesson) -> Lesson:
 
     def audit_now(network: Network) -> Audit:
         logits_VC, _ = outputs(network, validation.clean(), bench.device)
-        objective.temperature = calibrated(setting, logits_VC)
+        objective.temperature = fitted_temperature(setting, logits_VC)
         if section.adaptive or section.align:
             logits_UC, _ = outputs(network, unlabelled.clean(), bench.device)
             if section.align:
@@ -111,21 +115,15 @@ def fixmatch(setting: Setting, methods: Methods, base: Lesson) -> Lesson:
     def finish(network: Network) -> dict[str, float]:
         return {"audited_precision": audit_now(network).precision}
 
-    return replace(
-        base,
-        objective=objective,
-        train=mixed(setting, methods, strong=True),
-        begin=begin,
-        validate=partial(score_calibrated, setting),
-        finish=finish,
-        cache=0,
+    lesson = replace(
+        base, objective=objective, train=mixed(setting, methods, strong=True), begin=begin, finish=finish, cache=0
     )
+    return replace(bench, measure=calibrated_first(bench.measure)), lesson
 
 
-def score_calibrated(setting: Setting, network: Network) -> Scored:
-    """Validation loss and score, calibrated first: who learns from own answers grows too sure, which is no worse."""
-    logits_VC, y_V = outputs(network, setting.bench.validation.clean(), setting.bench.device)
-    return setting.bench.measure(logits_VC / calibrated(setting, logits_VC), y_V)
+def calibrated_first(measure: MeasureMore) -> MeasureMore:
+    """A measure of outputs at their best temperature: who learns from own answers grows too sure, which is no worse."""
+    return lambda logits_NC, y_N: measure(logits_NC / temperature(logits_NC.cpu(), y_N.cpu()), y_N)
 
 
 def held_out(setting: Setting) -> Tensor:
@@ -134,8 +132,8 @@ def held_out(setting: Setting) -> Tensor:
     return torch.tensor([unit_hash(f"audit:{pixels}") < 0.5 for pixels in pixels_V])
 
 
-def calibrated(setting: Setting, logits_VC: Tensor) -> float:
-    """A temperature, from validation images that no answer is audited on."""
+def fitted_temperature(setting: Setting, logits_VC: Tensor) -> float:
+    """A temperature, from validation images that no answer is audited on; 1 where there are none."""
     mine_V, y_V = ~held_out(setting), setting.bench.goal.truth(setting.rows(Split.VALIDATION))
     return temperature(logits_VC[mine_V].cpu().float(), y_V[mine_V]) if bool(mine_V.any()) else 1.0
 
@@ -148,11 +146,16 @@ def audited(setting: Setting, p_VC: Tensor, threshold: float | Sequence[float]) 
 
 def refuse_unaudited(found: Audit, precision: float) -> None:
     """Raises DataRefusedError if trusted answers are wrong too often, or none could be checked."""
-    if not found.accepted or found.precision < precision:
-        told = f"{found.precision:.1%} of {found.accepted}" if found.accepted else "none of them was trusted"
+    if not found.accepted:
         raise DataRefusedError(
-            f"objective: trusted answers are right for too few held-out labelled images: {told}, wanted "
-            f"{precision:.0%} (unlabelled.precision); raise unlabelled.threshold, or label more images"
+            "objective: no answer on held-out labelled images is trusted, so none can be audited; lower "
+            "unlabelled.threshold, or label more images for validation"
+        )
+    if found.precision < precision:
+        raise DataRefusedError(
+            f"objective: trusted answers are right for too few held-out labelled images: {found.precision:.1%} of "
+            f"{found.accepted}, wanted {precision:.0%} (unlabelled.precision); raise unlabelled.threshold, or label "
+            "more images"
         )
 
 

@@ -29,7 +29,7 @@ from tasks.parts.params import NO_TEACHER, TeacherParams
 from tasks.parts.scorer import Network, Preprocessing, Scaled, build_backbone, build_head
 from tasks.parts.store import FeatureStore, key_of
 from tasks.parts.transforms import DRAW, Style
-from tasks.parts.weights import read
+from tasks.parts.weights import described, read
 
 SPEC = "spec"  # of a whole model, in the description of its weights file
 LINEAR = {"kind": "linear"}
@@ -107,7 +107,7 @@ def load(file: Path, wanted: TeacherParams, goal: Goal, head: Path) -> Teacher |
     return headed(backbone, head_state, settings, goal, file)
 
 
-def refuse_other(spec: Mapping[str, Any], goal: Goal) -> None:
+def check_classes(spec: Mapping[str, Any], goal: Goal) -> None:
     """Raises ParamsError if a model that Rootstock made knows other classes or targets."""
     known, asked = [*spec["classes"], *spec["targets"]], [*goal.classes, *goal.targets]
     if known != asked or bool(spec["label_thresholds"]) != goal.several:
@@ -119,7 +119,7 @@ def refuse_other(spec: Mapping[str, Any], goal: Goal) -> None:
 
 def whole(state: dict[str, Tensor], spec: Mapping[str, Any], goal: Goal, file: Path) -> Teacher:
     """A model that Rootstock made. Raises ParamsError if it knows other classes or targets."""
-    refuse_other(spec, goal)
+    check_classes(spec, goal)
     backbone, width = build_backbone(spec["architecture"], spec["cut"])
     network = Network(backbone, build_head(width, goal.outputs, **spec["head"]))
     network.load_state_dict(state)
@@ -127,10 +127,10 @@ def whole(state: dict[str, Tensor], spec: Mapping[str, Any], goal: Goal, file: P
     return Teacher(network.eval(), width, preprocessing, {"teacher": sha256_of(file)})
 
 
-def refuse_stranger(file: Path, manifest: pd.DataFrame) -> None:
+def refuse_other_classes(file: Path, manifest: pd.DataFrame) -> None:
     """Raises ParamsError if the teacher that was brought in answers another question than the data asks."""
-    if spec := read(file)[1].get(SPEC):
-        refuse_other(spec, Goal.of(usable(manifest)))
+    if spec := described(file).get(SPEC):
+        check_classes(spec, Goal.of(usable(manifest)))
 
 
 def headed(

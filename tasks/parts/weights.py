@@ -33,6 +33,15 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }, description
 
 
+def described(path: Path) -> dict[str, Any]:
+    """What a safetensors file says of itself, without its tensors; {} if nothing, or it is another format."""
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(json.loads((file.metadata() or {}).get(DESCRIPTION, "{}")))
+    except SafetensorError:
+        return {}
+
+
 def write(path: Path, state: dict[str, Tensor], description: dict[str, Any] | None = None) -> None:
     """Replaces `path` by a safetensors file of these tensors."""
     metadata = {DESCRIPTION: json.dumps(description)} if description else None

@@ -21,8 +21,8 @@ ROUNDS = {"objective": "pseudo_labels", "finetune.epochs": 2, "finetune.batch": 
 STRONG = {"unlabelled.strong": "none", "unlabelled.stronger": 2.0, "unlabelled.ratio": 4.0, "unlabelled.align": True}
 WAYS: dict[str, dict[str, object]] = {
     "labels of neighbours": {**ROUNDS, "unlabelled.neighbours": 10},
-    "labels of the probe": ROUNDS,
     "FixMatch": {**STRONG, "objective": "fixmatch", "finetune.epochs": 4, "finetune.rate": 0.0005},
+    "labels of the probe": ROUNDS,
 }
 
 

@@ -7,8 +7,11 @@ import json
 import logging
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+import torch
 
 from flows import git
 from flows.__main__ import COMMANDS, main
@@ -16,11 +19,14 @@ from flows.doctor import Finding
 from flows.lock import flow_lock, holder
 from flows.logs import RUN_LOGGERS, plain_errors
 from flows.parameters import check, load
+from flows.retrain import refuse_early
 from flows.source import downloaded, images_of, listing, teacher_of, weights_of
 from flows.summary import result_rows, text_table
 from tasks.parts.errors import EXIT_USAGE, DataRefusedError, ParamsError, RootstockError
-from tasks.parts.params import read_document
-from tasks.parts.weights import read
+from tasks.parts.names import Column
+from tasks.parts.params import Objective, read_document
+from tasks.parts.teacher import SPEC
+from tasks.parts.weights import read, write
 from tests.conftest import write_shapes
 from tests.project import ROOT, Project, environment
 
@@ -227,6 +233,21 @@ def test_a_teacher_that_cannot_be_had_is_told(teacher, message):
     document["teacher"].update(teacher)
     with pytest.raises(RootstockError, match=message):
         teacher_of(check(document))
+
+
+def test_a_teacher_of_other_classes_is_told_before_anything_is_computed(tmp_path):
+    rows = {Column.LABEL: ["ant", "bee"], Column.SPLIT: "train", Column.QUARANTINE: None}
+    pd.DataFrame(rows).to_parquet(tmp_path / "manifest.parquet")
+    known = {"classes": ["cat", "dog"], "targets": [], "label_thresholds": []}
+    write(tmp_path / "teacher", {"weight": torch.zeros(1)}, {SPEC: known})
+    params = check(read_document(ROOT / "params.yaml"))
+    places = {"manifest": tmp_path / "manifest.parquet", "teacher": tmp_path / "teacher"}
+    wanted = {"objective": Objective.DISTILLATION, "teacher": params.teacher.model_copy(update={"weights": "x"})}
+    asked = SimpleNamespace(**wanted, evaluate=params.evaluate, paths=SimpleNamespace(**places))
+    with pytest.raises(ParamsError, match="the teacher answers cat, dog, but the data asks for ant, bee"):
+        refuse_early(asked)
+    asked.objective = Objective.LABELS  # nobody asks it then
+    refuse_early(asked)
 
 
 def test_distillation_without_a_teacher_is_told_at_the_door():

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from tasks.parts.fit import measure_classes
 from tasks.parts.names import Curve
 from tasks.parts.objectives.adversarial import Attack, Growing, adversarial, divergence, trades
 from tasks.parts.objectives.coral import coral, covariance
@@ -25,6 +26,7 @@ from tasks.parts.objectives.pseudo_labels import accept, audit
 from tasks.parts.objectives.squared_error import measure_values, squared_error
 from tasks.parts.scorer import Network
 from tasks.parts.selection import information, neighbourhood
+from tasks.parts.self_training import calibrated_first
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -184,7 +186,7 @@ def test_flexmatch_lowers_the_threshold_of_what_is_learned_badly():
     assert third == 0
 
 
-def test_remixmatch_tilts_answers_until_classes_come_as_often_as_among_the_labels():
+def test_remixmatch_tilts_answers_towards_the_shares_of_the_labels():
     objective = FixMatch(cross_entropy(), 3, 0.9, weight=1.0)
     objective.temperature = 2.0
     logits, prior = torch.randn(5000, 3) + torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.2, 0.3, 0.5])
@@ -192,6 +194,15 @@ def test_remixmatch_tilts_answers_until_classes_come_as_often_as_among_the_label
     objective.align(logits, prior)
     torch.testing.assert_close(objective.answers(logits), F.normalize(p * prior / p.mean(0), p=1, dim=1))
     assert (objective.answers(logits).mean(0) - prior).abs().max() < 0.05 < (p.mean(0) - prior).abs().max()
+
+
+def test_the_calibrated_loss_prefers_fewer_mistakes_and_minds_no_sureness():
+    truth, measure = torch.arange(40) % 2, calibrated_first(measure_classes)
+    few, many = (4.0 * F.one_hot(truth, 2) + torch.randn(40, 2) for _ in range(2))
+    few[:1], many[:4] = few[:1].flip(1), many[:4].flip(1)
+    assert measure(few, truth)[0] < measure(many, truth)[0]
+    assert measure(9.0 * few, truth)[0] == pytest.approx(measure(few, truth)[0], rel=1e-3)
+    assert measure_classes(9.0 * few, truth)[0] > 2 * measure(few, truth)[0]
 
 
 @given(st.integers(1, 40), st.floats(0, 0.99), st.integers(0, 5), st.integers(0, 2**31 - 1))

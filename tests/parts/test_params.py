@@ -77,7 +77,7 @@ def test_parameters_are_frozen(tmp_path):
         (
             "pgd",
             {"epochs": 4},
-            r"^params\.yaml: adversaries\.grow: the radius grows for 4 epochs, but finetune\.epochs is 4",
+            r"^params\.yaml line \d+: adversaries\.grow: the radius grows for 4 epochs, but finetune\.epochs is 4",
         ),
         ("fast", {"patience": 3}, r"set finetune\.patience to more than 4"),
         ("labels", {"patience": 3}, None),

@@ -2,7 +2,7 @@
 
 Sohn et al., "FixMatch" (2020): what the model is sure of under the weak view is the label of the strong one.
 Zhang et al., "FlexMatch" (2021): a class that is learned badly so far has a lower threshold.
-Berthelot et al., "ReMixMatch" (2020): answers are tilted until classes come as often as among the labels.
+Berthelot et al., "ReMixMatch" (2020): answers are tilted towards the classes' shares among the labels.
 What differs: confidence is calibrated by a temperature from labelled images, and thresholds and tilts are set anew
 before each epoch, from a pass over the unlabelled images, instead of in each step: so they need no memory of their own.
 Shapes: N rows, U of them unlabelled, C classes. Inputs are (N, 6, S, S): the weak view, then the strong one.
