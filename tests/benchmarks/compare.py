@@ -21,7 +21,6 @@ SEEDS = [0, 1, 2]
 IMAGES = {"train": 40, "val": 20, "unlabelled": 100, "test": 50}  # a class
 WIDE = {"finetune.patience": 99, "augment.shift": 0.1}
 BIG = {**WIDE, "backbone.architecture": "mobilenet_v2", "backbone.resize": 96, "backbone.crop": 96}
-WHOLE = {"finetune.blocks": 99, "finetune.rate": 0.0005, "finetune.decay": 0.8, "finetune.epochs": 10}
 NEW = {**WIDE, "backbone.weights": "random", "backbone.resize": 48, "backbone.crop": 48, "features.views": 0}
 NEW |= {"finetune.blocks": 99, "finetune.batchnorm": "training", "finetune.rate": 0.002, "finetune.head_rate": 0.002}
 NEW |= {"head.strengths": [1.0e9], "augment.views": 8}
@@ -61,7 +60,7 @@ def models(weights: Path) -> dict[str, dict[str, Any]]:
     big = {**BIG, "backbone.weights": str(weights)}
     taught = {"objective": "distillation", "teacher.weights": "compare:big, fine-tuned", "distillation.agreement": 1.0}
     return {
-        "big, fine-tuned": {**big, **WHOLE},
+        "big, fine-tuned": {**big, "finetune.epochs": 10},
         "big, frozen + linear": {**big, "finetune.epochs": 0},
         "embedded backbone, fine-tuned": {**WIDE, "finetune.epochs": 10},
         "new, from scratch": {**NEW, "finetune.epochs": 40},
