@@ -17,12 +17,23 @@ from tests.benchmarks.study import Study
 DRAWS = 3
 LABELS, VALIDATION = 4, 20  # a class; validation calibrates, audits and chooses
 COMMON = {**PLAIN, "augment.rotation": 10.0, "augment.views": 16, "features.views": 16, "finetune.average": 0.99}
-ROUNDS = {"objective": "pseudo_labels", "finetune.epochs": 2, "finetune.batch": 64, "finetune.rate": 0.0001}
-STRONG = {"unlabelled.strong": "none", "unlabelled.stronger": 2.0, "unlabelled.ratio": 4.0, "unlabelled.align": True}
 WAYS: dict[str, dict[str, object]] = {
-    "labels of neighbours": {**ROUNDS, "unlabelled.neighbours": 10},
-    "FixMatch": {**STRONG, "objective": "fixmatch", "finetune.epochs": 4, "finetune.rate": 0.0005},
-    "labels of the probe": ROUNDS,
+    "labels of neighbours": {
+        "objective": "pseudo_labels",
+        "unlabelled.neighbours": 10,
+        "finetune.epochs": 2,
+        "finetune.batch": 64,
+        "finetune.rate": 0.0001,
+    },
+    "FixMatch": {
+        "objective": "fixmatch",
+        "unlabelled.align": True,
+        "unlabelled.ratio": 4.0,
+        "unlabelled.strong": "none",
+        "unlabelled.stronger": 2.0,
+        "finetune.epochs": 4,
+        "finetune.rate": 0.0005,
+    },
 }
 
 
