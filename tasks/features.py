@@ -53,7 +53,7 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
 
     wanted, batch = params.backbone, params.compute.batch
     sizes = (wanted.resize, wanted.crop)
-    backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox)
+    backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox).folded()
     backbone.module.requires_grad_(False)
     device = device_for(params.compute.device, params.compute.precision, backbone.module, backbone.preprocessing.crop)
     style = style_of(read_json(paths.policy))

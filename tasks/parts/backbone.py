@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.parts.errors import RootstockError
-from tasks.parts.scorer import OWN, Preprocessing, build_backbone
+from tasks.parts.scorer import OWN, Preprocessing, build_backbone, folded
 
 # Cut off, so not asked of a weights file: classifiers, and the side branches that only ImageNet training used.
 CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")
@@ -25,6 +25,10 @@ class Backbone:
     module: nn.Module
     width: int
     preprocessing: Preprocessing
+
+    def folded(self) -> Backbone:
+        """The same for answering alone, with its BatchNorms folded."""
+        return replace(self, module=folded(self.module))
 
 
 def build(

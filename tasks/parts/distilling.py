@@ -84,7 +84,7 @@ def teacher_of(setting: Setting, wanted: TeacherParams) -> Teacher:
         return found
     train, validation = setting.rows(Split.TRAIN), setting.rows(Split.VALIDATION)
     rows = pd.concat([train, validation]).assign(**dict(zip(DRAW, CLEAN, strict=True)))
-    parts = extract(paths.raw, rows, found, device, Style(), setting.compute.batch)
+    parts = extract(paths.raw, rows, found.folded(), device, Style(), setting.compute.batch)
     x_ND, y = torch.from_numpy(np.concatenate([part for _, part in parts])), goal.standardised(goal.truth(rows))
     count = len(train)
     learned, settings = fitted((x_ND[:count], y[:count], weights_of(train)), (x_ND[count:], y[count:]), goal)

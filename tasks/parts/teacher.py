@@ -79,7 +79,7 @@ class Teacher:
         keys = [key_of(pixels, draw) for pixels, *draw in rows[[Column.PIXEL_HASH, *DRAW]].itertuples(index=False)]
         missing = [place for place, key in enumerate(keys) if key not in kept]
         module = Answering(self.network, features=features).eval()
-        answering = Backbone(module, self.width, self.preprocessing)
+        answering = Backbone(module, self.width, self.preprocessing).folded()
         for found, matrix in extract(root, rows.iloc[missing], answering, device, style, batch):
             kept.add([keys[missing[row]] for row in found], matrix)
         return torch.from_numpy(kept[keys]) if keys else torch.empty(0, 0)

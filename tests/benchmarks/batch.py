@@ -45,14 +45,15 @@ from tasks.parts.device import choose
 from tasks.parts.extract import extract
 from tasks.parts.images import find
 from tasks.parts.names import Column
-from tasks.parts.transforms import CLEAN, DRAW
+from tasks.parts.transforms import CLEAN, DRAW, Style
 from tasks.parts.weights import read
 root, files = Path(sys.argv[1]), find(Path(sys.argv[1]))[0][: int(sys.argv[2])]
 rows = pd.DataFrame({Column.PATH: files, **dict(zip(DRAW, CLEAN))})
-backbone, device = build("resnet10", *read(Path("data/pretrained.weights")), None, None), choose("cpu", "float32")
-list(extract(root, rows[:64], backbone, device, "black", 64))
+backbone = build("resnet10", *read(Path("data/pretrained.weights")), None, None).folded()
+device = choose("cpu", "float32")
+list(extract(root, rows[:64], backbone, device, Style(), 64))
 started = time.perf_counter()
-list(extract(root, rows, backbone, device, "black", 64))
+list(extract(root, rows, backbone, device, Style(), 64))
 print(len(files) / (time.perf_counter() - started))
 """
 

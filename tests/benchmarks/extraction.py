@@ -37,8 +37,9 @@ torch.manual_seed(0)
 files = find(root)[0]
 rows = pd.DataFrame({Column.PATH: files, **dict(zip(DRAW, CLEAN))})
 module, width = build_backbone(name)
-backbone = Backbone(module.eval(), width, torchvision_preprocessing(name))
 module.requires_grad_(False)
+backbone = Backbone(module.eval(), width, torchvision_preprocessing(name)).folded()
+module = backbone.module
 device = device_for("cpu", precision, module, backbone.preprocessing.crop)
 list(extract(root, rows[:128], backbone, device, Style(), 64))
 def timed(work):
