@@ -14,6 +14,9 @@ class FeaturesSection(Section):
     views: int = Field(
         ge=0, description="planned views of each training image that the head sees, beside the clean one"
     )
+    compile: int = Field(
+        ge=0, description="rows from which it is tried whether a compiled network is quicker; 0: never"
+    )
     store: float = Field(gt=0, description="GiB that features of earlier runs may take; the oldest are removed")
 
 
@@ -26,13 +29,14 @@ class FeaturesParams(StageParams):
 
 
 class FeaturesReport(Section):
-    """Rows of the matrix, how many of them were embedded now, the width of a row; and on what."""
+    """Rows of the matrix, how many of them were embedded now, the width of a row; on what, and how."""
 
     rows: int
     embedded: int
     width: int
     device: str
     precision: str
+    compiled: bool
 
 
 def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
@@ -41,6 +45,7 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     import torch
     import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
 
+    from tasks.parts import compiling
     from tasks.parts.backbone import build
     from tasks.parts.extract import context, extract, rows_to_embed
     from tasks.parts.files import read_json, replacing
@@ -59,8 +64,12 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     style = style_of(read_json(paths.policy))
     index = rows_to_embed(pd.read_parquet(paths.manifest), pd.read_parquet(paths.plan), params.features.views)
     keys = [key_of(pixels, draw) for pixels, *draw in index[[Column.PIXEL_HASH, *DRAW]].itertuples(index=False)]
-    store = FeatureStore(paths.feature_store, context(paths.pretrained, wanted, backbone, device, style, batch))
+    fast = compiling.pays(backbone, device, batch, len(keys), params.features.compile)
+    facts = context(paths.pretrained, wanted, backbone, device, style, batch)
+    store = FeatureStore(paths.feature_store, {**facts, "compiled": fast})
     missing = [row for row, key in enumerate(keys) if key not in store]
+    if fast and missing:
+        backbone = compiling.compiled(backbone, device, batch)
     for rows, matrix in extract(paths.raw, index.iloc[missing], backbone, device, style, batch):
         store.add([keys[missing[row]] for row in rows], matrix)
     store.collect(params.features.store)
@@ -74,4 +83,5 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
         width=backbone.width,
         device=device.device.type,
         precision=str(device.dtype).removeprefix("torch."),
+        compiled=fast,
     )

@@ -8,21 +8,15 @@ machine and not of the project. Shapes: N pictures of S pixels a side.
 from __future__ import annotations
 
 import copy
-import hashlib
-import os
-import platform
 import time
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import torch
-from platformdirs import user_cache_path
 from torch import Tensor, nn
 
 from tasks.parts.device import Device, choose
-from tasks.parts.files import read_json, write_json
 from tasks.parts.progress import say
+from tasks.parts.remembered import once
 
 PICTURES, ROUNDS = 8, 4
 GAIN = 1.1  # how many times as fast bfloat16 has to be: float32 is the more exact one
@@ -42,11 +36,14 @@ def quicker(module: nn.Module, side: int) -> torch.dtype:
 
     `module` is left as it is. Where nothing can be remembered it is bfloat16: a run that goes on must not choose anew.
     """
-    file = _memory(module, side)
-    if (found := _recalled(file)) is None:
-        _remember(file, measure(module, side))
-        found = _recalled(file)
-    return torch.bfloat16 if found is None or found[0] > GAIN * found[1] else torch.float32
+    found = once("precision", module, side, lambda: _told(measure(module, side)))
+    return torch.bfloat16 if not found or found["float32"] > GAIN * found["bfloat16"] else torch.float32
+
+
+def _told(seconds: tuple[float, float]) -> dict[str, float]:
+    plain, short = seconds
+    say(f"bfloat16 takes {short / plain:.0%} of float32's time here: measured once")
+    return {"float32": plain, "bfloat16": short}
 
 
 def measure(module: nn.Module, side: int) -> tuple[float, float]:
@@ -75,36 +72,3 @@ def _seconds(module: nn.Module, x_N3SS: Tensor, dtype: torch.dtype) -> float:
     if learns:
         feature_ND.float().square().mean().backward()
     return time.thread_time() - started
-
-
-def _memory(module: nn.Module, side: int) -> Path:
-    """The file of what was measured for such a network, with what learns of it, on this machine."""
-    learning = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
-    machine = (platform.node(), platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.__version__)
-    key = repr((machine, repr(module), learning, side))
-    return user_cache_path("rootstock") / "precision" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.json"
-
-
-def _recalled(file: Path) -> tuple[float, float] | None:
-    """The seconds in float32 and bfloat16 that were measured; None if that is not known."""
-    try:
-        found = read_json(file)
-        return float(found["float32"]), float(found["bfloat16"])
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _remember(file: Path, seconds: tuple[float, float]) -> None:
-    """Writes a new file: of several that measure at once, the first one's word counts for all."""
-    plain, short = seconds
-    say(f"bfloat16 takes {short / plain:.0%} of float32's time here: measured once")
-    beside = file.with_name(f"{file.name}.{os.getpid()}")
-    try:
-        write_json(beside, {"float32": plain, "bfloat16": short})
-        if _recalled(file) is None:
-            file.unlink(missing_ok=True)  # damaged, if it is there
-        with suppress(FileExistsError):
-            file.hardlink_to(beside)
-        beside.unlink()
-    except OSError as error:
-        say(f"{file.parent} cannot be written to ({error}): bfloat16 is taken")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tasks.parts import device, precision
+from tasks.parts import device, precision, remembered
 from tasks.parts.precision import device_for, measure, quicker
 from tasks.parts.scorer import build_backbone
 
@@ -14,7 +14,7 @@ from tasks.parts.scorer import build_backbone
 @pytest.fixture
 def memory(tmp_path, monkeypatch):
     """An empty memory, on a processor that has bfloat16."""
-    monkeypatch.setattr(precision, "user_cache_path", lambda _name: tmp_path)
+    monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path)
     monkeypatch.setattr(device, "_fast_bfloat16", lambda _device: True)
     return tmp_path / "precision"
 

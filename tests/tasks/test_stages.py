@@ -17,6 +17,7 @@ from tasks.features import FeaturesParams, features
 from tasks.finetune import FinetuneParams, finetune
 from tasks.head import HeadParams, head
 from tasks.ingest import IngestParams, ingest
+from tasks.parts import compiling, remembered
 from tasks.parts.errors import DataRefusedError, ParamsError, RootstockError
 from tasks.parts.files import read_json
 from tasks.parts.names import FEATURES, Candidate, Column, Curve, Metric
@@ -74,10 +75,9 @@ def augmented(paths, seed=0, **changes):
     return augment(paths, AugmentParams(seed=seed, backbone=BACKBONE, augment={**AUGMENT, **changes}))
 
 
-def embedded(paths, views=2, **changes):
-    return features(
-        paths, FeaturesParams(backbone=BACKBONE, compute={**CPU, **changes}, features={"views": views, "store": 1.0})
-    )
+def embedded(paths, views=2, compiled_from=0, **changes):
+    section = {"views": views, "store": 1.0, "compile": compiled_from}
+    return features(paths, FeaturesParams(backbone=BACKBONE, compute={**CPU, **changes}, features=section))
 
 
 HEAD = {"kind": "linear", "strengths": [0.001, 0.01, 0.1], "hidden": 8, "rate": 0.01, "epochs": 20, "batch": 8}
@@ -214,6 +214,23 @@ def test_features_embeds_only_what_is_new(paths):
     drawn("disc", 999).save(paths.raw / "test" / "disc" / "new.png")
     ingested(paths)
     assert embedded(paths, views=2).embedded == 1
+
+
+@pytest.mark.slow  # a C++ compiler works for half a minute
+def test_features_of_a_compiled_network_are_the_same_and_kept_apart(paths, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path / "cache")
+    monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": 1.0, "compiled": 0.1, "start": 1.0})
+    ingested(paths), augmented(paths)
+    assert not embedded(paths, views=1).compiled
+    plain = load_file(paths.matrix)[FEATURES]
+    told = embedded(paths, views=1, compiled_from=57)
+    assert (told.compiled, told.embedded) == (True, 57)
+    torch.testing.assert_close(load_file(paths.matrix)[FEATURES], plain, atol=1e-4, rtol=1e-4)
+    assert len(list(paths.feature_store.iterdir())) == 2
+    assert "is compiled" in capsys.readouterr().out
+    assert embedded(paths, views=1, compiled_from=57).embedded == 0
+    assert "is compiled" not in capsys.readouterr().out
+    assert embedded(paths, views=1, compiled_from=58).embedded == 0
 
 
 def test_features_are_in_the_order_of_the_index(paths):
