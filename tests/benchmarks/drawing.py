@@ -13,23 +13,30 @@ from tests.benchmarks.results import PICTURES
 INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # of Okabe and Ito, which everybody can tell apart
 
 
-def bars(name: str, series: Mapping[str, Mapping[str, Sequence[float]]], label: str, low: float = 0.0) -> None:
-    """Bars of what was measured, in percent: mean and standard deviation; a colour a series, a place a name in it."""
+def bars(
+    name: str,
+    series: Mapping[str, Mapping[str, Sequence[float]]],
+    label: str,
+    low: float = 0.0,
+    high: float | None = 100.0,
+) -> None:
+    """Bars of what was measured: mean and standard deviation; a colour a series, a place a name in it."""
     names = list(dict.fromkeys(place for own in series.values() for place in own))
     figure, axes = plt.subplots(figsize=(7, 0.5 + 0.3 * len(names) * len(series)))
-    high = 0.8 / len(series)
+    top = high or 1.1 * max(np.mean(values) for own in series.values() for values in own.values())
+    wide = 0.8 / len(series)
     for number, (colour, (title, own)) in enumerate(zip(INK[: len(series)], series.items(), strict=True)):
-        at = [names.index(place) + (number + 0.5) * high - 0.4 for place in own]
+        at = [names.index(place) + (number + 0.5) * wide - 0.4 for place in own]
         means = [float(np.mean(values)) for values in own.values()]
         off = [float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for values in own.values()]
-        axes.barh(at, means, 0.9 * high, xerr=off, color=colour, label=title, error_kw={"elinewidth": 1})
+        axes.barh(at, means, 0.9 * wide, xerr=off, color=colour, label=title, error_kw={"elinewidth": 1})
         for place, mean in zip(at, means, strict=True):
-            wide = mean - low > 0.08 * (100 - low)
-            at_x, ink = (low, "white") if wide else (max(mean, low), "black")
-            axes.text(at_x + 0.01 * (100 - low), place, f"{mean:.1f}", va="center", color=ink, fontsize=8)
+            inside = mean - low > 0.08 * (top - low)
+            at_x, ink = (low, "white") if inside else (max(mean, low), "black")
+            axes.text(at_x + 0.01 * (top - low), place, f"{mean:.1f}", va="center", color=ink, fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set(xlim=(low, 100), xlabel=label)
+    axes.set(xlim=(low, top), xlabel=label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(series))
     save(figure, PICTURES / f"{name}.png")

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 from PIL import Image
 
 from tasks.parts.page import markdown_table
+from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, machine, spread
 from tests.benchmarks.speed import SCRIPTS, environment_of_peers, output
 from tests.project import ROOT
 
 ROUNDS = 5
 IMAGES = 512
+NETWORKS = ("mobilenet_v2", "resnet50")
+WAYS = ("as it is", "compiled")
 PEERS = ("timm", "fastai", "transformers")
+HOW = ("as it comes", "bfloat16, channels last")
 
 OURS = """
 import sys, time
@@ -25,6 +30,7 @@ from statistics import median
 import pandas as pd, torch
 import torch.nn.functional as F
 from tasks.parts.backbone import Backbone, torchvision_preprocessing, embed
+from tasks.parts.compiling import compiled
 from tasks.parts.precision import device_for
 from tasks.parts.extract import extract
 from tasks.parts.images import find
@@ -32,7 +38,7 @@ from tasks.parts.names import Column
 from tasks.parts.pixels import Squares
 from tasks.parts.scorer import build_backbone
 from tasks.parts.transforms import CLEAN, DRAW, Style
-name, root, precision = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+name, root, how = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 torch.manual_seed(0)
 files = find(root)[0]
 rows = pd.DataFrame({Column.PATH: files, **dict(zip(DRAW, CLEAN))})
@@ -40,7 +46,10 @@ module, width = build_backbone(name)
 module.requires_grad_(False)
 backbone = Backbone(module.eval(), width, torchvision_preprocessing(name)).folded()
 module = backbone.module
-device = device_for("cpu", precision, module, backbone.preprocessing.crop)
+device = device_for("cpu", "auto", module, backbone.preprocessing.crop)
+if how == "compiled":
+    backbone = compiled(backbone, device, 64)
+    module = backbone.module
 list(extract(root, rows[:128], backbone, device, Style(), 64))
 def timed(work):
     started = time.perf_counter()
@@ -69,33 +78,35 @@ def run(results: Results) -> str:
         root = draw(Path(folder) / "pictures", Path(os.environ["ROOTSTOCK_ASSETS"]))
         rounds = [results.measured(f"round {n}", lambda: one(root, python)) for n in range(ROUNDS)]
     own = []
-    for name in ("mobilenet_v2", "resnet50"):
-        whole, decode, forward = zip(*(found[f"{name}, auto"] for found in rounds), strict=True)
+    for name, way in product(NETWORKS, WAYS):
+        whole, decode, forward = zip(*(found[f"{name}, {way}"] for found in rounds), strict=True)
         shares = [
             100 * w * (1 / d + 1 / f) for w, d, f in zip(whole, decode, forward, strict=True)
         ]  # of 1 / (1 / decode + 1 / forward)
-        own.append([name, *(spread(rates, 0) for rates in (whole, decode, forward, shares))])
+        own.append([f"{name}, {way}", *(spread(rates, 0) for rates in (whole, decode, forward, shares))])
     first = markdown_table(
         ["", "extraction, images/s", "decode and resize alone", "forward alone", "of what both allow, %"], own
     )
+    rates = {f"Rootstock, {way}": [found[f"resnet50, {way}"][0] for found in rounds] for way in reversed(WAYS)}
+    rates |= {f"{peer}, {how}": [found[f"{peer}, {how}"] for found in rounds] for how, peer in product(HOW, PEERS)}
+    bars("extraction", {"ResNet-50": rates}, "JPEG files a second, 224 pixels, 2 cores", high=None)
     beside = []
-    for peer in PEERS:
-        ratios = [spread([found["resnet50, auto"][0] / found[f"{peer}, {how}"] for found in rounds], 2) for how in HOW]
-        beside.append([peer, *(spread([found[f"{peer}, {how}"] for found in rounds], 1) for how in HOW), *ratios])
-    columns = ["ResNet-50", *(f"{how}, images/s" for how in HOW), *(f"ours / {how}" for how in HOW)]
+    for peer, how in product(PEERS, HOW):
+        ratios = [
+            spread([found[f"resnet50, {way}"][0] / found[f"{peer}, {how}"] for found in rounds], 2) for way in WAYS
+        ]
+        beside.append([f"{peer}, {how}", spread(rates[f"{peer}, {how}"]), *ratios])
+    columns = ["ResNet-50", "images/s", *(f"ours {way} / that" for way in WAYS)]
     return f"{first}\n\n{markdown_table(columns, beside)}\n\n{ROUNDS} rounds of {IMAGES} JPEG files; {machine()}"
-
-
-HOW = ("as it comes", "bfloat16, channels last")
 
 
 def one(root: Path, python: Path) -> dict[str, object]:
     """Rates of all, one after the other."""
     found: dict[str, object] = {}
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    for name in ("mobilenet_v2", "resnet50"):
-        printed = output([sys.executable, "-c", OURS, name, str(root), "auto"], env=env)
-        found[f"{name}, auto"] = [float(word) for word in printed.split()[-3:]]
+    for name, way in product(NETWORKS, WAYS):
+        printed = output([sys.executable, "-c", OURS, name, str(root), way], env=env)
+        found[f"{name}, {way}"] = [float(word) for word in printed.split()[-3:]]
     for peer in PEERS:
         for how in HOW:
             fast = "fast" if how != HOW[0] else "plain"
