@@ -14,9 +14,7 @@ class FeaturesSection(Section):
     views: int = Field(
         ge=0, description="planned views of each training image that the head sees, beside the clean one"
     )
-    compile: int = Field(
-        ge=0, description="rows from which it is tried whether a compiled network is quicker; 0: never"
-    )
+    compile: int = Field(ge=0, description="new rows from which a compiled network is tried; 0: never")
     store: float = Field(gt=0, description="GiB that features of earlier runs may take; the oldest are removed")
 
 
@@ -64,10 +62,12 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     style = style_of(read_json(paths.policy))
     index = rows_to_embed(pd.read_parquet(paths.manifest), pd.read_parquet(paths.plan), params.features.views)
     keys = [key_of(pixels, draw) for pixels, *draw in index[[Column.PIXEL_HASH, *DRAW]].itertuples(index=False)]
-    fast = compiling.pays(backbone, device, batch, len(keys), params.features.compile)
     facts = context(paths.pretrained, wanted, backbone, device, style, batch)
-    store = FeatureStore(paths.feature_store, {**facts, "compiled": fast})
-    missing = [row for row, key in enumerate(keys) if key not in store]
+    stores = [FeatureStore(paths.feature_store, {**facts, "compiled": how}) for how in (None, compiling.code())]
+    lacking = [[row for row, key in enumerate(keys) if key not in store] for store in stores]
+    counts = (len(lacking[0]), len(lacking[1]))
+    fast = compiling.pays(backbone, device, batch, *counts, params.features.compile)
+    store, missing = stores[fast], lacking[fast]
     if fast and missing:
         backbone = compiling.compiled(backbone, device, batch)
     for rows, matrix in extract(paths.raw, index.iloc[missing], backbone, device, style, batch):

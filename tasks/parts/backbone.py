@@ -123,7 +123,12 @@ def _load(module: nn.Module, state: dict[str, Tensor], architecture: str) -> Non
 
 
 def embed(module: nn.Module, x_N3SS: Tensor) -> Tensor:
-    """Features, (N, D) float32."""
-    with torch.inference_mode():
-        features: Tensor = module(x_N3SS)
-        return features.float()
+    """Features, (N, D) float32. Raises RootstockError if the device's memory cannot hold so many pictures."""
+    try:
+        with torch.inference_mode():
+            features: Tensor = module(x_N3SS)
+            return features.float()
+    except torch.OutOfMemoryError:
+        raise RootstockError(
+            f"the device's memory cannot hold {len(x_N3SS)} images in a forward pass: lower compute.batch"
+        ) from None

@@ -12,11 +12,11 @@ import PIL
 import torch
 import torch.nn.functional as F
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
 from tasks.parts.backbone import Backbone, embed
 from tasks.parts.device import Device
-from tasks.parts.errors import ParamsError, RootstockError
+from tasks.parts.errors import ParamsError
 from tasks.parts.files import sha256_of
 from tasks.parts.manifest import label_names, target_names, usable
 from tasks.parts.names import HAS, LABELLED_SPLITS, TARGET, Column
@@ -71,16 +71,6 @@ def context(
     }
 
 
-def _embedded(module: nn.Module, x_B3SS: Tensor) -> Tensor:
-    """Features of a batch of the one shape. Raises RootstockError if the device's memory cannot hold it."""
-    try:
-        return embed(module, x_B3SS)
-    except torch.OutOfMemoryError:
-        raise RootstockError(
-            f"the device's memory cannot hold {len(x_B3SS)} images in a forward pass: lower compute.batch"
-        ) from None
-
-
 def extract(
     root: Path, rows: pd.DataFrame, backbone: Backbone, device: Device, style: Style, batch: int
 ) -> Iterator[tuple[range, np.ndarray]]:
@@ -100,7 +90,7 @@ def extract(
         draw_BP[:count] = draw_NP[start : start + count]
         x_B3SS = device.place(inputs(square_B3RR, draw_BP.to(device.device), backbone.preprocessing, style))
         with device.autocast():
-            parts.append(_embedded(module, x_B3SS)[:count].cpu())
+            parts.append(embed(module, x_B3SS)[:count].cpu())
         if len(parts) == SHARD or start == starts[-1]:
             yield range(first, start + count), torch.cat(parts).numpy()
             parts, first = [], start + count

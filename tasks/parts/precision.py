@@ -36,7 +36,7 @@ def quicker(module: nn.Module, side: int) -> torch.dtype:
 
     `module` is left as it is. Where nothing can be remembered it is bfloat16: a run that goes on must not choose anew.
     """
-    found = once("precision", module, side, lambda: _told(measure(module, side)))
+    found = once("precision", module, side, ("float32", "bfloat16"), lambda: _told(measure(module, side)))
     return torch.bfloat16 if not found or found["float32"] > GAIN * found["bfloat16"] else torch.float32
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,16 +17,18 @@ from tasks.parts.files import read_json, write_json
 from tasks.parts.progress import say
 
 
-def once(kind: str, module: nn.Module, facts: object, measure: Callable[[], Mapping[str, float]]) -> dict[str, float]:
-    """What was measured of such a network under these facts, now or earlier; empty where nothing can be remembered.
+def once(
+    kind: str, module: nn.Module, facts: object, names: Sequence[str], measure: Callable[[], Mapping[str, float]]
+) -> dict[str, float]:
+    """What was measured of such a network under these facts, by name; empty where nothing can be remembered.
 
     It is empty then because a run that goes on must not choose anew. Of several that measure at once, the first one's
     word counts for all.
     """
     file = cache(kind) / f"{_digest(module, facts)}.json"
-    if not (found := _recalled(file)):
-        _remember(file, measure())
-        found = _recalled(file)
+    if not (found := _recalled(file, names)):
+        _remember(file, names, measure)
+        found = _recalled(file, names)
     return found
 
 
@@ -42,22 +44,30 @@ def _digest(module: nn.Module, facts: object) -> str:
     return hashlib.sha256(repr((machine, repr(module), learning, facts)).encode()).hexdigest()[:20]
 
 
-def _recalled(file: Path) -> dict[str, float]:
-    """What a file says; empty if there is none or it is damaged."""
+def _recalled(file: Path, names: Sequence[str]) -> dict[str, float]:
+    """What a file says; empty if there is none, or it is damaged or of an earlier version."""
     try:
-        return {name: float(value) for name, value in read_json(file).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
+        found = read_json(file)
+        return {name: float(found[name]) for name in names}
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def _remember(file: Path, found: Mapping[str, float]) -> None:
+def _remember(file: Path, names: Sequence[str], measure: Callable[[], Mapping[str, float]]) -> None:
     beside = file.with_name(f"{file.name}.{os.getpid()}")
+    probe = beside.with_suffix(".probe")
     try:
-        write_json(beside, dict(found))
-        if not _recalled(file):
+        write_json(beside, {})
+        probe.unlink(missing_ok=True)
+        probe.hardlink_to(beside)  # before a minute of measuring
+        write_json(beside, dict(measure()))
+        if not _recalled(file, names):
             file.unlink(missing_ok=True)  # damaged, if it is there
         with suppress(FileExistsError):
             file.hardlink_to(beside)
-        beside.unlink()
     except OSError as error:
-        say(f"{file.parent} cannot be written to ({error}): what was measured of this machine is not used")
+        say(f"{file.parent} cannot be written to ({error}): nothing is measured")
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)

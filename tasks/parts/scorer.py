@@ -118,7 +118,10 @@ class Scorer:
 
     @classmethod
     def load(cls, spec: Path, weights: Path) -> Scorer:
-        """From spec.json and a safetensors file. Raises RuntimeError if the weights are not the spec's network."""
+        """From spec.json and a safetensors file. Raises RuntimeError if the weights are not the spec's network.
+
+        Not while other threads of the process answer: folding traces the network, and torch.fx does so for all of it.
+        """
         from safetensors.torch import load_file
 
         fields = json.loads(spec.read_text(encoding="utf-8"))
@@ -273,17 +276,18 @@ def build_network(
 
 
 def folded(module: nn.Module) -> nn.Module:
-    """A copy that answers the same sooner and does not learn: each BatchNorm goes into the convolution before it.
+    """A copy in evaluation mode that answers the same sooner: a BatchNorm after a convolution goes into its weights.
 
     Jacob et al., "Quantization and Training of Neural Networks", 2018, 3.2; with running statistics it is linear, so
-    only rounding differs. The module itself where it has none, or what it computes depends on its input.
+    only rounding differs. The module itself, put in that mode, where it has none or its control flow is data-dependent.
     """
-    from torch.fx.experimental.optimization import fuse
-
+    module.eval()
     if not any(isinstance(layer, nn.BatchNorm2d) for layer in module.modules()):
         return module
+    from torch.fx.experimental.optimization import fuse
+
     try:
-        return fuse(module.eval())
+        return fuse(module)
     except (TraceError, TypeError, RuntimeError):
         return module
 

@@ -26,7 +26,7 @@ from tasks.parts.heads import Rows, Train, best, fit_probes, fit_ridge
 from tasks.parts.manifest import usable
 from tasks.parts.names import Column
 from tasks.parts.params import NO_TEACHER, TeacherParams
-from tasks.parts.scorer import Network, Preprocessing, Scaled, build_backbone, build_head
+from tasks.parts.scorer import Network, Preprocessing, Scaled, build_backbone, build_head, folded
 from tasks.parts.store import FeatureStore, key_of
 from tasks.parts.transforms import DRAW, Style
 from tasks.parts.weights import described, read
@@ -78,10 +78,11 @@ class Teacher:
         kept = FeatureStore(store, context)
         keys = [key_of(pixels, draw) for pixels, *draw in rows[[Column.PIXEL_HASH, *DRAW]].itertuples(index=False)]
         missing = [place for place, key in enumerate(keys) if key not in kept]
-        module = Answering(self.network, features=features).eval()
-        answering = Backbone(module, self.width, self.preprocessing).folded()
-        for found, matrix in extract(root, rows.iloc[missing], answering, device, style, batch):
-            kept.add([keys[missing[row]] for row in found], matrix)
+        if missing:
+            network = Network(folded(self.network.backbone), self.network.head)
+            answering = Backbone(Answering(network, features=features).eval(), self.width, self.preprocessing)
+            for found, matrix in extract(root, rows.iloc[missing], answering, device, style, batch):
+                kept.add([keys[missing[row]] for row in found], matrix)
         return torch.from_numpy(kept[keys]) if keys else torch.empty(0, 0)
 
 

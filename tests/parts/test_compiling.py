@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from tasks.parts import compiling, remembered
-from tasks.parts.backbone import Backbone
-from tasks.parts.compiling import compiled, measure, pays
+from tasks.parts.backbone import Backbone, embed
+from tasks.parts.compiling import NotCompiledError, compiled, measure, pays
 from tasks.parts.device import choose
 from tasks.parts.errors import RootstockError
 from tasks.parts.scorer import Preprocessing, build_backbone
@@ -32,17 +34,20 @@ def backbone(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("plain", "short", "start", "rows", "expected"),
     [
-        (0.02, 0.01, 10, 5000, True),
-        (0.02, 0.01, 10, 1100, False),  # it would take as long to compile
-        (0.02, 0.01, 10, 900, False),  # fewer than are asked for
-        (0.02, 0.019, 0, 10**6, False),  # hardly quicker
-        (0.02, 0.02, 0, 10**6, False),  # could not be compiled
+        (0.02, 0.01, 10, (5000, 5000), True),
+        (0.02, 0.01, 10, (1100, 1100), False),  # it would take as long to compile
+        (0.02, 0.01, 10, (900, 900), False),  # fewer than it is tried for
+        (0.02, 0.019, 0, (10**6, 10**6), False),  # hardly quicker
+        (0.02, 0.01, 10, (1, 5000), False),  # the plain one has them nearly all
+        (0.02, 0.01, 10, (1100, 1), True),  # the compiled one has
+        (0.02, 0.01, 10, (1, 0), True),  # all are there
+        (0.02, 0.01, 10, (0, 0), False),
     ],
 )
 def test_it_pays_for_many_rows_where_it_is_quicker(backbone, monkeypatch, plain, short, start, rows, expected):
-    found = {"plain": plain, "compiled": short, "start": start}
-    monkeypatch.setattr(compiling, "measure", lambda *_: found)
-    assert pays(backbone, CPU, 8, rows, 1000) is expected
+    monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": plain, "compiled": short, "start": start})
+    assert pays(backbone, CPU, 8, *rows, 1000) is expected
+    assert not pays(backbone, CPU, 8, *rows, 0)
 
 
 def test_it_is_measured_once_and_only_where_it_may_pay(backbone, monkeypatch):
@@ -53,64 +58,94 @@ def test_it_is_measured_once_and_only_where_it_may_pay(backbone, monkeypatch):
         return {"plain": 0.02, "compiled": 0.01, "start": 0.0}
 
     monkeypatch.setattr(compiling, "measure", told)
-    assert not pays(backbone, CPU, 8, 10**6, 0)
-    assert not pays(backbone, CPU, 8, 999, 1000)
+    assert not pays(backbone, CPU, 8, 10**6, 10**6, 0)
+    assert not pays(backbone, CPU, 8, 999, 999, 1000)
     assert not asked
-    assert [pays(backbone, CPU, 8, rows, 1000) for rows in (1000, 2000)] == [True, True]
+    assert [pays(backbone, CPU, 8, rows, rows, 1000) for rows in (1000, 2000)] == [True, True]
     assert len(asked) == 1
-    pays(backbone, CPU, 16, 1000, 1000)
+    pays(backbone, CPU, 16, 1000, 1000, 1000)
     assert len(asked) == 2
 
 
-def test_where_nothing_can_be_remembered_nothing_is_compiled(backbone, monkeypatch, tmp_path):
+def test_where_nothing_can_be_remembered_nothing_is_measured_or_compiled(backbone, monkeypatch, tmp_path):
     (tmp_path / "compiled").write_text("in the way")
-    monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": 0.02, "compiled": 0.01, "start": 0.0})
-    assert not pays(backbone, CPU, 8, 10**6, 1)
+    monkeypatch.setattr(compiling, "measure", lambda *_: pytest.fail("it was measured"))
+    assert not pays(backbone, CPU, 8, 10**6, 10**6, 1)
 
 
 @pytest.mark.slow  # a C++ compiler works for half a minute
-def test_compiled_it_answers_the_same_alone_and_in_company(backbone, tmp_path, monkeypatch):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_compiled_it_answers_the_same_alone_and_in_company(backbone, tmp_path, monkeypatch, precision):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
-    quick = compiled(backbone, CPU, 4)
+    device, near = choose("cpu", precision), {"float32": 1e-5, "bfloat16": 3e-2}[precision]
+    quick = compiled(backbone, device, 4)
     x = torch.rand(4, 3, 32, 32)
-    with torch.inference_mode():
-        together = quick.module(CPU.place(x)).clone()
-        torch.testing.assert_close(together, backbone.module(x), atol=1e-5, rtol=1e-5)
-        alone = quick.module(CPU.place(torch.cat([x[2:3], torch.zeros(3, 3, 32, 32)])))
+    with device.autocast():
+        together = embed(quick.module, device.place(x)).clone()
+        alone = embed(quick.module, device.place(torch.cat([x[2:3], torch.zeros(3, 3, 32, 32)])))
+    torch.testing.assert_close(together, embed(backbone.module, x), atol=near, rtol=near)
     assert torch.equal(alone[0], together[2])
     assert list((tmp_path / "inductor").iterdir())
 
 
 WITHOUT = """
-import torch
+from pathlib import Path
+from tasks.parts import remembered
 from tasks.parts.backbone import Backbone
-from tasks.parts.compiling import measure
+from tasks.parts.compiling import pays
 from tasks.parts.device import choose
 from tasks.parts.scorer import Preprocessing, build_backbone
+remembered.user_cache_path = lambda _name: Path("cache")
 module, width = build_backbone("resnet8")
 preprocessing = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
-found = measure(Backbone(module.eval(), width, preprocessing).folded(), choose("cpu", "float32"), 2)
-assert found["compiled"] == found["plain"], found
+assert not pays(Backbone(module.eval(), width, preprocessing).folded(), choose("cpu", "float32"), 2, 9, 9, 1)
+assert not list(Path("cache", "compiled").iterdir())
 """
 
 
 @pytest.mark.slow
-def test_without_a_compiler_it_goes_on_and_says_so(tmp_path):
-    env = {**os.environ, "CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-    )
+def test_without_a_compiler_it_goes_on_says_so_and_asks_again_the_next_time(tmp_path):
+    env = {**os.environ, "CXX": "no-such-compiler", "PYTHONPATH": str(ROOT)}
+    env.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    command = [sys.executable, "-c", WITHOUT]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "cannot be compiled" in done.stdout
+    assert "cannot be compiled here" in done.stdout
     assert "going on without" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_compiler_that_fails_is_an_error_that_says_what_to_do(backbone, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            RuntimeError("C++ compile error\n\nx.cpp:1: fatal error: Python.h: no such file\n"),
+            "x.cpp:1: fatal error: Py",
+        ),
+        (RuntimeError("no room\nand more"), r"here: no room \(features\.compile: 0"),
+        (RuntimeError(), "here: RuntimeError"),
+    ],
+)
+def test_a_compiler_that_fails_is_an_error_that_says_why_and_what_to_do(backbone, monkeypatch, error, told):
     def fails(*_args, **_how):
-        raise RuntimeError("no room\nand much more")
+        raise error
 
     monkeypatch.setattr(torch, "compile", fails)
-    with pytest.raises(RootstockError, match=r"cannot be compiled here: no room; features\.compile: 0"):
+    with pytest.raises(NotCompiledError, match=told):
         compiled(backbone, CPU, 4)
-    assert measure(backbone, CPU, 4)["start"] == 0.0
+    assert not pays(backbone, CPU, 8, 9, 9, 1)
+
+
+def test_what_answers_otherwise_when_it_is_compiled_is_refused(backbone, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda module, **_: nn.Sequential(module, nn.ReLU6(), nn.Softplus()))
+    with pytest.raises(NotCompiledError, match="apart"):
+        compiled(backbone, CPU, 4)
+
+
+def test_memory_that_ends_is_told_as_such(backbone, monkeypatch):
+    class Full(nn.Module):
+        def forward(self, _x):
+            raise torch.OutOfMemoryError
+
+    with pytest.raises(RootstockError, match=r"cannot hold 4 images .* lower compute\.batch"):
+        measure(replace(backbone, module=Full()), CPU, 4)

@@ -90,6 +90,8 @@ def test_a_damaged_memory_is_measured_anew(memory, network, monkeypatch):
     monkeypatch.setattr(precision, "measure", lambda *_: (1.0, 2.0))
     quicker(network, 32)
     (file,) = memory.iterdir()
-    file.write_text("{")
-    assert quicker(network, 32) == torch.float32
-    assert file.read_text() != "{"
+    for damaged in ("{", '{"plain": 1.0}', "[]"):
+        file.write_text(damaged)
+        assert quicker(network, 32) == torch.float32
+        assert file.read_text() != damaged
+        assert len(list(memory.iterdir())) == 1

@@ -104,6 +104,10 @@ def test_an_answer_does_not_depend_on_its_company(scorer):
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
+def test_a_scorer_answers_by_a_folded_network(scorer):
+    assert norms(scorer.network) == 0
+
+
 def test_the_temperature_divides_the_logits(scorer):
     pictures = [encoded(drawn("bar", 0))]
     torch.testing.assert_close(scorer.probabilities(pictures), (scorer.logits(pictures) / 2).softmax(1))

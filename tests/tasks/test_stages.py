@@ -219,18 +219,21 @@ def test_features_embeds_only_what_is_new(paths):
 @pytest.mark.slow  # a C++ compiler works for half a minute
 def test_features_of_a_compiled_network_are_the_same_and_kept_apart(paths, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path / "cache")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": 1.0, "compiled": 0.1, "start": 1.0})
     ingested(paths), augmented(paths)
-    assert not embedded(paths, views=1).compiled
-    plain = load_file(paths.matrix)[FEATURES]
     told = embedded(paths, views=1, compiled_from=57)
     assert (told.compiled, told.embedded) == (True, 57)
-    torch.testing.assert_close(load_file(paths.matrix)[FEATURES], plain, atol=1e-4, rtol=1e-4)
-    assert len(list(paths.feature_store.iterdir())) == 2
     assert "is compiled" in capsys.readouterr().out
-    assert embedded(paths, views=1, compiled_from=57).embedded == 0
+    quick = load_file(paths.matrix)[FEATURES]
+    told = embedded(paths, views=1, compiled_from=57)
+    assert (told.compiled, told.embedded) == (True, 0)
     assert "is compiled" not in capsys.readouterr().out
-    assert embedded(paths, views=1, compiled_from=58).embedded == 0
+    told = embedded(paths, views=1)
+    assert (told.compiled, told.embedded) == (False, 57)
+    torch.testing.assert_close(load_file(paths.matrix)[FEATURES], quick, atol=1e-4, rtol=1e-4)
+    told = embedded(paths, views=2, compiled_from=19)
+    assert (told.compiled, told.embedded) == (False, 18)
 
 
 def test_features_are_in_the_order_of_the_index(paths):
