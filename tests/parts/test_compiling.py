@@ -16,7 +16,7 @@ from tasks.parts.backbone import Backbone, embed
 from tasks.parts.compiling import NotCompiledError, compiled, measure, pays
 from tasks.parts.device import choose
 from tasks.parts.errors import RootstockError
-from tasks.parts.scorer import Preprocessing, build_backbone
+from tasks.parts.scorer import Preprocessing
 from tests.project import ROOT
 
 CPU = choose("cpu", "float32")
@@ -26,9 +26,11 @@ CPU = choose("cpu", "float32")
 def backbone(tmp_path, monkeypatch):
     """A small network, and an empty memory."""
     monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path)
-    module, width = build_backbone("resnet8")
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
     preprocessing = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
-    return Backbone(module.eval(), width, preprocessing).folded()
+    return Backbone(module.eval(), 8, preprocessing).folded()
 
 
 @pytest.mark.parametrize(
@@ -94,11 +96,12 @@ from tasks.parts import remembered
 from tasks.parts.backbone import Backbone
 from tasks.parts.compiling import pays
 from tasks.parts.device import choose
-from tasks.parts.scorer import Preprocessing, build_backbone
+from tasks.parts.scorer import Preprocessing
+from torch import nn
 remembered.user_cache_path = lambda _name: Path("cache")
-module, width = build_backbone("resnet8")
+module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 preprocessing = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
-assert not pays(Backbone(module.eval(), width, preprocessing).folded(), choose("cpu", "float32"), 2, 9, 9, 1)
+assert not pays(Backbone(module.eval(), 8, preprocessing).folded(), choose("cpu", "float32"), 2, 9, 9, 1)
 assert not list(Path("cache", "compiled").iterdir())
 """
 
