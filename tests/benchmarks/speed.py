@@ -23,6 +23,7 @@ from ruamel.yaml import YAML
 
 from tasks.parts.names import VALUE, Candidate, Metric
 from tasks.parts.page import markdown_table
+from tasks.parts.weights import write
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, machine, spread
 from tests.project import ROOT
@@ -103,6 +104,7 @@ def ours(root: Path, raw: Path, weights: Path, stages: tuple[str, ...], **change
     (root / "data").mkdir(parents=True)
     (root / "data" / "raw").symlink_to(raw)
     (root / "data" / "pretrained.weights").symlink_to(weights)
+    write(root / "data" / "teacher.weights", {})
     (root / "data" / "pins.json").write_text('{"init": null}')
     blocks = {} if "finetune" in stages else {"finetune.epochs": 0}
     write_params(root / "params.yaml", {**HYMENOPTERA, **changes, **blocks})
