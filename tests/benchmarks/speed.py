@@ -58,7 +58,10 @@ def run(results: Results) -> str:
 
 def training(rounds: list[dict[str, list[float]]]) -> str:
     """Seconds and accuracy of each, and how many times as long as ours it took."""
-    taken = {name: [found[name][0] for found in rounds] for name in rounds[0]}
+    taken = {
+        f"Rootstock, {name}" if name.startswith(OURS) else name: [found[name][0] for found in rounds]
+        for name in rounds[0]
+    }
     bars("speed", {"ants and bees, MobileNetV2": taken}, "seconds, cold, from raw files to a model", high=None)
     rows = []
     for name in rounds[0]:
