@@ -57,7 +57,7 @@ def run(results: Results) -> str:
 
 
 def training(rounds: list[dict[str, list[float]]]) -> str:
-    """Seconds and accuracy of each, and how many times as long as ours it took."""
+    """Median seconds and mean accuracy of each, and how many times as long as ours it took: some need many epochs."""
     taken = {
         f"Rootstock, {name}" if name.startswith(OURS) else name: [found[name][0] for found in rounds]
         for name in rounds[0]
@@ -66,11 +66,9 @@ def training(rounds: list[dict[str, list[float]]]) -> str:
     rows = []
     for name in rounds[0]:
         seconds, accuracy = (np.array([found[name][place] for found in rounds]) for place in (0, 1))
-        ratios = [
-            spread([found[name][0] / found[ours][0] for found in rounds], 1) if name not in OURS else ""
-            for ours in OURS
-        ]
-        rows.append([name, spread(seconds, 1), spread(100 * accuracy, 1), *ratios])
+        ratios = [f"{np.median([found[name][0] / found[ours][0] for found in rounds]):.1f}" for ours in OURS]
+        median = f"{np.median(seconds):.1f} ({seconds.min():.1f} to {seconds.max():.1f})"
+        rows.append([name, median, spread(100 * accuracy, 1), *ratios])
     return markdown_table(["", "seconds, cold", "test accuracy, %", *(f"seconds / {name}" for name in OURS)], rows)
 
 
