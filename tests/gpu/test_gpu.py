@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tasks.parts.backbone import Backbone, embed, torchvision_preprocessing
+from tasks.parts.compiling import compiled
+from tasks.parts.device import choose
 from tasks.parts.files import read_json
 from tasks.parts.names import FEATURES, Candidate
+from tasks.parts.scorer import build_backbone
 from tasks.parts.weights import read
 from tests.benchmarks.study import Study
 from tests.project import ROOT
@@ -37,6 +41,17 @@ def test_features_agree_with_the_cpus(digits, tmp_path, precision):
         on.run("ingest", "augment", "features")
         found.append(read(on.paths.matrix)[0][FEATURES])
     assert torch.nn.functional.cosine_similarity(*found).quantile(0.01) >= 0.99
+
+
+def test_compiled_it_answers_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    device = choose("cuda", "bfloat16")
+    backbone = Backbone(build_backbone("resnet18")[0].eval(), 512, torchvision_preprocessing("resnet18")).folded()
+    x = device.place(torch.rand(8, 3, 224, 224))
+    with device.autocast():
+        plain = embed(device.place(backbone.module), x)
+        quick = embed(compiled(backbone, device, 8).module, x)
+    assert torch.nn.functional.cosine_similarity(plain, quick).min() >= 0.999
 
 
 def test_fine_tuning_on_the_device_ends_with_a_good_model(digits, tmp_path):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -76,10 +79,8 @@ def test_where_nothing_can_be_remembered_nothing_is_measured_or_compiled(backbon
 
 
 @pytest.mark.slow  # a C++ compiler works for half a minute
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_compiled_it_answers_the_same_alone_and_in_company(backbone, tmp_path, monkeypatch, precision):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
-    device, near = choose("cpu", precision), {"float32": 1e-5, "bfloat16": 3e-2}[precision]
+def test_compiled_it_answers_the_same_alone_and_in_company(backbone, monkeypatch):
+    device, near = choose("cpu", "bfloat16"), 3e-2  # in float32: test_stages.py
     quick = compiled(backbone, device, 4)
     x = torch.rand(4, 3, 32, 32)
     with device.autocast():
@@ -87,7 +88,56 @@ def test_compiled_it_answers_the_same_alone_and_in_company(backbone, tmp_path, m
         alone = embed(quick.module, device.place(torch.cat([x[2:3], torch.zeros(3, 3, 32, 32)])))
     torch.testing.assert_close(together, embed(backbone.module, x), atol=near, rtol=near)
     assert torch.equal(alone[0], together[2])
-    assert list((tmp_path / "inductor").iterdir())
+    monkeypatch.setattr(compiling, "_packed", lambda *_: pytest.fail("it was compiled again"))
+    assert torch.equal(embed(compiled(backbone, device, 4).module, x), together)
+
+
+def stands_in(written: list[Path]) -> Callable[..., nn.Module]:
+    """In the compiler's place: the network as it is."""
+
+    def packed(file: Path, backbone: Backbone, _device: object, _batch: int) -> nn.Module:
+        file.write_bytes(b"no package")
+        written.append(file)
+        return backbone.module
+
+    return packed
+
+
+def test_a_package_is_of_one_network_with_its_weights_and_one_batch_and_a_damaged_one_is_made_again(
+    backbone, monkeypatch, tmp_path, capsys
+):
+    made: list[Path] = []
+    monkeypatch.setattr(compiling, "_packed", stands_in(made))
+    compiled(backbone, CPU, 4)
+    compiled(backbone, CPU, 8)
+    assert len(list((tmp_path / "compiled").iterdir())) == 2
+    assert "damaged" not in capsys.readouterr().out
+    compiled(backbone, CPU, 8)
+    assert ".pt2 is damaged" in capsys.readouterr().out
+    with torch.no_grad():
+        next(backbone.module.parameters())[0] += 1
+    compiled(backbone, CPU, 8)
+    assert len(list((tmp_path / "compiled").iterdir())) == 3
+    assert len(made) == 4
+    assert not any(file.exists() for file in made)
+
+
+def test_packages_stay_within_their_room_and_the_one_that_was_made_now_is_kept(backbone, monkeypatch, tmp_path):
+    monkeypatch.setattr(compiling, "_packed", stands_in([]))
+    monkeypatch.setattr(compiling, "ROOM", 2 * len(b"no package"))
+    for batch in (1, 2, 3):
+        compiled(backbone, CPU, batch)
+        time.sleep(0.01)
+        names = {file.name for file in (tmp_path / "compiled").iterdir()}
+    assert names == {compiling._package(backbone, CPU, batch).name for batch in (2, 3)}
+
+
+def test_once_there_is_a_package_a_start_costs_nothing(backbone, monkeypatch):
+    monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": 0.02, "compiled": 0.01, "start": 1000})
+    assert not pays(backbone, CPU, 8, 5000, 5000, 1000)
+    monkeypatch.setattr(compiling, "_packed", stands_in([]))
+    compiled(backbone, CPU, 8)
+    assert pays(backbone, CPU, 8, 5000, 5000, 1000)
 
 
 WITHOUT = """
@@ -130,19 +180,21 @@ def test_without_a_compiler_it_goes_on_says_so_and_asks_again_the_next_time(tmp_
     ],
 )
 def test_a_compiler_that_fails_is_an_error_that_says_why_and_what_to_do(backbone, monkeypatch, error, told):
-    def fails(*_args, **_how):
+    def fails(*_what):
         raise error
 
-    monkeypatch.setattr(torch, "compile", fails)
+    monkeypatch.setattr(compiling, "_packed", fails)
     with pytest.raises(NotCompiledError, match=told):
         compiled(backbone, CPU, 4)
     assert not pays(backbone, CPU, 8, 9, 9, 1)
+    assert not compiling._package(backbone, CPU, 4).exists()
 
 
 def test_what_answers_otherwise_when_it_is_compiled_is_refused(backbone, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda module, **_: nn.Sequential(module, nn.ReLU6(), nn.Softplus()))
+    monkeypatch.setattr(compiling, "_packed", lambda *_: nn.Sequential(backbone.module, nn.ReLU6(), nn.Softplus()))
     with pytest.raises(NotCompiledError, match="apart"):
         compiled(backbone, CPU, 4)
+    assert not compiling._package(backbone, CPU, 4).exists()
 
 
 def test_memory_that_ends_is_told_as_such(backbone, monkeypatch):

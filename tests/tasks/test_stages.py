@@ -219,7 +219,6 @@ def test_features_embeds_only_what_is_new(paths):
 @pytest.mark.slow  # a C++ compiler works for half a minute
 def test_features_of_a_compiled_network_are_the_same_and_kept_apart(paths, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path / "cache")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": 1.0, "compiled": 0.1, "start": 1.0})
     ingested(paths), augmented(paths)
     told = embedded(paths, views=1, compiled_from=57)
