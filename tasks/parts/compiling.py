@@ -166,7 +166,6 @@ def _make_room(kept: Path) -> None:
 
 def _checked(make: Callable[[], nn.Module], backbone: Backbone, device: Device, batch: int) -> nn.Module:
     """What `make` compiles, once it has answered as the plain network does. Raises NotCompiledError."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache("inductor")))  # torch's own has a known name in /tmp
     say("the network is compiled, which may take a minute")
     x_B3SS = _some(backbone, device, batch)
     expected_BD = _answer(backbone.module, x_B3SS, device)
@@ -185,6 +184,7 @@ def _checked(make: Callable[[], nn.Module], backbone: Backbone, device: Device, 
 
 @lru_cache(maxsize=1)
 def _just_in_time(module: nn.Module) -> nn.Module:
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache("inductor")))  # torch's own has a known name in /tmp
     quick: nn.Module = torch.compile(module, options={"freezing": True})  # type: ignore[assignment]
     return quick
 
