@@ -67,9 +67,10 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     lacking = [[row for row, key in enumerate(keys) if key not in store] for store in stores]
     counts = (len(lacking[0]), len(lacking[1]))
     fast = compiling.pays(backbone, device, batch, *counts, params.features.compile)
+    if fast and lacking[True]:
+        quick = compiling.attempted(backbone, device, batch)
+        backbone, fast = quick or backbone, quick is not None
     store, missing = stores[fast], lacking[fast]
-    if fast and missing:
-        backbone = compiling.compiled(backbone, device, batch)
     for rows, matrix in extract(paths.raw, index.iloc[missing], backbone, device, style, batch):
         store.add([keys[missing[row]] for row in rows], matrix)
     store.collect(params.features.store)

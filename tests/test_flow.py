@@ -13,6 +13,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from flows.lock import holder
 from flows.tracking import Tag
 from tasks import STAGES
 from tasks.parts.errors import EXIT_BROKEN, EXIT_DATA_REFUSED, EXIT_USAGE
@@ -260,7 +261,7 @@ def test_the_data_can_be_had_back_from_the_remote(project):
 
 def test_two_at_once_exactly_one_works_and_the_other_says_why(project):
     first = project.start("--evaluate.bins", "7")
-    wait_until((project.root / ".state" / "flow.json").exists)
+    wait_until(lambda: holder(project.root / ".state").startswith(f"retrain (process {first.pid})"))
     second = project.retrain()
     assert second.returncode == EXIT_BROKEN
     assert f"this checkout is busy: retrain (process {first.pid})" in second.stderr

@@ -15,15 +15,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from tasks.parts.backbone import Backbone, embed
-from tasks.parts.device import Device
+from tasks.parts.device import Device, cpu_flags
 from tasks.parts.errors import RootstockError
 from tasks.parts.files import replacing, sha256_of
 from tasks.parts.progress import say
@@ -32,8 +34,10 @@ from tasks.parts.remembered import cache, once
 ROUNDS = 3
 GAIN = 1.1  # how many times as fast the network's part has to be, the start included
 APART = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # how far answers may be from the plain ones, relative to them
+SCORER = Path(__file__).with_name("scorer.py")  # builds the networks
 PLAIN, COMPILED, START = "plain", "compiled", "start"
 FOLDER = "compiled"  # in the user's cache: what was measured, and packages
+OPTIONS = {"freezing": True, "aot_inductor.precompile_headers": False}  # 150 MB each, in /tmp
 ROOM = 2**31  # bytes that packages may take there; those used longest ago are removed
 
 
@@ -86,6 +90,7 @@ def measure(backbone: Backbone, device: Device, batch: int) -> dict[str, float]:
 
 def compiled(backbone: Backbone, device: Device, batch: int) -> Backbone:
     """The same, for batches of this size on this device. Raises NotCompiledError, also if it answers otherwise."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache("inductor")))  # torch's own has a known name in /tmp
     if device.device.type != "cpu":
         quick = _checked(lambda: _just_in_time(device.place(backbone.module)), backbone, device, batch)
         return replace(backbone, module=quick)
@@ -95,10 +100,17 @@ def compiled(backbone: Backbone, device: Device, batch: int) -> Backbone:
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder, "made.pt2")
             module = _checked(lambda: _packed(made, backbone, device, batch), backbone, device, batch)
-            with replacing(file) as beside:
-                shutil.copyfile(made, beside)
-        _make_room(file)
+            _keep(made, file)
     return replace(backbone, module=module)
+
+
+def attempted(backbone: Backbone, device: Device, batch: int) -> Backbone | None:
+    """The same, compiled; None, and why it is not, where that cannot be."""
+    try:
+        return compiled(backbone, device, batch)
+    except NotCompiledError as error:
+        say(f"{error}; going on without")
+        return None
 
 
 class Packaged(nn.Module):
@@ -119,10 +131,9 @@ class Packaged(nn.Module):
 
 def _package(backbone: Backbone, device: Device, batch: int) -> Path:
     """Where the package of this network, its weights, this machine and this size of batch is, or would be."""
-    digest = hashlib.sha256(
-        repr((code(), platform.node(), device.facts(), backbone.preprocessing.crop, batch)).encode()
-    )
-    digest.update(str(backbone.module).encode())
+    machine = (platform.node(), sorted(cpu_flags()), device.facts())  # it has this processor's own instructions
+    network = (torchvision.__version__, sha256_of(SCORER), str(backbone.module), backbone.preprocessing.crop, batch)
+    digest = hashlib.sha256(repr((code(), machine, network)).encode())
     for name, tensor in backbone.module.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.contiguous().cpu().numpy().data)
@@ -131,18 +142,19 @@ def _package(backbone: Backbone, device: Device, batch: int) -> Path:
 
 def _loaded(file: Path, device: Device) -> Packaged | None:
     """The network of this package, if there is one that is whole."""
-    try:
-        os.utime(file)  # used now
-        return Packaged(file, device.dtype)
-    except FileNotFoundError:
+    if not file.exists():
         return None
-    except RuntimeError:
+    try:
+        with suppress(PermissionError):
+            os.utime(file)  # used now
+        return Packaged(file, device.dtype)
+    except (RuntimeError, OSError):
         say(f"{file} is damaged")
         return None
 
 
 def _packed(file: Path, backbone: Backbone, device: Device, batch: int) -> Packaged:
-    """Compiles the network into this file, and loads it; what the compiler leaves beside it is its folder's."""
+    """Compiles the network into this file, and loads it; what else the compiler writes is beside it."""
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.runtime.cache_dir_utils import temporary_cache_dir
 
@@ -150,18 +162,23 @@ def _packed(file: Path, backbone: Backbone, device: Device, batch: int) -> Packa
     x_B3SS = _some(backbone, device, batch).to(device.dtype)
     with temporary_cache_dir(str(file.parent)), torch.no_grad():
         exported = torch.export.export(module, (x_B3SS,))
-        aoti_compile_and_package(exported, package_path=str(file), inductor_configs={"freezing": True})
+        aoti_compile_and_package(exported, package_path=str(file), inductor_configs=OPTIONS)
     return Packaged(file, device.dtype)
 
 
-def _make_room(kept: Path) -> None:
-    """Removes the packages that were used longest ago, never this one, until they are within ROOM."""
-    files = sorted(kept.parent.glob("*.pt2"), key=lambda file: file.stat().st_mtime)
-    for file in files:
-        if sum(other.stat().st_size for other in files if other.exists()) <= ROOM:
-            return
-        if file != kept:
-            file.unlink(missing_ok=True)
+def _keep(made: Path, file: Path) -> None:
+    """Keeps a package as `file`, and removes those that were used longest ago, until all are within ROOM."""
+    try:
+        with replacing(file) as beside:
+            shutil.copyfile(made, beside)
+        others = {other: other.stat() for other in file.parent.glob("*.pt2") if other != file}
+        taken = file.stat().st_size + sum(found.st_size for found in others.values())
+        for other in sorted(others, key=lambda other: others[other].st_mtime):
+            if taken > ROOM:
+                other.unlink(missing_ok=True)
+                taken -= others[other].st_size
+    except OSError as error:
+        say(f"what was compiled is not kept ({error})")
 
 
 def _checked(make: Callable[[], nn.Module], backbone: Backbone, device: Device, batch: int) -> nn.Module:
@@ -184,7 +201,6 @@ def _checked(make: Callable[[], nn.Module], backbone: Backbone, device: Device, 
 
 @lru_cache(maxsize=1)
 def _just_in_time(module: nn.Module) -> nn.Module:
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache("inductor")))  # torch's own has a known name in /tmp
     quick: nn.Module = torch.compile(module, options={"freezing": True})  # type: ignore[assignment]
     return quick
 

@@ -96,11 +96,11 @@ def _present() -> str:
 def _fast_bfloat16(device: str) -> bool:
     if device == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)
-    return device == "cpu" and bool(_cpu_flags() & BFLOAT16_FLAGS) and _isa_limit_allows_bfloat16()
+    return device == "cpu" and bool(cpu_flags() & BFLOAT16_FLAGS) and _isa_limit_allows_bfloat16()
 
 
 @cache
-def _cpu_flags() -> frozenset[str]:
+def cpu_flags() -> frozenset[str]:
     """The processor's feature flags, as Linux tells them; none elsewhere."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []

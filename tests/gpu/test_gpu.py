@@ -51,7 +51,8 @@ def test_compiled_it_answers_the_same(tmp_path, monkeypatch):
     with device.autocast():
         plain = embed(device.place(backbone.module), x)
         quick = embed(compiled(backbone, device, 8).module, x)
-    assert torch.nn.functional.cosine_similarity(plain, quick).min() >= 0.999
+    centred = plain - plain.mean(0)
+    assert (quick - plain).norm() <= 0.1 * centred.norm()
 
 
 def test_fine_tuning_on_the_device_ends_with_a_good_model(digits, tmp_path):

@@ -16,8 +16,8 @@ from torch import nn
 
 from tasks.parts import compiling, remembered
 from tasks.parts.backbone import Backbone, embed
-from tasks.parts.compiling import NotCompiledError, compiled, measure, pays
-from tasks.parts.device import choose
+from tasks.parts.compiling import NotCompiledError, attempted, compiled, measure, pays
+from tasks.parts.device import Device, choose
 from tasks.parts.errors import RootstockError
 from tasks.parts.scorer import Preprocessing
 from tests.project import ROOT
@@ -122,14 +122,37 @@ def test_a_package_is_of_one_network_with_its_weights_and_one_batch_and_a_damage
     assert not any(file.exists() for file in made)
 
 
-def test_packages_stay_within_their_room_and_the_one_that_was_made_now_is_kept(backbone, monkeypatch, tmp_path):
+def test_packages_stay_within_their_room_and_those_used_last_are_kept(backbone, monkeypatch):
     monkeypatch.setattr(compiling, "_packed", stands_in([]))
+    monkeypatch.setattr(compiling, "Packaged", lambda *_: backbone.module)
     monkeypatch.setattr(compiling, "ROOM", 2 * len(b"no package"))
-    for batch in (1, 2, 3):
+    for batch in (1, 2, 1, 3):
         compiled(backbone, CPU, batch)
         time.sleep(0.01)
-        names = {file.name for file in (tmp_path / "compiled").iterdir()}
-    assert names == {compiling._package(backbone, CPU, batch).name for batch in (2, 3)}
+    kept = [batch for batch in (1, 2, 3) if compiling._package(backbone, CPU, batch).exists()]
+    assert kept == [1, 3]
+
+
+def test_a_package_is_told_by_all_that_it_depends_on(backbone, monkeypatch):
+    def name(of: Backbone = backbone, device: Device = CPU) -> str:
+        return compiling._package(of, device, 4).name
+
+    smaller = replace(backbone.preprocessing, crop=24)
+    names = {name(), name(device=choose("cpu", "bfloat16")), name(replace(backbone, preprocessing=smaller))}
+    for what, value in (("cpu_flags", frozenset({"sse"})), ("sha256_of", lambda _: "other code")):
+        with monkeypatch.context() as patch:
+            patch.setattr(compiling, what, value if callable(value) else lambda value=value: value)
+            names.add(name())
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    names.add(name())
+    assert len(names) == 6
+
+
+def test_where_a_package_cannot_be_kept_the_network_is_used_all_the_same(backbone, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(compiling, "_packed", stands_in([]))
+    (tmp_path / "compiled").write_text("in the way")
+    assert compiled(backbone, CPU, 4).module is backbone.module
+    assert "is not kept" in capsys.readouterr().out
 
 
 def test_once_there_is_a_package_a_start_costs_nothing(backbone, monkeypatch):
@@ -145,7 +168,7 @@ from pathlib import Path
 from tasks.parts import remembered
 from tasks.parts.backbone import Backbone
 from tasks.parts.compiling import pays
-from tasks.parts.device import choose
+from tasks.parts.device import Device, choose
 from tasks.parts.scorer import Preprocessing
 from torch import nn
 remembered.user_cache_path = lambda _name: Path("cache")
@@ -187,6 +210,7 @@ def test_a_compiler_that_fails_is_an_error_that_says_why_and_what_to_do(backbone
     with pytest.raises(NotCompiledError, match=told):
         compiled(backbone, CPU, 4)
     assert not pays(backbone, CPU, 8, 9, 9, 1)
+    assert attempted(backbone, CPU, 4) is None
     assert not compiling._package(backbone, CPU, 4).exists()
 
 

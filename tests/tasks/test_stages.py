@@ -18,6 +18,7 @@ from tasks.finetune import FinetuneParams, finetune
 from tasks.head import HeadParams, head
 from tasks.ingest import IngestParams, ingest
 from tasks.parts import compiling, remembered
+from tasks.parts.compiling import NotCompiledError
 from tasks.parts.errors import DataRefusedError, ParamsError, RootstockError
 from tasks.parts.files import read_json
 from tasks.parts.names import FEATURES, Candidate, Column, Curve, Metric
@@ -233,6 +234,18 @@ def test_features_of_a_compiled_network_are_the_same_and_kept_apart(paths, tmp_p
     torch.testing.assert_close(load_file(paths.matrix)[FEATURES], quick, atol=1e-4, rtol=1e-4)
     told = embedded(paths, views=2, compiled_from=19)
     assert (told.compiled, told.embedded) == (False, 18)
+
+
+def test_what_cannot_be_compiled_is_embedded_all_the_same(paths, monkeypatch, capsys):
+    def fails(*_what):
+        raise NotCompiledError("no compiler")
+
+    monkeypatch.setattr(compiling, "pays", lambda *_: True)
+    monkeypatch.setattr(compiling, "compiled", fails)
+    ingested(paths), augmented(paths)
+    told = embedded(paths, views=1, compiled_from=57)
+    assert (told.compiled, told.embedded) == (False, 57)
+    assert "no compiler; going on without" in capsys.readouterr().out
 
 
 def test_features_are_in_the_order_of_the_index(paths):
