@@ -10,6 +10,7 @@ import os
 import tempfile
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -51,7 +52,7 @@ def run(results: Results) -> str:
 
 
 def table(results: Results, name: str, seeds: int, epochs: int, one: Any) -> str:
-    """Accuracy, what it differs from fine-tuning by, and seconds of head and fine-tuning: mean and 95% interval."""
+    """Accuracy, and what it differs from fine-tuning by, mean and 95% interval; median seconds of head and fit."""
     found = {
         way: [
             results.measured(f"{name}, {way}, {seed}", partial(one, {"finetune.epochs": epochs, **changes}, seed))
@@ -63,9 +64,9 @@ def table(results: Results, name: str, seeds: int, epochs: int, one: Any) -> str
     for way, own in found.items():
         gains = [here["accuracy"] - there["accuracy"] for here, there in zip(own, plain, strict=True)]
         gain = "" if own is plain else told(gains, "+.1f")
-        rows.append(
-            [way, told([here["accuracy"] for here in own]), gain, told([here["seconds"] for here in own], ".0f")]
-        )
+        seconds = sorted(here["seconds"] for here in own)
+        taken = f"{median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})"
+        rows.append([way, told([here["accuracy"] for here in own]), gain, taken])
     columns = [f"{name}, {seeds} seeds, {epochs} epochs", "test accuracy, %", "minus fine-tuning", "seconds to learn"]
     return markdown_table(columns, rows)
 
