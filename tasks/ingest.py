@@ -36,7 +36,7 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     """Writes the manifest. Raises DataRefusedError if there is no image, one outside a class folder, or one class."""
     import pandas as pd
 
-    from tasks.parts import images, splits
+    from tasks.parts import images, inspected, splits
     from tasks.parts.files import replacing
     from tasks.parts.manifest import class_names, label_names, target_names, usable
     from tasks.parts.progress import counted, say
@@ -47,7 +47,10 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     files, others = images.find(paths.raw) if said is None else (list(said[Column.PATH]), [])
     if not files:
         raise DataRefusedError(f"no images below {paths.raw} ({', '.join(sorted(images.SUFFIXES))}): {splits.LAYOUT}")
-    facts = pd.DataFrame(counted(images.facts(paths.raw, files), len(files), "images read"), columns=list(COLUMNS))
+    read = images.facts(paths.raw, files, inspected.recalled(paths.facts))
+    found = list(counted(read, len(files), "images read"))
+    inspected.remember(paths.facts, found)
+    facts = pd.DataFrame(found, columns=list(COLUMNS))
     said = splits.label_and_split(files) if said is None else said.drop(columns=Column.PATH)
     rows = facts.assign(**said)
     own = facts[Column.PIXEL_HASH].fillna(facts[Column.SHA256]).fillna(facts[Column.PATH])

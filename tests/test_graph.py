@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from flows.parameters import FlowParams, stage_params
 from tasks import STAGES
-from tasks.parts.files import read_json
+from tasks.parts.files import read_json, write_json
 from tasks.parts.params import PINS, Section
 from tests.project import Project, run_python
 
@@ -30,7 +30,7 @@ RUNNER = (
     "tasks/parts/supervision.py",
 )
 
-KEEPING = {"features", "finetune"}  # stages that keep something between runs
+KEEPING = {"ingest", "features", "finetune"}  # stages that keep something between runs
 
 
 def resolved(text: str) -> str:
@@ -173,6 +173,7 @@ def test_a_stage_needs_its_dependencies_only_and_writes_the_same_bytes(stage, fi
 def test_only_these_stages_keep_anything(finished):
     state = finished.root / PARAMS["paths"]["state"]
     assert {path.name for path in state.iterdir()} <= {
+        "facts.json",
         "features",
         "predict",
         "reports",
@@ -186,14 +187,18 @@ def test_only_these_stages_keep_anything(finished):
         stage
         for stage in STAGES
         for file in closure(ROOT / "tasks" / f"{stage}.py")
-        for store in ("feature_store", "checkpoints")
+        for store in ("facts", "feature_store", "checkpoints")
         if f"paths.{store}" in file.read_text()
     }
     assert uses == KEEPING
 
 
 def pollute(state: Path) -> None:
-    """Half of the features are gone, a shard is damaged, one is of another context; stale checkpoints lie about."""
+    """A fact is untrue, half of the features are gone, a shard is damaged, one is foreign; checkpoints are stale."""
+    if (state / "facts.json").exists():
+        kept = read_json(state / "facts.json")
+        next(iter(kept["facts"].values()))["width"] += 1
+        write_json(state / "facts.json", kept)
     for shard in list((state / "features").rglob("*.safetensors")):
         stored = load_file(shard)
         half = {name: value[::2].copy() for name, value in stored.items()}

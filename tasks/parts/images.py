@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,18 +29,20 @@ def find(root: Path) -> tuple[list[str], list[str]]:
     return images, sorted(set(files) - set(images))
 
 
-def facts(root: Path, files: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The facts of each file, in order, read by as many threads as there are cores."""
+def facts(root: Path, files: Iterable[str], known: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The facts of each file, in order, read by as many threads as there are cores; `known` are some by SHA-256."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(lambda file: _facts(root, file), files)
+        yield from pool.map(lambda file: _facts(root, file, known), files)
 
 
-def _facts(root: Path, file: str) -> dict[str, Any]:
+def _facts(root: Path, file: str, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     try:
         data = (root / file).read_bytes()
     except OSError as error:
         return {Column.PATH: file, Column.QUARANTINE: f"the file cannot be read: {error.strerror}"}
     row: dict[str, Any] = {Column.PATH: file, Column.SHA256: hashlib.sha256(data).hexdigest()}
+    if row[Column.SHA256] in known:
+        return {**row, **known[row[Column.SHA256]]}
     try:
         image = decode(data)
     except ValueError as reason:

@@ -27,7 +27,7 @@ class Paths(Section):
     finetune: Path
     evaluate: Path
     predicted: Path = Field(description="answers of make predict: ignored by git")
-    state: Path = Field(description="locks, checkpoints, feature store, logs: ignored by git, deletable")
+    state: Path = Field(description="locks, checkpoints, feature store, facts, logs: ignored by git, deletable")
     registry: Path = Field(
         description="databases, run artifacts and the default DVC remote: ignored by git, never cleaned"
     )
@@ -191,6 +191,11 @@ class Paths(Section):
     def results_page(self) -> Path:
         """The results as one page with its pictures inside."""
         return self.evaluate / "results.html"
+
+    @property
+    def facts(self) -> Path:
+        """Facts of images by content."""
+        return self.state / "facts.json"
 
     @property
     def feature_store(self) -> Path:

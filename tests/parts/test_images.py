@@ -30,7 +30,7 @@ def test_images_others_and_hidden_files_are_told_apart(folder):
 
 
 def test_facts_of_good_and_broken_files(folder):
-    rows = {row[Column.PATH]: row for row in facts(folder, find(folder)[0])}
+    rows = {row[Column.PATH]: row for row in facts(folder, find(folder)[0], {})}
     good, same, grey = (rows[f"disc/{name}"] for name in ("a.png", "b.bmp", "grey.PNG"))
     assert good[Column.PIXEL_HASH] == same[Column.PIXEL_HASH] != grey[Column.PIXEL_HASH]
     assert good[Column.SHA256] != same[Column.SHA256]
@@ -43,7 +43,7 @@ def test_facts_of_good_and_broken_files(folder):
 
 def test_perceptual_hashes_of_alike_pictures_are_near(folder, tmp_path):
     drawn("disc", 0).resize((64, 64)).save(tmp_path / "disc" / "large.png")
-    rows = {row[Column.PATH]: row for row in facts(folder, ["disc/a.png", "disc/large.png"])}
+    rows = {row[Column.PATH]: row for row in facts(folder, ["disc/a.png", "disc/large.png"], {})}
     first, second = (int(rows[f"disc/{name}.png"][Column.PERCEPTUAL_HASH], 16) for name in ("a", "large"))
     assert (first ^ second).bit_count() <= 8
 
