@@ -91,7 +91,7 @@ def logits_of(
     read_ahead = ahead(squares[range(start, min(start + batch, len(files)))] for start in starts)
     parts: dict[Candidate, list[Tensor]] = {name: [] for name in scorers}
     for square_N3RR in counted(read_ahead, len(starts), "batches scored"):
-        x_N3SS = preprocessing.normalise(preprocessing.centre(square_N3RR))
+        x_N3SS = preprocessing.network_input(square_N3RR)
         for name, scorer in scorers.items():
             parts[name].append(scorer.forward(x_N3SS))
     return {name: torch.cat(logits) for name, logits in parts.items()}

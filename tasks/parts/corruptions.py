@@ -30,9 +30,9 @@ def corrupted(kind: str, strength: float, square_N3RR: Tensor, preprocessing: Pr
         random = torch.Generator().manual_seed(0)
         noise = torch.randn(square_N3RR.shape, generator=random) * strength
         square_N3RR = ((square_N3RR / 255 + noise).clamp(0, 1) * 255).round().to(torch.uint8)
-        return preprocessing.normalise(preprocessing.centre(square_N3RR))
+        return preprocessing.network_input(square_N3RR)
     changed = [_picture(CHANGES[kind](_image(square), strength)) for square in square_N3RR]
-    return preprocessing.normalise(preprocessing.centre(torch.stack(changed)))
+    return preprocessing.network_input(torch.stack(changed))
 
 
 def _moved(kind: str, strength: float, count: int) -> Tensor:

@@ -10,10 +10,9 @@ from queue import Queue
 from threading import Thread
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
-from tasks.parts.scorer import Preprocessing
+from tasks.parts.scorer import Preprocessing, stacked
 
 GIB = 2**30
 Item = TypeVar("Item")
@@ -34,7 +33,7 @@ class Squares:
 
     def __getitem__(self, rows: Sequence[int]) -> Tensor:
         """The squares of these rows, (n, 3, R, R)."""
-        return torch.stack(list(self._pool.map(self._square, rows)))
+        return stacked(list(self._pool.map(self._square, rows)))
 
     def _square(self, row: int) -> Tensor:
         if self._kept is not None and row in self._kept:

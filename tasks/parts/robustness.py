@@ -43,7 +43,7 @@ def under_corruptions(
         total = 0.0
         for square_B3RR, y_B in zip(torch.split(square_N3RR, batch), torch.split(truth, batch), strict=True):
             x_B3SS = (
-                prepared.normalise(prepared.centre(square_B3RR))
+                prepared.network_input(square_B3RR)
                 if kind == AS_IS
                 else corrupted(kind, strength, square_B3RR, prepared)
             )

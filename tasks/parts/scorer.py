@@ -64,18 +64,34 @@ class Preprocessing:
         return self.square(decode(data, None if self.letterbox else 2 * self.resize))
 
     def centre(self, square_N3RR: Tensor) -> Tensor:
-        """The part of the squares that the network sees, (N, 3, S, S), as floats in [0, 1]."""
+        """The part of the squares that the network sees, (N, 3, S, S), as floats in [0, 1], channels last."""
         start = (self.resize - self.crop) // 2
-        return square_N3RR[..., start : start + self.crop, start : start + self.crop].float().div_(255)
+        part = square_N3RR[..., start : start + self.crop, start : start + self.crop]
+        return part.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
     def normalise(self, x_N3SS: Tensor) -> Tensor:
-        """Floats in [0, 1] to the range that the backbone was trained on."""
-        mean, std = (torch.tensor(v, device=x_N3SS.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
-        return (x_N3SS - mean).div_(std)
+        """Floats in [0, 1] to the range that the backbone was trained on, channels last."""
+        return self.normalise_(x_N3SS.clone(memory_format=torch.channels_last))
+
+    def normalise_(self, x_N3SS: Tensor) -> Tensor:
+        """The same in place, of floats that are channels last: a row of pixels at a time, as that is quick."""
+        width = x_N3SS.shape[-1]
+        mean, std = (torch.tensor(v, device=x_N3SS.device).repeat(width) for v in (self.mean, self.std))
+        x_N3SS.permute(0, 2, 3, 1).view(-1, x_N3SS.shape[-2], 3 * width).sub_(mean).div_(std)
+        return x_N3SS
+
+    def network_input(self, square_N3RR: Tensor) -> Tensor:
+        """What the network is given for squares, (N, 3, S, S), channels last."""
+        return self.normalise_(self.centre(square_N3RR))
 
     def __call__(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures to the network's input, (N, 3, S, S)."""
-        return self.normalise(self.centre(torch.stack([self.square(image) for image in images])))
+        return self.network_input(stacked([self.square(image) for image in images]))
+
+
+def stacked(squares: Sequence[Tensor]) -> Tensor:
+    """One batch of squares, (N, 3, R, R), channels last in memory as they were decoded."""
+    return torch.stack([square_3RR.permute(1, 2, 0) for square_3RR in squares]).permute(0, 3, 1, 2)
 
 
 class Network(nn.Module):
@@ -186,7 +202,7 @@ class Scorer:
             squares = _ahead(pool, self._square, pictures, 2 * batch)
             while chunk := list(islice(squares, batch)):
                 good = [square for square in chunk if isinstance(square, Tensor)]
-                rows = iter(self._scored(torch.stack(good)) if good else ())
+                rows = iter(self._scored(stacked(good)) if good else ())
                 yield from ((next(rows), "") if isinstance(square, Tensor) else (None, square) for square in chunk)
 
     def _square(self, picture: bytes) -> Tensor | str:
@@ -196,7 +212,7 @@ class Scorer:
             return str(reason)
 
     def _scored(self, square_N3RR: Tensor) -> Tensor:
-        return self.forward(self.preprocessing.normalise(self.preprocessing.centre(square_N3RR)))
+        return self.forward(self.preprocessing.network_input(square_N3RR))
 
     def forward(self, x_N3SS: Tensor) -> Tensor:
         """Uncalibrated logits, (N, C) float32 on the CPU, of preprocessed pictures."""

@@ -51,7 +51,7 @@ def inputs(square_N3RR: Tensor, draw_NP: Tensor, preprocessing: Preprocessing, s
     x_N3SS = preprocessing.centre(square_N3RR)
     if is_view_N.any():
         x_N3SS[is_view_N] = view(square_N3RR[is_view_N], draw_NP[is_view_N], preprocessing.crop, style)
-    return preprocessing.normalise(x_N3SS)
+    return preprocessing.normalise_(x_N3SS)
 
 
 def view(square_N3RR: Tensor, draw_NP: Tensor, crop: int, style: Style) -> Tensor:

@@ -56,7 +56,7 @@ def timed(work):
     work()
     return len(files) / (time.perf_counter() - started)
 squares = Squares(root, files, backbone.preprocessing, memory=0)
-x = device.place(backbone.preprocessing.normalise(backbone.preprocessing.centre(squares[range(64)])))
+x = device.place(backbone.preprocessing.network_input(squares[range(64)]))
 def forward():
     with device.autocast():
         for _ in range(len(files) // 64):

@@ -19,7 +19,7 @@ def squares():
 
 @pytest.mark.parametrize("kind", GENTLE)
 def test_each_changes_pictures_the_more_the_stronger_and_always_alike(kind, squares):
-    clean = PREPARE.normalise(PREPARE.centre(squares))
+    clean = PREPARE.network_input(squares)
     weak, strong = (corrupted(kind, strength, squares, PREPARE) for strength in GENTLE[kind])
     assert weak.shape == clean.shape
     assert 0 < (weak - clean).abs().mean() < (strong - clean).abs().mean()

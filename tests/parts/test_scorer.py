@@ -51,6 +51,16 @@ def test_preprocessing_is_torchvisions(size, interpolation):
     assert min((x - other)[:, 2:-2, 2:-2].abs().max().item() for other in rolled) < 1e-5
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_normalising_is_each_channels_own_and_leaves_what_was_given(layout):
+    x = torch.rand(2, 3, 32, 30).to(memory_format=layout)
+    before = x.clone()
+    prepare = Preprocessing(36, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (prepare.mean, prepare.std))
+    assert torch.equal(prepare.normalise(x), (x - mean) / std)
+    assert torch.equal(x, before)
+
+
 @pytest.mark.parametrize(
     ("mode", "kind"),
     [("RGB", "PNG"), ("L", "PNG"), ("RGBA", "PNG"), ("P", "GIF"), ("CMYK", "JPEG"), ("1", "PNG"), ("I;16", "PNG")],
