@@ -8,6 +8,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -43,13 +45,20 @@ def one() -> dict[str, float]:
             found[f"first run, {name}: registration, s"] = timed["registration"]
             found[f"first run, {name}: orchestration, s"] = timed["seconds"] - own - timed["registration"]
         found["nothing to do, no server: wall, s"] = retrained(project)["seconds"]
-        project.flows("up")
-        try:
-            wait_until_quiet()
+        with serving(project):
             found["nothing to do, server up: wall, s"] = retrained(project)["seconds"]
-        finally:
-            project.flows("down")
     return found
+
+
+@contextmanager
+def serving(project: Project) -> Iterator[None]:
+    """With servers and worker up, and idle."""
+    project.flows("up")
+    try:
+        wait_until_quiet()
+        yield
+    finally:
+        project.flows("down")
 
 
 def wait_until_quiet() -> None:

@@ -25,6 +25,7 @@ from tasks.parts.names import VALUE, Candidate, Metric
 from tasks.parts.page import markdown_table
 from tasks.parts.weights import write
 from tests.benchmarks.drawing import bars
+from tests.benchmarks.hymenoptera import whole
 from tests.benchmarks.results import Results, machine, spread
 from tests.project import ROOT
 
@@ -54,7 +55,12 @@ def run(results: Results) -> str:
             results.measured(f"round {n}{LIMITED}", lambda n=n: trained(Path(folder) / str(n), assets, python))
             for n in range(1 if LIMITED else ROUNDS)
         ]
-    return f"{training(rounds)}\n\nants and bees, MobileNetV2, {len(rounds)} rounds{LIMITED}; {machine()}"
+    settings = {**HYMENOPTERA, **QUICK}
+    flows = [
+        results.measured(f"flow {n}{LIMITED}", lambda: whole(assets, settings, served=True)) for n in range(len(rounds))
+    ]
+    served = f"LP-FT as make run, on a running server, evaluated and registered: {spread(flows)} s"
+    return f"{training(rounds)}\n\n{served}\n\nants and bees, MobileNetV2, {len(rounds)} rounds{LIMITED}; {machine()}"
 
 
 def training(rounds: list[dict[str, list[float]]]) -> str:
