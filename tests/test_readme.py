@@ -9,7 +9,10 @@ from ruamel.yaml import YAML
 
 from tests.project import ROOT
 
-TEXT = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "tests/benchmarks/README.md")}
+TEXT = {
+    name: (ROOT / name).read_text()
+    for name in ("README.md", "CONTRIBUTING.md", "data/README.md", "tests/benchmarks/README.md")
+}
 ALL = "\n".join(TEXT.values())
 
 
