@@ -39,7 +39,7 @@ release: .venv/ready   ## answer promotions in MLflow now (make up does it every
 rollback: .venv/ready  ## the model that was live before is live again
 	@python -m flows rollback
 
-up: .venv/ready        ## Prefect's and MLflow's pages, on loopback
+up: .venv/ready        ## Prefect's and MLflow's pages, on loopback; a worker that retrains nightly and releases
 	@python -m flows up
 
 down: .venv/ready      ## stop them

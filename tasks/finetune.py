@@ -16,7 +16,7 @@ class FinetuneSection(Section):
     """How the last blocks learn; the rates are AdamW's."""
 
     blocks: int = Field(ge=0, description="last blocks of the backbone that learn with the head")
-    layers: int | None = Field(ge=0, description="count layers instead, as the article does; null: blocks")
+    layers: int | None = Field(ge=0, description="count single layers instead, as Keras does; null: blocks")
     unfreeze: int = Field(ge=0, description="epochs until one more block learns, from the last; 0: all at once")
     epochs: int = Field(ge=0, description="passes over the training images, a view each; 0: the probe as it is")
     batch: int = Field(ge=2, description="images an optimiser step")

@@ -24,7 +24,7 @@ SPLIT_FOLDERS = {
     "unlabelled": Split.UNLABELLED,
     "unlabeled": Split.UNLABELLED,
 }
-LAYOUT = "expected class/*.jpg, or train/class/*.jpg with val/class/*.jpg and test/class/*.jpg"
+LAYOUT = "expected class/*.jpg, or train/class/*.jpg with val/class/*.jpg and test/class/*.jpg; unlabelled/*.jpg beside"
 
 
 def label_and_split(paths: Sequence[str]) -> pd.DataFrame:
@@ -40,14 +40,18 @@ def label_and_split(paths: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(
             [_in_split_folder(path) for path in paths], columns=[Column.LABEL, Column.SPLIT], dtype=object
         )
-    return pd.DataFrame(
-        [(_class_folder(path, 0), None) for path in paths], columns=[Column.LABEL, Column.SPLIT], dtype=object
-    )
+    return pd.DataFrame([_in_class_folder(path) for path in paths], columns=[Column.LABEL, Column.SPLIT], dtype=object)
 
 
 def _in_split_folder(path: str) -> tuple[str | None, Split]:
     split = SPLIT_FOLDERS[PurePosixPath(path).parts[0].lower()]
     return (None if split is Split.UNLABELLED else _class_folder(path, 1)), split
+
+
+def _in_class_folder(path: str) -> tuple[str | None, Split | None]:
+    """Of the folders of splits only that of unlabelled images may stand beside classes."""
+    label = _class_folder(path, 0)
+    return (None, Split.UNLABELLED) if SPLIT_FOLDERS.get(label.lower()) is Split.UNLABELLED else (label, None)
 
 
 def _class_folder(path: str, depth: int) -> str:

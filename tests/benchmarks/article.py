@@ -5,7 +5,6 @@ No hub can be reached where this is measured, so VGG16 has nothing to transfer: 
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tasks.parts.page import markdown_table
 from tasks.parts.scorer import build_backbone
 from tasks.parts.weights import write
 from tests.benchmarks.hymenoptera import CHANGES
-from tests.benchmarks.results import Results, machine
+from tests.benchmarks.results import Results, assets_folder, machine
 from tests.benchmarks.study import Study
 from tests.project import ROOT
 
@@ -29,7 +28,7 @@ IMAGENET = {"resize": 256, "crop": 224, "mean": [0.485, 0.456, 0.406], "std": [0
 def run(results: Results) -> str:
     """The table."""
     preset = YAML(typ="safe").load(ROOT / "params.yaml")["presets"]["article"]
-    assets = Path(os.environ["ROOTSTOCK_ASSETS"])
+    assets = assets_folder()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         render(root / "digits")

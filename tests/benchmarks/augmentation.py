@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from tasks.parts.digits import render
 from tasks.parts.page import markdown_table
 from tests.benchmarks.few_labels import drawn
 from tests.benchmarks.hymenoptera import CHANGES, redrawn
-from tests.benchmarks.results import Results, machine, mean_interval, spread
+from tests.benchmarks.results import Results, assets_folder, machine, mean_interval, spread
 from tests.benchmarks.study import Study
 from tests.project import ROOT
 
@@ -31,7 +30,7 @@ KINDS = ("none", "shift", "scale", "flip")
 
 def run(results: Results) -> str:
     """The table."""
-    assets = Path(os.environ["ROOTSTOCK_ASSETS"])
+    assets = assets_folder()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

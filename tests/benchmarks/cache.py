@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tasks.parts.page import markdown_table
 from tasks.parts.scorer import build_backbone
 from tasks.parts.weights import write
 from tests.benchmarks.hymenoptera import CHANGES
-from tests.benchmarks.results import Results, machine, spread
+from tests.benchmarks.results import Results, assets_folder, machine, spread
 from tests.benchmarks.study import Study
 
 ROUNDS = {"bfloat16": 5, "float32": 1}
@@ -24,7 +23,7 @@ FIT = {"augment.views": 2, "finetune.epochs": 10, "finetune.patience": 99, "scra
 
 def run(results: Results) -> str:
     """The table."""
-    assets, rows = Path(os.environ["ROOTSTOCK_ASSETS"]), []
+    assets, rows = assets_folder(), []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write(root / "resnet50.safetensors", build_backbone("resnet50")[0].state_dict())

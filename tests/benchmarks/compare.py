@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from tasks.parts.names import Column, Split
-from tests.benchmarks.results import FOLDER, PICTURES, Results, code, machine
+from tests.benchmarks.results import FOLDER, PICTURES, Results, assets_folder, code, machine
 from tests.benchmarks.sets import ingested, some, unpacked
 from tests.project import Project, environment
 
@@ -42,7 +41,7 @@ def project_folder() -> Path:
 def table() -> str:
     """Runs the command in a project of its own, which is kept, so that it goes on where it was stopped."""
     root = project_folder()
-    assets, sources = Path(os.environ["ROOTSTOCK_ASSETS"]), root.with_name(f"{root.name}-data")
+    assets, sources = assets_folder(), root.with_name(f"{root.name}-data")
     if not root.exists():
         Project.fresh(root.with_name(f".{root.name}"), None).root.rename(root)
     project = Project(root)

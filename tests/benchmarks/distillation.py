@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pandas as pd
 from tasks.parts.files import read_json
 from tasks.parts.names import VALUE, Candidate, Column, Metric, Split
 from tasks.parts.page import markdown_table
-from tests.benchmarks.results import Results, machine, spread
+from tests.benchmarks.results import Results, assets_folder, machine, spread
 from tests.benchmarks.sets import PLAIN, WHOLE, ingested, partly_labelled, random_backbone, some, unpacked
 from tests.benchmarks.study import Study
 
@@ -43,7 +42,7 @@ def one(root: Path, seed: int) -> dict[str, float]:
     train = some(whole[whole[Column.SPLIT] != Split.TEST], LABELS + VALIDATION + UNLABELLED, seed)
     test = some(whole[whole[Column.SPLIT] == Split.TEST], TEST, 0)
     manifest = pd.concat([*partly_labelled(train, LABELS, VALIDATION, seed + 100), test], ignore_index=True)
-    weights = Path(os.environ["ROOTSTOCK_ASSETS"]) / "weights" / "mobilenet_v2.pth"
+    weights = assets_folder() / "weights" / "mobilenet_v2.pth"
     teacher = Study(root / "teacher", raw, weights, {**TEACHER, "seed": seed})
     random = random_backbone(root / "random.safetensors", "resnet10", seed)
     alone, student = (

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tasks.parts.page import markdown_table
 from tests.benchmarks.drawing import bars
-from tests.benchmarks.results import Results, machine, spread
+from tests.benchmarks.results import Results, assets_folder, machine, spread
 from tests.benchmarks.speed import SCRIPTS, environment_of_peers, output
 from tests.project import ROOT
 
@@ -75,7 +75,7 @@ def run(results: Results) -> str:
     """The tables."""
     python = environment_of_peers()
     with tempfile.TemporaryDirectory() as folder:
-        root = draw(Path(folder) / "pictures", Path(os.environ["ROOTSTOCK_ASSETS"]))
+        root = draw(Path(folder) / "pictures", assets_folder())
         rounds = [results.measured(f"round {n}", lambda: one(root, python)) for n in range(ROUNDS)]
     own = []
     for name, way in product(NETWORKS, WAYS):

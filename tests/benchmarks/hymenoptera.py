@@ -5,7 +5,6 @@ The set's own val is the test split; a fifth of train validates. A seed draws th
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from contextlib import nullcontext
@@ -18,7 +17,7 @@ import pandas as pd
 from tasks.parts.names import Candidate, Column, Split
 from tasks.parts.page import markdown_table
 from tests.benchmarks.orchestration import serving
-from tests.benchmarks.results import Results, machine, mean_interval, spread
+from tests.benchmarks.results import Results, assets_folder, machine, mean_interval, spread
 from tests.benchmarks.study import NETWORKS, Study
 from tests.project import Project
 
@@ -32,7 +31,7 @@ CHANGES = {
 
 def run(results: Results) -> str:
     """The table."""
-    assets = Path(os.environ["ROOTSTOCK_ASSETS"])
+    assets = assets_folder()
     with tempfile.TemporaryDirectory() as folder:
         seeds = [results.measured(f"seed {seed}", lambda: one(Path(folder), assets, seed)) for seed in range(SEEDS)]
     table = pd.DataFrame(seeds)

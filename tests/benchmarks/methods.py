@@ -6,7 +6,6 @@ rates, and differ in the head alone that they begin with: the linear probe's, or
 
 from __future__ import annotations
 
-import os
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import pandas as pd
 from tasks.parts.names import Candidate, Column, Split
 from tasks.parts.page import markdown_table
 from tests.benchmarks.hymenoptera import CHANGES, redrawn
-from tests.benchmarks.results import Results, machine, mean_interval
+from tests.benchmarks.results import Results, assets_folder, machine, mean_interval
 from tests.benchmarks.sets import PLAIN, as_split, ingested, some, unpacked
 from tests.benchmarks.study import Study
 
@@ -79,7 +78,7 @@ def told(values: list[float], form: str = ".1f") -> str:
 
 def ants_and_bees(root: Path, changes: dict[str, Any], seed: int) -> dict[str, float]:
     """Test accuracy of one way, and its seconds; a seed draws the fifth of train that validates."""
-    raw = Path(os.environ["ROOTSTOCK_ASSETS"]) / "hymenoptera"
+    raw = assets_folder() / "hymenoptera"
     return one(root, raw, redrawn(ingested(root, raw), seed), {**COMMON, **changes}, seed)
 
 
@@ -96,7 +95,7 @@ def objects(root: Path, labels: int, changes: dict[str, Any], seed: int) -> dict
 
 def one(root: Path, raw: Path, manifest: pd.DataFrame, changes: dict[str, Any], seed: int) -> dict[str, float]:
     """The stages on this manifest; seconds are those of head and fine-tuning, as ways share their features."""
-    weights = Path(os.environ["ROOTSTOCK_ASSETS"]) / "weights" / "mobilenet_v2.pth"
+    weights = assets_folder() / "weights" / "mobilenet_v2.pth"
     study = Study(root / "study", raw, weights, {**changes, "seed": seed})
     study.use(manifest)
     study.run("augment", "features")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tasks.parts.names import FEATURES, Column, Split
 from tasks.parts.page import markdown_table
 from tasks.parts.weights import read
 from tests.benchmarks.hymenoptera import CHANGES
-from tests.benchmarks.results import Results, machine
+from tests.benchmarks.results import Results, assets_folder, machine
 from tests.benchmarks.study import Study
 from tests.project import ROOT
 
@@ -24,7 +23,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 def run(results: Results) -> str:
     """The table."""
-    assets = Path(os.environ["ROOTSTOCK_ASSETS"])
+    assets = assets_folder()
     with tempfile.TemporaryDirectory() as folder:
         render(Path(folder) / "digits")
         embedded = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"

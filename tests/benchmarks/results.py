@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,19 @@ from tests.project import ROOT
 
 FOLDER = ROOT / ".state" / "bench"
 PICTURES = ROOT / "data" / "pictures"
+
+
+class NoAssetsError(Exception):
+    """The images and weights that a benchmark needs are nowhere."""
+
+
+def assets_folder() -> Path:
+    """Where real images and weights are. Raises NoAssetsError."""
+    if not os.environ.get("ROOTSTOCK_ASSETS"):
+        raise NoAssetsError(
+            "it needs the folder that tests/benchmarks/README.md describes: ROOTSTOCK_ASSETS=folder make bench"
+        )
+    return Path(os.environ["ROOTSTOCK_ASSETS"])
 
 
 class Results:

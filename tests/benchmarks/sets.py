@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from tasks.parts.files import replacing
 from tasks.parts.names import Column, Split
 from tasks.parts.scorer import OWN, build_backbone
 from tasks.parts.weights import write
+from tests.benchmarks.results import assets_folder
 from tests.benchmarks.study import Study
 from tests.project import ROOT
 
@@ -29,7 +29,7 @@ def unpacked(folder: Path, archive: str) -> Path:
     """An archive of the assets, unpacked once."""
     if not folder.exists():
         beside = folder.with_name(f".{folder.name}")
-        with tarfile.open(Path(os.environ["ROOTSTOCK_ASSETS"]) / archive) as tar:
+        with tarfile.open(assets_folder() / archive) as tar:
             tar.extractall(beside, filter="data")
         beside.rename(folder)
     return folder

@@ -26,7 +26,7 @@ from tasks.parts.page import markdown_table
 from tasks.parts.weights import write
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.hymenoptera import whole
-from tests.benchmarks.results import Results, machine, spread
+from tests.benchmarks.results import Results, assets_folder, machine, spread
 from tests.project import ROOT
 
 ROUNDS = 5
@@ -49,7 +49,7 @@ LP_FT = (*PROBE, "finetune")
 
 def run(results: Results) -> str:
     """The tables."""
-    assets, python = Path(os.environ["ROOTSTOCK_ASSETS"]), environment_of_peers()
+    assets, python = assets_folder(), environment_of_peers()
     with tempfile.TemporaryDirectory() as folder:
         rounds = [
             results.measured(f"round {n}{LIMITED}", lambda n=n: trained(Path(folder) / str(n), assets, python))

@@ -44,6 +44,14 @@ def test_a_class_may_be_named_like_a_split():
     assert list(label_and_split(["test/a.jpg", "other/b.jpg"])[Column.LABEL]) == ["test", "other"]
 
 
+def test_unlabelled_images_may_stand_beside_class_folders():
+    paths = [f"{label}/{n}.jpg" for label in ("ant", "bee") for n in range(50)] + ["unlabelled/x.jpg"]
+    rows, decided = label_and_split(paths), splits(paths)
+    assert rows[Column.LABEL].iloc[-1] is None
+    assert decided.iloc[-1] == Split.UNLABELLED
+    assert set(decided.iloc[:-1]) == {Split.TRAIN, Split.VALIDATION, Split.TEST}
+
+
 def test_validation_is_test_where_there_is_no_test_and_a_fifth_of_train_validates():
     paths = [f"train/{label}/{n}.jpg" for label in ("ant", "bee") for n in range(20)]
     paths += [f"val/{label}/{n}.jpg" for label in ("ant", "bee") for n in range(7)]
