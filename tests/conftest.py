@@ -23,12 +23,16 @@ os.environ.update(
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
 from tasks.parts.paths import Paths  # noqa: E402
 from tasks.parts.weights import write  # noqa: E402
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of what tests start: tiny networks, and servers want the other cores
+
+settings.register_profile("rootstock", deadline=None)  # how long an example takes depends on what else is running
+settings.load_profile("rootstock")
 
 SIDE = 32
 SHAPES = ("bar", "disc", "ring")

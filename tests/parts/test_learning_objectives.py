@@ -48,7 +48,7 @@ def test_what_is_not_known_is_told_from_what_is(y):
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_rows_of_some_have_the_mean_of_those_alone(known):
     at = torch.tensor(known)
     loss = torch.rand(int(at.sum()))
@@ -206,7 +206,7 @@ def test_the_calibrated_loss_prefers_fewer_mistakes_and_minds_no_sureness():
 
 
 @given(st.integers(1, 40), st.floats(0, 0.99), st.integers(0, 5), st.integers(0, 2**31 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_quotas_keep_the_surest_of_each_class(rows, threshold, quota, seed):
     p = np.random.default_rng(seed).dirichlet(np.ones(3), rows)
     taken = accept(p, threshold, quota)

@@ -24,7 +24,7 @@ def test_edges_are_weighed_by_the_cube_of_the_cosine_whatever_the_length():
 
 
 @given(st.integers(4, 30), st.integers(1, 8), st.integers(0, 2**31 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_it_is_the_closed_form_of_local_and_global_consistency(rows, neighbours, seed):
     x = np.random.default_rng(seed).normal(size=(rows, 3))
     label = np.full(rows, -1)
