@@ -25,7 +25,8 @@ from ruamel.yaml import YAML
 
 from flows.environment import ROOT
 from flows.parameters import FlowParams, check, stage_params
-from flows.source import images_of, listing, teacher_of, weights_of
+from flows.source import images_of, listing
+from flows.weights import teacher_of, weights_of
 from tasks import STAGES
 from tasks.parts.errors import ParamsError, RootstockError
 from tasks.parts.files import read_json, replacing, sha256_of, write_json

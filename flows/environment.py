@@ -8,9 +8,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REGISTRY = (ROOT / ".registry").resolve()  # in a worktree, the main checkout's
-HOME = REGISTRY.parent  # the main checkout: what params.yaml names by a relative path lies there
 
 
+def main_of(root: Path) -> Path:
+    """The main checkout of a worktree, where its `.registry` leads; of any other checkout it is that itself."""
+    link = root / ".registry"
+    main = link.readlink().parent if link.is_symlink() else root  # a person may have put .registry on another disk
+    return main if root.is_relative_to((main / ".state" / "worktrees").resolve()) else root
+
+
+HOME = main_of(ROOT)  # what params.yaml names by a relative path lies there
 SERVERS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI")
 
 

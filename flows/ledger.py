@@ -22,6 +22,7 @@ class Event(StrEnum):
     RELEASED = "released"
     REFUSED = "refused"
     ROLLED_BACK = "rolled back"
+    DELETED = "deleted"  # live, and gone from the registry
 
 
 class Entry(TypedDict):
@@ -63,15 +64,16 @@ class Ledger:
         """The version that is live by the last line."""
         return self.entries[-1]["live"] if self.entries else None
 
-    def before_live(self) -> str | None:
-        """The version that was live before the one that is; versions that were rolled back from do not count."""
+    def before_live(self) -> list[str]:
+        """The versions that were live before, the last first; those that were rolled back from do not count."""
         been: list[str | None] = []
         for entry in self.entries:
             if entry["event"] == Event.ROLLED_BACK:
-                been.pop()
+                while been and been[-1] != entry["live"]:
+                    been.pop()
             elif entry["live"] != (been[-1] if been else None):
                 been.append(entry["live"])
-        return been[-2] if len(been) > 1 else None
+        return [version for version in been[-2::-1] if version]
 
     def handled(self, wish: str) -> bool:
         """Whether this wish has its answer."""

@@ -21,6 +21,7 @@ from tasks.parts.paths import PathsParams
 
 NULL = "tag:yaml.org,2002:null"
 PRESET = "preset"
+BARE = ("|", ">")  # to YAML they begin a block of text, here an empty one
 USAGE = "give overrides as pairs: --section.key value, such as --data.source ../my-images"
 
 
@@ -80,6 +81,8 @@ def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _value(name: str, text: str) -> Any:  # noqa: ANN401 - whatever YAML can hold
+    if text in BARE:
+        return text
     try:
         return YAML(typ="safe").load(text)
     except YAMLError:

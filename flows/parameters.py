@@ -35,7 +35,8 @@ class DataSection(Section):
         min_length=1, description="digits, a folder, a .csv or .parquet table, or a .zip or .tar of these"
     )
     separator: str | None = Field(
-        description="what stands between labels in a table's column label; null: an image has one label"
+        min_length=1,
+        description="stands between labels in a table's column label (a bar is quoted: '|'); null: an image has one",
     )
     targets: tuple[str, ...] = Field(description="columns of numbers of a table to predict, instead of its labels")
     archive_limit: float = Field(gt=0, description="GiB that an archive may unpack to")

@@ -6,6 +6,7 @@ data/pins.json, and its backbone is brought in like any other weights file.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def registered_backbone(params: FlowParams) -> Path:
     from tasks.parts import weights
 
     version = _version(params.backbone.weights)
-    file = params.paths.state / "source" / f"{version.name}-{version.version}-whole.safetensors"
+    file = params.paths.state / "source" / f"{_slug(version)}-whole.safetensors"
     if file.exists():
         return file
     folder = Path(mlflow.artifacts.download_artifacts(f"{REGISTRY}{version.name}/{version.version}"))
@@ -65,13 +66,18 @@ def registered_teacher(wanted: str, folder: Path) -> Path:
     from tasks.parts.teacher import SPEC
 
     version = _version(wanted)
-    file = folder / f"{version.name}-{version.version}-teacher.safetensors"
+    file = folder / f"{_slug(version)}-teacher.safetensors"
     if not file.exists():
         downloaded = Path(mlflow.artifacts.download_artifacts(f"{REGISTRY}{version.name}/{version.version}"))
         artifacts = {found.name: found for found in (downloaded / "artifacts").iterdir()}
         state, _ = weights.read(artifacts["model.safetensors"])
         weights.write(file, state, {SPEC: read_json(artifacts["spec.json"])})
     return file
+
+
+def _slug(version: ModelVersion) -> str:
+    """A name for files that no version of another registry has."""
+    return f"{version.name}-{version.version}-{hashlib.sha256(str(version.source).encode()).hexdigest()[:8]}"
 
 
 def _version(wanted: str) -> ModelVersion:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
     from tasks.parts.batch import Streaming
 
-MANIFESTS: dict[str, Callable[[Path], pd.DataFrame]] = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+MANIFESTS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    ".csv": lambda file: pd.read_csv(file, dtype={Column.PATH: "string"}),  # 001 is a name
+    ".parquet": pd.read_parquet,
+}
 SHEET = 40  # pictures on the page
 BROKEN_SHOWN = 200  # broken files on the page
 
@@ -105,10 +108,13 @@ def files_of(source: Path) -> Wanted:
     if source.is_dir():
         found, root = find(source)[0], source
     elif source.is_file():
-        table = MANIFESTS[source.suffix.lower()](source)
+        try:
+            table = MANIFESTS[source.suffix.lower()](source)
+        except (ValueError, OSError) as error:  # of encodings, parsers and Arrow
+            raise RootstockError(f"{source} is no table that can be read: {error}") from None
         if Column.PATH not in table:
             raise RootstockError(f"{source} has no column {Column.PATH}; it has {', '.join(map(str, table.columns))}")
-        found, root = [str(path) for path in table[Column.PATH]], source.parent
+        found, root = [str(path) for path in table[Column.PATH].dropna()], source.parent
     else:
         raise RootstockError(f"{source} is not there; give a picture, a folder of pictures, or a .csv or .parquet file")
     if not found:
@@ -138,7 +144,7 @@ def stream(scorer: Streaming, wanted: Wanted, kept: Path, target: Path, say: Cal
 
 def _caption(row: dict[str, Any]) -> str:
     """A label with how sure it is; or the targets."""
-    if Column.LABEL in row:
+    if {Column.LABEL, Column.PROBABILITY, Column.CONFIDENT} <= row.keys():  # a target may be named like one of them
         return f"{row[Column.LABEL]} {row[Column.PROBABILITY]:.0%}{'' if row[Column.CONFIDENT] else ' ?'}"
     return "\n".join(f"{name} {value:.3g}" for name, value in row.items())
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows import versioning
-from flows.models import CHALLENGER, PRODUCTION, digest_of
-from flows.tracking import Run, Tag, lineage
+from flows.models import CHALLENGER, PRODUCTION, digest_of, find
+from flows.tracking import Run, Tag, client, lineage
 from tasks import parts
 from tasks.parts.errors import RootstockError
 from tasks.parts.files import read_json
@@ -41,14 +41,22 @@ def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, 
     key = key_of(paths)
     found = _existing(run, model, key)
     if found and found.tags.get(Tag.PROOF) == "passed":
+        _challenge(model, found)
         return found, False
     versioning.push()
     run.log_results()
     version = found or _create(run, model, paths, key)
     prove(version, paths)
     run.client.set_model_version_tag(model, version.version, Tag.PROOF, "passed")
-    run.client.set_registered_model_alias(model, CHALLENGER, version.version)
+    _challenge(model, version)
     return version, True
+
+
+def _challenge(model: str, version: ModelVersion) -> None:
+    """The alias goes where the newest results are, also if those were registered before."""
+    now = find(model, CHALLENGER)
+    if now is None or str(now.version) != str(version.version):
+        client().set_registered_model_alias(model, CHALLENGER, version.version)
 
 
 def key_of(paths: Paths) -> str:

@@ -23,7 +23,7 @@ from flows.environment import REGISTRY
 from flows.judge import NONE
 from flows.ledger import Entry, Event, Ledger
 from flows.logs import plain_errors
-from flows.models import CHAMPION, LIVE, PRODUCTION, find, resolve
+from flows.models import CHAMPION, LIVE, PRODUCTION, find
 from flows.tracking import Tag, client
 from tasks.parts.errors import RootstockError
 from tasks.parts.gate import Verdict
@@ -83,8 +83,10 @@ def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = Non
     ledger_file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(ledger_file.with_suffix(".lock"), timeout=LOCK_SECONDS):
         ledger = Ledger(ledger_file)
-        _settle(name, ledger)
-        return [_answer(name, wish, ledger, person_decides=person_decides) for wish in list(_wishes(name, ledger))]
+        deleted = _settle(name, ledger)
+        return deleted + [
+            _answer(name, wish, ledger, person_decides=person_decides) for wish in list(_wishes(name, ledger))
+        ]
 
 
 def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
@@ -93,10 +95,12 @@ def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
     ledger_file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(ledger_file.with_suffix(".lock"), timeout=LOCK_SECONDS):
         ledger = Ledger(ledger_file)
-        before, now = ledger.before_live(), ledger.live
+        now = ledger.live
+        before = next((version for version in ledger.before_live() if find(name, version)), None)
         if before is None:
-            raise RootstockError(f"there is nothing to go back to: {LIVE} has had no other version ({ledger_file})")
-        resolve(name, before)
+            raise RootstockError(
+                f"there is nothing to go back to: {LIVE} has had no other version that is still there ({ledger_file})"
+            )
         _point(name, CHAMPION, before)  # first: cut off here, nobody wishes for the bad version any more
         entry = ledger.add(Event.ROLLED_BACK, str(now), f"rollback from {now}", before, f"back to version {before}")
         _settle(name, ledger)
@@ -173,20 +177,21 @@ def _named(version: str | None) -> str:
     return f"version {version}" if version and version != NONE else "no version"
 
 
-def _settle(name: str, ledger: Ledger) -> None:
+def _settle(name: str, ledger: Ledger) -> list[Entry]:
     """Makes `live` what the ledger says; what is live before there is a ledger is its first line.
 
-    Raises RootstockError if that version was deleted.
+    Where that version was deleted none is live; the line that says so is given.
     """
     found = find(name, LIVE)
     if found and not ledger.entries:
         ledger.add(Event.FOUND, str(found.version), "none", str(found.version), "it was live before the ledger began")
+    deleted = []
     if ledger.live and not find(name, ledger.live):
-        raise RootstockError(
-            f"version {ledger.live} of {name} is live, but was deleted: make rollback takes the one before"
-        )
+        why = "it was live, and is not in the registry any more: make rollback takes the one before"
+        deleted.append(ledger.add(Event.DELETED, ledger.live, "none", None, why))
     if (str(found.version) if found else None) != ledger.live:
         _point(name, LIVE, ledger.live)
+    return deleted
 
 
 def _point(name: str, alias: str, version: str | None) -> None:

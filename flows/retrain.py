@@ -89,7 +89,8 @@ def refuse_early(params: FlowParams) -> None:
 def reproduced(stage: str, params: FlowParams, run: Run, outdated: list[str]) -> Outcome:
     """The stage, supervised, and its curves, seconds and report logged as they come."""
     supervised = reproduce.with_options(retries=params.run.retries)
-    outcome = supervised(stage, params, outdated=stage in outdated, on_line=run.open)
+    on_line = run.follow_curves if stage == "finetune" else run.open
+    outcome = supervised(stage, params, outdated=stage in outdated, on_line=on_line)
     run.log_stage(outcome)
     return outcome
 

@@ -1,25 +1,24 @@
-"""Brings in what data.source and backbone.weights name, as versions that DVC keeps: python -m flows.source."""
+"""Brings in the images and weights that params.yaml names, as versions that DVC keeps; make data does only this."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 from flows import versioning
-from flows.environment import HOME, ROOT
+from flows.environment import HOME
 from flows.parameters import DIGITS, ROTATIONS, FlowParams
-from flows.pins import REGISTRY, pin, registered_backbone, registered_teacher
+from flows.pins import pin
+from flows.weights import teacher_of, weights_of
 from tasks.parts.archives import is_archive, single_folder, unpack
-from tasks.parts.errors import DataRefusedError, ParamsError, RootstockError
-from tasks.parts.files import read_json, write_json
-from tasks.parts.params import NO_TEACHER, Objective
+from tasks.parts.errors import DataRefusedError, RootstockError
+from tasks.parts.files import put_aside, read_json, write_json
+from tasks.parts.names import TABLE
 
-TORCHVISION = "torchvision:"
-RANDOM = "random"
 TABLES = (".csv", ".parquet")
+UNFINISHED = {"unfinished": True}  # the note of an import
 
 
 def bring_in(params: FlowParams) -> dict[str, str]:
@@ -39,6 +38,7 @@ def images_of(params: FlowParams) -> Path:
     Raises RootstockError if there is no such source, and DataRefusedError for one that cannot be used.
     """
     if params.data.source == DIGITS:
+        refuse_columns(params)
         return rendered(params.paths.state / "source" / DIGITS, "render")
     place, trusted = HOME / params.data.source, True
     if params.data.source == ROTATIONS:
@@ -58,10 +58,19 @@ def images_of(params: FlowParams) -> Path:
             f"data.source: {place} is no folder, table or archive; give a folder of class/*.jpg or "
             "train|val|test/class/*.jpg, a .csv or .parquet file with columns path and label, or a .zip or .tar of one"
         )
-    if params.data.separator:
-        raise RootstockError("data.separator: only the column label of a table can hold several labels; set it to null")
+    refuse_columns(params)
+    if (place / TABLE).exists():
+        raise RootstockError(f"data.source: {place} holds {TABLE}, which is a name of Rootstock's own: rename it")
     refuse_empty_folders(place, params.paths.failed("source") / params.paths.validation_page.name)
     return place
+
+
+def refuse_columns(params: FlowParams) -> None:
+    """Raises RootstockError for what only a table has."""
+    if params.data.targets:
+        raise RootstockError("data.targets: only a table has columns of numbers; set it to []")
+    if params.data.separator:
+        raise RootstockError("data.separator: only the column label of a table can hold several labels; set it to null")
 
 
 def unpacked(archive: Path, folder: Path, most_gib: float) -> Path:
@@ -72,13 +81,18 @@ def unpacked(archive: Path, folder: Path, most_gib: float) -> Path:
 
 
 def refuse_empty_folders(folder: Path, page: Path) -> None:
-    """Raises DataRefusedError, and writes a report, if a folder has nothing in it: versions hold files only."""
+    """Raises DataRefusedError, and writes a report, if a folder has nothing in it: versions hold files only.
+
+    Raises RootstockError for a link to a folder.
+    """
     from tasks.parts.expectations import CRITICAL
     from tasks.parts.files import write_text
     from tasks.parts.findings import Finding, findings_page, sentence
 
+    if link := next((path for path in folder.rglob("*") if path.is_symlink() and path.is_dir()), None):
+        raise RootstockError(f"data.source: {link} is a link to a folder, which no version can hold; put a copy there")
     found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir()))
-    empty = tuple(str(path) for path in found if not path.parts[-1].startswith("."))
+    empty = tuple(str(path) for path in found if not any(part.startswith(".") for part in path.parts))
     if empty:
         finding = Finding(
             "Every folder holds images", CRITICAL, False, len(empty), empty, "add images, or remove the folder"
@@ -99,139 +113,21 @@ def rendered(folder: Path, by: str) -> Path:
     return folder
 
 
-def weights_of(params: FlowParams) -> Path:
-    """The file that backbone.weights names; what matches of it, where that is asked for."""
-    file = _named_weights(params)
-    return matched(file, params) if params.backbone.match == "names" else file
-
-
-def matched(file: Path, params: FlowParams) -> Path:
-    """A whole weights file of the architecture, begun with what matches in `file`; says what was taken."""
-    from tasks.parts import weights
-    from tasks.parts.backbone import check_architecture, preprocessing_of
-    from tasks.parts.files import sha256_of
-    from tasks.parts.grafting import EARLIER, graft
-    from tasks.parts.progress import say
-
-    architecture = params.backbone.architecture
-    check_architecture(architecture)
-    target = params.paths.state / "source" / f"{architecture}-{sha256_of(file)[:16]}.safetensors"
-    if not target.exists():
-        state, description = weights.read(file)
-        begun, report = graft(architecture, state)
-        found = preprocessing_of(architecture, description, None, None)
-        head = {name: tensor for name, tensor in state.items() if name.startswith(EARLIER)}
-        known = {"classes": description["classes"]} if "classes" in description else {}
-        weights.write(target, {**head, **begun}, {"preprocessing": asdict(found), "taken": report, **known})
-    say(f"backbone: {weights.read(target)[1]['taken']}")
-    return target
-
-
-def _named_weights(params: FlowParams) -> Path:
-    """The file that backbone.weights names; torchvision's are downloaded once, their checksum compared."""
-    wanted = params.backbone.weights
-    if wanted.startswith(REGISTRY):
-        return registered_backbone(params)
-    if wanted == RANDOM:
-        return random_weights(params)
-    return _file_of("backbone.weights", wanted, params.backbone.architecture, params.paths.state / "source")
-
-
-def _file_of(key: str, wanted: str, architecture: str, folder: Path) -> Path:
-    """The file that `wanted` names, the value of this key; torchvision's are downloaded into `folder`."""
-    if wanted.startswith(TORCHVISION):
-        return downloaded(architecture, wanted.removeprefix(TORCHVISION), folder)
-    file = next((place for place in (ROOT / wanted, HOME / wanted) if place.is_file()), Path(wanted))
-    if not file.is_file():
-        raise RootstockError(
-            f"{key}: {file} is no file; give a .safetensors or .pth file, torchvision:DEFAULT, "
-            "models:/name@alias" + (", or random" if key == "backbone.weights" else "")
-        )
-    return file
-
-
-def teacher_of(params: FlowParams) -> Path:
-    """The file that teacher.weights names; one with nothing in it where there is no teacher.
-
-    Raises ParamsError where there must be one.
-    """
-    wanted, folder = params.teacher, params.paths.state / "source"
-    if wanted.weights is None:
-        if params.objective is Objective.DISTILLATION:
-            raise ParamsError(NO_TEACHER)
-        nobody = folder / "no-teacher.safetensors"
-        if not nobody.exists():
-            from tasks.parts import weights
-
-            weights.write(nobody, {})
-        return nobody
-    if wanted.weights.startswith(REGISTRY):
-        return registered_teacher(wanted.weights, folder)
-    if wanted.weights.startswith(TORCHVISION) and wanted.architecture is None:
-        raise RootstockError("teacher.architecture: name it, such as resnet50, where teacher.weights is torchvision's")
-    return _file_of("teacher.weights", wanted.weights, wanted.architecture or "", folder)
-
-
-def random_weights(params: FlowParams) -> Path:
-    """Seeded random weights, which know nothing: to see what pretraining is worth, or where nothing can be had."""
-    import torch
-
-    from tasks.parts import weights
-    from tasks.parts.backbone import check_architecture, torchvision_preprocessing
-    from tasks.parts.scorer import OWN, build_backbone
-
-    wanted = params.backbone
-    file = params.paths.state / "source" / f"{wanted.architecture}-{wanted.cut}-random.safetensors"
-    if not file.exists():
-        check_architecture(wanted.architecture)
-        torch.manual_seed(0)
-        module, _ = build_backbone(wanted.architecture, wanted.cut)
-        like = "resnet18" if wanted.architecture in OWN else wanted.architecture
-        weights.write(file, module.state_dict(), {"preprocessing": asdict(torchvision_preprocessing(like))})
-    return file
-
-
-def downloaded(architecture: str, name: str, folder: Path) -> Path:
-    """Torchvision's weights of this name, with their preprocessing, as a file in `folder`.
-
-    Downloaded once, into torch's cache, the checksum compared. Raises RootstockError if they cannot be had.
-    """
-    import torch
-    from torchvision.models import get_model_weights
-
-    from tasks.parts import weights
-    from tasks.parts.backbone import check_architecture, torchvision_preprocessing
-
-    check_architecture(architecture)
-    try:
-        wanted = get_model_weights(architecture)[name]
-    except (ValueError, KeyError):
-        known = ", ".join(each.name for each in get_model_weights(architecture))
-        raise RootstockError(
-            f"backbone.weights: torchvision has no {name} for {architecture}; it has DEFAULT, {known}"
-        ) from None
-    file = folder / f"{architecture}-{wanted.name}.safetensors"
-    if not file.exists():
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(wanted.url).name
-        try:
-            state = wanted.get_state_dict(check_hash=True, progress=False)
-        except (OSError, RuntimeError) as error:
-            raise RootstockError(
-                f"backbone.weights: {wanted.url} could not be downloaded ({error}); fetch it elsewhere and put it at "
-                f"{cached}, or set backbone.weights to the file"
-            ) from None
-        description = {"preprocessing": asdict(torchvision_preprocessing(architecture, wanted.name))}
-        weights.write(file, dict(state), description)
-    return file
-
-
 def _bring_in(source: Path, target: Path, state: Path) -> str:
-    """Tracks `source` as `target`, unless the listing of its files is the one that was brought in last."""
+    """Tracks `source` as `target`, unless the listing of its files is the one that was brought in last.
+
+    What a killed import left is no one's edit, and replaced; a `target` that nothing versions is put aside.
+    """
     note = state / "source" / f"{target.name}.json"
     now = {"source": str(source.resolve()), "listing": listing(source)}
     before = versioning.tracked_md5(target) if versioning.dvc_file(target).exists() else None
     if before and target.exists() and note.exists() and read_json(note) == {**now, "md5": before}:
         return f"unchanged: {_short(source)}"
+    if target.exists() and not before:
+        put_aside(target, state / "failed" / target.name)
+    elif target.exists() and not (note.exists() and read_json(note) == UNFINISHED):
+        versioning.refuse_edits(target)
+    write_json(note, UNFINISHED)
     versioning.track(source, target)
     after = versioning.tracked_md5(target)
     write_json(note, {**now, "md5": after})

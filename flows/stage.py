@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -26,7 +26,7 @@ from prefect.concurrency.sync import concurrency
 from flows import versioning
 from flows.parameters import FlowParams
 from tasks.parts.errors import EXIT_BROKEN, RootstockError
-from tasks.parts.files import read_json
+from tasks.parts.files import put_aside, read_json
 from tasks.parts.page import markdown_table
 from tasks.parts.paths import Paths
 from tasks.parts.progress import MARK
@@ -68,7 +68,7 @@ def worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -
 
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_condition_fn=worth_another_try, retry_delay_seconds=2)
-def reproduce(stage: str, params: FlowParams, *, outdated: bool, on_line: Callable[[], None]) -> Outcome:
+def reproduce(stage: str, params: FlowParams, *, outdated: bool, on_line: Callable[[], object]) -> Outcome:
     """Runs the stage if it is outdated; calls `on_line` after each line it says.
 
     Raises StageFailedError if it fails; then its last good results are back, and what it left is in .state/failed.
@@ -88,8 +88,10 @@ def reproduce(stage: str, params: FlowParams, *, outdated: bool, on_line: Callab
         code, tail = run_dvc(stage, run, params.run.timeout, said)
     record = _record(params.paths.report(stage), run)
     if code != 0:
-        _put_back(stage, params.paths)
-        raise _failure(stage, code, record, tail, params)
+        put_aside(params.paths.of(stage), params.paths.failed(stage))
+        failure = _failure(stage, code, record, tail, params)
+        _put_back(stage, log)
+        raise failure
     if record:
         _publish(stage, record)
         return Outcome(stage, "computed", record["seconds"], record["report"])
@@ -182,14 +184,12 @@ def _record(file: Path, run: str) -> dict[str, Any] | None:
     return record if record and record["run"] == run else None
 
 
-def _put_back(stage: str, paths: Paths) -> None:
-    """Keeps what a failed stage left under .state/failed, and brings its last good results back."""
-    left, kept = paths.of(stage), paths.failed(stage)
-    if left.exists():
-        shutil.rmtree(kept, ignore_errors=True)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        left.rename(kept)
-    versioning.restore(stage)
+def _put_back(stage: str, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
+    """Brings a failed stage's last good results back; why it failed matters more than that they could not be had."""
+    try:
+        versioning.restore(stage)
+    except versioning.DvcError as error:
+        log.warning("the last good results of %s are not back: %s", stage, error)
 
 
 @contextmanager

@@ -93,17 +93,17 @@ class Run:
             self._log_inputs(self._id)
         return self._id
 
-    def open(self) -> None:
-        """Sees to it that there is a run, and that it has all rows of the curves."""
-        self.follow_curves(self.id)
+    def open(self) -> str:
+        """Sees to it that there is a run; its id."""
+        return self.id
 
-    def follow_curves(self, run_id: str) -> None:
-        """Logs the rows of the curve file that are not logged yet."""
+    def follow_curves(self) -> None:
+        """Logs the rows of the curve file that are not logged yet, which are those of an earlier fit until finetune."""
         file = self._paths.curves
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         fresh = [json.loads(line) for line in lines[self._curve_rows :]]
         if fresh:
-            self.client.log_batch(run_id, metrics=[metric for row in fresh for metric in _points(row)])
+            self.client.log_batch(self.id, metrics=[metric for row in fresh for metric in _points(row)])
             self._curve_rows = len(lines)
 
     def log_stage(self, outcome: Outcome) -> None:
@@ -118,7 +118,7 @@ class Run:
 
     def log_results(self) -> None:
         """Logs scores, pictures, tables, curves and the validation report from the stages' files."""
-        self.open()
+        self.follow_curves()
         self._log_metrics(dict(_scores(read_json(self._paths.metrics))))
         for folder in (self._paths.evaluate, self._paths.validate_):
             self.client.log_artifacts(self.id, str(folder), folder.name)

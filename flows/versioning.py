@@ -35,15 +35,15 @@ def dvc(*arguments: str) -> str:
 
 
 def track(source: Path, target: Path) -> None:
-    """Brings a file or folder from anywhere in as `target`, versioned in DVC's cache.
+    """Brings a file or folder from anywhere in as `target`, versioned in DVC's cache; an earlier one is replaced."""
+    # DVC cuts the names of the files short where an absolute source has "..": it must be resolved. Without --force it
+    # refuses a source that is named like a folder of the target.
+    dvc("add", "--force", "--out", str(target), str(source.resolve()))
 
-    An earlier `target` is replaced, unless it was edited by hand: then raises RootstockError.
-    """
-    if target.exists():
-        _refuse_edits(_status(str(dvc_file(target))))
-    force = ["--force"] if target.is_file() else []
-    # DVC cuts the names of the files short where an absolute source has "..": it must be resolved.
-    dvc("add", *force, "--out", str(target), str(source.resolve()))
+
+def refuse_edits(target: Path) -> None:
+    """Raises RootstockError if what `track` brought in was changed by hand."""
+    _refuse_edits(_status(str(dvc_file(target))))
 
 
 def outdated() -> list[str]:

@@ -81,7 +81,9 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     device = choose(params.compute.device, "float32")
     outputs = logits_of(answering, paths.raw, files, device, batch)
     if params.objective.has_teacher and params.teacher.weights is not None:
-        teacher = teacher_scorer(paths.teacher, params.teacher, goal, paths.teacher_head)
+        teacher = teacher_scorer(
+            paths.teacher, params.teacher, goal, paths.teacher_head, letterbox=backbone.preprocessing.letterbox
+        )
         outputs |= logits_of({Candidate.TEACHER: teacher}, paths.raw, files, device, batch)
 
     asked = rating.Wanted(**params.evaluate.model_dump(), adversaries=params.adversaries.model_dump())

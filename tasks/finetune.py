@@ -133,13 +133,13 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     methods = Methods(**{name: getattr(params, name) for name in Methods.model_fields})
     tuned, more = tuning.tune(setting, how, methods, params.seed)
     seconds = 0.0
-    if params.scratch.run:
+    if params.scratch.run and tuned.steps:  # without a step there is nothing to compare with
         seconds = tuning.from_scratch(setting, params.backbone, how, params.scratch.rate, tuned, params.seed)
-    best = tuning.conclude(setting, paths, tuned.progress)
+    tuning.conclude(setting, paths, tuned)
     return FinetuneReport(
         steps=tuned.steps,
-        best_epoch=int(best[Curve.EPOCH]),
-        validation_score=best[Curve.VALIDATION_SCORE],
+        best_epoch=int(tuned.best[Curve.EPOCH]),
+        validation_score=tuned.best[Curve.VALIDATION_SCORE],
         seconds_tuned=tuned.seconds,
         seconds_scratch=seconds,
         more=more,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from pydantic import Field
 
 from tasks.parts.errors import DataRefusedError
-from tasks.parts.names import Column, Split
+from tasks.parts.names import TABLE, Column, Split
 from tasks.parts.params import Section, StageParams
 from tasks.parts.paths import Paths
 
@@ -40,7 +42,6 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     from tasks.parts.files import replacing
     from tasks.parts.manifest import class_names, label_names, target_names, usable
     from tasks.parts.progress import counted, say
-    from tasks.parts.tables import TABLE
 
     table = paths.raw / TABLE
     said = pd.read_parquet(table) if table.exists() else None
@@ -69,6 +70,9 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
         quarantined=int(rows[Column.QUARANTINE].notna().sum()),
         ignored=len(others),
     )
+    if others:
+        kinds = sorted({PurePosixPath(file).suffix.lower() or "without a suffix" for file in others})
+        say(f"{len(others)} files are no images and left out: {', '.join(kinds)}")
     targets = target_names(rows)
     labels = f"{report.classes} labels" if label_names(rows) else f"{report.classes} classes"
     what = f"targets {', '.join(targets)}" if targets else labels

@@ -135,6 +135,10 @@ def test_a_changed_parameter_runs_what_follows_and_going_back_restores_it_withou
     assert [stage for stage in STAGES if after[stage] != before[stage]] == list(STAGES[place:])
     assert [became(done.stdout)[stage] for stage in STAGES[:place]] == ["unchanged"] * place
     assert project.numbers() == [1, 2]
+    client, (newest, _) = project.mlflow(), project.runs()
+    logged = [point.value for point in client.get_metric_history(newest.info.run_id, "tuned/validation_loss")]
+    curve = pd.read_json(project.root / "data" / "finetune" / "curves.jsonl", lines=True)
+    assert logged == curve.loc[curve["candidate"] == "fine-tuned", "validation_loss"].tolist()
     before = after
     done = project.retrain("--head.strengths", str(_strengths(project, "HEAD")))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -142,6 +146,7 @@ def test_a_changed_parameter_runs_what_follows_and_going_back_restores_it_withou
     assert became(done.stdout)["finetune"] == "restored from an earlier run"
     assert "version 1 is there already" in done.stdout
     assert len(project.runs()) == 2
+    assert int(client.get_model_version_by_alias("rootstock", "challenger").version) == 1
 
 
 def _strengths(project: Project, commit: str) -> list[float]:

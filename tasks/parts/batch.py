@@ -54,8 +54,10 @@ def part_file(folder: Path, start: int) -> Path:
 
 
 def _answers(scorer: Streaming, root: Path, files: Sequence[str]) -> list[dict[str, Any]]:
-    answers = scorer.stream(_bytes(root / file) for file in files)
-    return [_row(scorer, file, *answer) for file, answer in zip(files, answers, strict=True)]
+    rows = []
+    for file, (logits_C, reason) in zip(files, scorer.stream(_bytes(root / file) for file in files), strict=True):
+        rows.append(_row(scorer, file, logits_C, reason if (root / file).is_file() else "the file is not there"))
+    return rows
 
 
 def _bytes(file: Path) -> bytes:

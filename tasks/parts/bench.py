@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ class Lesson:
     objective: Objective
     batch_statistics: bool
     every: int = 0  # epochs until one more block learns; 0: all from the start
+    passes: int = 1  # over the training images, in an epoch
     dropout: bool = False
     cache: float = 0.0  # GiB of activations of the frozen prefix
     train: Mixed | None = None  # batches of its own, of inputs and never of activations
@@ -74,6 +76,7 @@ class Bench:
         self.device.place(network)
         if lesson.batch_statistics:
             synchronised(network, self.device.device)
+        recipe = replace(recipe, steps_per_epoch=len(lesson.train or self.train) * lesson.passes)
         learner, train, validation = self._short_cut(network, recipe, lesson)
         if lesson.helper:
             learner.add_module(HELPER, self.device.place(lesson.helper))
@@ -82,7 +85,7 @@ class Bench:
             self._epochs(train, recipe, lesson),
             self._validation(learner, network, validation, lesson),
             lesson.objective,
-            replace(recipe, steps_per_epoch=len(lesson.train)) if lesson.train else recipe,
+            recipe,
             groups=lesson.groups,
             learn_mode=partial(_make_ready, network, lesson),
             device=self.device,
@@ -110,7 +113,8 @@ class Bench:
         """The batches of an epoch: the lesson's own, or each picture in the view whose turn it is."""
         if lesson.train:
             return lesson.train.epoch
-        return lambda epoch: train.shuffled(epoch, recipe.seed, self.draw_NVP, self.style)
+        one = partial(train.shuffled, seed=recipe.seed, draw_NVP=self.draw_NVP, style=self.style)
+        return lambda epoch: chain.from_iterable(map(one, range(epoch * lesson.passes, (epoch + 1) * lesson.passes)))
 
     def _validation(
         self, learner: Network, network: Network, validation: Batches | Cached, lesson: Lesson

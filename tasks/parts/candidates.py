@@ -65,12 +65,12 @@ def scorers(
     return {name: Scorer(networks[name], spec) for name in Candidate if name in networks}
 
 
-def teacher_scorer(file: Path, wanted: TeacherParams, goal: Goal, head: Path) -> Scorer:
+def teacher_scorer(file: Path, wanted: TeacherParams, goal: Goal, head: Path, *, letterbox: bool) -> Scorer:
     """The teacher as a scorer, uncalibrated, with the head that was fitted on it where it came without one.
 
     Raises ParamsError if it still has none.
     """
-    found = load(file, wanted, goal, head)
+    found = load(file, wanted, goal, head, letterbox=letterbox)
     if isinstance(found, Backbone):
         raise ParamsError("teacher.weights: no head was fitted on it; run finetune first")
     halves = [0.5] * len(goal.classes) if goal.several else []

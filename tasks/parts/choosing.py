@@ -117,5 +117,6 @@ def settings_of(chosen: Probe, kind: str) -> dict[str, int]:
     if kind == "dense":
         return {"hidden": len(chosen.head.state_dict()["0.bias"])}
     if kind == "knn":
-        return {"rows": len(chosen.head.state_dict()["keys_RD"]), "neighbours": int(chosen.setting)}
+        rows = len(chosen.head.state_dict()["keys_RD"])
+        return {"rows": rows, "neighbours": min(int(chosen.setting), rows)}
     return {}

@@ -13,6 +13,7 @@ from tasks.parts.fit import Objective as Loss
 from tasks.parts.fit import Scored, outputs, score
 from tasks.parts.fit_state import Row
 from tasks.parts.learning import Methods
+from tasks.parts.memory import Batch, Parts
 from tasks.parts.names import Curve
 from tasks.parts.objectives.adversarial import FAST, Attack, Growing, adversarial, trades
 from tasks.parts.params import Objective
@@ -50,12 +51,16 @@ def under_attack(network: Network, bench: Bench, attack: Attack, own: Loss) -> S
     """Loss and score on the validation images, each changed for the worse; the same changes each time."""
     with torch.random.fork_rng(devices=[bench.device.device] if bench.device.is_cuda else []):
         torch.manual_seed(0)
-        found = []
+        found, parts = [], Parts()
         network.eval()
+
+        def changed(chunks: list[Batch]) -> Tensor:
+            return torch.cat([attack(network, x_N3SS, _loss(own, x_N3SS, y)) for x_N3SS, y in chunks])
+
         for x_N3SS, y, *_ in bench.validation.clean():
             with bench.device.autocast():
-                changed = attack(network, x_N3SS, _loss(own, x_N3SS, y))
-            found.append(outputs(network, [(changed, y)], bench.device))
+                attacked_N3SS = parts.tried(changed, (x_N3SS, y))
+            found.append(outputs(network, [(attacked_N3SS, y)], bench.device))
     output, truth = (torch.cat(parts) for parts in zip(*found, strict=True))
     return bench.measure(output, truth)
 

@@ -79,7 +79,8 @@ def teacher_of(setting: Setting, wanted: TeacherParams) -> Teacher:
     """The big model; where it came without a head, a linear one is fitted on its features and kept beside the tuned."""
     paths, bench = setting.paths, setting.bench
     goal, device = bench.goal, bench.device
-    found = load(paths.teacher, wanted, goal, paths.teacher_head)
+    letterbox = setting.backbone.preprocessing.letterbox
+    found = load(paths.teacher, wanted, goal, paths.teacher_head, letterbox=letterbox)
     if isinstance(found, Teacher):
         return found
     train, validation = setting.rows(Split.TRAIN), setting.rows(Split.VALIDATION)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,16 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def put_aside(left: Path, kept: Path) -> None:
+    """Moves a file or folder to where the last one of its kind was put aside; nothing happens if there is none."""
+    if not left.exists():
+        return
+    shutil.rmtree(kept, ignore_errors=True)
+    kept.unlink(missing_ok=True)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(left, kept)
 
 
 def write_text(path: Path, text: str) -> None:

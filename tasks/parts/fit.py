@@ -79,9 +79,10 @@ def fit(
     optimiser = torch.optim.AdamW(
         [{**group, "lr": 0.0} for group in groups], weight_decay=recipe.weight_decay, fused=device.fuses
     )
-    state, parts = FitState(network, optimiser, recipe.average), Parts(recipe.parts)
+    state = FitState(network, optimiser, recipe.average)
     state.resume(checkpoint)
     progress = state.progress
+    parts = Parts(max(recipe.parts, progress.parts))
     for row in progress.rows:
         on_row(row)
     if not progress.rows:
@@ -92,7 +93,7 @@ def fit(
         torch.manual_seed(recipe.seed * 100_003 + progress.epoch)
         learn_mode(progress.epoch)
         loss = run_epoch(state, train(progress.epoch), objective, recipe, device, parts)
-        progress.epoch += 1
+        progress.epoch, progress.parts = progress.epoch + 1, parts.count
         with state.averaged():
             note(state, validate(), loss, recipe, eligible, enough)
         progress.seconds += time.perf_counter() - started

@@ -30,12 +30,16 @@ class Checkpoint(Protocol):
 
 @dataclass
 class Progress:
-    """Where a fit stands: after `epoch` epochs; `best` are the learned tensors of the row `kept`, `lowest` its loss."""
+    """Where a fit stands: after `epoch` epochs; `best` are the learned tensors of the row `kept`, `lowest` its loss.
+
+    Batches were computed in `parts` last, since memory may have ended.
+    """
 
     epoch: int = 0
     seconds: float = 0.0
     stale: int = 0
     kept: int = 0
+    parts: int = 1
     lowest: float = math.inf
     rows: list[Row] = field(default_factory=list)
     best: Tensors = field(default_factory=dict)

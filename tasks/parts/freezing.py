@@ -33,15 +33,17 @@ def blocks(module: nn.Module) -> list[Names]:
 
 
 def layers(module: nn.Module) -> list[Names]:
-    """The ordered layers, as the article and Keras count them: what has parameters of its own, and pooling.
+    """The ordered layers, as Keras counts them: what has parameters of its own, and pooling.
 
-    Activations, dropout and the pooling before the head are none; parameters outside of layers go with the first.
+    Activations, dropout and the pooling before the head are none; parameters outside of layers go with the first. Of
+    what has parameters beside layers in it, such as a transformer's attention, its own are a layer by their names.
     """
-    found: list[Names] = [
-        (name,)
-        for name, child in module.named_modules()
-        if isinstance(child, POOLS) or (name and any(True for _ in child.parameters(recurse=False)))
-    ]
+    found: list[Names] = []
+    for name, child in module.named_modules():
+        own = [f"{name}.{key}" for key, _ in child.named_parameters(recurse=False)]
+        if isinstance(child, POOLS) or (name and own):
+            whole = len(own) == sum(1 for _ in child.parameters())
+            found.append((name,) if whole else tuple(own))
     return _with_loose(module, found)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tasks.parts.errors import RootstockError
-from tasks.parts.processes import count
+from tasks.parts.processes import count, least
 from tasks.parts.progress import say
 
 Result = TypeVar("Result")
@@ -49,6 +49,6 @@ class Parts:
                 torch.cuda.empty_cache()
 
     def of(self, batch: Batch) -> list[Batch]:
-        """The batch's rows in nearly equal parts, none of them empty."""
-        count = min(self.count, len(batch[0]))
-        return list(zip(*(rows.tensor_split(count) for rows in batch), strict=True))
+        """The batch's rows in nearly equal parts, none of them empty; in as many for every process that shares it."""
+        parts = min(self.count, least(len(batch[0]), batch[0].device)) if self.count > 1 else 1
+        return list(zip(*(rows.tensor_split(parts) for rows in batch), strict=True))

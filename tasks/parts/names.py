@@ -93,6 +93,7 @@ class Curve(StrEnum):
 
 
 LABELLED_SPLITS: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+TABLE: Final = "rootstock.parquet"  # among the images in data/raw: what the source said of them
 HAS: Final = "label:"  # begins the manifest's columns of 0 and 1 where an image may have several labels
 TARGET: Final = "target:"  # begins the manifest's columns of numbers to predict
 ANSWER: Final = "predicted:"  # begins the columns of their predictions

@@ -45,6 +45,15 @@ def summed(value: Tensor) -> Tensor:
     return value
 
 
+def least(number: int, device: torch.device) -> int:
+    """The least of the processes' numbers."""
+    if count() == 1:
+        return number
+    found = torch.tensor(number, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MIN)
+    return int(found)
+
+
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Every process gets the sum of all gradients, in one message."""
     gradients = [p.grad for p in parameters if p.grad is not None] if count() > 1 else []
@@ -111,8 +120,7 @@ def _one(
         file.write_text(json.dumps({"result": work(*arguments)}), encoding="utf-8")
     except RootstockError as error:
         file.write_text(json.dumps({"error": str(error), "exit_code": error.exit_code}), encoding="utf-8")
-        if number:  # the first one may be waiting for this one
-            os._exit(1)
+        os._exit(1)  # the others may be waiting for this one, and are ended then
     dist.destroy_process_group()
 
 

@@ -83,7 +83,7 @@ def write_page(paths: Paths, table: Table, selective: Mapping[str, float]) -> No
 
 def table_part(heading: str, file: Path, empty: str = "") -> Part:
     """A CSV file as a part of the page; a sentence if it has no rows."""
-    found = pd.read_csv(file, dtype=str)
+    found = pd.read_csv(file, dtype=str, keep_default_na=False)
     text = "" if len(found) else empty
     return Part(heading, text, columns=list(found.columns), rows=found.to_numpy().tolist())
 

@@ -276,11 +276,23 @@ def decode(data: bytes, least: int | None = None) -> Image.Image:
         with Image.open(io.BytesIO(data)) as image:
             if least:
                 image.draft(None, (least, least))
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return in_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise ValueError("not an image that Pillow can read") from None
     except Exception as error:  # what Pillow's readers raise for broken files is an open set
         raise ValueError(f"broken image: {error}") from None
+
+
+def in_rgb(image: Image.Image) -> Image.Image:
+    """RGB in 8 bits; grey in 16 bits is divided by 257, where Pillow would cut it off at 255.
+
+    Raises ValueError for grey in 32 bits, whose white nobody knows.
+    """
+    if image.mode in {"I", "F"}:
+        raise ValueError("grey in 32 bits; save it with 8 or 16")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def build_network(

@@ -108,6 +108,7 @@ def prepare(
     if (goal.targets or goal.several) and balance is not Balance.NONE:
         raise ParamsError("balance: it has a meaning for one class an image only; set it to none")
     y, weight_N, prior = goal.truth(train), weights_of(train), None
+    weight_N = weight_N / weight_N.mean()  # unlabelled rows may come beside them, each of which counts as one
     if balance in {Balance.WEIGHTS, Balance.SAMPLING}:
         weight_N = balanced(weight_N, y, goal.outputs)
     elif balance is Balance.LOGITS:

@@ -17,11 +17,10 @@ import pandas as pd
 
 from tasks.parts.errors import DataRefusedError
 from tasks.parts.files import replacing, write_text
-from tasks.parts.names import HAS, TARGET, Column, Split
+from tasks.parts.names import HAS, TABLE, TARGET, Column, Split
 from tasks.parts.scorer import LABELS_JOINED
 from tasks.parts.splits import SPLIT_FOLDERS
 
-TABLE = "rootstock.parquet"  # among the images in data/raw: what the source said of them
 OWN = {Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP, Column.WEIGHT}
 TEXTS = dict.fromkeys((Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP), "string")
 

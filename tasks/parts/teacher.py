@@ -86,8 +86,10 @@ class Teacher:
         return torch.from_numpy(kept[keys]) if keys else torch.empty(0, 0)
 
 
-def load(file: Path, wanted: TeacherParams, goal: Goal, head: Path) -> Teacher | Backbone:
+def load(file: Path, wanted: TeacherParams, goal: Goal, head: Path, *, letterbox: bool) -> Teacher | Backbone:
     """The teacher that was brought in, with the head in a file where it has none of its own; else its backbone.
+
+    One that does not bring its own preprocessing sees whole pictures (`letterbox`) where its student does.
 
     Raises ParamsError if there is no teacher, or it answers another question.
     """
@@ -101,7 +103,7 @@ def load(file: Path, wanted: TeacherParams, goal: Goal, head: Path) -> Teacher |
     if wanted.architecture is None:
         raise ParamsError("teacher.architecture: these weights do not say it; set it")
     check_architecture(wanted.architecture)
-    backbone = build(wanted.architecture, state, description, wanted.resize, wanted.crop)
+    backbone = build(wanted.architecture, state, description, wanted.resize, wanted.crop, letterbox=letterbox)
     if not head.exists():
         return backbone
     head_state, settings = read(head)

@@ -36,11 +36,18 @@ More = dict[str, float]  # numbers for the report
 
 @dataclass(frozen=True)
 class Tuned:
-    """The last round of what was kept, the steps of all its rounds, and the seconds of all that was tried."""
+    """The last round of what was kept, the epochs before it, the steps of all rounds, the seconds of all tries."""
 
     progress: Progress
+    before: int
     steps: int
     seconds: float
+
+    @property
+    def best(self) -> Row:
+        """The row that was kept, its epoch counted over all rounds as in the curve."""
+        row = self.progress.rows[self.progress.kept]
+        return {**row, Curve.EPOCH: row[Curve.EPOCH] + self.before}
 
 
 def tune(setting: Setting, learn: Mapping[str, Any], methods: Methods, seed: int) -> tuple[Tuned, More]:
@@ -85,15 +92,15 @@ def with_weight(
         curves.parent.mkdir(parents=True, exist_ok=True)
         curves.unlink(missing_ok=True)
     itself = methods.teacher.model_copy(update={"weights": None})
-    tuned, lesson, epochs = Tuned(Progress(), 0, 0.0), base, 0
+    tuned, lesson, epochs = Tuned(Progress(), 0, 0, 0.0), base, 0
     for turn in range(methods.unlabelled.rounds if methods.objective is Objective.PSEUDO_LABELS else 1):
         now = methods.model_copy(update={"teacher": itself}) if turn else methods
         bench, lesson = lesson_of(setting, now, network, base, learn["epochs"], weight)
         bench = replace(bench, curves=curves, before=(epochs, tuned.steps))
         progress = bench.fit(Candidate.TUNED, network, recipe(bench, learn, seed), lesson, f"{weight:g}-{turn}")
-        epochs += progress.epoch
         steps = tuned.steps + int(progress.rows[-1][Curve.STEP])
-        tuned = Tuned(progress, steps, tuned.seconds + progress.seconds)
+        tuned = Tuned(progress, epochs, steps, tuned.seconds + progress.seconds)
+        epochs += progress.epoch
     return tuned, network, lesson.finish(network)
 
 
@@ -135,9 +142,14 @@ def from_scratch(
     bench = setting.bench
     network = scratch_network(wanted.architecture, wanted.cut, setting.head, bench.goal, seed)
     learning = freeze_all_but_last(network.backbone, EVERYTHING)
+    drop(network.backbone, learn["dropout"], learn["stochastic_depth"])
     groups = parameter_groups(network, learning, rate, rate, decay=1)
-    lesson = Lesson(learning, groups, loss_on_labels(setting, learn), batch_statistics=True)
+    loss, dropout = loss_on_labels(setting, learn), bool(learn["dropout"])
+    lesson = Lesson(learning, groups, loss, batch_statistics=True, dropout=dropout)
     epochs = ceil(tuned.steps / len(bench.train))
+    passes = max(epochs // max(learn["epochs"], 1), 1)  # unlabelled images may make many steps of few labelled ones
+    epochs = ceil(epochs / passes)
+    lesson = replace(lesson, passes=passes)
     as_long = replace(recipe(bench, learn, seed), epochs=epochs, patience=max(epochs, 1))
     progress = bench.fit(Candidate.SCRATCH, network, as_long, lesson)
     if not rank():
@@ -158,11 +170,9 @@ def recipe(bench: Bench, learn: Mapping[str, Any], seed: int) -> Recipe:
     return Recipe(steps_per_epoch=len(bench.train), seed=seed, **{name: learn[name] for name in names})
 
 
-def conclude(setting: Setting, paths: Paths, tuned: Progress) -> Row:
-    """Forgets the checkpoints, tells and gives the epoch that was kept."""
+def conclude(setting: Setting, paths: Paths, tuned: Tuned) -> None:
+    """Forgets the checkpoints, and tells the epoch that was kept."""
     if not rank():
         shutil.rmtree(paths.checkpoints, ignore_errors=True)
-    best = tuned.rows[tuned.kept]
-    told = setting.bench.goal.told(best[Curve.VALIDATION_SCORE])
-    say(f"kept epoch {best[Curve.EPOCH]} of {tuned.epoch}: {told}")
-    return best
+    told = setting.bench.goal.told(tuned.best[Curve.VALIDATION_SCORE])
+    say(f"kept epoch {tuned.best[Curve.EPOCH]} of {tuned.before + tuned.progress.epoch}: {told}")

@@ -94,12 +94,15 @@ def test_a_killed_prediction_goes_on_and_ends_with_the_same_answers(finished, pi
         (("{empty}",), 1, "no pictures in"),
         (("{broken}",), 5, "not an image that Pillow can read"),
         (("{table}",), 1, "has no column path; it has file"),
+        (("{latin}",), 1, "l.csv is no table that can be read: 'utf-8' codec"),
     ],
 )
 def test_mistakes_are_told_in_words(finished, pictures, tmp_path, arguments, code, told):
     (tmp_path / "empty").mkdir()
     (tmp_path / "t.csv").write_text("file\na.png\n")
     places = {"empty": tmp_path / "empty", "broken": pictures / "bar" / "broken.png", "table": tmp_path / "t.csv"}
+    places["latin"] = tmp_path / "l.csv"
+    places["latin"].write_bytes("path\nK\xe4fer.png\n".encode("latin-1"))
     done = predict(finished, *(argument.format(**places) for argument in arguments))
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     assert told in done.stderr

@@ -165,6 +165,21 @@ def test_a_copy_whose_version_was_deleted_is_refused_and_blocks_nothing(registry
     assert [entry["event"] for entry in registry.reconcile()] == [Event.REFUSED, Event.RELEASED]
 
 
+def test_a_live_version_that_was_deleted_is_live_no_more_and_blocks_nothing(registry):
+    first, second, third = registry.version(), registry.version("pass", "1"), registry.version("pass", NONE)
+    for version in (first, second):
+        registry.wish(version)
+        registry.reconcile()
+    client().delete_model_version(registry.name, second)
+    (entry,) = registry.reconcile()
+    assert (entry["event"], entry["version"], entry["live"]) == (Event.DELETED, second, None)
+    assert registry.reconcile() == []
+    registry.wish(third)
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.RELEASED]
+    assert registry.at(LIVE) == third
+    assert roll_back(registry.name, registry.ledger)["live"] == first
+
+
 def test_a_line_that_was_cut_off_counts_as_never_written(registry):
     registry.wish(registry.version())
     registry.reconcile()

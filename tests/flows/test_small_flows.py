@@ -16,12 +16,14 @@ import torch
 from flows import git
 from flows.__main__ import COMMANDS, main
 from flows.doctor import Finding
+from flows.environment import main_of
 from flows.lock import flow_lock, holder
 from flows.logs import RUN_LOGGERS, plain_errors
 from flows.parameters import check, load
 from flows.retrain import refuse_early
-from flows.source import downloaded, images_of, listing, teacher_of, weights_of
+from flows.source import images_of, listing
 from flows.summary import result_rows, text_table
+from flows.weights import downloaded, teacher_of, weights_of
 from tasks.parts.errors import EXIT_USAGE, DataRefusedError, ParamsError, RootstockError
 from tasks.parts.names import Column
 from tasks.parts.params import Objective, read_document
@@ -133,14 +135,38 @@ def test_the_digits_are_rendered_once(params, tmp_path):
 def test_sources_are_checked_before_anything_is_copied(params, tmp_path):
     root = write_shapes(tmp_path / "shapes", {"": 2})
     assert images_of(params(data={"source": str(root)})) == root
+    (root / ".git" / "refs" / "tags").mkdir(parents=True)
+    assert images_of(params(data={"source": str(root)})) == root
+    (root / "link").symlink_to(tmp_path)
+    with pytest.raises(RootstockError, match="link is a link to a folder"):
+        images_of(params(data={"source": str(root)}))
+    (root / "link").unlink()
+    (root / "rootstock.parquet").touch()
+    with pytest.raises(RootstockError, match=r"rootstock\.parquet, which is a name of Rootstock's own"):
+        images_of(params(data={"source": str(root)}))
+    (root / "rootstock.parquet").unlink()
     (root / "empty").mkdir()
     with pytest.raises(DataRefusedError, match="empty"):
         images_of(params(data={"source": str(root)}))
     assert "empty" in (tmp_path / ".state" / "failed" / "source" / "report.html").read_text()
     with pytest.raises(RootstockError, match=r"data\.separator: only the column label"):
         images_of(params(data={"source": str(root), "separator": ";"}))
+    for source in (str(root), "digits"):
+        with pytest.raises(RootstockError, match=r"data\.targets: only a table"):
+            images_of(params(data={"source": source, "targets": ["angle"]}))
     with pytest.raises(RootstockError, match="is no folder, table or archive"):
         images_of(params(data={"source": str(tmp_path / "none")}))
+
+
+def test_the_main_checkout_is_where_a_worktrees_registry_leads(tmp_path):
+    main, disk = tmp_path / "main", tmp_path / "disk"
+    worktree = main / ".state" / "worktrees" / "1" / "rootstock"
+    for folder in (worktree, disk):
+        folder.mkdir(parents=True)
+    assert main_of(main) == main
+    (main / ".registry").symlink_to(disk)
+    (worktree / ".registry").symlink_to(main / ".registry")
+    assert (main_of(main), main_of(worktree)) == (main, main)
 
 
 def test_a_listing_changes_with_names_sizes_and_times(tmp_path):

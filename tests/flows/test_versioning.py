@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows import versioning
+from flows.source import _bring_in
 from tasks.parts.errors import RootstockError
 from tests.project import ROOT, Project
 
@@ -36,9 +37,47 @@ def test_files_keep_their_names_however_the_source_is_written(checkout, shapes, 
 
 
 def test_a_copy_that_was_edited_by_hand_is_not_replaced(checkout, shapes):
-    versioning.track(shapes, Path("data/raw"))
+    target, state = Path("data/raw"), Path(".state")
+    assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
     edited = next((checkout / "data" / "raw").rglob("*.png"))
     edited.unlink()
     with pytest.raises(RootstockError, match=r"data/raw: changed by hand.*dvc checkout --force data/raw"):
-        versioning.track(shapes, Path("data/raw"))
+        _bring_in(changed(shapes), target, state)
     assert not edited.exists()
+
+
+def changed(source):
+    """One file more."""
+    shutil.copy(next(source.rglob("*.png")), source / "another.png")
+    return source
+
+
+def test_a_source_may_be_named_like_a_folder_of_the_one_before(checkout, shapes):
+    """The folder `bar` becomes the source, where data/raw has a folder of this name."""
+    target, state = Path("data/raw"), Path(".state")
+    _bring_in(shapes, target, state)
+    (named,) = {path for path in shapes.rglob("bar") if path.parent.name == "test"}
+    _bring_in(named, target, state)
+    assert {path.name for path in target.rglob("*")} == {path.name for path in named.rglob("*")}
+
+
+def test_what_a_killed_import_left_is_replaced(checkout, shapes, monkeypatch):
+    """Killed between the copy and its record: at the first import, and at one that brings something new."""
+    target, state = Path("data/raw"), Path(".state")
+
+    def killed(source, target):
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(versioning, "track", killed)
+            with pytest.raises(KeyboardInterrupt):
+                _bring_in(changed(shapes), target, state)
+        assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+        assert listing_of(target) == listing_of(shapes)
+        (shapes / "another.png").unlink()
+
+
+def listing_of(folder):
+    return sorted(path.relative_to(folder) for path in folder.rglob("*"))

@@ -33,7 +33,16 @@ def batches(epoch, count=3):
 
 
 def trained(
-    path, recipe=RECIPE, on_row=lambda _row: None, train=batches, blocks=2, rate=1e-3, every=0, device=CPU, **judges
+    path,
+    recipe=RECIPE,
+    on_row=lambda _row: None,
+    train=batches,
+    blocks=2,
+    rate=1e-3,
+    every=0,
+    device=CPU,
+    objective=cross_entropy(),  # noqa: B008
+    **judges,
 ):
     """A network with dropout, fitted; its progress."""
     torch.manual_seed(0)
@@ -54,7 +63,7 @@ def trained(
         network,
         there,
         lambda: score(network, ((device.place(x), y.to(device.device)) for x, y in batches(99)), device),
-        cross_entropy(),
+        objective,
         recipe,
         groups=parameter_groups(network, learning, rate, rate, 0.5),
         learn_mode=ready,
@@ -84,6 +93,28 @@ def test_a_run_that_was_killed_ends_with_the_same_weights_bit_by_bit(tmp_path, l
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert [row[Curve.EPOCH] for row in rows] == [0, 1, 2, 3, 4]
     assert progress.epoch == 4
+
+
+def test_a_run_that_was_killed_goes_on_in_as_many_parts_as_memory_allowed(tmp_path):
+    """What is tried in vain draws random numbers too: it may be tried in vain no more often than undisturbed."""
+
+    def greedy(network, x, y):
+        loss = cross_entropy()(network, x, y)
+        if len(x) > 4:
+            raise torch.OutOfMemoryError("no more")
+        return loss
+
+    def die(row):
+        if row[Curve.EPOCH] == 2:
+            raise Killed
+
+    undisturbed, _ = trained(tmp_path / "a.safetensors", objective=greedy)
+    with pytest.raises(Killed):
+        trained(tmp_path / "b.safetensors", on_row=die, objective=greedy)
+    resumed, progress = trained(tmp_path / "b.safetensors", objective=greedy)
+    assert progress.parts == 2
+    for name, tensor in undisturbed.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
 def test_the_best_epoch_is_kept_be_it_the_start(tmp_path):

@@ -10,10 +10,10 @@ from PIL import Image
 from tasks.parts.activations import Cached, fits, reserved
 from tasks.parts.batches import Batches
 from tasks.parts.device import choose
-from tasks.parts.freezing import blocks, freeze_all_but_last, layers
+from tasks.parts.freezing import blocks, freeze_all_but_last, layers, parameter_groups, within
 from tasks.parts.pixels import Squares
 from tasks.parts.prefix import split
-from tasks.parts.scorer import Preprocessing, build_backbone
+from tasks.parts.scorer import Network, Preprocessing, build_backbone
 from tasks.parts.transforms import CLEAN, Style
 from tests.architectures import side_of
 
@@ -46,6 +46,16 @@ def test_there_is_no_prefix_where_all_learns_and_all_is_one_where_nothing_does()
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(rest(prefix(x)), module(x))
     assert prefix(x).shape == (2, width)
+
+
+@pytest.mark.parametrize("architecture", ["vit_b_16", "swin_t", "convnext_tiny", "resnet10"])
+def test_every_parameter_is_in_one_layer(architecture):
+    """Also in attention and blocks that have parameters of their own beside their layers'."""
+    module, _ = build_backbone(architecture)
+    held = [name for name, _ in module.named_parameters() for layer in layers(module) if within(name, layer)]
+    assert sorted(held) == sorted(name for name, _ in module.named_parameters())
+    learning = freeze_all_but_last(module, 6, "layers")
+    torch.optim.AdamW(parameter_groups(Network(module, torch.nn.Identity()), learning, 0.1, 0.1, 1.0)[1:])
 
 
 @pytest.mark.parametrize("architecture", ["resnet10", "mobilenet_v3_small", "densenet121"])

@@ -71,6 +71,15 @@ def test_every_stored_mode_becomes_rgb(mode, kind):
     assert (decoded.mode, decoded.size) == ("RGB", (20, 10))
 
 
+def test_grey_of_16_bits_is_scaled_and_of_32_refused():
+    grey = np.array([[0, 257 * 100, 65535]], np.uint16)
+    for kind in ("PNG", "TIFF"):
+        assert np.asarray(decode(encoded(Image.fromarray(grey), kind)))[0, :, 0].tolist() == [0, 100, 255]
+    for wide in (np.int32, np.float32):
+        with pytest.raises(ValueError, match="grey in 32 bits"):
+            decode(encoded(Image.fromarray(grey.astype(wide)), "TIFF"))
+
+
 def test_pictures_are_turned_upright():
     lying = Image.new("RGB", (20, 10))
     tag = Image.Exif()

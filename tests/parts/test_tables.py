@@ -5,8 +5,8 @@ import pytest
 
 from tasks.ingest import IngestParams, ingest
 from tasks.parts.errors import DataRefusedError
-from tasks.parts.names import Column, Split
-from tasks.parts.tables import TABLE, bring_together, read_table
+from tasks.parts.names import TABLE, Column, Split
+from tasks.parts.tables import bring_together, read_table
 from tests.conftest import write_shapes
 
 

@@ -307,12 +307,20 @@ def test_other_heads_learn_are_tuned_and_served(paths, kind, settings):
         with pytest.raises(ParamsError, match=r"set finetune\.epochs to 0"):
             tuned(paths)
     tuned(paths, epochs=0 if kind == "knn" else 2)
+    assert paths.scratch.exists() == (kind != "knn")  # as many steps as none are no baseline
     evaluated(paths)
     predictions = pd.read_parquet(paths.predictions)
     served = Scorer.load(paths.spec, paths.tuned).probabilities(
         [(paths.raw / p).read_bytes() for p in predictions["path"]]
     )
     np.testing.assert_allclose(served, np.stack(predictions[Column.DISTRIBUTION]), atol=1e-5)
+
+
+def test_more_neighbours_than_there_are_rows_are_all_of_them(paths):
+    ingested(paths), augmented(paths), embedded(paths)
+    headed(paths, kind="knn", neighbours=[10_000])
+    tuned(paths, epochs=0)
+    assert set(evaluated(paths).scores) >= {"accuracy"}
 
 
 def curve(paths):

@@ -1,7 +1,8 @@
 """Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019): two pictures in one, and both their truths.
 
 The loss is the mean of those for either truth, which has the gradient of the loss for the mixed truth: exactly so for
-cross-entropy, and up to a constant for squared errors.
+cross-entropy, and up to a constant for squared errors. Each part stands in the row whose truth it is, by whose weight
+it counts then.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def mixing(objective: Objective, mixup: float, cutmix: float) -> Objective:
         mixed_N3SS, share = _cut(x_N3SS, other_N, share) if cut else (_blend(x_N3SS, other_N, share), share)
         output = network(mixed_N3SS)
         own_N, others_N = (objective(lambda _: output, x_N3SS, truth) for truth in (y_N, y_N[other_N]))
-        return share * own_N + (1 - share) * others_N
+        return share * own_N + (1 - share) * others_N[other_N.argsort()]
 
     return loss
 
