@@ -168,7 +168,7 @@ def test_a_second_round_is_labelled_by_what_learned_and_goes_on_in_the_curve(pat
     assert curve(paths)[Curve.EPOCH].tolist() == [0, 1, 2, 3, 3, 4, 5, 6]
     last = curve(paths).iloc[4:]
     kept = last[last[Curve.EPOCH] == report.best_epoch]
-    assert kept[Curve.VALIDATION_SCORE].tolist() == [report.validation_score]
+    assert kept[Curve.VALIDATION_SCORE].tolist() == pytest.approx([report.validation_score])
     assert curve(paths)[Curve.STEP].is_monotonic_increasing
     assert capsys.readouterr().out.count("100% 3 of 3 epochs fine-tuned") == 2
 
