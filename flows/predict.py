@@ -114,7 +114,7 @@ def files_of(source: Path) -> Wanted:
             raise RootstockError(f"{source} is no table that can be read: {error}") from None
         if Column.PATH not in table:
             raise RootstockError(f"{source} has no column {Column.PATH}; it has {', '.join(map(str, table.columns))}")
-        found, root = [str(path) for path in table[Column.PATH].dropna()], source.parent
+        found, root = [str(path) for path in table[Column.PATH].fillna("")], source.parent
     else:
         raise RootstockError(f"{source} is not there; give a picture, a folder of pictures, or a .csv or .parquet file")
     if not found:

@@ -19,9 +19,10 @@ mkdir -p "$place/$folder"
 cp .state/pictures/*.png "$place/$folder/"
 git -C "$place" add "$folder"
 git -C "$place" diff --cached --quiet && { echo "the pictures of run $folder are there already"; exit 0; }
-git -C "$place" -c user.name=rootstock -c user.email=rootstock@localhost commit --quiet -m "Pictures of run $folder"
+as() { git -C "$place" -c user.name=rootstock -c user.email=rootstock@localhost "$@"; }
+as commit --quiet -m "Pictures of run $folder"
 for _ in 1 2 3 4 5; do
   git -C "$place" push --quiet origin "HEAD:refs/heads/$branch" && exit 0
-  git -C "$place" pull --quiet --rebase origin "$branch"  # another run was quicker
+  as pull --quiet --rebase origin "$branch"  # another run was quicker
 done
 exit 1

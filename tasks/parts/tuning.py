@@ -138,19 +138,21 @@ def lesson_on_labels(setting: Setting, learn: Mapping[str, Any]) -> tuple[Networ
 def from_scratch(
     setting: Setting, wanted: BackboneParams, learn: Mapping[str, Any], rate: float, tuned: Tuned, seed: int
 ) -> float:
-    """The same network from random weights, on labels, in as many steps as `tuned` took. Writes it; its seconds."""
+    """The same network from random weights, on labels, in as many steps as `tuned` took (one or more). Writes it.
+
+    Its seconds.
+    """
     bench = setting.bench
     network = scratch_network(wanted.architecture, wanted.cut, setting.head, bench.goal, seed)
     learning = freeze_all_but_last(network.backbone, EVERYTHING)
     drop(network.backbone, learn["dropout"], learn["stochastic_depth"])
     groups = parameter_groups(network, learning, rate, rate, decay=1)
+    wanted_passes = ceil(tuned.steps / len(bench.train))
+    passes = max(wanted_passes // learn["epochs"], 1)  # unlabelled images may make many steps of few labelled ones
     loss, dropout = loss_on_labels(setting, learn), bool(learn["dropout"])
-    lesson = Lesson(learning, groups, loss, batch_statistics=True, dropout=dropout)
-    epochs = ceil(tuned.steps / len(bench.train))
-    passes = max(epochs // max(learn["epochs"], 1), 1)  # unlabelled images may make many steps of few labelled ones
-    epochs = ceil(epochs / passes)
-    lesson = replace(lesson, passes=passes)
-    as_long = replace(recipe(bench, learn, seed), epochs=epochs, patience=max(epochs, 1))
+    lesson = Lesson(learning, groups, loss, batch_statistics=True, passes=passes, dropout=dropout)
+    epochs = ceil(wanted_passes / passes)
+    as_long = replace(recipe(bench, learn, seed), epochs=epochs, patience=epochs)
     progress = bench.fit(Candidate.SCRATCH, network, as_long, lesson)
     if not rank():
         write(setting.paths.scratch, network.state_dict())

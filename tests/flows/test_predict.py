@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flows.predict import files_of
 from flows.tracking import Tag
 from tasks.parts.files import read_json
 from tests.conftest import drawn
@@ -61,6 +62,11 @@ def test_a_manifest_names_files_beside_it(finished, pictures, tmp_path):
     manifest.write_text("path,note\nring/0.png,a\nbar/missing.png,b\n")
     done = predict(finished, manifest, "--out", tmp_path / "out")
     assert "1 answers by version 1 of rootstock; 1 broken files" in done.stdout, done.stdout + done.stderr
+
+
+def test_names_in_a_manifest_are_texts_and_an_empty_one_is_no_file(tmp_path):
+    (tmp_path / "m.csv").write_text("path,n\n001,1\n,2\n")
+    assert files_of(tmp_path / "m.csv").files == ["001", ""]
 
 
 def test_a_single_picture_is_answered_in_a_line(finished, pictures):

@@ -58,7 +58,7 @@ def test_every_parameter_is_in_one_layer(architecture):
     torch.optim.AdamW(parameter_groups(Network(module, torch.nn.Identity()), learning, 0.1, 0.1, 1.0)[1:])
 
 
-@pytest.mark.parametrize("architecture", ["resnet10", "mobilenet_v3_small", "densenet121"])
+@pytest.mark.parametrize("architecture", ["resnet10", "mobilenet_v3_small", "densenet121", "convnext_tiny"])
 def test_a_cut_within_a_block_keeps_the_whole_block(architecture):
     module, _ = build_backbone(architecture)
     assert len(layers(module)) > len(blocks(module))
