@@ -17,7 +17,6 @@ CONFIG = """[cache]
 ['remote "local"']
     url = {remote}
 """
-OWNER = "owner.pid"  # beside a worktree: the process that works in it
 
 
 def main_checkout(directory: str) -> dict[str, str]:
@@ -34,13 +33,12 @@ def worktree(directory: str) -> dict[str, str]:
     home = Path(directory).resolve()
     folder = home / ".state" / "worktrees"
     folder.mkdir(parents=True, exist_ok=True)
-    for marker in folder.glob(f"*/{OWNER}"):
-        if not _alive(int(marker.read_text(encoding="utf-8"))):
-            shutil.rmtree(marker.parent, ignore_errors=True)
+    for place in folder.iterdir():  # named by the process that works in it
+        if place.name.isdigit() and not _alive(int(place.name)):
+            shutil.rmtree(place, ignore_errors=True)
     place = folder / str(os.getpid())
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    (place / OWNER).write_text(str(os.getpid()), encoding="utf-8")
     _git(home, "worktree", "prune")
     root = place / "rootstock"
     commit = os.environ.get("ROOTSTOCK_COMMIT", "HEAD")

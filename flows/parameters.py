@@ -7,7 +7,7 @@ from inspect import get_annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from ruamel.yaml.comments import CommentedMap
 
 from tasks import STAGES
@@ -40,6 +40,13 @@ class DataSection(Section):
     )
     targets: tuple[str, ...] = Field(description="columns of numbers of a table to predict, instead of its labels")
     archive_limit: float = Field(gt=0, description="GiB that an archive may unpack to")
+
+    @field_validator("targets")
+    @classmethod
+    def _different(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(targets)) < len(targets):
+            raise ValueError("a column is named twice")
+        return targets
 
 
 class RegisterSection(Section):

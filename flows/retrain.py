@@ -26,6 +26,7 @@ from flows.tracking import Run
 from tasks import STAGES
 from tasks.parts.params import Section
 from tasks.parts.paths import PathsParams
+from tasks.parts.slices import refuse_unknown
 from tasks.parts.suited import refuse_attacks, refuse_unsuited
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def refuse_early(params: FlowParams) -> None:
     manifest = pd.read_parquet(params.paths.manifest)
     refuse_unsuited(params.objective, manifest)
     refuse_attacks(params.evaluate.attacked, manifest)
+    refuse_unknown(manifest, params.evaluate.slices)
     if params.objective.has_teacher and params.teacher.weights:
         from tasks.parts.teacher import refuse_other_classes  # torch, which only this one needs
 

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import psutil
+from filelock import FileLock
 
 from flows import worker
 from flows.environment import REGISTRY
@@ -37,6 +39,11 @@ def up() -> dict[str, str]:
 
     Raises RootstockError if one does not answer, or if the deployments cannot be registered.
     """
+    with FileLock(Path(tempfile.gettempdir()) / f"rootstock-up-{os.getuid()}.lock"):  # two at once would take one port
+        return _up()
+
+
+def _up() -> dict[str, str]:
     found = running()
     missing = [name for name in PORTS if name not in found]
     for name in missing:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from tasks.parts.learning import AdversariesSection
 from tasks.parts.params import INIT, PINS, BackboneParams, ComputeParams, Objective, Section, StageParams, TeacherParams
 from tasks.parts.paths import Paths
 
+Positive = Annotated[float, Field(gt=0)]
+
 
 class CorruptionsSection(Section):
     """Strengths at which the model is tried; none: not tried."""
 
     shift: tuple[float, ...] = Field(description="fractions of the side, diagonally")
-    scale: tuple[float, ...] = Field(description="zooms")
+    scale: tuple[Positive, ...] = Field(description="zooms")
     flip: tuple[float, ...] = Field(description="1: left to right")
-    noise: tuple[float, ...] = Field(description="standard deviations; white is 1")
-    blur: tuple[float, ...] = Field(description="standard deviations; fractions of the side")
-    jpeg: tuple[float, ...] = Field(description="qualities, 1 to 95")
+    noise: tuple[Positive, ...] = Field(description="standard deviations; white is 1")
+    blur: tuple[Positive, ...] = Field(description="standard deviations; fractions of the side")
+    jpeg: tuple[Annotated[float, Field(ge=1, le=95)], ...] = Field(description="qualities, 1 to 95")
 
 
 class EvaluateSection(Section):

@@ -27,7 +27,9 @@ class FinetuneSection(Section):
     weight_decay: float = Field(ge=0)
     warmup: float = Field(ge=0, lt=1, description="fraction of the steps")
     clip: float = Field(ge=0, description="longest gradient; 0: any")
-    patience: int = Field(ge=1, description="epochs without a lower validation loss before it stops")
+    patience: int = Field(
+        ge=1, description="epochs without a lower validation loss before it stops; of classes, at the best temperature"
+    )
     average: float = Field(ge=0, lt=1, description="decay of the weights' moving average; 0: none")
     batchnorm: Literal["frozen", "training"] = Field(
         description="frozen: the learning blocks keep their statistics too"

@@ -25,10 +25,15 @@ def balanced(weight_N: Tensor, y_N: Tensor, classes: int) -> Tensor:
     return weight_N * (weight_N.sum() / present / class_C.clamp_min(1e-12))[y_N]
 
 
+def equal(y_N: Tensor, classes: int) -> Tensor:
+    """Weights of the rows, (N,), such that every class weighs the same; their mean is 1."""
+    return balanced(torch.ones(len(y_N), device=y_N.device), y_N, classes)
+
+
 def measure_balanced(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:
     """The cross-entropy as if all classes were equal, and the accuracy: what balanced models are chosen by."""
     loss_N = F.cross_entropy(logits_NC, y_N, reduction="none")
-    equal_N = balanced(torch.ones_like(loss_N), y_N, logits_NC.shape[1])
+    equal_N = equal(y_N, logits_NC.shape[1])
     accuracy = (logits_NC.argmax(1) == y_N).float().mean()
     return (loss_N * equal_N).mean().item(), accuracy.item()
 

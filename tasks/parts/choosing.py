@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.parts import heads, other_heads
-from tasks.parts.balance import Balance, balanced, log_prior, measure_balanced
+from tasks.parts.balance import Balance, balanced, log_prior
 from tasks.parts.errors import ParamsError
 from tasks.parts.goal import Goal
 from tasks.parts.grafting import EARLIER
@@ -44,7 +44,7 @@ def choose_head(
     prior = log_prior(weight_N, y[is_train], goal.outputs) if balance is Balance.LOGITS else None
     if balance in {Balance.WEIGHTS, Balance.SAMPLING}:  # on all rows at once they are the same
         weight_N = balanced(weight_N, y[is_train], goal.outputs)
-    measure = heads.VALUES if goal.targets else goal.measure() if balance is Balance.NONE else measure_balanced
+    measure = heads.VALUES if goal.targets else goal.measure(balance)
     train = (x_ND[is_train], y[is_train], weight_N)
     if kind == "dense":
         dense = other_heads.Dense(

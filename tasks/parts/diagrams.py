@@ -77,7 +77,7 @@ def robustness(path: Path, rows: Sequence[Mapping[str, Any]], clean: float) -> N
         for step, row in enumerate(own):
             height = 0.8 / len(own)
             at = place - 0.4 + height * (step + 0.5)
-            axes.barh(at, 100 * row["accuracy"], height=height, color="#D55E00", alpha=1 - 0.25 * step)
+            axes.barh(at, 100 * row["accuracy"], height=height, color="#D55E00", alpha=1 - 0.75 * step / len(own))
             axes.text(101, at, f"{row['strength']:g}: {100 * row['accuracy']:.0f}%", va="center", fontsize=7)
     axes.axvline(100 * clean, color="black", linewidth=1)
     axes.set_yticks(range(len(kinds)), kinds)

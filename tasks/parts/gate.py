@@ -13,6 +13,7 @@ from enum import StrEnum
 from statistics import NormalDist
 
 import numpy as np
+from scipy.stats import t as student
 
 from tasks.parts.names import Metric
 
@@ -87,13 +88,33 @@ def compare_hits(pair: Pair, margin: float, error: float, what: str = "accuracy 
 
 
 def compare_scores(
-    score: Callable[[np.ndarray], float], count: int, margin: float, error: float, resamples: int, seed: int, what: str
+    score: Callable[[np.ndarray], float],
+    count: int,
+    margin: float,
+    error: float,
+    resamples: int,
+    seed: int,
+    what: str,
+    least: int = 2,
 ) -> Check:
-    """The paired bootstrap of a difference (Efron and Tibshirani, 1993): `score` maps rows to candidate minus live."""
+    """The paired bootstrap of a difference: `score` maps rows to candidate minus live.
+
+    Its percentiles are further out for few images, as Student's are than the normal ones (Hesterberg, "What Teachers
+    Should Know About the Bootstrap", 2015). Undecided for fewer than `least` images.
+    """
+    if count < max(least, 2):
+        return Check(what, f"{score(np.arange(count)):+.4f}", f"{max(least, 2)} images or more", Verdict.UNDECIDED)
     random = np.random.default_rng(seed)
     draws = [score(random.integers(0, count, count)) for _ in range(resamples)]
-    low, high = (float(bound) for bound in np.quantile(draws, [error, 1 - error]))
+    outer = NORMAL.cdf(math.sqrt(count / (count - 1)) * float(student.ppf(error, count - 1)))
+    low, high = (float(bound) for bound in np.quantile(draws, [outer, 1 - outer]))
     return difference(what, low, high, score(np.arange(count)), margin)
+
+
+def least_images(margin: float, error: float) -> int:
+    """How many images it takes for two models that answer all of them alike to pass, by Tango's interval."""
+    z = NORMAL.inv_cdf(1 - error)
+    return math.floor(z * z * (1 - margin) / margin) + 1
 
 
 def compare_groups(groups: Mapping[str, Pair], margin: float, error: float) -> list[Check]:
@@ -113,8 +134,11 @@ def compare_groups(groups: Mapping[str, Pair], margin: float, error: float) -> l
 
 
 def compare_gains(groups: Mapping[str, np.ndarray], margin: float, error: float) -> list[Check]:
-    """The same for slices of images with a gain each, (N,), by the normal approximation of their mean."""
-    chances = {name: NORMAL.cdf(_standard_score(gain_N, -margin)) for name, gain_N in groups.items()}
+    """The same for slices of images with a gain each, (N,), by Student's t test of their mean."""
+    chances = {
+        name: float(student.cdf(_standard_score(gain_N, -margin), max(len(gain_N) - 1, 1)))
+        for name, gain_N in groups.items()
+    }
     checks = []
     for name, adjusted in holm(chances).items():
         if adjusted < error:

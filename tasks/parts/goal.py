@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tasks.parts.balance import Balance, equal, measure_balanced
 from tasks.parts.errors import ParamsError
 from tasks.parts.fit import Measure, Objective, measure_classes
 from tasks.parts.manifest import class_names, class_numbers, label_names, target_names
@@ -16,6 +17,7 @@ from tasks.parts.names import HAS, TARGET, Column, Split
 from tasks.parts.objectives.binary_cross_entropy import binary_cross_entropy, measure_labels
 from tasks.parts.objectives.cross_entropy import cross_entropy
 from tasks.parts.objectives.squared_error import measure_values, squared_error
+from tasks.parts.refinement import refined
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,16 @@ class Goal:
             return binary_cross_entropy(smoothing)
         return squared_error(self.spread_K) if self.targets else cross_entropy(smoothing, log_prior_C)
 
-    def measure(self) -> Measure:
-        """Validation loss, and how good that is: accuracy; macro F1 of several labels; the mean R² of targets."""
+    def measure(self, balance: Balance = Balance.NONE) -> Measure:
+        """Validation loss, and how good that is: accuracy; macro F1 of several labels; the mean R² of targets.
+
+        That of classes is `refined`; of balanced ones, as if all were of equal size.
+        """
         if self.several:
             return measure_labels
-        return measure_values(self.spread_K) if self.targets else measure_classes
+        if self.targets:
+            return measure_values(self.spread_K)
+        return refined(measure_classes) if balance is Balance.NONE else refined(measure_balanced, equal)
 
     def told(self, score: float) -> str:
         """How good, in words."""

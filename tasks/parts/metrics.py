@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import exp, log
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.parts.names import HIGH, LOW, VALUE, Metric
@@ -73,19 +73,23 @@ def reliability_bins(
     return means[0], means[1], count[filled] / len(y_N)
 
 
-def temperature(logits_NC: Tensor, y_N: Tensor) -> float:
-    """The temperature that minimises the loss of softmax(logits / T), between 1/20 and 20 (Guo et al., 2017)."""
-    log_t = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS([log_t], max_iter=100, line_search_fn="strong_wolfe")
+def temperature(logits_NC: Tensor, y_N: Tensor, weight_N: Tensor | None = None) -> float:
+    """The temperature that minimises the loss of softmax(logits / T), between 1/20 and 20 (Guo et al., 2017).
 
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        value = F.cross_entropy(logits_NC.double() / log_t.exp(), y_N)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return float(log_t.detach().exp().clamp(1 / 20, 20))
+    By bisection, as the loss is convex in 1/T: it needs no gradient, and ends where all answers are right too.
+    """
+    if logits_NC.is_mps:  # it has no float64
+        logits_NC, y_N = logits_NC.cpu(), y_N.cpu()
+    logits_NC = logits_NC.double()
+    weight_N = torch.ones_like(logits_NC[:, 0]) if weight_N is None else weight_N.to(logits_NC)
+    true_N = logits_NC.gather(1, y_N[:, None])[:, 0]
+    low, high = -log(20), log(20)
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        expected_N = ((logits_NC / exp(middle)).softmax(1) * logits_NC).sum(1)
+        unsure = weight_N @ (true_N - expected_N) > 0
+        low, high = (low, middle) if unsure else (middle, high)
+    return exp((low + high) / 2)
 
 
 def interval(

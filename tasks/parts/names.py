@@ -74,7 +74,7 @@ class Metric(StrEnum):
     @property
     def higher_is_better(self) -> bool:
         """Whether more of it is wanted."""
-        return self in {Metric.ACCURACY, Metric.MACRO_F1, Metric.MAP, Metric.R2}
+        return self in {Metric.ACCURACY, Metric.MACRO_F1, Metric.MAP, Metric.R2, Metric.AGREEMENT}
 
 
 class Curve(StrEnum):
@@ -84,7 +84,7 @@ class Curve(StrEnum):
     EPOCH = "epoch"
     STEP = "step"
     TRAIN_LOSS = "train_loss"
-    VALIDATION_LOSS = "validation_loss"
+    VALIDATION_LOSS = "validation_loss"  # of classes, at the best temperature
     VALIDATION_SCORE = "validation_score"  # accuracy; of several labels, macro F1; of targets, R²
     AGREEMENT = "agreement"  # with the teacher, on validation
     TEACHER_SCORE = "teacher_score"  # the teacher's own, on validation

@@ -63,7 +63,8 @@ def _overall(truth: pd.Series, ours: pd.DataFrame, live: pd.DataFrame, hits: Pai
     def gain(at: np.ndarray) -> float:
         return sign * (measure(p_NC[at], y_N[at]) - measure(q_NC[at], y_N[at]))
 
-    return gate.compare_scores(gain, len(truth), terms.margin, terms.error, terms.resamples, 0, what)
+    least = gate.least_images(terms.margin, terms.error) if metric is Metric.MACRO_F1 else 2
+    return gate.compare_scores(gain, len(truth), terms.margin, terms.error, terms.resamples, 0, what, least)
 
 
 def compare_labels(
@@ -103,7 +104,8 @@ def _overall_labels(given: Sequence[np.ndarray], truth_NL: np.ndarray, hits: Pai
         ours, live = (metrics.label_macro_f1(given_NL[at], truth_NL[at]) for given_NL in given)
         return ours - live
 
-    return gate.compare_scores(gain, count, terms.margin, terms.error, terms.resamples, 0, what)
+    least = gate.least_images(terms.margin, terms.error)
+    return gate.compare_scores(gain, count, terms.margin, terms.error, terms.resamples, 0, what, least)
 
 
 def compare_values(

@@ -15,7 +15,7 @@ from torch import Tensor
 from tasks.parts.bench import Bench, Lesson
 from tasks.parts.distilling import teacher_of
 from tasks.parts.errors import DataRefusedError
-from tasks.parts.fit import MeasureMore, outputs
+from tasks.parts.fit import outputs
 from tasks.parts.learning import Methods
 from tasks.parts.metrics import temperature
 from tasks.parts.names import Column, Split
@@ -54,7 +54,6 @@ def pseudo_label(setting: Setting, methods: Methods, network: Network, base: Les
         bench,
         train=setting.batches(rows, y_N, weight_N, setting.batch),
         draw_NVP=setting.draws(rows),
-        measure=calibrated_first(bench.measure),
     )
     told = {"pseudo_labels": float(taken_U.sum()), "audited_precision": found.precision}
     return taught, replace(base, finish=lambda _network: told)
@@ -118,12 +117,7 @@ def fixmatch(setting: Setting, methods: Methods, base: Lesson) -> tuple[Bench, L
     lesson = replace(
         base, objective=objective, train=mixed(setting, methods, strong=True), begin=begin, finish=finish, cache=0
     )
-    return replace(bench, measure=calibrated_first(bench.measure)), lesson
-
-
-def calibrated_first(measure: MeasureMore) -> MeasureMore:
-    """A measure of outputs at their best temperature: who learns from own answers grows too sure, which is no worse."""
-    return lambda logits_NC, y_N: measure(logits_NC / temperature(logits_NC.cpu(), y_N.cpu()), y_N)
+    return bench, lesson
 
 
 def held_out(setting: Setting) -> Tensor:

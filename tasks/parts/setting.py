@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tasks.parts.backbone import Backbone, build
-from tasks.parts.balance import Balance, balanced, log_prior, measure_balanced
+from tasks.parts.balance import Balance, balanced, log_prior
 from tasks.parts.batches import Answers, Batches
 from tasks.parts.bench import Bench, batches, draws, weights_of
 from tasks.parts.checkpoint import digest_of
@@ -128,7 +128,7 @@ def prepare(
         checkpoints=paths.checkpoints / digest_of(inputs, [key, device.facts()]),
         curves=paths.curves,
         goal=goal,
-        measure=goal.measure() if balance is Balance.NONE else measure_balanced,
+        measure=goal.measure(balance),
     )
     refuse_small_batches(bench)
     paths.finetune.mkdir(parents=True, exist_ok=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
+import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
@@ -19,13 +20,19 @@ def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str,
 
     Raises ParamsError for a column that the manifest has not.
     """
+    refuse_unknown(rows, columns)
+    for column in columns:
+        values = _values(rows[column])
+        for value in sorted(values.dropna().unique()):
+            yield f"{column}={value}", values == value
+
+
+def refuse_unknown(rows: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raises ParamsError for a column that the manifest has not."""
     for column in columns:
         if column not in rows:
             known = ", ".join(name for name in rows.columns if name not in {Column.PATH, Column.SHA256})
             raise ParamsError(f"evaluate.slices: the manifest has no column {column}; it has {known}")
-        values = _values(rows[column])
-        for value in sorted(values.dropna().unique()):
-            yield f"{column}={value}", values == value
 
 
 def _values(column: pd.Series) -> pd.Series:
@@ -33,7 +40,13 @@ def _values(column: pd.Series) -> pd.Series:
     if column.nunique() <= MOST_VALUES:
         return column.astype("string")
     if is_numeric_dtype(column) and not is_bool_dtype(column):
-        quarters = pd.qcut(column.astype(float), 4, duplicates="drop")
-        return quarters.map(lambda part: f"{part.left:.4g} to {part.right:.4g}").astype("string")
+        quarters = pd.qcut(column.astype(float).replace([np.inf, -np.inf], np.nan), 4, duplicates="drop")
+        return quarters.cat.rename_categories(_names(quarters.cat.categories)).astype("string")
     frequent = column.value_counts().index[: MOST_VALUES - 1]
     return column.where(column.isin(frequent) | column.isna(), OTHERS).astype("string")
+
+
+def _names(parts: Collection[pd.Interval]) -> list[str]:
+    """Of the intervals, in as few digits as tell them apart."""
+    named = ([f"{part.left:.{digits}g} to {part.right:.{digits}g}" for part in parts] for digits in range(4, 18))
+    return next(names for names in named if len(set(names)) == len(names))

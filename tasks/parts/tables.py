@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from tasks.parts.errors import DataRefusedError
@@ -60,7 +61,7 @@ def _with_targets(file: Path, table: pd.DataFrame, targets: Sequence[str]) -> pd
     """The targets as numbers, in columns marked as such; where there are some, there is no label."""
     if not targets:
         return table
-    numbers = table[list(targets)].apply(pd.to_numeric, errors="coerce")
+    numbers = table[list(targets)].apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
     wrong = table.loc[(numbers.isna() & table[list(targets)].notna()).any(axis=1), Column.PATH]
     if len(wrong):
         raise DataRefusedError(f"data.source: {file}: targets must be numbers, not so for {_some(wrong)}")
@@ -83,12 +84,13 @@ def _with_labels(table: pd.DataFrame, separator: str) -> pd.DataFrame:
 
 
 def _check(file: Path, table: pd.DataFrame) -> None:
-    twice = table.loc[table[Column.PATH].duplicated() | table[Column.PATH].isna(), Column.PATH]
+    names = table[Column.PATH].map(_name, na_action="ignore")
+    twice = table.loc[names.duplicated() | names.isna(), Column.PATH]
     if len(twice):
         raise DataRefusedError(f"data.source: {file}: rows without a path or with one twice: {_some(twice)}")
     if Column.WEIGHT in table:
         weight = pd.to_numeric(table[Column.WEIGHT], errors="coerce")
-        wrong = table.loc[~(weight > 0), Column.PATH]
+        wrong = table.loc[~weight.between(0, np.inf, inclusive="neither"), Column.PATH]
         if len(wrong):
             raise DataRefusedError(f"data.source: {file}: weights must be numbers above 0, not so for {_some(wrong)}")
 

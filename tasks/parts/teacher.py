@@ -33,7 +33,7 @@ from tasks.parts.weights import described, read
 
 SPEC = "spec"  # of a whole model, in the description of its weights file
 LINEAR = {"kind": "linear"}
-STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)  # penalties of the head that is fitted on a teacher without one
+STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)  # penalties of the head that is fitted on a teacher without one
 
 
 class Answering(nn.Module):

@@ -26,8 +26,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise RootstockError(f"weights {path} do not exist; set backbone.weights to a .safetensors or .pth file")
     with path.open("rb") as file:
-        zipped = file.read(2) in {b"PK", b"\x80\x02"}  # PyTorch's two formats; safetensors starts with a length
-    state, description = _read_torch(path) if zipped else _read_safetensors(path)
+        start = file.read(9)
+    pickled = start[:2] in {b"PK", b"\x80\x02"} and start[8:] != b"{"  # safetensors: a length of 8 bytes, then JSON
+    state, description = _read_torch(path) if pickled else _read_safetensors(path)
     return {
         name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()
     }, description

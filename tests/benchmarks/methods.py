@@ -34,7 +34,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 COMMON = {**PLAIN, **CHANGES}
 CIFAR = {**COMMON, "backbone.resize": 96, "backbone.crop": 96}
-LABELS = {10: (5, 12), 100: (3, 6), 1000: (3, 2)}  # a class: seeds, and epochs
+LABELS = {10: (5, 12), 100: (5, 6), 1000: (5, 2)}  # a class: seeds, and epochs
 TEST, VALIDATION = 100, 20  # images a class
 HYMENOPTERA = (5, 8)  # seeds, epochs
 

@@ -100,9 +100,8 @@ def test_a_run_has_a_worktree_of_its_own_and_ended_ones_go(tmp_path):
     (home / ".gitignore").write_text(".state\n.registry\n")
     project.commit()
     (home / "file.txt").write_text("a person is at work here")
-    ended = home / ".state" / "worktrees" / "1"
+    ended = home / ".state" / "worktrees" / str(2**22)
     ended.mkdir(parents=True)
-    (ended / "owner.pid").write_text(str(2**22))
     code = f"import checkout, os; print(checkout.worktree({str(home)!r})['directory'], os.getcwd())"
     env = {**os.environ, "PYTHONPATH": str(ROOT / "deploy")}
     said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout

@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 from tasks.parts import gate
 from tasks.parts.gate import Pair, Verdict
+from tasks.parts.names import Metric
 
 
 def pair(better: int, worse: int, both: int) -> Pair:
@@ -90,6 +91,11 @@ def test_floors(value, limit, higher, verdict):
     assert gate.floor("score", value, limit, higher_is_better=higher).verdict is verdict
 
 
+def test_agreement_with_a_teacher_has_a_least_value():
+    found = [gate.floors({Metric.AGREEMENT: 0.95}, {Metric.AGREEMENT: value})[0].verdict for value in (0.98, 0.4)]
+    assert found == [Verdict.PASS, Verdict.REFUSED]
+
+
 def test_any_score_can_be_compared_by_the_paired_bootstrap():
     random = np.random.default_rng(0)
     live = random.normal(size=400)
@@ -98,6 +104,35 @@ def test_any_score_can_be_compared_by_the_paired_bootstrap():
     how = {"count": 400, "margin": 0.1, "error": 0.05, "resamples": 500, "seed": 0, "what": "score"}
     assert gate.compare_scores(score, **how).verdict is Verdict.PASS
     assert gate.compare_scores(lambda rows: -score(rows), **how).verdict is Verdict.REFUSED
+
+
+def test_few_images_pass_no_more_often_than_they_may():
+    """A model that loses the whole margin, whose gains are normal; the plain percentiles pass 13% with 5 images."""
+    random, passed = np.random.default_rng(0), 0
+    for seed in range(400):
+        gain = random.normal(-0.5, 1, 5)
+        score = lambda rows, gain=gain: float(gain[rows].mean())  # noqa: E731
+        found = gate.compare_scores(score, 5, 0.5, 0.05, 400, seed, "score")
+        passed += found.verdict is Verdict.PASS
+    assert passed / 400 < 0.08
+    assert gate.compare_scores(lambda _rows: 1.0, 1, 0.5, 0.05, 400, 0, "score").verdict is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize(("margin", "error"), [(0.01, 0.05), (0.1, 0.05), (0.05, 0.2)])
+def test_models_that_answer_alike_pass_from_the_least_number_of_images_on(margin, error):
+    count = gate.least_images(margin, error)
+    assert gate.tango_bounds(0, 0, count, error)[0] > -margin >= gate.tango_bounds(0, 0, count - 1, error)[0]
+    how = {"margin": margin, "error": error, "resamples": 100, "seed": 0, "what": "", "least": count}
+    assert gate.compare_scores(lambda _rows: 0.0, count, **how).verdict is Verdict.PASS
+    assert gate.compare_scores(lambda _rows: 0.0, count - 1, **how).verdict is Verdict.UNDECIDED
+
+
+def test_slices_of_few_images_are_refused_no_more_often_than_they_may():
+    random, refused = np.random.default_rng(0), 0
+    for _ in range(1000):
+        groups = {str(place): random.normal(-0.1, 0.3, 3) for place in range(8)}
+        refused += bool(gate.compare_gains(groups, margin=0.1, error=0.05))
+    assert refused / 1000 < 0.08
 
 
 def test_one_refusal_outweighs_all_and_doubt_outweighs_passing():

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from tasks.parts.balance import Balance
 from tasks.parts.fit import measure_classes
+from tasks.parts.goal import Goal
 from tasks.parts.names import Curve
 from tasks.parts.objectives.adversarial import Attack, Growing, adversarial, divergence, trades
 from tasks.parts.objectives.coral import coral, covariance
@@ -24,9 +26,9 @@ from tasks.parts.objectives.known import as_rows, is_known, without
 from tasks.parts.objectives.mcc import confusion, mcc
 from tasks.parts.objectives.pseudo_labels import accept, audit
 from tasks.parts.objectives.squared_error import measure_values, squared_error
+from tasks.parts.refinement import refined
 from tasks.parts.scorer import Network
 from tasks.parts.selection import information, neighbourhood
-from tasks.parts.self_training import calibrated_first
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -196,13 +198,20 @@ def test_remixmatch_tilts_answers_towards_the_shares_of_the_labels():
     assert (objective.answers(logits).mean(0) - prior).abs().max() < 0.05 < (p.mean(0) - prior).abs().max()
 
 
-def test_the_calibrated_loss_prefers_fewer_mistakes_and_minds_no_sureness():
-    truth, measure = torch.arange(40) % 2, calibrated_first(measure_classes)
+@pytest.mark.parametrize("balance", [Balance.NONE, Balance.WEIGHTS])
+def test_the_refined_loss_prefers_fewer_mistakes_and_minds_no_sureness(balance):
+    truth, measure = (torch.arange(40) % 4 == 0).long(), Goal(("a", "b")).measure(balance)
     few, many = (4.0 * F.one_hot(truth, 2) + torch.randn(40, 2) for _ in range(2))
     few[:1], many[:4] = few[:1].flip(1), many[:4].flip(1)
     assert measure(few, truth)[0] < measure(many, truth)[0]
     assert measure(9.0 * few, truth)[0] == pytest.approx(measure(few, truth)[0], rel=1e-3)
     assert measure_classes(9.0 * few, truth)[0] > 2 * measure(few, truth)[0]
+
+
+def test_where_all_answers_are_right_the_surer_ones_are_better():
+    truth = torch.arange(40) % 2
+    sure, surer = (factor * F.one_hot(truth, 2).float() for factor in (4.0, 8.0))
+    assert refined(measure_classes)(surer, truth)[0] < refined(measure_classes)(sure, truth)[0]
 
 
 @given(st.integers(1, 40), st.floats(0, 0.99), st.integers(0, 5), st.integers(0, 2**31 - 1))

@@ -3,6 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
 
 from tasks.parts import metrics
@@ -51,6 +54,23 @@ def test_temperature_undoes_a_scaling_of_the_logits(factor):
     logits = torch.tensor(rng.normal(size=(4000, 3)) * 1.5)
     y = torch.multinomial(logits.softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
     assert metrics.temperature(logits * factor, y) == pytest.approx(factor, rel=0.1)
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(2, 5), st.floats(0.2, 5), st.booleans())
+@settings(max_examples=30)
+def test_no_other_temperature_has_a_lower_loss(seed, classes, scale, weighted):
+    rng = np.random.default_rng(seed)
+    logits = torch.tensor(rng.normal(size=(60, classes)) * scale)
+    y = torch.tensor(rng.integers(0, classes, 60))
+    weight = torch.tensor(rng.uniform(0.1, 3, 60)) if weighted else None
+    best = metrics.temperature(logits, y, weight)
+
+    def loss(t):
+        own = F.cross_entropy(logits / t, y, reduction="none")
+        return (own if weight is None else own * weight).mean()
+
+    others = np.geomspace(1 / 20, 20, 50)
+    assert loss(best) <= min(loss(t) for t in others) + 1e-5
 
 
 def test_temperature_stays_finite_when_everything_is_right():

@@ -16,6 +16,20 @@ def test_values_are_slices_and_many_numbers_are_quarters():
     assert quarters == [10] * 4
 
 
+@pytest.mark.parametrize("kind", ["float64", "Int64"])
+def test_quarters_of_large_numbers_are_told_apart_and_missing_ones_are_in_none(kind):
+    rows = pd.DataFrame(
+        {"taken": pd.Series([None, *(1_700_000_000 + 60 * number for number in range(40))], dtype=kind)}
+    )
+    assert [inside.sum() for _, inside in slices_of(rows, ["taken"])] == [10] * 4
+    assert not any(inside.fillna(value=False).iloc[0] for _, inside in slices_of(rows, ["taken"]))
+
+
+def test_infinity_is_in_no_quarter():
+    rows = pd.DataFrame({"ratio": [float("inf"), *map(float, range(40))]})
+    assert [inside.sum() for _, inside in slices_of(rows, ["ratio"])] == [10] * 4
+
+
 def test_rare_texts_share_a_slice():
     rows = pd.DataFrame({"camera": [f"c{number % 30}" for number in range(40)]})
     found = dict(slices_of(rows, ["camera"]))

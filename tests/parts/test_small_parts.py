@@ -13,6 +13,7 @@ import torch
 from tasks.parts import pictures
 from tasks.parts.checkpoint import FileCheckpoint, digest_of
 from tasks.parts.device import _isa_limit_allows_bfloat16, choose
+from tasks.parts.diagrams import robustness
 from tasks.parts.errors import RootstockError
 from tasks.parts.names import Candidate, Curve
 from tasks.parts.page import Part, markdown_table, page
@@ -112,6 +113,12 @@ def test_pictures_are_the_same_files_each_time(tmp_path):
     np.random.seed(1)
     assert first == drawings(tmp_path / "b")
     assert all(data.startswith(b"\x89PNG") for data in first.values())
+
+
+def test_many_strengths_of_a_corruption_are_drawn(tmp_path):
+    rows = [{"corruption": "noise", "strength": step / 10, "accuracy": 0.5} for step in range(9)]
+    robustness(tmp_path / "robust.png", rows, 0.9)
+    assert (tmp_path / "robust.png").stat().st_size > 1000
 
 
 def test_a_checkpoint_is_what_was_saved_last(tmp_path):

@@ -97,7 +97,12 @@ def test_it_is_copied_again_only_when_something_changed(table, tmp_path):
         (lambda rows: rows.rename(columns={"camera": "width"}), "rename width"),
         (lambda rows: rows.assign(split="trian"), "splits trian are not known; use train"),
         (lambda rows: rows.assign(weight=[0, *rows["weight"][1:]]), "weights must be numbers above 0.*bar/0.png"),
+        (lambda rows: rows.assign(weight=["inf", *rows["weight"][1:]]), "weights must be numbers above 0.*bar/0.png"),
         (lambda rows: pd.concat([rows, rows[:1]]), "with one twice: pictures/bar/0.png"),
+        (
+            lambda rows: pd.concat([rows, rows[:1].assign(path="./pictures/bar/0.png")]),
+            "with one twice: ./pictures/bar/0",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_used_is_told_with_the_place(table, change, told):

@@ -22,6 +22,19 @@ def test_tensors_and_description_survive_and_halves_become_floats(tmp_path):
     assert description == {"preprocessing": {"crop": 8}}
 
 
+def test_a_length_that_looks_like_pytorchs_beginning_is_a_length(tmp_path):
+    """Safetensors begins with the length of its header: 640 is what a pickle begins with."""
+    file = tmp_path / "w.safetensors"
+    for filling in range(700):
+        write(file, {"a": torch.ones(2)}, {"filling": "x" * filling})
+        if file.read_bytes()[:2] == b"\x80\x02":
+            break
+    assert file.read_bytes()[:2] == b"\x80\x02"
+    state, description = read(file)
+    assert description == {"filling": "x" * filling}
+    assert torch.equal(state["a"], torch.ones(2))
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pytorch_files_are_read(tmp_path, zipped):
     torch.save({"a": torch.ones(2)}, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)

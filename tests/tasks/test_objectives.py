@@ -13,14 +13,15 @@ from tasks.parts.balance import Balance
 from tasks.parts.candidates import probe_network
 from tasks.parts.errors import DataRefusedError, ParamsError
 from tasks.parts.files import read_json
-from tasks.parts.fit import score
+from tasks.parts.fit import measure_classes, score
 from tasks.parts.learning import Methods
 from tasks.parts.names import Candidate, Curve, Metric
 from tasks.parts.objectives.adversarial import Attack
 from tasks.parts.objectives.fixmatch import FixMatch
 from tasks.parts.params import BackboneParams, ComputeParams
+from tasks.parts.refinement import refined
 from tasks.parts.scorer import Scorer
-from tasks.parts.self_training import calibrated_first, first_answers, mixed
+from tasks.parts.self_training import first_answers, mixed
 from tasks.parts.setting import prepare
 from tasks.parts.tables import bring_together
 from tasks.parts.teacher import SPEC, refuse_other_classes
@@ -342,18 +343,18 @@ def test_a_killed_run_ends_with_the_same_weights_under_every_objective(paths, mo
         assert torch.equal(tensor, undisturbed[name]), name
 
 
-@pytest.mark.parametrize("objective", ["pseudo_labels", "fixmatch"])
-def test_what_learns_from_own_answers_is_chosen_by_its_calibrated_loss(paths, objective, capsys):
+@pytest.mark.parametrize("objective", ["labels", "pseudo_labels", "fixmatch"])
+def test_an_epoch_is_chosen_by_its_loss_at_the_best_temperature(paths, objective, capsys):
     """The frozen blocks are computed once for validation too, where a fit has no views that are made in it."""
     begun(paths)
     wanted = methods(unlabelled={"threshold": 0.0, "precision": 0.0, "rounds": 1})
     tuned(paths, objective=objective, methods=wanted, scratch=False)
     chosen_by, setting = curve(paths)[Curve.VALIDATION_LOSS].iloc[0], settled(paths)
     bench, network = setting.bench, probe_network(setting.fresh(), paths.head_weights, setting.bench.goal.outputs)
-    loss, _ = score(network, bench.validation.clean(), bench.device, calibrated_first(bench.measure))
+    loss, _ = score(network, bench.validation.clean(), bench.device, refined(measure_classes))
     assert chosen_by == pytest.approx(loss, rel=1e-4)
-    assert loss < 0.9 * score(network, bench.validation.clean(), bench.device, bench.measure)[0]
-    assert ("frozen blocks computed for" in capsys.readouterr().out) == (objective == "pseudo_labels")
+    assert loss < 0.9 * score(network, bench.validation.clean(), bench.device, measure_classes)[0]
+    assert ("frozen blocks computed for" in capsys.readouterr().out) == (objective != "fixmatch")
 
 
 def test_neighbours_are_told_apart_by_features_and_never_by_the_head(paths):
