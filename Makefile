@@ -4,7 +4,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-WORKERS ?= 2
 
 # Compiled once at installation, imports are two to three times faster.
 export UV_COMPILE_BYTECODE = 1
@@ -28,8 +27,8 @@ compare: .venv/ready   ## models on data sets by seeds, as params.yaml lists the
 data: .venv/ready      ## bring in images and weights only, for dvc repro
 	@python -m flows data $(ARGS)
 
-test: .venv/ready      ## the tests that a fresh machine can run; ARGS for pytest, WORKERS at a time (2)
-	@python -m pytest -n $(WORKERS) --dist loadfile -m "not gpu and not slow" $(ARGS)
+test: .venv/ready      ## the tests that a fresh machine can run; ARGS for pytest
+	@python -m pytest -m "not gpu and not slow" $(ARGS)
 
 bench: .venv/ready     ## the README's figures; resumes where it stopped
 	@python -m tests.benchmarks $(ARGS)

@@ -19,7 +19,6 @@ os.environ.update(
     MLFLOW_TRACKING_URI=f"sqlite:///{_HOME}/mlflow.db",
     PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
 )
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks: other workers and servers want cores too
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -29,6 +28,8 @@ from PIL import Image, ImageDraw  # noqa: E402
 
 from tasks.parts.paths import Paths  # noqa: E402
 from tasks.parts.weights import write  # noqa: E402
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of what tests start: tiny networks, and servers want the other cores
 
 settings.register_profile("rootstock", deadline=None)  # how long an example takes depends on what else is running
 settings.load_profile("rootstock")
