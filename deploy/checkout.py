@@ -47,13 +47,8 @@ def worktree(directory: str) -> dict[str, str]:
     _git(home, "worktree", "add", "--quiet", "--detach", str(root), commit)
     for name in SHARED:
         (root / name).symlink_to(home / name)
-    lines = [
-        "[cache]",
-        f"    dir = {home / '.dvc' / 'cache'}",
-        "['remote \"local\"']",
-        f"    url = {home / '.registry' / 'dvc'}",
-    ]
-    (root / ".dvc" / "config.local").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    config = CONFIG.format(cache=home / ".dvc" / "cache", remote=home / ".registry" / "dvc")
+    (root / ".dvc" / "config.local").write_text(config, encoding="utf-8")
     return _work_in(root)
 
 

@@ -84,7 +84,7 @@ class Curve(StrEnum):
     EPOCH = "epoch"
     STEP = "step"
     TRAIN_LOSS = "train_loss"
-    VALIDATION_LOSS = "validation_loss"  # of classes, at the best temperature
+    VALIDATION_LOSS = "validation_loss"  # what an epoch is chosen by, as the objective says; lower is better
     VALIDATION_SCORE = "validation_score"  # accuracy; of several labels, macro F1; of targets, R²
     AGREEMENT = "agreement"  # with the teacher, on validation
     TEACHER_SCORE = "teacher_score"  # the teacher's own, on validation

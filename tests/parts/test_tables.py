@@ -126,6 +126,9 @@ def test_targets_are_numbers_and_rows_without_one_are_unlabelled(table, tmp_path
     assert read["split"][1] == "unlabelled"
     with pytest.raises(DataRefusedError, match="targets must be numbers, not so for pictures/bar/0"):
         read_table(table, ["word"])
+    rows.assign(size=float("inf")).to_csv(table, index=False)
+    with pytest.raises(DataRefusedError, match="targets must be numbers, not so for pictures/bar/0"):
+        read_table(table, ["size"])
     with pytest.raises(DataRefusedError, match="no column height; it has path"):
         read_table(table, ["height"])
 
