@@ -30,7 +30,7 @@ from tests.benchmarks.results import Results, assets_folder, machine, spread
 from tests.project import ROOT
 
 ROUNDS = 5
-LIMITED = f", {isa}" if (isa := os.environ.get("ONEDNN_MAX_CPU_ISA")) else ""  # to older instructions: one round
+LIMITED = f", {isa}" if (isa := os.environ.get("ONEDNN_MAX_CPU_ISA")) else ""  # to older instructions
 WANTED = 0.925  # test accuracy
 PEERS = ROOT / ".state" / "peers"
 SCRIPTS = Path(__file__).parent / "peers"
@@ -53,7 +53,7 @@ def run(results: Results) -> str:
     with tempfile.TemporaryDirectory() as folder:
         rounds = [
             results.measured(f"round {n}{LIMITED}", lambda n=n: trained(Path(folder) / str(n), assets, python))
-            for n in range(1 if LIMITED else ROUNDS)
+            for n in range(ROUNDS)
         ]
     settings = {**HYMENOPTERA, **QUICK}
     flows = [

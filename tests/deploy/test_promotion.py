@@ -14,7 +14,7 @@ from tests.project import Project, wait_until
 
 CHROMIUM = shutil.which("chromium")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-PATIENCE = 30_000  # milliseconds until something shows
+PATIENCE = 60_000  # milliseconds until something shows
 RELEASED = 100.0  # seconds from a wish to the live model
 
 
