@@ -52,7 +52,7 @@ doctor: .venv/ready    ## what this machine has, and what to do about what it la
 	@python -m flows doctor
 
 clean: down            ## remove .state (locks, checkpoints, feature store, logs); .registry is kept
-	@rm -rf .state
+	@python -m flows clean
 
 lint: .venv/ready      ## ruff and mypy
 	@ruff check . && ruff format --check . && mypy

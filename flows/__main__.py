@@ -88,6 +88,18 @@ def down(_arguments: Sequence[str]) -> None:
     print(f"stopped: {', '.join(stop()) or 'nothing was up'}")
 
 
+def clean(_arguments: Sequence[str]) -> None:
+    """Removes .state, unless a flow is at work in it."""
+    import shutil
+
+    from flows.lock import flow_lock
+    from tasks.parts.paths import PathsParams
+
+    state = PathsParams.load().paths.state
+    with flow_lock(state, "clean"):
+        shutil.rmtree(state)
+
+
 def doctor(_arguments: Sequence[str]) -> None:
     """What this machine has and lacks."""
     from flows.doctor import examine
@@ -129,7 +141,7 @@ def compare(arguments: Sequence[str]) -> int:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     command.__name__: command
-    for command in (retrain, data, predict, compare, release, rollback, up, down, doctor, backbone)
+    for command in (retrain, data, predict, compare, release, rollback, up, down, clean, doctor, backbone)
 }
 
 

@@ -189,8 +189,9 @@ def run(place: Path, stages: Sequence[str], say: Callable[[str], None]) -> None:
             say(line.removeprefix(MARK).rstrip())
         else:
             other.append(line.rstrip())
-    if process.wait():
-        raise RootstockError("\n".join(other[-10:]).removeprefix("error: "))
+    if code := process.wait():
+        told = "\n".join(other[-10:]).removeprefix("error: ")
+        raise RootstockError(told or f"its stages ended with code {code} and without a word; is there memory enough?")
 
 
 def set_value(document: Any, name: str, value: Any) -> None:  # noqa: ANN401 - of a YAML document

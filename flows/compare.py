@@ -57,6 +57,7 @@ def share_features(folder: Path, params: FlowParams) -> None:
     own = folder / "state" / params.paths.feature_store.name
     params.paths.feature_store.mkdir(parents=True, exist_ok=True)
     if not own.exists():
+        own.unlink(missing_ok=True)  # a link that leads nowhere, since the checkout was moved
         own.parent.mkdir(parents=True, exist_ok=True)
         own.symlink_to(params.paths.feature_store.absolute())
 

@@ -18,6 +18,7 @@ def main_of(root: Path) -> Path:
 
 
 HOME = main_of(ROOT)  # what params.yaml names by a relative path lies there
+LOOPBACK = ("127.0.0.1", "localhost")
 SERVERS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI")
 
 
@@ -29,6 +30,9 @@ def set_defaults() -> None:
             del os.environ[name]
     for name, value in _defaults().items():
         os.environ.setdefault(name, value)
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+    for name in ("no_proxy", "NO_PROXY"):  # a proxy knows nothing of our servers on loopback
+        os.environ[name] = ",".join(dict.fromkeys([*filter(None, direct.split(",")), *LOOPBACK]))
     binaries = str(Path(sys.executable).parent)
     if binaries not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([binaries, os.environ["PATH"]])

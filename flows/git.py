@@ -23,6 +23,6 @@ def difference() -> str:
 
 def _git(*arguments: str) -> str:
     try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, errors="replace", check=False).stdout
     except FileNotFoundError:
         return ""

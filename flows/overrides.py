@@ -13,15 +13,15 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from flows.lock import flow_lock
-from flows.parameters import check
+from flows.parameters import FlowParams, check
 from tasks.parts.errors import ParamsError
 from tasks.parts.files import write_text
-from tasks.parts.params import PARAMS_FILE, read_document
+from tasks.parts.params import PARAMS_FILE, field_at, read_document
 from tasks.parts.paths import PathsParams
 
 NULL = "tag:yaml.org,2002:null"
+NULLS = ("", "null", "~")
 PRESET = "preset"
-BARE = ("|", ">")  # to YAML they begin a block of text, here an empty one
 USAGE = "give overrides as pairs: --section.key value, such as --data.source ../my-images"
 
 
@@ -81,12 +81,20 @@ def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _value(name: str, text: str) -> Any:  # noqa: ANN401 - whatever YAML can hold
-    if text in BARE:
+    """What the text says in YAML; where a text is wanted the text itself, unless it is null or in quotes."""
+    if _wants_text(name) and text not in NULLS and text[0] not in "'\"":
         return text
     try:
         return YAML(typ="safe").load(text)
     except YAMLError:
         raise ParamsError(f"--{name}: {text!r} is not a YAML value") from None
+
+
+def _wants_text(name: str) -> bool:
+    """Whether the parameter is a text, or a text or null."""
+    field = field_at(FlowParams, name.split("."))
+    wanted: Any = field.annotation if field else None
+    return wanted is str or wanted == str | None
 
 
 def _set(document: CommentedMap, name: str, value: Any) -> None:  # noqa: ANN401

@@ -52,7 +52,7 @@ class DataSection(Section):
 class RegisterSection(Section):
     """Where MLflow keeps runs and models."""
 
-    model: str = Field(min_length=1, description="the registered model's name")
+    model: str = Field(pattern=r"^[^/:'\"]+$", description="the registered model's name, without / : and quotes")
     experiment: str = Field(min_length=1, description="the experiment's name")
 
 

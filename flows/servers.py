@@ -32,6 +32,7 @@ PORTS = {"prefect": 4200, "mlflow": 5000}
 HEALTH = {"prefect": "/api/health", "mlflow": "/health"}
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
+CLOCK = 60.0  # seconds that setting the clock may move a process's beginning by
 
 
 def up() -> dict[str, str]:
@@ -143,7 +144,8 @@ def _alive(server: Server) -> bool:
     """Whether this very process runs still, and not another that got its number."""
     try:
         process = psutil.Process(server["pid"])
-        return process.create_time() == server["created"] and process.status() != psutil.STATUS_ZOMBIE
+        same = abs(process.create_time() - server["created"]) < CLOCK
+        return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from flows import versioning
-from flows.environment import HOME
+from flows.environment import HOME, ROOT
 from flows.parameters import DIGITS, ROTATIONS, FlowParams
 from flows.pins import pin
 from flows.weights import teacher_of, weights_of
@@ -18,7 +18,7 @@ from tasks.parts.files import put_aside, read_json, write_json
 from tasks.parts.names import TABLE
 
 TABLES = (".csv", ".parquet")
-UNFINISHED = {"unfinished": True}  # the note of an import
+UNFINISHED = {"unfinished": str(ROOT)}  # the note of this checkout's import
 
 
 def bring_in(params: FlowParams) -> dict[str, str]:
@@ -116,22 +116,41 @@ def rendered(folder: Path, by: str) -> Path:
 def _bring_in(source: Path, target: Path, state: Path) -> str:
     """Tracks `source` as `target`, unless the listing of its files is the one that was brought in last.
 
-    What a killed import left is no one's edit, and replaced; a `target` that nothing versions is put aside.
+    What a killed import of this checkout left is no one's edit, and replaced. Raises RootstockError for a `target` that
+    is someone's own: the source itself, edited by hand, or versioned by nothing.
     """
+    _refuse_itself(source, target)
     note = state / "source" / f"{target.name}.json"
     now = {"source": str(source.resolve()), "listing": listing(source)}
     before = versioning.tracked_md5(target) if versioning.dvc_file(target).exists() else None
     if before and target.exists() and note.exists() and read_json(note) == {**now, "md5": before}:
         return f"unchanged: {_short(source)}"
-    if target.exists() and not before:
+    unfinished = note.exists() and read_json(note) == UNFINISHED
+    if target.exists() and not unfinished:
+        _refuse_edits(target, before)
+    elif target.exists() and not before:
         put_aside(target, state / "failed" / target.name)
-    elif target.exists() and not (note.exists() and read_json(note) == UNFINISHED):
-        versioning.refuse_edits(target)
     write_json(note, UNFINISHED)
     versioning.track(source, target)
     after = versioning.tracked_md5(target)
     write_json(note, {**now, "md5": after})
     return f"{'unchanged' if after == before else 'brought in'}: {_short(source)}"
+
+
+def _refuse_itself(source: Path, target: Path) -> None:
+    """Raises RootstockError if one lies in the other: the copy would replace what it is made from."""
+    here, there = source.resolve(), target.resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here):
+        raise RootstockError(f"{source}: Rootstock's own copy goes to {target}; keep yours in another folder")
+
+
+def _refuse_edits(target: Path, version: str | None) -> None:
+    """Raises RootstockError if `target` is not what this version says, or if none does."""
+    if version is None:
+        raise RootstockError(
+            f"{target} is where Rootstock's copy goes, and no version holds what is there: move it away"
+        )
+    versioning.refuse_edits(target)
 
 
 def _short(source: Path) -> str:

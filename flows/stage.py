@@ -166,9 +166,11 @@ def _failure(
 ) -> StageFailedError:
     if code is None:
         return StageFailedError(f"{stage} took longer than {params.run.timeout:g} seconds (run.timeout) and was ended")
+    told = "\n".join(tail)
+    if record and "error" not in record:
+        return StageFailedError(f"{stage} was computed, but DVC could not keep it; the last that was printed:\n{told}")
     if record:
         return StageFailedError(f"{stage}: {record['error']}{_page_of(stage, params.paths)}", record["exit_code"])
-    told = "\n".join(tail)
     return StageFailedError(f"{stage} ended without a word; the last that was printed:\n{told}", again=True)
 
 

@@ -17,12 +17,13 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, RunStatus, RunTag
 
 from flows import git, versioning
 from flows.environment import HOME, REGISTRY
 from flows.parameters import FlowParams
 from flows.stage import Outcome
+from tasks.parts.errors import RootstockError
 from tasks.parts.files import read_json, write_json
 from tasks.parts.names import HIGH, LOW, VALUE, Candidate, Curve
 from tasks.parts.params import PARAMS_FILE, read_document
@@ -209,8 +210,13 @@ def lineage(paths: Paths) -> dict[str, str]:
 
 
 def experiment_id(tracker: MlflowClient, name: str) -> str:
-    """The experiment's id; in a database without a server its artifacts go below the registry, wherever this runs."""
+    """The experiment's id; in a database without a server its artifacts go below the registry, wherever this runs.
+
+    Raises RootstockError for one that was deleted: MLflow keeps its name, and takes no runs.
+    """
     found = tracker.get_experiment_by_name(name)
+    if found and found.lifecycle_stage == LifecycleStage.DELETED:
+        raise RootstockError(f"the experiment {name} was deleted in MLflow: restore it, or change register.experiment")
     if found:
         return str(found.experiment_id)
     local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")

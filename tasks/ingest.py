@@ -53,7 +53,8 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     inspected.remember(paths.facts, found)
     facts = pd.DataFrame(found, columns=list(COLUMNS))
     said = splits.label_and_split(files) if said is None else said.drop(columns=Column.PATH)
-    rows = facts.assign(**said)
+    rows = facts.copy()
+    rows[said.columns] = said
     own = facts[Column.PIXEL_HASH].fillna(facts[Column.SHA256]).fillna(facts[Column.PATH])
     rows[Column.GROUP] = rows[Column.GROUP].astype("string").fillna(own)
     rows[Column.WEIGHT] = rows[Column.WEIGHT].astype(float).fillna(1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import stat
@@ -10,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from tasks.parts.errors import DataRefusedError
 
@@ -18,6 +19,7 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 CHUNK = 2**20  # bytes
 MOST_MEMBERS = 10_000_000
 GIB = 2**30
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
 
 
 class Member(NamedTuple):
@@ -50,7 +52,7 @@ def unpack(archive: Path, folder: Path, most_gib: float) -> Path:
                 raise DataRefusedError(f"{archive} unpacks to more than {most_gib:g} GiB (data.archive_limit)")
         beside.mkdir(parents=True, exist_ok=True)
         beside.rename(folder)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+    except BROKEN as error:
         raise DataRefusedError(f"{archive} cannot be unpacked: {error}") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -79,19 +81,33 @@ def _zip_members(archive: Path) -> Iterator[Member]:
 
 
 def _tar_members(archive: Path) -> Iterator[Member]:
-    with tarfile.open(archive, "r|*") as opened:
+    with tarfile.open(archive, "r:*") as opened:
         for entry in opened:
             if not (entry.isfile() or entry.isdir()):
                 raise DataRefusedError(f"{archive}: {entry.name} is a link or a device; only files are taken")
             content = opened.extractfile(entry)
             if content is not None:
                 yield Member(entry.name, content)
+        _read_to_the_end(opened)
+
+
+def _read_to_the_end(opened: tarfile.TarFile) -> None:
+    """Raises tarfile.ReadError if no block of zeros ends the archive: tarfile takes a broken header for its end.
+
+    The rest is read too, since gzip's checksum comes last.
+    """
+    file = cast("IO[bytes]", opened.fileobj)
+    file.seek(opened.offset)
+    if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it is damaged, or ends too early")
+    while file.read(CHUNK):
+        pass
 
 
 def _inside(archive: Path, name: str) -> Path:
     """The member's name as a path below the folder. Raises DataRefusedError if it leads outside."""
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if path.is_absolute() or not path.parts or ".." in path.parts or ":" in path.parts[0]:
         raise DataRefusedError(f"{archive}: {name} leads out of the folder; such an archive is not unpacked")
     return Path(path)
 

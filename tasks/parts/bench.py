@@ -43,6 +43,7 @@ class Lesson:
     groups: Sequence[dict[str, Any]]
     objective: Objective
     batch_statistics: bool
+    smoothing: float = 0.0  # of the labels in that loss, for who makes it anew
     every: int = 0  # epochs until one more block learns; 0: all from the start
     passes: int = 1  # over the training images, in an epoch
     dropout: bool = False

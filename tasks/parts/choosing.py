@@ -59,9 +59,9 @@ def choose_head(
         )
         return other_heads.fit_dense(train, validation, goal.outputs, dense)
     if kind == "prototype":
-        return other_heads.fit_prototypes(train[:2], validation, goal.outputs)
+        return other_heads.fit_prototypes(train, validation, goal.outputs)
     if kind == "knn":
-        return other_heads.fit_neighbours(train[:2], validation, goal.outputs, section["neighbours"])
+        return other_heads.fit_neighbours(train, validation, goal.outputs, section["neighbours"])
     if goal.targets:
         return heads.fit_ridge(train, validation, section["strengths"])
     start = head_of(*earlier, goal.classes, x_ND.shape[1]) if section["start"] == "earlier" else None

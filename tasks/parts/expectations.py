@@ -141,7 +141,8 @@ def image_table(manifest: pd.DataFrame) -> pd.DataFrame:
         LABELS: by_pixels[Column.LABEL].nunique(),
     }
     count = {name: manifest[Column.PIXEL_HASH].map(of_hash) for name, of_hash in counts.items()}
-    of_group = manifest[Column.GROUP].map(readable.groupby(Column.GROUP)[Column.SPLIT].nunique())
+    labelled = readable[readable[Column.SPLIT].isin(LABELLED_SPLITS)]  # of others no label is learned
+    of_group = manifest[Column.GROUP].map(labelled.groupby(Column.GROUP)[Column.SPLIT].nunique())
     count[GROUP_SPLITS] = of_group.mask(manifest[Column.GROUP] == manifest[Column.PIXEL_HASH], 1)  # told already
     known = manifest[Column.LABEL].isin(class_names(readable)) | manifest[Column.LABEL].isna()
     return pd.DataFrame(
@@ -210,6 +211,7 @@ def _finding(rule: Rule, batch: Any) -> Finding:  # noqa: ANN401 - the library's
     if outcome["exception_info"].get("raised_exception"):
         raise RuntimeError(f"the rule '{rule.title}' could not be evaluated: {outcome['exception_info']}")
     rows = [_name(row, rule.table) for row in outcome["result"].get("unexpected_index_list") or []]
+    rows += [f"none is {value}" for value in outcome["result"].get("partial_missing_list") or []]
     return Finding(rule.title, rule.severity, bool(outcome["success"]), len(rows), tuple(rows[:EXAMPLES]), rule.remedy)
 
 

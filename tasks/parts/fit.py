@@ -20,7 +20,7 @@ from tasks.parts.errors import RootstockError
 from tasks.parts.fit_state import Checkpoint, FitState, Progress, Row
 from tasks.parts.memory import Parts
 from tasks.parts.names import Curve
-from tasks.parts.processes import gathered, sum_gradients, summed
+from tasks.parts.processes import gathered, rank, sum_gradients, summed
 
 Batch = tuple[Tensor, ...]  # inputs (N, 3, S, S), classes (N,), and where rows do not all count the same, weights (N,)
 Batches = Callable[[int], Iterable[Batch]]  # of an epoch
@@ -29,6 +29,7 @@ Scored = tuple[float, float] | tuple[float, float, Row]  # a loss, how good that
 Measure = Callable[[Tensor, Tensor], tuple[float, float]]  # of outputs and truth: loss, and how good that is
 MeasureMore = Callable[[Tensor, Tensor], Scored]
 Judge = Callable[[Sequence[Row]], bool]  # of the curve so far
+APART = 2**40  # between the seeds of processes: each drops units of its own
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ def fit(
         on_row(progress.rows[-1])
     while progress.epoch < recipe.epochs and progress.stale < recipe.patience and not enough(progress.rows):
         started = time.perf_counter()
-        torch.manual_seed(recipe.seed * 100_003 + progress.epoch)
+        torch.manual_seed(recipe.seed * 100_003 + progress.epoch + APART * rank())
         learn_mode(progress.epoch)
         loss = run_epoch(state, train(progress.epoch), objective, recipe, device, parts)
+        state.agree()
         progress.epoch, progress.parts = progress.epoch + 1, parts.count
         with state.averaged():
             note(state, validate(), loss, recipe, eligible, enough)

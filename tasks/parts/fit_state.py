@@ -14,6 +14,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from tasks.parts.freezing import BATCH_NORMS
+from tasks.parts.processes import count, equalise
+
 Row = dict[str, float]
 Tensors = dict[str, Tensor]
 
@@ -75,6 +78,19 @@ class FitState:
                 mean.lerp_(now[name], 1 - decay)
             else:
                 mean.copy_(now[name])
+
+    def agree(self) -> None:
+        """Statistics that BatchNorm learned become the mean of the processes': each saw its share of the batches."""
+        if count() == 1:
+            return
+        learned = [
+            f"{name}.{buffer}"
+            for name, layer in self.network.named_modules()
+            if isinstance(layer, BATCH_NORMS) and layer.training and not isinstance(layer, nn.SyncBatchNorm)
+            for buffer in ("running_mean", "running_var")
+        ]
+        for state in (self.network.state_dict(), self._average):
+            equalise(state[name] for name in learned if name in state)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """A batch that the device's memory cannot hold is computed in parts.
 
-Gradients add up to those of the whole, but for BatchNorm that learns statistics, which takes them from a part alone.
+Gradients add up to those of the whole, but for BatchNorm that learns statistics, CORAL and MCC, which look at all rows
+together: they take a part for the whole.
 """
 
 from __future__ import annotations

@@ -130,11 +130,13 @@ def _folded(head: nn.Module, mean_D: Tensor, deviation_D: Tensor) -> nn.Module:
     return head
 
 
-def fit_prototypes(train: Rows, validation: Rows, classes: int) -> list[Probe]:
-    """The mean of each class's normalised features, with each scale."""
-    x_ND, y_N = train
-    normal_ND = F.normalize(x_ND, dim=1)
-    means = torch.stack([normal_ND[y_N == place].mean(0) for place in range(classes)])
+def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
+    """The mean of each class's normalised features, weighted, with each scale."""
+    x_ND, y_N, weight_N = train
+    weight_N1 = weight_N.to(x_ND.dtype).unsqueeze(1)
+    weighted_ND = F.normalize(x_ND, dim=1) * weight_N1
+    of_class = [y_N == place for place in range(classes)]
+    means = torch.stack([weighted_ND[own_N].sum(0) / weight_N1[own_N].sum() for own_N in of_class])
     probes = []
     for scale in SCALES:
         head = Prototypes(x_ND.shape[1], classes)
@@ -143,10 +145,10 @@ def fit_prototypes(train: Rows, validation: Rows, classes: int) -> list[Probe]:
     return probes
 
 
-def fit_neighbours(train: Rows, validation: Rows, classes: int, counts: Sequence[int]) -> list[Probe]:
-    """All training rows as they are, asked for each number of neighbours that there are rows for."""
-    x_ND, y_N = train
-    votes_RC = F.one_hot(y_N, classes).float()
+def fit_neighbours(train: Train, validation: Rows, classes: int, counts: Sequence[int]) -> list[Probe]:
+    """All training rows as they are, with votes by their weights, asked for each number of neighbours that there is."""
+    x_ND, y_N, weight_N = train
+    votes_RC = F.one_hot(y_N, classes) * (weight_N / weight_N.mean()).float().unsqueeze(1)
     probes = []
     for count in counts:
         head = Neighbours(x_ND.shape[1], classes, len(x_ND), min(count, len(x_ND)))

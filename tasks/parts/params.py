@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -24,7 +25,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class Section(BaseModel):
     """A section of params.yaml: frozen, and it refuses keys that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
 class StageParams(Section):
@@ -158,14 +159,19 @@ def _line(document: CommentedMap, loc: tuple[int | str, ...]) -> int:
 
 def _meaning(model: type[BaseModel], loc: tuple[int | str, ...]) -> str | None:
     """What the parameter at `loc` is for, as its class says."""
+    field = field_at(model, loc)
+    return field.description if field else None
+
+
+def field_at(model: type[BaseModel], loc: Sequence[int | str]) -> FieldInfo | None:
+    """The field that these keys lead to, if there is one."""
     current: Any = model
     for part in loc[:-1]:
         field = _field(current, part)
         if field is None or not hasattr(field.annotation, "model_fields"):
             return None
         current = field.annotation
-    field = _field(current, loc[-1]) if loc else None
-    return field.description if field else None
+    return _field(current, loc[-1]) if loc else None
 
 
 def _field(model: type[BaseModel], key: int | str) -> FieldInfo | None:

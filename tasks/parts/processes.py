@@ -73,6 +73,12 @@ def gathered(rows: Tensor) -> Tensor:
     return torch.cat(parts).to(rows.device)
 
 
+def equalise(tensors: Iterable[Tensor]) -> None:
+    """Every process gets the mean of their tensors, in place."""
+    for tensor in tensors:
+        summed(tensor).div_(count())
+
+
 def synchronised(network: nn.Module, device: torch.device) -> None:
     """BatchNorm that learns its statistics takes them from the whole batch, where the device can."""
     if count() > 1 and device.type == "cuda":

@@ -20,6 +20,8 @@ def information(logits_UC: Tensor) -> float:
 
 def neighbourhood(logits_UC: Tensor) -> float:
     """Soft neighbourhood density (Saito et al., 2021): how many near neighbours answers have; higher is better."""
+    if len(logits_UC) < 2:
+        return 0.0  # nobody's neighbour
     some_UC = logits_UC[:: -(-len(logits_UC) // MOST)].cpu().double()
     p_UC = torch.nn.functional.normalize(some_UC.softmax(1), dim=1)
     similar_UU = p_UC @ p_UC.T

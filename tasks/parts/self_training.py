@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tasks.parts.balance import Balance, balanced, log_prior
 from tasks.parts.bench import Bench, Lesson
 from tasks.parts.distilling import teacher_of
 from tasks.parts.errors import DataRefusedError
@@ -25,7 +26,7 @@ from tasks.parts.params import TeacherParams
 from tasks.parts.progress import say
 from tasks.parts.propagation import propagate
 from tasks.parts.scorer import Network
-from tasks.parts.setting import Setting
+from tasks.parts.setting import Setting, relative
 from tasks.parts.splits import unit_hash
 from tasks.parts.teacher import Answering
 from tasks.parts.transforms import CLEAN, DRAW, Style
@@ -49,14 +50,19 @@ def pseudo_label(setting: Setting, methods: Methods, network: Network, base: Les
     )
     rows = pd.concat([train, unlabelled[taken_U]], ignore_index=True)
     y_N = torch.cat([bench.goal.truth(train), torch.from_numpy(p_UC.argmax(1)[taken_U])])
-    weight_N = torch.cat([setting.weight_N, torch.full((int(taken_U.sum()),), section.weight)])
+    weight_N = torch.cat([relative(train), torch.full((int(taken_U.sum()),), section.weight)])
+    objective = base.objective
+    if setting.balance is Balance.WEIGHTS:
+        weight_N = balanced(weight_N, y_N, bench.goal.outputs)
+    elif setting.balance is Balance.LOGITS:
+        objective = bench.goal.objective(base.smoothing, log_prior(weight_N, y_N, bench.goal.outputs))
     taught = replace(
         bench,
         train=setting.batches(rows, y_N, weight_N, setting.batch),
         draw_NVP=setting.draws(rows),
     )
     told = {"pseudo_labels": float(taken_U.sum()), "audited_precision": found.precision}
-    return taught, replace(base, finish=lambda _network: told)
+    return taught, replace(base, objective=objective, finish=lambda _network: told)
 
 
 def first_answers(setting: Setting, methods: Methods, network: Network) -> Tensor:

@@ -79,10 +79,10 @@ class Setting:
         return batches(self.paths.raw, rows, *given, *common, *sizes, answers=answers)
 
     def draws(self, rows: pd.DataFrame, policy: Mapping[str, Any] | None = None) -> Tensor:
-        """The views of these rows, (N, V, P): those that are planned for training images, or of another policy."""
-        wanted = policy or self.policy
+        """The views of these rows, (N, V, P): as planned for training images, or of another policy, drawn apart."""
+        wanted, salt = (self.policy, "") if policy is None else (policy, "other ")
         pictures = zip(rows[Column.PATH], rows[Column.PIXEL_HASH], strict=True)
-        return draws(plan(pictures, self.policy["views"], self.policy["seed"], wanted), len(rows))
+        return draws(plan(pictures, self.policy["views"], self.policy["seed"], wanted, salt), len(rows))
 
 
 def prepare(
@@ -107,8 +107,7 @@ def prepare(
     train, validation = of_split(manifest, Split.TRAIN), of_split(manifest, Split.VALIDATION)
     if (goal.targets or goal.several) and balance is not Balance.NONE:
         raise ParamsError("balance: it has a meaning for one class an image only; set it to none")
-    y, weight_N, prior = goal.truth(train), weights_of(train), None
-    weight_N = weight_N / weight_N.mean()  # unlabelled rows may come beside them, each of which counts as one
+    y, weight_N, prior = goal.truth(train), relative(train), None
     if balance in {Balance.WEIGHTS, Balance.SAMPLING}:
         weight_N = balanced(weight_N, y, goal.outputs)
     elif balance is Balance.LOGITS:
@@ -138,6 +137,12 @@ def prepare(
     head = read(paths.head_weights)[1]
     common = (manifest, policy, compute, batch, weight_N, balance)
     return Setting(paths, bench, backbone, head, prior, *common)
+
+
+def relative(rows: pd.DataFrame) -> Tensor:
+    """The rows' weights, (N,), with a mean of 1: unlabelled rows may come beside them, each of which counts as one."""
+    weight_N = weights_of(rows)
+    return weight_N / weight_N.mean()
 
 
 def refuse_small_batches(bench: Bench) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.parts.errors import DataRefusedError
-from tasks.parts.names import Column, Split
+from tasks.parts.names import HAS, Column, Split
 
 # Names that folders of splits carry, in the data sets one meets.
 SPLIT_FOLDERS = {
@@ -95,10 +95,14 @@ def _by_hash(group: str, validation: float, test: float) -> Split:
 
 
 def _stratified_fifth(train: pd.DataFrame) -> pd.Series:
-    """True for the rows of a fifth of each class's groups (at least one, where there are two), chosen by hash."""
+    """True for the rows of a fifth of each class's groups (at least one, where there are two), chosen by hash.
+
+    Of all groups where there are targets, or several labels an image: most of their combinations are rare.
+    """
     groups = train.drop_duplicates(Column.GROUP)
     place = groups[Column.GROUP].map(lambda group: unit_hash(f"validation:{group}"))
-    label = groups[Column.LABEL].fillna("")  # targets have none: then it is a fifth of all
+    several = [name for name in groups if str(name).startswith(HAS)]
+    label = groups[Column.LABEL].fillna("").map(lambda own: "" if several else own)
     rank = place.groupby(label).rank(method="first")
     size = label.groupby(label).transform("size")
     wanted = np.where(size > 1, np.maximum(1, (size / 5).round()), 0)

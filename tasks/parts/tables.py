@@ -18,11 +18,12 @@ import pandas as pd
 
 from tasks.parts.errors import DataRefusedError
 from tasks.parts.files import replacing, write_text
-from tasks.parts.names import HAS, TABLE, TARGET, Column, Split
+from tasks.parts.names import ANSWER, HAS, TABLE, TARGET, Column, Split
 from tasks.parts.scorer import LABELS_JOINED
 from tasks.parts.splits import SPLIT_FOLDERS
 
 OWN = {Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP, Column.WEIGHT}
+RESERVED = set(Column) - OWN
 TEXTS = dict.fromkeys((Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP), "string")
 
 
@@ -40,11 +41,12 @@ def read_table(file: Path, targets: Sequence[str] = (), separator: str | None = 
             f"data.source: {file} has no column {' or '.join(missing)}; it has {_names(table)}"
             + ("" if targets else ". To predict numbers, name their columns in data.targets")
         )
-    table = _with_targets(file, table, targets)
-    if clash := sorted((set(Column) - OWN) & set(table.columns)):
+    table.columns = [str(name) for name in table.columns]
+    if clash := [name for name in map(str, table) if name in RESERVED or name.startswith((HAS, TARGET, ANSWER))]:
         raise DataRefusedError(
             f"data.source: {file}: rename {', '.join(clash)}: Rootstock makes columns of these names"
         )
+    table = _with_targets(file, table, targets)
     table = table.astype({name: kind for name, kind in TEXTS.items() if name in table})
     _check(file, table)
     table = table.assign(**{Column.SPLIT: _splits(file, table)})

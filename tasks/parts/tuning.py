@@ -128,6 +128,7 @@ def lesson_on_labels(setting: Setting, learn: Mapping[str, Any]) -> tuple[Networ
         learning=learning,
         groups=parameter_groups(network, learning, learn["head_rate"], learn["rate"], learn["decay"]),
         objective=loss_on_labels(setting, learn),
+        smoothing=learn["smoothing"],
         batch_statistics=learn["batchnorm"] == "training",
         every=learn["unfreeze"],
         dropout=bool(learn["dropout"]),

@@ -16,25 +16,34 @@ SEEDS = 2**24  # that float32 can tell apart
 
 
 def plan(
-    pictures: Iterable[tuple[str, str]], views: int, seed: int, policy: Mapping[str, float | bool | str]
+    pictures: Iterable[tuple[str, str]],
+    views: int,
+    seed: int,
+    policy: Mapping[str, float | bool | str],
+    salt: str = "",
 ) -> pd.DataFrame:
-    """A row for each view 1..`views` of each (path, pixel hash): PATH, PIXEL_HASH, VIEW and the columns of DRAW."""
+    """A row for each view 1..`views` of each (path, pixel hash): PATH, PIXEL_HASH, VIEW and the columns of DRAW.
+
+    Views of another `salt` are drawn independently of these.
+    """
     rows = [
-        (path, pixels, view, *draw(pixels, view, seed, policy))
+        (path, pixels, view, *draw(pixels, view, seed, policy, salt))
         for path, pixels in pictures
         for view in range(1, views + 1)
     ]
     return pd.DataFrame(rows, columns=[Column.PATH, Column.PIXEL_HASH, Column.VIEW, *DRAW])
 
 
-def draw(pixel_hash: str, view: int, seed: int, policy: Mapping[str, float | bool | str]) -> tuple[float, ...]:
+def draw(
+    pixel_hash: str, view: int, seed: int, policy: Mapping[str, float | bool | str], salt: str = ""
+) -> tuple[float, ...]:
     """The numbers of one view, in the order of DRAW; view 0 is the clean picture.
 
     The uniform numbers are the bytes of a hash, so they are the same on every machine and in every version.
     """
     if view == 0:
         return CLEAN
-    u, more = (_uniform(f"{what}:{seed}:{view}:{pixel_hash}") for what in ("view", "more"))
+    u, more = (_uniform(f"{salt}{what}:{seed}:{view}:{pixel_hash}") for what in ("view", "more"))
     shift, scale, colour = (float(policy[name]) for name in ("shift", "scale", "colour"))
     flip = float(bool(policy["flip"]) and u[3] < 0.5)
     spread = [1 + colour * (2 * x - 1) for x in u[4:7]]

@@ -62,9 +62,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
+    except pickle.UnpicklingError as error:
+        first = str(error).partition("\n")[0]
         raise RootstockError(f"weights {path} were not loaded, since more than tensors is in them: {first}") from None
+    except Exception as error:  # what a damaged file raises is an open set
+        first = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise RootstockError(f"weights {path} cannot be read, is the file whole? {first}") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise RootstockError(f"weights {path} are no state dict; save them with torch.save(model.state_dict(), path)")

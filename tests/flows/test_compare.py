@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from flows.cells import Score, cells, table
-from flows.compare import interval, summary
+from flows.cells import Score, cells, run, table
+from flows.compare import interval, share_features, summary
 from flows.parameters import check, load
-from tasks.parts.errors import ParamsError
+from tasks.parts.errors import ParamsError, RootstockError
 from tasks.parts.params import read_document
 from tests.project import ROOT
 
@@ -95,3 +98,19 @@ def test_gains_are_paired_by_seed():
     assert by_name["fine-tuned"]["CPU-seconds"] == "3"
     assert interval(np.array([np.nan])) == "failed"
     assert interval(np.array([0.5])) == "50.0"
+
+
+def test_a_cell_that_ends_without_a_word_has_failed_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(RootstockError, match="ended with code 1 and without a word"):
+        run(tmp_path, ["ingest"], print)
+
+
+def test_a_link_to_the_store_of_a_checkout_that_moved_is_made_anew(tmp_path):
+    params = load(ROOT / "params.yaml")
+    params = params.model_copy(update={"paths": params.paths.model_copy(update={"state": tmp_path / "here"})})
+    link = tmp_path / "compare" / "state" / params.paths.feature_store.name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "there")
+    share_features(tmp_path / "compare", params)
+    assert link.resolve() == params.paths.feature_store.resolve()

@@ -36,7 +36,11 @@ def test_one_value_changes_one_line_and_the_comments_stay(file):
         ("head.strengths", "[0.1, 1]", [0.1, 1]),
         ("finetune.rate", "1e-4", 1e-4),
         ("seed", "7", 7),
-        ("data.separator", "|", "|"),
+        *(("data.separator", text, text) for text in ("|", " ", "#", ",", "-")),
+        ("data.separator", "';'", ";"),
+        ("data.separator", "null", None),
+        ("data.source", "2024", "2024"),
+        ("predict.model", "3", "3"),
     ],
 )
 def test_values_are_yaml(file, name, text, value):
@@ -64,6 +68,7 @@ def test_nothing_given_or_nothing_new_changes_nothing(file):
         (["seed", "1"], "give overrides as pairs"),
         (["--seed", "[1"], "not a YAML value"),
         (["--data.separator", "''"], "data.separator: .*at least 1 character"),
+        (["--register.model", "ants/bees"], r"line \d+: register.model"),
         (["--augment.shift", "0.9"], r"line \d+: augment.shift: .*less than or equal to 0.5"),
     ],
 )

@@ -5,24 +5,30 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pandas as pd
+import psutil
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from flows import git
 from flows.__main__ import COMMANDS, main
 from flows.doctor import Finding
-from flows.environment import main_of
+from flows.environment import main_of, set_defaults
 from flows.lock import flow_lock, holder
 from flows.logs import RUN_LOGGERS, plain_errors
 from flows.parameters import check, load
 from flows.retrain import refuse_early
+from flows.servers import _alive
 from flows.source import images_of, listing
+from flows.stage import _failure
 from flows.summary import result_rows, text_table
+from flows.tracking import experiment_id
 from flows.weights import downloaded, teacher_of, weights_of
 from tasks.parts.errors import EXIT_USAGE, DataRefusedError, ParamsError, RootstockError
 from tasks.parts.names import Column
@@ -74,6 +80,8 @@ def test_only_code_and_parameters_make_a_checkout_dirty(tmp_path, monkeypatch):
     (tmp_path / "new.py").touch()
     assert "+seed: 1" in git.difference()
     assert "untracked: new.py" in git.difference()
+    (tmp_path / "params.yaml").write_bytes("seed: 1 # größer\n".encode("latin-1"))
+    assert "+seed: 1 # gr" in git.difference()
     assert len(git.commit()) == 40
 
 
@@ -281,3 +289,34 @@ def test_distillation_without_a_teacher_is_told_at_the_door():
     document["objective"] = "distillation"
     with pytest.raises(ParamsError, match="there is no teacher; name models:/rootstock@live"):
         teacher_of(check(document))
+
+
+def test_a_stage_whose_results_dvc_could_not_keep_is_told(params):
+    record = {"run": "x", "seconds": 1.0, "report": {}}
+    failure = _failure("head", 255, record, ["ERROR: No space left on device"], params())
+    assert str(failure) == (
+        "head was computed, but DVC could not keep it; the last that was printed:\nERROR: No space left on device"
+    )
+
+
+def test_a_proxy_is_not_asked_for_servers_on_loopback(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.delenv("no_proxy", raising=False)
+    for _ in range(2):
+        set_defaults()
+        assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "example.org,127.0.0.1,localhost"
+
+
+def test_an_experiment_that_was_deleted_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    tracker = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    tracker.delete_experiment(experiment_id(tracker, "rootstock"))
+    with pytest.raises(RootstockError, match="the experiment rootstock was deleted in MLflow"):
+        experiment_id(tracker, "rootstock")
+
+
+def test_a_clock_that_was_set_loses_no_server():
+    """The kernel tells when a process began by the clock as it is now."""
+    began = psutil.Process().create_time()
+    assert _alive({"url": "", "pid": os.getpid(), "created": began + 2})
+    assert not _alive({"url": "", "pid": os.getpid(), "created": began + 3600})

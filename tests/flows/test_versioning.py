@@ -10,6 +10,7 @@ import pytest
 from flows import versioning
 from flows.source import _bring_in
 from tasks.parts.errors import RootstockError
+from tasks.parts.files import write_json
 from tests.project import ROOT, Project
 
 
@@ -80,3 +81,23 @@ def test_what_a_killed_import_left_is_replaced(checkout, shapes, monkeypatch):
 
 def listing_of(folder):
     return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_place_of_the_copy_is_no_source_and_nothing_is_moved(checkout, shapes):
+    target, state = Path("data/raw"), Path(".state")
+    shutil.copytree(shapes, target)
+    for source in (target, target / "train", Path("data")):
+        with pytest.raises(RootstockError, match="keep yours in another folder"):
+            _bring_in(source, target, state)
+    with pytest.raises(RootstockError, match="no version holds what is there: move it away"):
+        _bring_in(shapes, target, state)
+    assert listing_of(target) == listing_of(shapes)
+
+
+def test_an_import_that_was_killed_in_another_checkout_excuses_no_edit_here(checkout, shapes):
+    target, state = Path("data/raw"), Path(".state")
+    _bring_in(shapes, target, state)
+    next((checkout / "data" / "raw").rglob("*.png")).unlink()
+    write_json(state / "source" / "raw.json", {"unfinished": "elsewhere"})
+    with pytest.raises(RootstockError, match="changed by hand"):
+        _bring_in(changed(shapes), target, state)

@@ -99,3 +99,30 @@ def test_a_broken_archive_is_told(tmp_path, content):
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(DataRefusedError, match="cannot be unpacked"):
         unpack(tmp_path / "a.zip", tmp_path / "out", 1)
+
+
+def test_an_archive_with_an_entry_that_names_nothing_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
+        opened.writestr(".", "x")
+    with pytest.raises(DataRefusedError, match="leads out of the folder"):
+        unpack(tmp_path / "a.zip", tmp_path / "out", 1)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", ""])
+def test_a_tar_that_was_cut_off_or_damaged_is_refused_and_never_taken_in_part(tmp_path, kind):
+    source = write_shapes(tmp_path / "in" / "shapes", {"train": 3})
+    archive = tmp_path / f"a.tar.{kind}".rstrip(".")
+    with tarfile.open(archive, f"w:{kind}") as opened:
+        opened.add(source, "shapes")
+        end = opened.offset
+    content = archive.read_bytes()
+    length = len(content) if kind else end
+    damaged = [content[: length * tenth // 10] for tenth in range(1, 10)]
+    if kind:  # without compression there are no checksums but those of headers
+        places = [length * tenth // 10 for tenth in range(1, 10)]
+        damaged += [content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] for at in places]
+    for number, broken in enumerate(damaged):
+        archive.write_bytes(broken)
+        with pytest.raises(DataRefusedError, match="cannot be unpacked"):
+            unpack(archive, tmp_path / f"out-{number}", 1)
+        assert not (tmp_path / f"out-{number}").exists()

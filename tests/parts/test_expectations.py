@@ -118,3 +118,17 @@ def test_the_page_is_self_contained_and_escapes_names():
     assert "&lt;script&gt;" in html
     assert "<script" not in html
     assert "http" not in html
+
+
+def test_a_group_may_have_pictures_without_a_label():
+    groups = {0: "one", 1: "one", 2: "one"}
+    rows = manifest(**{Column.GROUP: groups, Column.SPLIT: {0: "unlabelled"}, Column.LABEL: {0: None}})
+    assert "No group is in two splits" not in failures(rows)
+    assert "No group is in two splits" in failures(manifest(**{Column.GROUP: groups, Column.SPLIT: {0: "test"}}))
+
+
+def test_splits_that_have_no_images_are_named():
+    rows = manifest()
+    found = failures(rows[rows[Column.SPLIT] == "train"])
+    named = set(found["There are images to train on, to choose on and to test on"].rows)
+    assert named == {"none is validation", "none is test"}

@@ -309,3 +309,7 @@ def test_validators_prefer_sure_answers_that_use_all_classes():
     mixed = good.clone()
     mixed[::2] = torch.randn(15, 3)
     assert neighbourhood(good) > neighbourhood(mixed)
+
+
+def test_one_image_has_no_neighbourhood():
+    assert neighbourhood(torch.randn(1, 3)) == 0

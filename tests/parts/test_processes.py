@@ -8,8 +8,12 @@ import shutil
 import pytest
 import torch
 
-from tasks.parts.names import Curve
+from tasks.parts.fit import score
+from tasks.parts.names import Candidate, Curve
+from tasks.parts.scorer import build_network
 from tasks.parts.weights import read
+from tests.conftest import TINY
+from tests.tasks.test_objectives import settled
 from tests.tasks.test_stages import _pinned, through_head, tuned  # noqa: F401 - a fixture
 
 CHANGES = {"epochs": 3, "average": 0.9, "clip": 1.0, "unfreeze": 1, "blocks": 2}
@@ -39,3 +43,17 @@ def test_an_error_in_one_process_is_told(paths):
     through_head(paths)
     with pytest.raises(RootstockError, match="lower the learning rates"):
         tuned(paths, scratch=False, processes=2, rate=1e20, head_rate=1e20, warmup=0)
+
+
+def test_two_processes_agree_on_what_batchnorm_learned(paths):
+    """From scratch what is kept answers as validation said: had each process statistics of its own, it would not."""
+    through_head(paths)
+    tuned(paths, processes=2, epochs=20, patience=99, blocks=1)
+    found = [json.loads(line) for line in paths.curves.read_text().splitlines()]
+    losses = [row[Curve.VALIDATION_LOSS] for row in found if row[Curve.CANDIDATE] == Candidate.SCRATCH]
+    setting = settled(paths)
+    network = build_network(TINY["architecture"], 3)
+    network.load_state_dict(read(paths.scratch)[0])
+    loss, _ = score(network, setting.bench.validation.clean(), setting.bench.device, setting.bench.measure)
+    assert loss == pytest.approx(min(losses), rel=1e-5)
+    assert loss < losses[0]

@@ -89,3 +89,11 @@ def test_train_alone_is_divided_by_hash_and_the_unlabelled_stay():
     decided = splits([f"train/ant/{n}.jpg" for n in range(200)] + ["unlabelled/x.jpg"])
     assert set(decided) == set(Split)
     assert decided.iloc[-1] == Split.UNLABELLED
+
+
+def test_of_images_with_several_labels_a_fifth_of_all_validates():
+    """Most combinations of labels are of one image, which alone would never validate."""
+    rows = pd.DataFrame({Column.LABEL: [f"a{n}; b" for n in range(50)], Column.GROUP: [f"g{n}" for n in range(50)]})
+    rows[Column.SPLIT] = [Split.TEST if n < 10 else Split.TRAIN for n in range(50)]
+    several = complete(rows.assign(**{"label:b": 1.0}), 0.15, 0.15)
+    assert several.value_counts().to_dict() == {Split.TRAIN: 32, Split.TEST: 10, Split.VALIDATION: 8}

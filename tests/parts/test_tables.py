@@ -98,6 +98,8 @@ def test_it_is_copied_again_only_when_something_changed(table, tmp_path):
         (lambda rows: rows.assign(split="trian"), "splits trian are not known; use train"),
         (lambda rows: rows.assign(weight=[0, *rows["weight"][1:]]), "weights must be numbers above 0.*bar/0.png"),
         (lambda rows: rows.assign(weight=["inf", *rows["weight"][1:]]), "weights must be numbers above 0.*bar/0.png"),
+        (lambda rows: rows.assign(**{"target:age": 1}), "rename target:age"),
+        (lambda rows: rows.assign(**{"label:bar": 1, "predicted:x": 1}), "rename label:bar, predicted:x"),
         (lambda rows: pd.concat([rows, rows[:1]]), "with one twice: pictures/bar/0.png"),
         (
             lambda rows: pd.concat([rows, rows[:1].assign(path="./pictures/bar/0.png")]),
@@ -157,3 +159,10 @@ def test_several_labels_become_columns_and_a_separator_alone_is_none(tmp_path):
     assert found["split"].tolist() == [None, None, Split.UNLABELLED, None]
     with pytest.raises(DataRefusedError, match=r"data\.separator: targets have no labels"):
         read_table(table, ["label"], ";")
+
+
+def test_a_column_may_have_any_other_name(table, tmp_path, paths):
+    rows = pd.read_csv(table)
+    rows["self"] = range(12)
+    rows.to_csv(table, index=False)
+    assert ingested(paths, bring_together(table, tmp_path / "together"))["self"].tolist() == list(range(12))

@@ -47,3 +47,11 @@ def test_the_plan_has_a_row_a_view_in_order():
     assert list(planned[Column.PATH]) == ["a.png"] * 3 + ["b.png"] * 3
     assert list(planned[Column.VIEW]) == [1, 2, 3] * 2
     assert not planned[list(DRAW)].duplicated().any()
+
+
+def test_views_of_another_salt_are_drawn_apart():
+    one, other = (
+        plan([(str(n), f"pixels {n}") for n in range(2000)], 1, 0, POLICY, salt)[list(DRAW)] for salt in ("", "x")
+    )
+    for name in ("shift_x", "scale", "flip", "brightness"):
+        assert abs(one[name].corr(other[name])) < 0.1

@@ -76,3 +76,12 @@ def test_what_is_no_state_dict_is_refused(tmp_path):
 def test_a_missing_file_says_which_parameter(tmp_path):
     with pytest.raises(RootstockError, match=r"backbone\.weights"):
         read(tmp_path / "none.pth")
+
+
+def test_a_file_that_was_cut_off_is_told(tmp_path):
+    torch.save({"a": torch.ones(20), "b": torch.ones(3)}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "w.pth").read_bytes()
+    for length in range(0, len(content), 7):
+        (tmp_path / "w.pth").write_bytes(content[:length])
+        with pytest.raises(RootstockError, match=r"weights .*w\.pth"):
+            read(tmp_path / "w.pth")

@@ -9,26 +9,30 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tasks.parts import self_training
 from tasks.parts.balance import Balance
 from tasks.parts.candidates import probe_network
 from tasks.parts.errors import DataRefusedError, ParamsError
 from tasks.parts.files import read_json
 from tasks.parts.fit import measure_classes, score
 from tasks.parts.learning import Methods
-from tasks.parts.names import Candidate, Curve, Metric
+from tasks.parts.names import Candidate, Curve, Metric, Split
 from tasks.parts.objectives.adversarial import Attack
+from tasks.parts.objectives.cross_entropy import cross_entropy
 from tasks.parts.objectives.fixmatch import FixMatch
 from tasks.parts.params import BackboneParams, ComputeParams
 from tasks.parts.refinement import refined
 from tasks.parts.scorer import Scorer
-from tasks.parts.self_training import first_answers, mixed
+from tasks.parts.self_training import first_answers, mixed, pseudo_label
 from tasks.parts.setting import prepare
 from tasks.parts.tables import bring_together
 from tasks.parts.teacher import SPEC, refuse_other_classes
+from tasks.parts.tuning import lesson_on_labels
 from tasks.parts.weights import read, write
 from tests.conftest import CPU, SHAPES, TINY, drawn, write_discs
 from tests.tasks.test_stages import (
     BACKBONE,
+    FINETUNE,
     METHODS,
     NOBODY,
     _pinned,  # noqa: F401 - a fixture that is in force here too
@@ -60,9 +64,9 @@ def curve(paths, candidate=Candidate.TUNED):
     return rows[rows[Curve.CANDIDATE] == candidate]
 
 
-def settled(paths):
+def settled(paths, balance=Balance.NONE):
     shared = (BackboneParams(**BACKBONE), ComputeParams(**CPU), 4, (2, "blocks"))
-    return prepare(paths, *shared, balance=Balance.NONE, key="a test")
+    return prepare(paths, *shared, balance=balance, key="a test")
 
 
 def methods(**changes):
@@ -401,3 +405,36 @@ def test_fewer_pictures_come_again_as_another_view_of_them(paths):
     x, y = batches[0]
     assert x.shape[1] == 6
     assert not torch.equal(x[y < 0][:, :3], x[y < 0][:, 3:])
+
+
+def test_strong_views_are_drawn_apart_from_weak_ones(paths):
+    begun(paths)
+    setting = settled(paths)
+    weak, strong = (setting.draws(setting.rows(Split.UNLABELLED), policy) for policy in (None, dict(setting.policy)))
+    assert weak.shape == strong.shape
+    assert not (weak == strong).all(2).any()
+
+
+@pytest.mark.parametrize("balance", [Balance.WEIGHTS, Balance.LOGITS])
+def test_classes_are_balanced_with_the_pseudo_labels_among_them(paths, balance, monkeypatch):
+    """Eight of nine unlabelled pictures are taken for bars."""
+    begun(paths)
+    setting = settled(paths, balance)
+    network, base = lesson_on_labels(setting, {**FINETUNE, "smoothing": 0.1})
+    sure = torch.eye(3)[[0] * 8 + [1]] * 20
+    known = torch.eye(3)[setting.bench.goal.truth(setting.rows(Split.VALIDATION))] * 20
+    monkeypatch.setattr(self_training, "first_answers", lambda *_: torch.cat([known, sure]))
+    asked = Methods(**methods(unlabelled={"precision": 0.1}), objective="pseudo_labels", teacher=NOBODY)
+    bench, lesson = pseudo_label(setting, asked, network, base)
+    mass = torch.zeros(3)
+    for _, y, *weights in bench.train.clean():
+        mass.scatter_add_(0, y, weights[0].float() if weights else torch.ones(len(y)))
+    logits, y = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1])
+    loss = lesson.objective(lambda x: x, logits, y)
+    if balance is Balance.WEIGHTS:
+        assert mass.tolist() == pytest.approx([9.0] * 3)
+        expected = cross_entropy(0.1, None)(lambda x: x, logits, y)
+    else:
+        assert mass.tolist() == [14, 7, 6]
+        expected = cross_entropy(0.1, (torch.tensor([14, 7, 6]) / 27).log())(lambda x: x, logits, y)
+    torch.testing.assert_close(loss, expected)
