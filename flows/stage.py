@@ -21,6 +21,7 @@ from prefect import State, Task, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 
 from flows import versioning
@@ -200,7 +201,12 @@ def _slot(name: str | None) -> Iterator[None]:
     if name is None:
         yield
         return
-    with concurrency(name, occupy=1, strict=True, raise_on_lease_renewal_failure=False):
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(concurrency(name, occupy=1, strict=True, raise_on_lease_renewal_failure=False))
+        except ConcurrencySlotAcquisitionError:
+            create = f"prefect global-concurrency-limit create {name} --limit 1"
+            raise RootstockError(f"run.slot: there is no concurrency limit {name}; make one: {create}") from None
         yield
 
 

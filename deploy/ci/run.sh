@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 make .venv/ready || exit 1
 rm -f .state/result.md .state/report.md
 read -ra arguments <<<"${RETRAIN_ARGS:-}"
-.venv/bin/python -m flows retrain "${arguments[@]}"
+.venv/bin/python -m flows retrain ${arguments[@]+"${arguments[@]}"}
 code=$?
 .venv/bin/python -m deploy.report --result .state/result.md --code "$code" || exit 1
 cat .state/report.md >>"${GITHUB_STEP_SUMMARY:-/dev/stdout}"

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import torch
 from mlflow import MlflowClient
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import git
 from flows.__main__ import COMMANDS, main
@@ -26,7 +27,7 @@ from flows.parameters import check, load
 from flows.retrain import refuse_early
 from flows.servers import _alive
 from flows.source import images_of, listing
-from flows.stage import _failure
+from flows.stage import _failure, _slot
 from flows.summary import result_rows, text_table
 from flows.tracking import experiment_id
 from flows.weights import downloaded, teacher_of, weights_of
@@ -320,3 +321,9 @@ def test_a_clock_that_was_set_loses_no_server():
     began = psutil.Process().create_time()
     assert _alive({"url": "", "pid": os.getpid(), "created": began + 2})
     assert not _alive({"url": "", "pid": os.getpid(), "created": began + 3600})
+
+
+def test_a_slot_that_prefect_does_not_have_is_told(prefect_server):
+    told = pytest.raises(RootstockError, match=r"run\.slot: there is no concurrency limit gpu; make one: prefect")
+    with temporary_settings({PREFECT_API_URL: prefect_server}), told, _slot("gpu"):
+        pytest.fail("it was taken")
