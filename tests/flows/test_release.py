@@ -1,4 +1,4 @@
-"""From a person's wish to the live model, in a real registry; see tests/deploy/test_promotion.py for the browser."""
+"""From a person's wish to the live model, in a real registry; see tests/test_promotion.py for the browser."""
 
 from __future__ import annotations
 
