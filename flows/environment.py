@@ -31,8 +31,9 @@ def set_defaults() -> None:
     for name, value in _defaults().items():
         os.environ.setdefault(name, value)
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
-    for name in ("no_proxy", "NO_PROXY"):  # a proxy knows nothing of our servers on loopback
-        os.environ[name] = ",".join(dict.fromkeys([*filter(None, direct.split(",")), *LOOPBACK]))
+    if direct != "*":  # it stands for all, and must stand alone
+        for name in ("no_proxy", "NO_PROXY"):  # a proxy knows nothing of our servers on loopback
+            os.environ[name] = ",".join(dict.fromkeys([*filter(None, direct.split(",")), *LOOPBACK]))
     binaries = str(Path(sys.executable).parent)
     if binaries not in os.environ["PATH"].split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([binaries, os.environ["PATH"]])

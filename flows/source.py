@@ -116,8 +116,8 @@ def rendered(folder: Path, by: str) -> Path:
 def _bring_in(source: Path, target: Path, state: Path) -> str:
     """Tracks `source` as `target`, unless the listing of its files is the one that was brought in last.
 
-    What a killed import of this checkout left is no one's edit, and replaced. Raises RootstockError for a `target` that
-    is someone's own: the source itself, edited by hand, or versioned by nothing.
+    What this checkout's killed import left is no one's edit, and replaced; a copy without its version is put aside.
+    Raises RootstockError for a `target` that is someone's own: the source itself, edited by hand, or never brought in.
     """
     _refuse_itself(source, target)
     note = state / "source" / f"{target.name}.json"
@@ -125,11 +125,10 @@ def _bring_in(source: Path, target: Path, state: Path) -> str:
     before = versioning.tracked_md5(target) if versioning.dvc_file(target).exists() else None
     if before and target.exists() and note.exists() and read_json(note) == {**now, "md5": before}:
         return f"unchanged: {_short(source)}"
-    unfinished = note.exists() and read_json(note) == UNFINISHED
-    if target.exists() and not unfinished:
-        _refuse_edits(target, before)
-    elif target.exists() and not before:
-        put_aside(target, state / "failed" / target.name)
+    if target.exists() and not before:
+        _put_aside_own(target, note, state)
+    elif target.exists() and not (note.exists() and read_json(note) == UNFINISHED):
+        versioning.refuse_edits(target)
     write_json(note, UNFINISHED)
     versioning.track(source, target)
     after = versioning.tracked_md5(target)
@@ -144,13 +143,13 @@ def _refuse_itself(source: Path, target: Path) -> None:
         raise RootstockError(f"{source}: Rootstock's own copy goes to {target}; keep yours in another folder")
 
 
-def _refuse_edits(target: Path, version: str | None) -> None:
-    """Raises RootstockError if `target` is not what this version says, or if none does."""
-    if version is None:
+def _put_aside_own(target: Path, note: Path, state: Path) -> None:
+    """Puts a copy of ours aside that no version holds. Raises RootstockError for what was never brought in."""
+    if not note.exists():
         raise RootstockError(
             f"{target} is where Rootstock's copy goes, and no version holds what is there: move it away"
         )
-    versioning.refuse_edits(target)
+    put_aside(target, state / "failed" / target.name)
 
 
 def _short(source: Path) -> str:

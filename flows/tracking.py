@@ -215,12 +215,12 @@ def experiment_id(tracker: MlflowClient, name: str) -> str:
     Raises RootstockError for one that was deleted: MLflow keeps its name, and takes no runs.
     """
     found = tracker.get_experiment_by_name(name)
-    if found and found.lifecycle_stage == LifecycleStage.DELETED:
+    if found is None:
+        local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
+        return str(tracker.create_experiment(name, artifact_location=str(REGISTRY / "artifacts") if local else None))
+    if found.lifecycle_stage == LifecycleStage.DELETED:
         raise RootstockError(f"the experiment {name} was deleted in MLflow: restore it, or change register.experiment")
-    if found:
-        return str(found.experiment_id)
-    local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
-    return str(tracker.create_experiment(name, artifact_location=str(REGISTRY / "artifacts") if local else None))
+    return str(found.experiment_id)
 
 
 def _dataset(paths: Paths) -> DatasetInput:

@@ -41,8 +41,9 @@ def read_table(file: Path, targets: Sequence[str] = (), separator: str | None = 
             f"data.source: {file} has no column {' or '.join(missing)}; it has {_names(table)}"
             + ("" if targets else ". To predict numbers, name their columns in data.targets")
         )
-    table.columns = [str(name) for name in table.columns]
-    if clash := [name for name in map(str, table) if name in RESERVED or name.startswith((HAS, TARGET, ANSWER))]:
+    table.columns = names = [str(name) for name in table]
+    reserved = RESERVED - set(targets)  # those get a name of their own
+    if clash := [name for name in names if name in reserved or name.startswith((HAS, TARGET, ANSWER))]:
         raise DataRefusedError(
             f"data.source: {file}: rename {', '.join(clash)}: Rootstock makes columns of these names"
         )

@@ -306,6 +306,9 @@ def test_a_proxy_is_not_asked_for_servers_on_loopback(monkeypatch):
     for _ in range(2):
         set_defaults()
         assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "example.org,127.0.0.1,localhost"
+    monkeypatch.setenv("no_proxy", "*")
+    set_defaults()
+    assert os.environ["no_proxy"] == "*"
 
 
 def test_an_experiment_that_was_deleted_is_told(tmp_path, monkeypatch):

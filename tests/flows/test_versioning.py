@@ -94,6 +94,15 @@ def test_the_place_of_the_copy_is_no_source_and_nothing_is_moved(checkout, shape
     assert listing_of(target) == listing_of(shapes)
 
 
+def test_a_copy_whose_version_is_gone_is_put_aside_and_made_again(checkout, shapes):
+    """As where another branch is checked out."""
+    target, state = Path("data/raw"), Path(".state")
+    _bring_in(shapes, target, state)
+    versioning.dvc_file(target).unlink()
+    assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+    assert listing_of(state / "failed" / "raw") == listing_of(target) == listing_of(shapes)
+
+
 def test_an_import_that_was_killed_in_another_checkout_excuses_no_edit_here(checkout, shapes):
     target, state = Path("data/raw"), Path(".state")
     _bring_in(shapes, target, state)

@@ -133,6 +133,10 @@ def test_targets_are_numbers_and_rows_without_one_are_unlabelled(table, tmp_path
         read_table(table, ["size"])
     with pytest.raises(DataRefusedError, match="no column height; it has path"):
         read_table(table, ["height"])
+    rows.rename(columns={"size": "width"}).to_csv(table, index=False)
+    assert list(read_table(table, ["width"])["target:width"][:1]) == [1.5]
+    with pytest.raises(DataRefusedError, match="rename width"):
+        read_table(table)
 
 
 def test_a_table_from_an_archive_may_not_name_files_outside(table, tmp_path):
