@@ -12,32 +12,29 @@ from tasks.parts.errors import EXIT_USAGE, told
 
 def retrain(arguments: Sequence[str]) -> int:
     """The whole flow, on the server that there is or on a temporary one; the exit code of its verdict."""
-    from flows.overrides import override
+    from flows.overrides import overridden
     from flows.servers import prefect_api
 
-    override(arguments)
-    ready = prefect_api()
-    from flows.logs import quiet_console
-    from flows.retrain import retrain as flow
+    with overridden(arguments, "retrain"):
+        ready = prefect_api()
+        from flows.logs import quiet_console
+        from flows.retrain import retrain as flow
 
-    quiet_console()
-    ready()
-    result = flow()
+        quiet_console()
+        ready()
+        result = flow()
     print(result.text)
     return result.exit_code
 
 
 def data(arguments: Sequence[str]) -> None:
     """Images and weights only; the stages can then be run by dvc repro."""
-    from flows.lock import flow_lock
-    from flows.overrides import override
+    from flows.overrides import overridden
     from flows.parameters import load
     from flows.source import bring_in
 
-    override(arguments)
-    params = load()
-    with flow_lock(params.paths.state, "data"):
-        for name, became in bring_in(params).items():
+    with overridden(arguments, "data"):
+        for name, became in bring_in(load()).items():
             print(f"{name} {became}")
 
 
@@ -97,7 +94,9 @@ def clean(_arguments: Sequence[str]) -> None:
 
     state = PathsParams.load().paths.state
     with flow_lock(state, "clean"):
-        shutil.rmtree(state)
+        shutil.rmtree(state.resolve())  # it may be a link to another disk
+        if state.is_symlink():
+            state.resolve().mkdir()
 
 
 def doctor(_arguments: Sequence[str]) -> None:
@@ -109,32 +108,32 @@ def doctor(_arguments: Sequence[str]) -> None:
 
 def backbone(arguments: Sequence[str]) -> None:
     """The embedded backbone, made again."""
-    from flows.overrides import override
+    from flows.overrides import overridden
     from flows.servers import prefect_api
 
-    override(arguments)
-    ready = prefect_api()
-    from flows.logs import quiet_console
-    from flows.pretrain import pretrain
+    with overridden(arguments, "pretrain"):
+        ready = prefect_api()
+        from flows.logs import quiet_console
+        from flows.pretrain import pretrain
 
-    quiet_console()
-    ready()
-    print(pretrain())
+        quiet_console()
+        ready()
+        print(pretrain())
 
 
 def compare(arguments: Sequence[str]) -> int:
     """Models on data sets by seeds; 1 if a cell could not be computed."""
-    from flows.overrides import override
+    from flows.overrides import overridden
     from flows.servers import prefect_api
 
-    override(arguments)
-    ready = prefect_api()
-    from flows.compare import compare as flow
-    from flows.logs import quiet_console
+    with overridden(arguments, "compare"):
+        ready = prefect_api()
+        from flows.compare import compare as flow
+        from flows.logs import quiet_console
 
-    quiet_console()
-    ready()
-    found = flow()
+        quiet_console()
+        ready()
+        found = flow()
     print(f"\n{found.text}")
     return 1 if found.failed else 0
 

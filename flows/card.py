@@ -76,9 +76,7 @@ def card(version: ModelVersion, run: Run, verdict: Mapping[str, object]) -> list
         ),
         Part(
             "What it is",
-            "Image bytes in; numbers out."
-            if first is Metric.MAE
-            else "Image bytes in; label, probability, whether that is confident enough, and distribution out.",
+            _answers(metrics),
             columns=["parameter", "value"],
             rows=[[name, params[name]] for name in DECISIVE if name in params],
         ),
@@ -96,6 +94,20 @@ def card(version: ModelVersion, run: Run, verdict: Mapping[str, object]) -> list
             ],
         ),
     ]
+
+
+def _answers(metrics: Mapping[str, float]) -> str:
+    """What goes in and comes out, by what was measured."""
+    own = {metric for metric in Metric if f"{Candidate.TUNED.slug}/{metric}" in metrics}
+    if Metric.MAE in own:
+        return "Image bytes in; numbers out."
+    if Metric.MAP in own:
+        return (
+            "Image bytes in; out come all labels whose probability reaches their own threshold (label_thresholds in "
+            "the model's spec.json), the probability of the least sure of them, and that of each label. Accuracy "
+            "is the share of images with exactly the right labels."
+        )
+    return "Image bytes in; label, probability, whether that is confident enough, and distribution out."
 
 
 def _verdict(run_id: str) -> Mapping[str, object]:

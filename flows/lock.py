@@ -18,13 +18,14 @@ HOLDER = "flow.json"
 
 @contextmanager
 def flow_lock(state: Path, what: str, wait: float = 0) -> Iterator[None]:
-    """Holds the checkout's lock; the system frees it however the process ends.
+    """Holds the checkout's lock; the system frees it however the process ends. Who has it may take it again.
 
     Raises RootstockError if it is still taken after `wait` seconds.
     """
     state.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(state / "flow.lock", thread_local=False, is_singleton=True)
     try:
-        with FileLock(state / "flow.lock", timeout=wait):
+        with lock.acquire(timeout=wait):
             write_json(
                 state / HOLDER,
                 {"what": what, "pid": os.getpid(), "since": datetime.now().astimezone().isoformat(timespec="seconds")},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,16 @@ PRESET = "preset"
 USAGE = "give overrides as pairs: --section.key value, such as --data.source ../my-images"
 
 
-def override(arguments: Sequence[str]) -> None:
-    """Applies overrides to params.yaml under the checkout's lock, and prints what changed."""
-    if arguments:
-        with flow_lock(PathsParams.load().paths.state, "overrides"):
-            print(apply(arguments), end="")
+@contextmanager
+def overridden(arguments: Sequence[str], what: str) -> Iterator[None]:
+    """Applies overrides to params.yaml, and prints what changed.
+
+    It holds the checkout's lock until what they are for has ended, so that no one else's come between.
+    """
+    with flow_lock(PathsParams.load().paths.state, what):
+        if arguments:
+            print(apply(arguments), end="", flush=True)
+        yield
 
 
 def apply(arguments: Sequence[str], file: Path = PARAMS_FILE) -> str:

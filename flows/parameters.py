@@ -22,6 +22,7 @@ from tasks.parts.params import (
     StageParams,
     TeacherParams,
     read_document,
+    refuse_tuning,
 )
 from tasks.parts.paths import Paths
 
@@ -79,7 +80,7 @@ class PredictSection(Section):
 class RunSection(Section):
     """How stages are supervised."""
 
-    timeout: float = Field(gt=0, description="seconds a stage may take")
+    timeout: float = Field(gt=0, allow_inf_nan=False, description="seconds a stage may take")
     retries: int = Field(ge=0, le=10, description="times that a stage is started again after a crash")
     slot: str | None = Field(description="a Prefect concurrency limit that stages take while they compute; null: none")
 
@@ -154,4 +155,5 @@ def check(document: CommentedMap, file: Path = PARAMS_FILE) -> FlowParams:
             raise ParamsError(f"{file} line {line}: nothing reads {key}; known are {', '.join(sorted(known))}")
     for params in classes:
         params.of(document, file)
+    refuse_tuning(document["head"]["kind"], document["finetune"]["epochs"])
     return FlowParams.of(document, file)

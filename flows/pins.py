@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.models import FILES, resolve
 from tasks.parts.errors import RootstockError
 from tasks.parts.files import read_json, write_json
 from tasks.parts.params import INIT, PINS
@@ -36,16 +37,13 @@ def registered_backbone(params: FlowParams) -> Path:
 
     Raises RootstockError if it is of another architecture and must not be.
     """
-    import mlflow
-
     from tasks.parts import weights
 
     version = _version(params.backbone.weights)
     file = params.paths.state / "source" / f"{_slug(version)}-whole.safetensors"
     if file.exists():
         return file
-    folder = Path(mlflow.artifacts.download_artifacts(f"{REGISTRY}{version.name}/{version.version}"))
-    artifacts = {found.name: found for found in (folder / "artifacts").iterdir()}
+    artifacts = _artifacts(version)
     spec = read_json(artifacts["spec.json"])
     if spec["architecture"] != params.backbone.architecture and params.backbone.match == "strict":
         raise RootstockError(
@@ -60,19 +58,29 @@ def registered_backbone(params: FlowParams) -> Path:
 
 def registered_teacher(wanted: str, folder: Path) -> Path:
     """The version that models:/name@alias or models:/name/3 means now, whole, as a weights file."""
-    import mlflow
-
     from tasks.parts import weights
     from tasks.parts.teacher import SPEC
 
     version = _version(wanted)
     file = folder / f"{_slug(version)}-teacher.safetensors"
     if not file.exists():
-        downloaded = Path(mlflow.artifacts.download_artifacts(f"{REGISTRY}{version.name}/{version.version}"))
-        artifacts = {found.name: found for found in (downloaded / "artifacts").iterdir()}
+        artifacts = _artifacts(version)
         state, _ = weights.read(artifacts["model.safetensors"])
         weights.write(file, state, {SPEC: read_json(artifacts["spec.json"])})
     return file
+
+
+def _artifacts(version: ModelVersion) -> dict[str, Path]:
+    """The files of a version, by name. Raises RootstockError for a model that Rootstock did not register."""
+    import mlflow
+
+    folder = Path(mlflow.artifacts.download_artifacts(f"{REGISTRY}{version.name}/{version.version}")) / "artifacts"
+    found = {file.name: file for file in folder.iterdir()} if folder.is_dir() else {}
+    if missing := [name for name in FILES if name not in found]:
+        raise RootstockError(
+            f"{REGISTRY}{version.name}/{version.version} is no model of Rootstock: it has no {', '.join(missing)}"
+        )
+    return found
 
 
 def _slug(version: ModelVersion) -> str:
@@ -82,7 +90,7 @@ def _slug(version: ModelVersion) -> str:
 
 def _version(wanted: str) -> ModelVersion:
     """The version that models:/name@alias or models:/name/3 means now. Raises RootstockError if there is none."""
-    from flows.models import resolve
-
     name, _, which = wanted.removeprefix(REGISTRY).replace("@", "/").rpartition("/")
+    if not name or not which:
+        raise RootstockError(f"{wanted}: which version? Give {REGISTRY}name@alias or {REGISTRY}name/3")
     return resolve(name, which)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from filelock import FileLock
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
@@ -17,6 +18,7 @@ from flows import parameters
 from flows.logs import plain_errors
 from flows.models import CHALLENGER, resolve, scorer_of, scorer_thresholds
 from tasks.parts.errors import DataRefusedError, RootstockError
+from tasks.parts.files import write_text
 from tasks.parts.names import Column
 
 if TYPE_CHECKING:
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     from tasks.parts.batch import Streaming
 
 MANIFESTS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": lambda file: pd.read_csv(file, dtype={Column.PATH: "string"}),  # 001 is a name
+    # 001 and NA are names
+    ".csv": lambda file: pd.read_csv(file, dtype={Column.PATH: "string"}, keep_default_na=False),
     ".parquet": pd.read_parquet,
 }
 SHEET = 40  # pictures on the page
+SOURCE = ".source"  # the file beside answers that says what they are of
 BROKEN_SHOWN = 200  # broken files on the page
 
 
@@ -59,15 +63,30 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
     if place.is_file() and place.suffix.lower() not in MANIFESTS:
         return f"{one(scorer, place)}\n(version {version.version} of {version.name})"
     wanted = files_of(place)
-    target = Path(out) if out else params.paths.predicted / wanted.name
-    key = hashlib.sha256(f"{version.source}:{state_of(wanted)}".encode()).hexdigest()[:32]
-    kept = params.paths.state / "predict" / key
-    answered, broken = stream(scorer, wanted, kept, target, say)
-    _page(target, wanted, version, broken)
-    shutil.rmtree(kept)
+    target = Path(out) if out else place_for(place, params.paths.predicted, wanted.name)
+    kept = params.paths.state / "predict" / _digest(str(target.resolve()), version.source, state_of(wanted))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(kept.parent / f"{_digest(str(target.resolve()))}.lock"):  # another of the same waits
+        answered, broken = stream(scorer, wanted, kept, target, say)
+        _page(target, wanted, version, broken)
+        shutil.rmtree(kept)
+        if not out:
+            write_text(target / SOURCE, str(place.resolve()))
     told = f"{answered} answers by version {version.version} of {version.name}"
     names = ", ".join(f"predictions.{kind}" for kind in ("parquet", "csv", "html"))
     return f"{told}; {broken} broken files, listed with their reasons\n{target.resolve()}: {names}"
+
+
+def place_for(source: Path, folder: Path, name: str) -> Path:
+    """Where the answers go: below `folder`, by the source's name, or with a digest where another's are there."""
+    target, own = folder / name, str(source.resolve())
+    note = target / SOURCE
+    taken = note.read_text(encoding="utf-8") != own if note.exists() else False
+    return folder / f"{name}-{_digest(own)[:8]}" if taken else target
+
+
+def _digest(*facts: object) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
 def _version(name: str, wanted: str) -> ModelVersion:
@@ -103,9 +122,10 @@ def files_of(source: Path) -> Wanted:
 
     Raises RootstockError if there are none.
     """
-    from tasks.parts.images import find
+    from tasks.parts.images import find, refuse_unusable
 
     if source.is_dir():
+        refuse_unusable(source, "source")
         found, root = find(source)[0], source
     elif source.is_file():
         try:
@@ -153,7 +173,6 @@ def _page(target: Path, wanted: Wanted, version: ModelVersion, broken: int) -> N
     """A sheet of the first pictures with their answers, and the broken files."""
     import pyarrow.parquet as pq
 
-    from tasks.parts.files import write_text
     from tasks.parts.page import Part, page
     from tasks.parts.pictures import thumbnails
 

@@ -73,7 +73,7 @@ def bring_in(params: FlowParams) -> list[str]:
     """Brings in images and weights. The stages that are outdated then."""
     for name, became in source.bring_in(params).items():
         get_run_logger().info(f"{name} {became}")
-    return versioning.outdated()
+    return versioning.outdated(params.paths.raw, params.paths.pretrained, params.paths.teacher)
 
 
 def refuse_early(params: FlowParams) -> None:

@@ -15,6 +15,7 @@ from flows.weights import teacher_of, weights_of
 from tasks.parts.archives import is_archive, single_folder, unpack
 from tasks.parts.errors import DataRefusedError, RootstockError
 from tasks.parts.files import put_aside, read_json, write_json
+from tasks.parts.images import refuse_unusable
 from tasks.parts.names import TABLE
 
 TABLES = (".csv", ".parquet")
@@ -61,6 +62,7 @@ def images_of(params: FlowParams) -> Path:
     refuse_columns(params)
     if (place / TABLE).exists():
         raise RootstockError(f"data.source: {place} holds {TABLE}, which is a name of Rootstock's own: rename it")
+    refuse_unusable(place, "data.source")
     refuse_empty_folders(place, params.paths.failed("source") / params.paths.validation_page.name)
     return place
 
@@ -81,16 +83,11 @@ def unpacked(archive: Path, folder: Path, most_gib: float) -> Path:
 
 
 def refuse_empty_folders(folder: Path, page: Path) -> None:
-    """Raises DataRefusedError, and writes a report, if a folder has nothing in it: versions hold files only.
-
-    Raises RootstockError for a link to a folder.
-    """
+    """Raises DataRefusedError, and writes a report, if a folder has nothing in it: versions hold files only."""
     from tasks.parts.expectations import CRITICAL
     from tasks.parts.files import write_text
     from tasks.parts.findings import Finding, findings_page, sentence
 
-    if link := next((path for path in folder.rglob("*") if path.is_symlink() and path.is_dir()), None):
-        raise RootstockError(f"data.source: {link} is a link to a folder, which no version can hold; put a copy there")
     found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir()))
     empty = tuple(str(path) for path in found if not any(part.startswith(".") for part in path.parts))
     if empty:

@@ -37,8 +37,10 @@ def dvc(*arguments: str) -> str:
 def track(source: Path, target: Path) -> None:
     """Brings a file or folder from anywhere in as `target`, versioned in DVC's cache; an earlier one is replaced."""
     # DVC cuts the names of the files short where an absolute source has "..": it must be resolved. Without --force it
-    # refuses a source that is named like a folder of the target.
+    # refuses a source that is named like a folder of the target. It looks at the source without .dvcignore: the
+    # version is that of the copy, which is without hidden files such as .DS_Store.
     dvc("add", "--force", "--out", str(target), str(source.resolve()))
+    dvc("commit", "--force", str(dvc_file(target)))
 
 
 def refuse_edits(target: Path) -> None:
@@ -46,13 +48,13 @@ def refuse_edits(target: Path) -> None:
     _refuse_edits(_status(str(dvc_file(target))))
 
 
-def outdated() -> list[str]:
+def outdated(*inputs: Path) -> list[str]:
     """The stages that are to be run, in order: the first that DVC lists, and every one after it.
 
-    DVC lists only stages whose inputs changed; what follows from them is known once they have run. Raises
-    RootstockError if an input was edited by hand.
+    DVC lists only stages whose inputs changed; what follows from them is known once they have run. What else it tracks
+    is a person's own. Raises RootstockError if an input was edited by hand.
     """
-    listed = _status()
+    listed = _status(*STAGES, *(str(dvc_file(target)) for target in inputs))
     _refuse_edits(listed)
     return list(STAGES[min((STAGES.index(name) for name in listed), default=len(STAGES)) :])
 

@@ -60,8 +60,9 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     rows[Column.WEIGHT] = rows[Column.WEIGHT].astype(float).fillna(1.0)
     rows[Column.SPLIT] = splits.complete(rows, params.ingest.validation, params.ingest.test)
     classes = () if target_names(rows) else class_names(usable(rows))
-    if len(classes) == 1:
-        raise DataRefusedError(f"there is one class only, {classes[0]}: add pictures of something else")
+    there = label_names(rows) or tuple(usable(rows)[Column.LABEL].dropna().unique())
+    if len(there) == 1 and not target_names(rows):
+        raise DataRefusedError(f"there is one class only, {there[0]}: add pictures of something else")
     with replacing(paths.manifest) as beside:
         rows.astype(COLUMNS).to_parquet(beside, index=False)
     counts = rows[Column.SPLIT].value_counts()

@@ -9,7 +9,7 @@ rm -f .state/report.md
 [ -n "${GITHUB_SHA:-}" ] && commit=(--job-variable "env={\"ROOTSTOCK_COMMIT\": \"$GITHUB_SHA\"}") || commit=()
 name="ci-${GITHUB_SHA:-local}-${GITHUB_RUN_ID:-$$}-${GITHUB_RUN_ATTEMPT:-1}"
 .venv/bin/prefect --no-prompt deployment run "${RETRAIN_DEPLOYMENT:-retrain/on-demand}" \
-  --flow-run-name "$name" --tag "sha:${GITHUB_SHA:-local}" "${commit[@]}" \
+  --flow-run-name "$name" --tag "sha:${GITHUB_SHA:-local}" ${commit[@]+"${commit[@]}"} \
   --params "{\"parameters\": ${RETRAIN_PARAMETERS:-{\}}}" \
   --watch --watch-timeout "${RETRAIN_TIMEOUT:-7200}"
 .venv/bin/python -m deploy.report --flow-run-name "$name"

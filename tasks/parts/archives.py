@@ -66,7 +66,8 @@ def single_folder(folder: Path) -> Path:
 
 
 def _members(archive: Path) -> Iterator[Member]:
-    yield from (_zip_members if zipfile.is_zipfile(archive) else _tar_members)(archive)
+    is_zip = zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive)  # a tar may end with a zip
+    yield from (_zip_members if is_zip else _tar_members)(archive)
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:

@@ -13,8 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from tasks.parts import weights
-from tasks.parts.files import sha256_of
+from tasks.parts.errors import RootstockError
+from tasks.parts.files import put_aside, sha256_of
 from tasks.parts.processes import rank
+from tasks.parts.progress import say
 
 CODE = Path(__file__).parents[1]
 
@@ -22,7 +24,8 @@ CODE = Path(__file__).parents[1]
 class FileCheckpoint:
     """One file, replaced in one step by each save, unless the last one was less than `every` seconds ago.
 
-    Of several processes that share a fit the first one writes, and all read.
+    Of several processes that share a fit the first one writes, and all read. One that a power failure cut off is set
+    aside, and the fit begins anew.
     """
 
     def __init__(self, path: Path, every: float = 0.0) -> None:
@@ -32,7 +35,14 @@ class FileCheckpoint:
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """What was saved last, or None."""
-        return weights.read(self._path) if self._path.exists() else None
+        if not self._path.exists():
+            return None
+        try:
+            return weights.read(self._path)
+        except RootstockError as error:
+            say(f"{error}; set aside, the fit begins anew")
+            put_aside(self._path, self._path.with_suffix(".damaged"))
+            return None
 
     def save(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Replaces the file, if it is time."""

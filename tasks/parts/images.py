@@ -12,6 +12,7 @@ from typing import Any
 import imagehash
 from PIL import Image
 
+from tasks.parts.errors import RootstockError
 from tasks.parts.names import Column
 from tasks.parts.scorer import decode
 
@@ -27,6 +28,27 @@ def find(root: Path) -> tuple[list[str], list[str]]:
     )
     images = [file for file in files if Path(file).suffix.lower() in SUFFIXES]
     return images, sorted(set(files) - set(images))
+
+
+def refuse_unusable(root: Path, name: str) -> None:
+    """Raises RootstockError for a link to a folder below `root`, and for a file's name that is not UTF-8.
+
+    No version can hold either, and `find` does not follow links. `name` is what the user called the root.
+    """
+    for path in root.rglob("*"):
+        if path.is_symlink() and path.is_dir():
+            raise RootstockError(f"{name}: {path} is a link to a folder, which is not followed; put a copy there")
+        if not is_utf8(path.name):
+            raise RootstockError(f"{name}: the name of {os.fsencode(path)!r} is not UTF-8; rename it")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a file's name can be written down: the system's bytes may be anything."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def facts(root: Path, files: Iterable[str], known: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -22,6 +22,7 @@ from tasks.parts.scorer import Neighbours, Prototypes, build_head
 
 PATIENCE = 10  # epochs without a lower validation loss before a dense head stops
 FLOOR = 0.05  # of a feature's standard deviation, as a fraction of all features': rare ones are not blown up
+ROUNDING = 1e-6  # what a loss may differ by where the function is the same
 SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, chosen on validation
 CPU = Device(torch.device("cpu"), torch.float32)
 
@@ -54,7 +55,7 @@ def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> lis
     """A dense head for each weight decay, with early stopping; grown from width to width while validation allows.
 
     Features are standardised by the training rows, which is then folded into the first layer. A wider head begins as
-    the function that the narrower one computes (Net2Net), and is kept only if its validation loss is no higher.
+    the function that the narrower one computes (Net2Net), and is kept only if it learned a lower validation loss.
     """
     x_ND, y, weight_N = train
     mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0)
@@ -69,7 +70,7 @@ def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> lis
         for width in dense.widths[1:]:
             grown = _fit(widened(kept.head, width), rows, checked, strength, dense)
             say(f"{width} units: validation loss {grown.loss:.4f} after {kept.loss:.4f}")
-            if grown.loss > kept.loss:
+            if grown.loss > kept.loss - ROUNDING:
                 break
             kept = grown
         probes.append(probe(_folded(kept.head, mean_D, deviation_D), strength, validation, dense.measure))

@@ -111,6 +111,12 @@ class ComputeParams(Section):
     )
 
 
+def refuse_tuning(kind: str, epochs: int) -> None:
+    """Raises ParamsError for a head that has nothing to fine-tune."""
+    if kind == "knn" and epochs:
+        raise ParamsError("a knn head has nothing to fine-tune: set finetune.epochs to 0, or take another head.kind")
+
+
 def read_document(file: Path) -> CommentedMap:
     """params.yaml with its comments and line numbers. Raises ParamsError if it is missing or not a YAML mapping."""
     try:
@@ -119,6 +125,8 @@ def read_document(file: Path) -> CommentedMap:
         raise ParamsError(
             f"{file} is missing; run from the repository's root, or restore it: git checkout {file}"
         ) from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{file} is not UTF-8 ({error}); save it so, or restore it: git checkout {file}") from None
     except YAMLError as error:
         raise ParamsError(f"{file} is not valid YAML: {error}") from None
     if not isinstance(document, CommentedMap):

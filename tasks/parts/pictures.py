@@ -17,6 +17,8 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
+mpl.rcParams["text.parse_math"] = False  # a dollar in the name of a class is a dollar
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 

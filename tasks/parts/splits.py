@@ -40,6 +40,9 @@ def label_and_split(paths: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(
             [_in_split_folder(path) for path in paths], columns=[Column.LABEL, Column.SPLIT], dtype=object
         )
+    alone = sorted(folder for folder in named if SPLIT_FOLDERS[folder.lower()] is not Split.UNLABELLED)
+    if any(len(PurePosixPath(path).parts) > 2 for path in paths if PurePosixPath(path).parts[0] in alone):
+        raise DataRefusedError(f"there is no train beside {', '.join(alone)}, which hold folders: {LAYOUT}")
     return pd.DataFrame([_in_class_folder(path) for path in paths], columns=[Column.LABEL, Column.SPLIT], dtype=object)
 
 

@@ -13,6 +13,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ class FeatureStore:
         digest = hashlib.sha256(json.dumps(context, sort_keys=True).encode()).hexdigest()
         self._folder = root / digest[:32]
         self._rows: dict[bytes, np.ndarray] = {}
-        if self._folder.exists():
+        with suppress(FileNotFoundError):
             os.utime(self._folder)  # used now
         for shard in sorted(self._folder.glob("*.safetensors")):
             self._rows.update(_read(shard))
@@ -88,7 +89,8 @@ def _read(shard: Path) -> dict[bytes, np.ndarray]:
         intact = False
     if not intact:
         say(f"feature store: {shard.name} does not match its digest; set aside, its rows are computed again")
-        shard.rename(shard.with_suffix(".damaged"))
+        with suppress(FileNotFoundError):  # another process did so
+            shard.rename(shard.with_suffix(".damaged"))
         return {}
     return dict(zip((key.tobytes() for key in tensors[KEYS]), tensors[ROWS], strict=True))
 

@@ -24,6 +24,8 @@ from tasks.parts.splits import SPLIT_FOLDERS
 
 OWN = {Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP, Column.WEIGHT}
 RESERVED = set(Column) - OWN
+LONGEST = 255  # bytes of a file's name
+ANSWERED = {Column.REASON, Column.DISTRIBUTION}  # columns that answers have beside the targets
 TEXTS = dict.fromkeys((Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP), "string")
 
 
@@ -42,10 +44,16 @@ def read_table(file: Path, targets: Sequence[str] = (), separator: str | None = 
             + ("" if targets else ". To predict numbers, name their columns in data.targets")
         )
     table.columns = names = [str(name) for name in table]
-    reserved = RESERVED - set(targets)  # those get a name of their own
+    reserved = RESERVED - (set(targets) - ANSWERED)  # targets get a name of their own
     if clash := [name for name in names if name in reserved or name.startswith((HAS, TARGET, ANSWER))]:
         raise DataRefusedError(
             f"data.source: {file}: rename {', '.join(clash)}: Rootstock makes columns of these names"
+        )
+    lists = [name for name in TEXTS if name in table and table[name].map(pd.api.types.is_list_like).any()]
+    if lists:
+        raise DataRefusedError(
+            f"data.source: {file}: {', '.join(lists)} holds lists; write an image's labels as one text, with a "
+            "separator between them that data.separator names"
         )
     table = _with_targets(file, table, targets)
     table = table.astype({name: kind for name, kind in TEXTS.items() if name in table})
@@ -88,6 +96,9 @@ def _with_labels(table: pd.DataFrame, separator: str) -> pd.DataFrame:
 
 def _check(file: Path, table: pd.DataFrame) -> None:
     names = table[Column.PATH].map(_name, na_action="ignore")
+    long = table.loc[names.map(_is_no_name, na_action="ignore").fillna(False).astype(bool), Column.PATH]
+    if len(long):
+        raise DataRefusedError(f"data.source: {file}: no file can have such a path: {_some(long.str.slice(stop=80))}")
     twice = table.loc[names.duplicated() | names.isna(), Column.PATH]
     if len(twice):
         raise DataRefusedError(f"data.source: {file}: rows without a path or with one twice: {_some(twice)}")
@@ -148,6 +159,11 @@ def _digest(files: Sequence[Path], targets: Sequence[str]) -> str:
     """Of the names, sizes and times of files, names alone for those that are missing; and of the targets."""
     facts = [(str(file), (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else None) for file in files]
     return hashlib.sha256(repr((facts, tuple(targets))).encode()).hexdigest()
+
+
+def _is_no_name(path: str) -> bool:
+    """Whether no file system knows such a path."""
+    return "\0" in path or any(len(os.fsencode(part)) > LONGEST for part in PurePosixPath(path).parts)
 
 
 def _name(path: str) -> str:

@@ -13,7 +13,6 @@ import torch
 
 from tasks.parts.bench import Bench, Lesson
 from tasks.parts.candidates import probe_network, scratch_network
-from tasks.parts.errors import ParamsError
 from tasks.parts.fit import Objective as Loss
 from tasks.parts.fit import Recipe
 from tasks.parts.fit_state import Progress, Row
@@ -22,7 +21,7 @@ from tasks.parts.learning import Methods
 from tasks.parts.methods import lesson_of, refuse
 from tasks.parts.names import Candidate, Curve
 from tasks.parts.objectives.mixing import mixing
-from tasks.parts.params import BackboneParams, Objective
+from tasks.parts.params import BackboneParams, Objective, refuse_tuning
 from tasks.parts.paths import Paths
 from tasks.parts.processes import rank
 from tasks.parts.progress import say
@@ -56,8 +55,7 @@ def tune(setting: Setting, learn: Mapping[str, Any], methods: Methods, seed: int
     Of several weights of an adaptation's loss, the one whose model is best is kept. Raises ParamsError for a head that
     has nothing to fine-tune.
     """
-    if setting.head["kind"] == "knn" and learn["epochs"]:
-        raise ParamsError("a knn head has nothing to fine-tune: set finetune.epochs to 0, or take another head.kind")
+    refuse_tuning(setting.head["kind"], learn["epochs"])
     refuse(setting, methods.objective, mixed=bool(learn["mixup"] or learn["cutmix"]))
     weighted = methods.objective in DOMAIN - {Objective.BATCHNORM}
     weights = methods.domain.weights if weighted else (0.0,)

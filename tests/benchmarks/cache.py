@@ -16,7 +16,8 @@ from tests.benchmarks.hymenoptera import CHANGES
 from tests.benchmarks.results import Results, assets_folder, machine, spread
 from tests.benchmarks.study import Study
 
-ROUNDS = {"bfloat16": 5, "float32": 1}
+ROUNDS = 5
+PRECISIONS = ("bfloat16", "float32")
 BLOCKS = {"mobilenet_v2": 2, "resnet50": 1}
 FIT = {"augment.views": 2, "finetune.epochs": 10, "finetune.patience": 99, "scratch.run": False}
 
@@ -29,7 +30,7 @@ def run(results: Results) -> str:
         write(root / "resnet50.safetensors", build_backbone("resnet50")[0].state_dict())
         files = {"mobilenet_v2": assets / "weights" / "mobilenet_v2.pth", "resnet50": root / "resnet50.safetensors"}
         for name, blocks in BLOCKS.items():
-            for precision, rounds in ROUNDS.items():
+            for precision in PRECISIONS:
                 changes = {
                     **CHANGES,
                     **FIT,
@@ -39,7 +40,7 @@ def run(results: Results) -> str:
                 }
                 study = Study(root / f"{name}-{precision}", assets / "hymenoptera", files[name], changes)
                 pairs = [
-                    results.measured(f"{name}, {precision}, {number}", lambda: pair(study)) for number in range(rounds)
+                    results.measured(f"{name}, {precision}, {number}", lambda: pair(study)) for number in range(ROUNDS)
                 ]
                 plain, cached, apart = (np.array([found[place] for found in pairs]) for place in range(3))
                 ratio = [p / c for p, c in zip(plain, cached, strict=True)]

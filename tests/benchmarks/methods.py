@@ -21,7 +21,13 @@ from tests.benchmarks.results import Results, assets_folder, machine, mean_inter
 from tests.benchmarks.sets import PLAIN, as_split, ingested, some, unpacked
 from tests.benchmarks.study import Study
 
-ALL_BLOCKS = {"finetune.blocks": 99, "finetune.cache": 0.0, "finetune.patience": 99, "finetune.head_rate": 0.001}
+ALL_BLOCKS = {
+    "finetune.blocks": 99,
+    "finetune.decay": 1.0,  # the default halves the rate from block to block: the first of 19 would stand still
+    "finetune.cache": 0.0,
+    "finetune.patience": 99,
+    "finetune.head_rate": 0.001,
+}
 NO_PROBE = {"head.strengths": [1.0e9]}  # a penalty that leaves next to nothing of a head
 WAYS: dict[str, dict[str, Any]] = {
     "linear": {"finetune.epochs": 0},
@@ -29,7 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "fine-tuning": {**ALL_BLOCKS, **NO_PROBE},
     "LP-FT": ALL_BLOCKS,
     "LP-FT, two last blocks": {"finetune.blocks": 2, "finetune.patience": 99},
-    "gradual unfreezing": {**ALL_BLOCKS, "finetune.unfreeze": 1},
+    "gradual unfreezing": {**ALL_BLOCKS, "finetune.decay": 0.5, "finetune.unfreeze": 1},
     "LP-FT, moving average": {**ALL_BLOCKS, "finetune.average": 0.98},
 }
 COMMON = {**PLAIN, **CHANGES}

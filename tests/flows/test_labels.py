@@ -23,6 +23,7 @@ def test_several_labels_from_a_table_to_answers(prepared, tmp_path):
     assert "2 labels: " in done.stdout
     assert re.search(r"^model +exactly right +95% interval +macro F1 +mAP", done.stdout, re.MULTILINE)
     (version,) = project.versions()
+    assert "all labels whose probability reaches their own threshold" in version.description
     (folder,) = (project.root / ".registry" / "artifacts").rglob("MLmodel")
     model = mlflow.pyfunc.load_model(str(folder.parent))
     picture = tmp_path / "scenes" / "3.png"

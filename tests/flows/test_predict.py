@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -65,8 +66,23 @@ def test_a_manifest_names_files_beside_it(finished, pictures, tmp_path):
 
 
 def test_names_in_a_manifest_are_texts_and_an_empty_one_is_no_file(tmp_path):
-    (tmp_path / "m.csv").write_text("path,n\n001,1\n,2\n")
-    assert files_of(tmp_path / "m.csv").files == ["001", ""]
+    (tmp_path / "m.csv").write_text("path,n\n001,1\n,2\nNA,3\n")
+    assert files_of(tmp_path / "m.csv").files == ["001", "", "NA"]
+
+
+def test_answers_for_another_source_of_the_same_name_go_elsewhere(finished, pictures, tmp_path):
+    """And two at once for one source wait for each other."""
+    others = tmp_path / "others" / "pictures"
+    shutil.copytree(pictures / "ring", others)
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda source: predict(finished, source), (pictures, pictures)))
+    done += [predict(finished, others), predict(finished, pictures)]
+    assert [one.returncode for one in done] == [0] * 4, [one.stderr for one in done]
+    places = [re.search(r"^(.*): predictions\.parquet", one.stdout, re.MULTILINE)[1] for one in done]
+    assert places[0] == places[1] == places[3] == str(finished.root / "data" / "predicted" / "pictures")
+    assert places[2].startswith(f"{places[0]}-")
+    whole, some = (len(pd.read_parquet(f"{place}/predictions.parquet")) for place in (places[0], places[2]))
+    assert whole > some
 
 
 def test_a_single_picture_is_answered_in_a_line(finished, pictures):

@@ -150,6 +150,12 @@ def test_sources_are_checked_before_anything_is_copied(params, tmp_path):
     with pytest.raises(RootstockError, match="link is a link to a folder"):
         images_of(params(data={"source": str(root)}))
     (root / "link").unlink()
+    if sys.platform == "linux":  # others refuse such names themselves
+        latin = root / "bar" / os.fsdecode(b"K\xe4fer.png")
+        latin.touch()
+        with pytest.raises(RootstockError, match=r"K\\xe4fer\.png' is not UTF-8; rename it"):
+            images_of(params(data={"source": str(root)}))
+        latin.unlink()
     (root / "rootstock.parquet").touch()
     with pytest.raises(RootstockError, match=r"rootstock\.parquet, which is a name of Rootstock's own"):
         images_of(params(data={"source": str(root)}))
@@ -283,6 +289,15 @@ def test_a_teacher_of_other_classes_is_told_before_anything_is_computed(tmp_path
         refuse_early(asked)
     asked.objective = Objective.LABELS  # nobody asks it then
     refuse_early(asked)
+
+
+def test_a_head_that_cannot_be_fine_tuned_is_told_at_the_door():
+    document = read_document(ROOT / "params.yaml")
+    document["head"]["kind"] = "knn"
+    with pytest.raises(ParamsError, match=r"a knn head has nothing to fine-tune: set finetune\.epochs to 0"):
+        check(document)
+    document["finetune"]["epochs"] = 0
+    check(document)
 
 
 def test_distillation_without_a_teacher_is_told_at_the_door():

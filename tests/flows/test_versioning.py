@@ -9,6 +9,7 @@ import pytest
 
 from flows import versioning
 from flows.source import _bring_in
+from tasks import STAGES
 from tasks.parts.errors import RootstockError
 from tasks.parts.files import write_json
 from tests.project import ROOT, Project
@@ -51,6 +52,31 @@ def changed(source, name="another"):
     """One file more."""
     shutil.copy(next(source.rglob("*.png")), source / f"{name}.png")
     return source
+
+
+def test_hidden_files_of_desktops_and_of_git_are_no_edit(checkout, shapes):
+    """DVC looks at a source without .dvcignore, at its copy with it."""
+    shutil.copy(ROOT / ".dvcignore", checkout)
+    for name in (".DS_Store", "train/bar/Thumbs.db", ".git/config"):
+        (shapes / name).parent.mkdir(exist_ok=True)
+        (shapes / name).write_text("hidden")
+    target, state = Path("data/raw"), Path(".state")
+    assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+    versioning.refuse_edits(target)
+    (shapes / ".DS_Store").write_text("another size")
+    assert _bring_in(shapes, target, state) == f"unchanged: {shapes}"
+
+
+def test_what_a_person_tracks_is_not_looked_at(checkout, shapes):
+    """A folder of their own that has another picture since."""
+    shutil.copy(ROOT / "dvc.yaml", checkout)
+    shutil.copy(ROOT / "params.yaml", checkout)
+    shutil.copytree(shapes, checkout / "mine")
+    versioning.dvc("add", "mine")
+    changed(checkout / "mine")
+    target = Path("data/raw")
+    _bring_in(shapes, target, Path(".state"))
+    assert versioning.outdated(target) == list(STAGES)
 
 
 def test_a_source_may_be_named_like_a_folder_of_the_one_before(checkout, shapes):

@@ -101,6 +101,15 @@ def test_a_broken_archive_is_told(tmp_path, content):
         unpack(tmp_path / "a.zip", tmp_path / "out", 1)
 
 
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path):
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as inner:
+        inner.writestr("a.txt", "a")
+    with tarfile.open(tmp_path / "t.tar", "w") as opened:
+        for name in ("first", "z.zip"):
+            opened.add(tmp_path / "z.zip", name)
+    assert {file.name for file in unpack(tmp_path / "t.tar", tmp_path / "out", 1).iterdir()} == {"first", "z.zip"}
+
+
 def test_an_archive_with_an_entry_that_names_nothing_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
         opened.writestr(".", "x")

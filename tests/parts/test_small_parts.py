@@ -22,7 +22,7 @@ from tasks.parts.progress import MARK, counted, percent
 from tasks.parts.scorer import Preprocessing
 from tasks.parts.supervision import EXIT_ORPHANED, SUPERVISED, stage_lock
 from tests.conftest import write_shapes
-from tests.project import ROOT, environment
+from tests.project import ROOT, environment, wait_until
 
 PREPARE = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
 
@@ -62,6 +62,18 @@ def test_squares_are_decoded_once_if_they_fit(tmp_path):
 def test_items_made_ahead_keep_their_order_and_errors_arrive():
     assert list(ahead(iter(range(50)))) == list(range(50))
 
+    made = []
+
+    def noted():
+        for number in range(3):
+            made.append(number)
+            yield number
+
+    slow = ahead(noted())
+    assert next(slow) == 0
+    wait_until(lambda: made == [0, 1, 2])  # while nobody asks for more
+    assert list(slow) == [1, 2]
+
     def broken():
         yield 1
         raise ValueError("in the thread")
@@ -100,7 +112,7 @@ def drawings(folder):
     pictures.sheet(folder / "sheet.png", [np.random.rand(2, 3, 8, 8)], ["clean", "view 1", "view 2"])
     pictures.captioned(folder / "wrong.png", [np.zeros((9, 5, 3), np.uint8)] * 9, ["a, not\nb"] * 9)
     pictures.captioned(folder / "none.png", [], [])
-    pictures.confusion(folder / "few.png", np.eye(3, dtype=int), ["a", "b", "c"])
+    pictures.confusion(folder / "few.png", np.eye(3, dtype=int), ["$10_to_$20", "$%$", "c"])
     pictures.confusion(folder / "many.png", np.eye(200, dtype=int), [str(n) for n in range(200)])
     row = {Curve.CANDIDATE: Candidate.TUNED, Curve.STEP: 1, Curve.VALIDATION_LOSS: 0.5, Curve.VALIDATION_SCORE: 0.5}
     pictures.curves(folder / "curves.png", [row, {**row, Curve.STEP: 2}])

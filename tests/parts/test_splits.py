@@ -33,7 +33,15 @@ def test_given_splits_are_kept():
 
 
 @pytest.mark.parametrize(
-    "paths", [["a.jpg"], ["ant/a.jpg", "b.jpg"], ["train/a.jpg", "test/ant/b.jpg"], ["train/ant/a.jpg", "ant/b.jpg"]]
+    "paths",
+    [
+        ["a.jpg"],
+        ["ant/a.jpg", "b.jpg"],
+        ["train/a.jpg", "test/ant/b.jpg"],
+        ["train/ant/a.jpg", "ant/b.jpg"],
+        ["val/ant/a.jpg", "test/ant/b.jpg"],
+        ["train_images/ant/a.jpg", "test/ant/b.jpg"],
+    ],
 )
 def test_other_layouts_are_refused_with_the_layouts_that_are_not(paths):
     with pytest.raises(DataRefusedError, match="expected class"):

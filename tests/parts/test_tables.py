@@ -105,12 +105,27 @@ def test_it_is_copied_again_only_when_something_changed(table, tmp_path):
             lambda rows: pd.concat([rows, rows[:1].assign(path="./pictures/bar/0.png")]),
             "with one twice: ./pictures/bar/0",
         ),
+        (lambda rows: rows.assign(path=["x" * 300, *rows["path"][1:]]), "no file can have such a path: xxx"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_told_with_the_place(table, change, told):
     change(pd.read_csv(table)).to_csv(table, index=False)
     with pytest.raises(DataRefusedError, match=told):
         read_table(table)
+
+
+def test_labels_in_lists_are_refused(table):
+    rows = pd.read_csv(table)
+    rows.assign(label=[["a", "b"]] * len(rows)).to_parquet(table.with_suffix(".parquet"))
+    with pytest.raises(DataRefusedError, match=r"label holds lists; write .* data\.separator"):
+        read_table(table.with_suffix(".parquet"))
+
+
+@pytest.mark.parametrize("name", ["reason", "distribution"])
+def test_a_target_may_not_be_named_like_a_column_of_the_answers(table, name):
+    pd.read_csv(table).assign(**{name: 1.0}).to_csv(table, index=False)
+    with pytest.raises(DataRefusedError, match=f"rename {name}"):
+        read_table(table, [name])
 
 
 def test_a_file_that_is_no_table_is_told(tmp_path):
