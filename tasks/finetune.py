@@ -67,6 +67,15 @@ class FinetuneParams(StageParams):
     adversaries: AdversariesSection
 
     @model_validator(mode="after")
+    def _learns_statistics(self) -> Self:
+        if self.objective is Objective.BATCHNORM and self.finetune.batchnorm == "frozen":
+            raise ValueError(
+                "objective: batchnorm re-estimates statistics that the blocks learned with: set finetune.batchnorm to "
+                "training"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _reaches_the_radius(self) -> Self:
         grow, fit = self.adversaries.grow, self.finetune
         for name, least in (("epochs", fit.epochs), ("patience", fit.patience)):

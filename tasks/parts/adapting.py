@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
 import torch
+from torch import nn
 
 from tasks.parts.bench import Lesson, with_helper
 from tasks.parts.errors import ParamsError
 from tasks.parts.fit import Scored, outputs, score
-from tasks.parts.freezing import BATCH_NORMS
+from tasks.parts.freezing import BATCH_NORMS, Names, within
 from tasks.parts.learning import Methods
 from tasks.parts.names import Curve, Split
 from tasks.parts.objectives.coral import coral
@@ -39,12 +41,12 @@ def adapt(setting: Setting, methods: Methods, base: Lesson, epochs: int, weight:
         return loss, known, more
 
     if methods.objective is Objective.BATCHNORM:
-        refuse_without_batchnorm(setting)
+        layers = batch_norms(setting.backbone.module, base.learning)
 
         def finish(network: Network) -> dict[str, float]:
-            return reestimated(setting, network, unlabelled)
+            return reestimated(setting, network, layers, unlabelled)
 
-        return replace(base, finish=finish)
+        return replace(base, finish=finish, eligible=lambda rows: len(rows) > 1)  # the start learned no statistics
     lesson = replace(base, train=mixed(setting, methods, strong=False), validate=validate, cache=0)
     if methods.objective is Objective.DANN:
         dann = Dann(base.objective, setting.backbone.width, weight)
@@ -53,15 +55,25 @@ def adapt(setting: Setting, methods: Methods, base: Lesson, epochs: int, weight:
     return replace(lesson, objective=(coral if methods.objective is Objective.CORAL else mcc)(base.objective, weight))
 
 
-def refuse_without_batchnorm(setting: Setting) -> None:
-    """Raises ParamsError for a network without BatchNorm."""
-    if not any(isinstance(layer, BATCH_NORMS) for layer in setting.backbone.module.modules()):
-        raise ParamsError("objective: batchnorm re-estimates what this architecture has not; take coral or mcc")
+def batch_norms(module: nn.Module, learning: Sequence[Names]) -> list[str]:
+    """Names of the BatchNorm layers in what learns. Raises ParamsError if there is none."""
+    names = [name for block in learning for name in block]
+    found = [name for name, layer in module.named_modules() if isinstance(layer, BATCH_NORMS) and within(name, names)]
+    if not found:
+        raise ParamsError(
+            "objective: batchnorm re-estimates what no learning block of this architecture has; take coral or mcc, or "
+            "raise finetune.blocks"
+        )
+    return found
 
 
-def reestimated(setting: Setting, network: Network, rows: pd.DataFrame) -> dict[str, float]:
-    """BatchNorm's statistics become those of these images, their plain mean (Li et al., "AdaBN", 2018)."""
-    layers = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS)]
+def reestimated(setting: Setting, network: Network, names: Sequence[str], rows: pd.DataFrame) -> dict[str, float]:
+    """These BatchNorms' statistics become those of these images, their plain mean (Li et al., "AdaBN", 2018).
+
+    Only of layers that learned with the statistics of their batches: the others never saw their own domain's.
+    """
+    layers = [layer for name, layer in network.backbone.named_modules() if name in set(names)]
+    rows = rows.sample(frac=1, random_state=0)  # a batch of one class has other statistics
     network.eval()
     for layer in layers:
         layer.reset_running_stats()

@@ -77,6 +77,10 @@ def preprocessing_of(
     else:
         found = torchvision_preprocessing(architecture)
     chosen = replace(found, resize=resize or found.resize, crop=crop or found.crop, letterbox=letterbox)
+    if letterbox and resize not in {None, chosen.crop}:
+        raise RootstockError(
+            "backbone.resize: with a letterbox the picture is as large as backbone.crop; set it to null"
+        )
     if letterbox:
         return replace(chosen, resize=chosen.crop)
     if chosen.crop > chosen.resize:

@@ -40,7 +40,7 @@ class Answers:
 def calibrated(logits_MC: Tensor, y_V: np.ndarray, y_N: np.ndarray) -> Answers:
     """From logits of validation and test together, validation first; the temperature is fitted on validation."""
     validation_VC, test_NC = logits_MC[: len(y_V)], logits_MC[len(y_V) :]
-    chosen = temperature(validation_VC, torch.from_numpy(y_V))
+    chosen = temperature(validation_VC, torch.from_numpy(y_V), cautious=True)
     raw_NC, scaled_NC, scaled_VC = (
         logits.softmax(1).numpy() for logits in (test_NC, test_NC / chosen, validation_VC / chosen)
     )

@@ -27,7 +27,7 @@ def corrupted(kind: str, strength: float, square_N3RR: Tensor, preprocessing: Pr
         x_N3SS = view(square_N3RR, _moved(kind, strength, len(square_N3RR)), preprocessing.crop, STYLE)
         return preprocessing.normalise(x_N3SS)
     if kind == "noise":
-        random = torch.Generator().manual_seed(0)
+        random = torch.Generator().manual_seed(int(square_N3RR.long().sum()))  # other pictures get other noise
         noise = torch.randn(square_N3RR.shape, generator=random) * strength
         square_N3RR = ((square_N3RR / 255 + noise).clamp(0, 1) * 255).round().to(torch.uint8)
         return preprocessing.network_input(square_N3RR)

@@ -72,6 +72,7 @@ def choose(device: str, precision: str) -> Device:
     chosen = torch.device(_present() if device == "auto" else device)
     if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    torch.backends.cudnn.allow_tf32 = False  # else a GPU's float32 has ten bits of mantissa in convolutions
     wanted = precision if precision != "auto" else ("bfloat16" if _fast_bfloat16(chosen.type) else "float32")
     return Device(chosen, getattr(torch, wanted))
 

@@ -32,18 +32,19 @@ def distil(setting: Setting, methods: Methods, base: Lesson) -> tuple[Bench, Les
     """Learn the teacher's answers on labelled and unlabelled images, until the two agree and are as good."""
     section, bench, goal = methods.distillation, setting.bench, setting.bench.goal
     teacher = teacher_of(setting, methods.teacher)
+    train, validation = setting.rows(Split.TRAIN), setting.rows(Split.VALIDATION)
+    rows = pd.concat([train, setting.rows(Split.UNLABELLED)], ignore_index=True)
     objective = Distillation(
         "targets" if goal.targets else "labels" if goal.several else "classes",
         goal.outputs,
         base.objective,
         temperature=section.temperature,
         labels=section.labels,
+        known=len(train) / len(rows),
         features=section.features,
         widths=(setting.backbone.width, teacher.width),
         spread_K=goal.spread_K,
     )
-    train, validation = setting.rows(Split.TRAIN), setting.rows(Split.VALIDATION)
-    rows = pd.concat([train, setting.rows(Split.UNLABELLED)], ignore_index=True)
     weight_N = torch.cat([setting.weight_N, torch.ones(len(rows) - len(train))])
     draw_NVP = setting.draws(rows)
 

@@ -22,7 +22,8 @@ from tasks.parts.memory import Parts
 from tasks.parts.names import Curve
 from tasks.parts.processes import gathered, rank, sum_gradients, summed
 
-Batch = tuple[Tensor, ...]  # inputs (N, 3, S, S), classes (N,), and where rows do not all count the same, weights (N,)
+# Inputs (N, 3, S, S), classes (N,), and where rows count differently, weights (N,): 1 on average over all batches.
+Batch = tuple[Tensor, ...]
 Batches = Callable[[int], Iterable[Batch]]  # of an epoch
 Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]  # of network, inputs, truth: a loss a row
 Scored = tuple[float, float] | tuple[float, float, Row]  # a loss, how good that is, and more columns of the curve
@@ -132,10 +133,14 @@ def step(
     parts: Parts,
     clip: float = 0.0,
 ) -> float:
-    """One update; the loss before it, the mean over rows by their weights."""
+    """One update; the loss before it, the mean over rows of what each one's weight makes of its own.
+
+    It is not divided by the weights of the batch: in one without a rare class the others would count in full, and the
+    rare rows less in one with it, so that over all batches classes would not weigh what they should.
+    """
     x, y, *weights = batch
     weight_N = weights[0] if weights else torch.ones(len(x), device=x.device)
-    share_N = weight_N / summed(weight_N.sum())
+    share_N = weight_N / summed(torch.tensor(float(len(x)), device=x.device))
 
     def gradients(chunks: list[Batch]) -> float:
         optimiser.zero_grad(set_to_none=True)
@@ -194,4 +199,5 @@ def note(state: FitState, scored: Scored, loss: float | None, recipe: Recipe, el
     better = (scored[0] < progress.lowest and eligible(progress.rows)) or enough(progress.rows)
     progress.stale = 0 if better else progress.stale + 1
     if better or not progress.best:
-        progress.best, progress.lowest, progress.kept = state.learned(), scored[0], len(progress.rows) - 1
+        progress.best, progress.kept = state.learned(), len(progress.rows) - 1
+        progress.lowest = scored[0] if better else math.inf

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tasks.parts.balance import Balance, equal, measure_balanced
-from tasks.parts.errors import ParamsError
+from tasks.parts.errors import DataRefusedError, ParamsError
 from tasks.parts.fit import Measure, Objective, measure_classes
 from tasks.parts.manifest import class_names, class_numbers, label_names, target_names
 from tasks.parts.names import HAS, TARGET, Column, Split
@@ -18,6 +18,8 @@ from tasks.parts.objectives.binary_cross_entropy import binary_cross_entropy, me
 from tasks.parts.objectives.cross_entropy import cross_entropy
 from tasks.parts.objectives.squared_error import measure_values, squared_error
 from tasks.parts.refinement import refined
+
+FARTHEST = 1e5  # spreads of a target that its mean may be from zero
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,21 @@ class Goal:
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> Goal:
-        """From usable rows of the manifest: the training ones alone decide."""
+        """From usable rows of the manifest: the training ones alone decide.
+
+        Raises DataRefusedError for targets whose spread is lost beside their mean.
+        """
         targets = target_names(rows)
         if not targets:
             return cls(class_names(rows), several=bool(label_names(rows)))
         y_NK = rows.loc[rows[Column.SPLIT] == Split.TRAIN, [f"{TARGET}{name}" for name in targets]].to_numpy(float)
         spread_K = np.where(y_NK.std(0) > 0, y_NK.std(0), 1.0)
+        far = [name for name, of in zip(targets, np.abs(y_NK.mean(0)) / spread_K, strict=True) if of > FARTHEST]
+        if far:
+            raise DataRefusedError(
+                f"data.targets: {', '.join(far)}: the numbers differ by less than float32 can tell so far from zero; "
+                "subtract a constant from them"
+            )
         return cls((), targets, tuple(y_NK.mean(0).tolist()), tuple(spread_K.tolist()))
 
     @property

@@ -60,7 +60,7 @@ def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> lis
     x_ND, y, weight_N = train
     mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0)
     deviation_D = deviation_D.clamp_min(FLOOR * float(deviation_D.mean()))
-    rows = ((x_ND - mean_D) / deviation_D, y, weight_N.float())
+    rows = ((x_ND - mean_D) / deviation_D, y, (weight_N / weight_N.mean()).float())
     checked = ((validation[0] - mean_D) / deviation_D, validation[1])
     probes = []
     for strength in sorted(dense.strengths, reverse=True):

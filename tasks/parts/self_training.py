@@ -135,7 +135,9 @@ def held_out(setting: Setting) -> Tensor:
 def fitted_temperature(setting: Setting, logits_VC: Tensor) -> float:
     """A temperature, from validation images that no answer is audited on; 1 where there are none."""
     mine_V, y_V = ~held_out(setting), setting.bench.goal.truth(setting.rows(Split.VALIDATION))
-    return temperature(logits_VC[mine_V].cpu().float(), y_V[mine_V]) if bool(mine_V.any()) else 1.0
+    if not bool(mine_V.any()):
+        return 1.0
+    return temperature(logits_VC[mine_V].cpu().float(), y_V[mine_V], cautious=True)
 
 
 def audited(setting: Setting, p_VC: Tensor, threshold: float | Sequence[float]) -> Audit:

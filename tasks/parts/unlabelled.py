@@ -18,6 +18,7 @@ from tasks.parts.fit import Batch
 from tasks.parts.objectives.known import without
 from tasks.parts.transforms import Style
 
+APART = 2**32  # between the seeds of both orders: classes would meet their own in files that are sorted alike
 ORDERS = 1000  # orders of an epoch, at most, in which the fewer pictures are gone through again
 
 
@@ -72,11 +73,12 @@ class Mixed:
         """The batches of an epoch, in an order of its own."""
         steps = len(self)
         known = self.labelled.epoch(number, self.batch, steps, self.seed)
-        weak = self.unlabelled.epoch(number, self._size, steps, self.seed)
+        apart = self.seed + APART
+        weak = self.unlabelled.epoch(number, self._size, steps, apart)
         if self.strong is None:
             yield from (woven(own, other, None) for own, other in zip(known, weak, strict=True))
             return
-        strong = self.strong.epoch(number, self._size, steps, self.seed)
+        strong = self.strong.epoch(number, self._size, steps, apart)
         yield from (woven(own, other, second[0]) for own, other, second in zip(known, weak, strong, strict=True))
 
 

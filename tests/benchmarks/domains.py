@@ -27,7 +27,7 @@ COMMON |= {"finetune.batch": 64, "finetune.rate": 0.0005, "finetune.head_rate": 
 COMMON |= {"domain.oracle": True}
 METHODS: dict[str, dict[str, Any]] = {
     "source only": {},
-    "BatchNorm re-estimated": {"objective": "batchnorm"},
+    "BatchNorm re-estimated": {"objective": "batchnorm", "finetune.batchnorm": "training"},
     "Deep CORAL": {"objective": "coral", "domain.weights": [10.0]},
     "DANN": {"objective": "dann", "domain.weights": [0.3]},
     "MCC": {"objective": "mcc", "domain.weights": [1.0]},

@@ -67,6 +67,8 @@ def test_preprocessing_comes_from_the_weights_then_the_parameters():
     assert (boxed.resize, boxed.crop, boxed.letterbox) == (224, 224, True)
     earlier = {"preprocessing": {**DESCRIPTION["preprocessing"], "letterbox": True}}
     assert not preprocessing_of("resnet10", earlier, None, None).letterbox
+    with pytest.raises(RootstockError, match=r"with a letterbox the picture is as large as backbone\.crop"):
+        preprocessing_of("mobilenet_v2", {}, 512, None, letterbox=True)
     with pytest.raises(RootstockError, match="larger than"):
         preprocessing_of("mobilenet_v2", {}, 100, None)
     with pytest.raises(RootstockError, match="do not say their preprocessing"):

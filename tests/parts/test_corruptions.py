@@ -26,6 +26,11 @@ def test_each_changes_pictures_the_more_the_stronger_and_always_alike(kind, squa
     assert torch.equal(strong, corrupted(kind, GENTLE[kind][1], squares, PREPARE))
 
 
+def test_other_pictures_get_other_noise(squares):
+    noises = [corrupted("noise", 0.1, part, PREPARE) - PREPARE.network_input(part) for part in squares.split(1)]
+    assert abs(torch.corrcoef(torch.stack(noises).flatten(1))[0, 1]) < 0.2
+
+
 def test_a_flip_is_a_flip(squares):
     flipped = corrupted("flip", 1, squares, PREPARE)
     np.testing.assert_allclose(flipped.flip(-1), PREPARE.centre(squares), atol=1e-5)

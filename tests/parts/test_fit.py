@@ -275,6 +275,19 @@ def test_score_is_mean_loss_and_accuracy_in_inference_mode():
     assert not network.training
 
 
+def test_a_rare_class_weighs_the_same_over_all_batches():
+    """Rows that weigh 8 and 8/15: a batch without the heavy one counts less than one with it."""
+    x = torch.randn(16, 3, 32, 32)
+    weight = torch.cat([torch.full((15,), 8 / 15), torch.tensor([8.0])])
+    network = build_network("resnet10", 3).eval()
+    optimiser = torch.optim.SGD(network.parameters(), 0)
+    y = torch.arange(16) % 3
+    parts = [(x[rows], y[rows], weight[rows]) for rows in torch.arange(16).split(4)]
+    losses = [step(network, part, cross_entropy(), optimiser, CPU, Parts()) for part in parts]
+    whole = step(network, (x, y, weight), cross_entropy(), optimiser, CPU, Parts())
+    assert sum(losses) / 4 == pytest.approx(whole, rel=1e-5)
+
+
 def test_rows_count_by_their_weights():
     x, y = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 0])
     losses = []

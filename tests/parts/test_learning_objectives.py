@@ -67,7 +67,10 @@ def distillation(**more):
 def test_distillation_is_hintons_loss_on_labelled_and_unlabelled_rows():
     (x, y), network, teacher = half_known(), small(), torch.randn(8, 3)
     truth = torch.cat([y[:, None].float(), teacher], 1)
-    loss = distillation()(network, x, truth).mean()
+    objective = distillation(known=0.5)
+    loss = objective(network, x, truth).mean()
+    parts = [objective(network, x[part], truth[part]).sum() for part in torch.arange(8).split(2)]
+    torch.testing.assert_close(sum(parts) / 8, loss)  # the last two have no label
     logits = network(x)
     soft = 9 * F.kl_div((logits / 3).log_softmax(1), (teacher / 3).softmax(1), reduction="batchmean")
     hard = F.cross_entropy(logits[:4], y[:4])
@@ -108,7 +111,9 @@ def test_distillation_of_targets_is_the_squared_error_to_the_teacher():
     y = torch.randn(6, 2)
     y[3:] = math.nan
     teacher = torch.randn(6, 2)
-    objective = Distillation("targets", 2, squared_error((1.0, 2.0)), temperature=1.0, labels=0.5, spread_K=(1.0, 2.0))
+    objective = Distillation(
+        "targets", 2, squared_error((1.0, 2.0)), temperature=1.0, labels=0.5, known=0.5, spread_K=(1.0, 2.0)
+    )
     loss = objective(network, x, torch.cat([y, teacher], 1)).mean()
     out, spread = network(x), torch.tensor([1.0, 2.0])
     soft, hard = (((out - teacher) / spread) ** 2).mean(), (((out - y) / spread)[:3] ** 2).mean()

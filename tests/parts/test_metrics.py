@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,16 @@ def test_no_other_temperature_has_a_lower_loss(seed, classes, scale, weighted):
 
 def test_temperature_stays_finite_when_everything_is_right():
     assert metrics.temperature(torch.eye(3) * 5, torch.arange(3)) >= 1 / 20
+
+
+def test_a_calibrated_model_that_is_always_right_on_few_images_stays_calibrated():
+    """40 right answers at 99%: the plain optimum would be sure of everything."""
+    logits = torch.tensor([[math.log(99.0), 0.0]]).repeat(40, 1)
+    y = torch.zeros(40, dtype=torch.long)
+    assert (logits / metrics.temperature(logits, y)).softmax(1)[0, 1] < 1e-12
+    assert (logits / metrics.temperature(logits, y, cautious=True)).softmax(1)[0, 0] == pytest.approx(83 / 84, abs=1e-4)
+    wrong = torch.cat([y, 1 - y])
+    assert metrics.temperature(logits.repeat(2, 1), wrong, cautious=True) == pytest.approx(20, rel=1e-3)
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():

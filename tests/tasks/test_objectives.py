@@ -215,15 +215,26 @@ def test_adaptation_is_chosen_without_the_targets_labels(paths, objective):
 
 
 def test_batchnorm_is_re_estimated_on_the_target(paths):
+    """That of the blocks that learned theirs, and of nothing else; the start learned none."""
     begun(paths)
-    tuned(paths, scratch=False)
-    before = load_file(paths.tuned)
-    report = tuned(paths, objective="batchnorm", scratch=False)
-    after = load_file(paths.tuned)
-    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
-    assert report.more["batchnorm_layers"] > 0
-    assert moved
-    assert all("running_" in name or "num_batches" in name for name in moved)
+    how = {"scratch": False, "batchnorm": "training", "blocks": 2, "epochs": 6, "rate": 0.01}
+    report = tuned(paths, objective="batchnorm", **how)
+    assert report.best_epoch > 0
+    came, now = torch.load(paths.pretrained), load_file(paths.tuned)
+    names = [name for name in came if f"backbone.{name}" in now]
+    moved = {name for name in names if not torch.equal(came[name].float(), now[f"backbone.{name}"].float())}
+    assert {name.split(".")[0] for name in moved} == {"conv5", "stage4"}
+    seen = [now[f"backbone.{name}"] for name in moved if name.endswith("num_batches_tracked")]
+    assert len(seen) == report.more["batchnorm_layers"]
+    assert set(map(int, seen)) == {len(settled(paths).batches(settled(paths).rows(Split.UNLABELLED)))}
+
+
+def test_statistics_that_no_block_learned_are_not_re_estimated(paths):
+    begun(paths)
+    with pytest.raises(ValueError, match=r"set finetune\.batchnorm to training"):
+        tuned(paths, objective="batchnorm", scratch=False)
+    with pytest.raises(ParamsError, match=r"raise finetune\.blocks"):
+        tuned(paths, objective="batchnorm", scratch=False, batchnorm="training", blocks=0)
 
 
 @pytest.mark.parametrize("objective", ["pgd", "fast", "trades"])
@@ -284,7 +295,7 @@ def test_what_has_no_meaning_for_targets_is_told(paths, tmp_path, objective, mes
 def test_unlabelled_images_that_are_missing_are_told(paths, objective):
     begun(paths, unlabelled=False)
     with pytest.raises(ParamsError, match="there are none; put them below unlabelled/"):
-        tuned(paths, objective=objective)
+        tuned(paths, objective=objective, batchnorm="training")
 
 
 def test_mixed_pictures_are_refused(paths):

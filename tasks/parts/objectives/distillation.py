@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks.parts.names import Curve
-from tasks.parts.objectives.known import as_rows, features_and_outputs, is_known
+from tasks.parts.objectives.known import features_and_outputs, is_known, spread_out
 
 Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 Scored = tuple[float, float, dict[str, float]]
@@ -26,8 +26,9 @@ Scored = tuple[float, float, dict[str, float]]
 class Distillation:
     """A loss a row of a truth that holds the teacher's outputs, and its features where they are matched.
 
-    `outputs` are the columns that teacher and student both give; `own` is the loss on what is labelled, and `labels`
-    its share. `kind` says what outputs are: classes, labels (several an image) or targets, in units of `spread_K`.
+    `outputs` are the columns that teacher and student both give; `own` is the loss on what is labelled, a share `known`
+    of all rows, and `labels` its part of the loss. `kind` says what outputs are: classes, labels (several an image) or
+    targets, in units of `spread_K`.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Distillation:
         *,
         temperature: float,
         labels: float,
+        known: float = 1.0,
         features: float = 0.0,
         widths: tuple[int, int] | None = None,
         spread_K: tuple[float, ...] = (),
@@ -47,6 +49,7 @@ class Distillation:
         self._own = own
         self._temperature = temperature
         self._labels = labels
+        self._known = known
         self._features = features
         self._spread_K = torch.tensor(spread_K or (1.0,) * outputs)
         self.map = nn.Linear(*widths) if features and widths else None  # learns with the student, D to E
@@ -61,7 +64,8 @@ class Distillation:
             output_NC, distance = output_NC.float(), _distance(self.map(feature_ND).float(), feature_NE)
         soft_N = self.divergence(output_NC, answer_NC)
         known_N = is_known(y)
-        hard_N = as_rows(self._own(lambda _: output_NC[known_N], x_N3SS[known_N], y[known_N]), known_N)
+        own_M = self._own(lambda _: output_NC[known_N], x_N3SS[known_N], y[known_N])
+        hard_N = spread_out(own_M, known_N, self._known)
         return (1 - self._labels) * soft_N + self._labels * hard_N + self._features * distance
 
     def parts(self, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:

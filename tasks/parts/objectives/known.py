@@ -60,7 +60,12 @@ def features_and_outputs(network: Callable[[Tensor], Tensor], x_N3SS: Tensor) ->
 
 def as_rows(loss_M: Tensor, at_N: Tensor) -> Tensor:
     """Losses of some rows as those of all, (N,), zero elsewhere, so that their mean is the mean over those rows."""
+    return spread_out(loss_M, at_N, len(loss_M) / len(at_N))
+
+
+def spread_out(loss_M: Tensor, at_N: Tensor, share: float) -> Tensor:
+    """The same over all batches, of whose rows such are a `share`: so a batch in parts is what it is as a whole."""
     rows_N = torch.zeros(len(at_N), device=loss_M.device, dtype=loss_M.dtype)
     if len(loss_M):
-        rows_N[at_N] = loss_M * (len(at_N) / len(loss_M))
+        rows_N[at_N] = loss_M / share
     return rows_N
