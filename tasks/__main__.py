@@ -1,4 +1,4 @@
-"""Runs stages by name, as dvc.yaml does: python -m tasks features."""
+"""Runs stages by name, as dvc.yaml does: python -m tasks features. torchrun -m tasks finetune shares that one out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import dis
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from inspect import get_annotations
 
 from tasks import STAGES
-from tasks.parts.errors import EXIT_BROKEN, told
+from tasks.parts.errors import EXIT_BROKEN, RootstockError, told
 from tasks.parts.paths import PathsParams
-from tasks.parts.supervision import record, record_error, stage_lock, watch_supervisor
+from tasks.parts.supervision import is_first, record, record_error, stage_lock, torchrun_size, watch_supervisor
 
 
 def main(names: list[str]) -> int:
@@ -24,10 +25,11 @@ def main(names: list[str]) -> int:
             run(name)
         except Exception as error:
             known = told(error)
+            if is_first():
+                text = str(known) if known else f"{type(error).__name__}: {error}"
+                record_error(name, text, known.exit_code if known else EXIT_BROKEN)
             if known is None:
-                record_error(name, f"{type(error).__name__}: {error}", EXIT_BROKEN)
                 raise
-            record_error(name, str(known), known.exit_code)
             print(f"error: {name}: {known}", file=sys.stderr)
             return known.exit_code
     return 0
@@ -39,10 +41,13 @@ def run(name: str) -> None:
     stage = getattr(import_module(f"tasks.{name}"), name)
     import_what_is_used_by(stage)  # so that the seconds noted are the stage's own
     params = get_annotations(stage, eval_str=True)["params"].load()
-    with stage_lock(paths.state):
+    if torchrun_size() and name != "finetune":
+        raise RootstockError("torchrun shares out finetune alone; run the other stages with python -m tasks")
+    with stage_lock(paths.state) if is_first() else nullcontext():
         started = time.perf_counter()
         report = stage(paths, params)
-        record(paths, name, time.perf_counter() - started, report.model_dump())
+        if is_first():
+            record(paths, name, time.perf_counter() - started, report.model_dump())
 
 
 def import_what_is_used_by(stage: Callable[..., object]) -> None:

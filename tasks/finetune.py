@@ -105,8 +105,12 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     pseudo-labels that fail their audit.
     """
     from tasks.parts.device import processes_for
-    from tasks.parts.processes import spread
+    from tasks.parts.processes import joined, spread
+    from tasks.parts.supervision import torchrun_size
 
+    if torchrun_size():
+        with joined(params.compute.device):
+            return learn(paths, params)
     wanted = params.finetune.processes
     if params.objective is not Objective.LABELS:
         wanted = wanted or 1  # others take whole batches

@@ -1,6 +1,7 @@
-"""One fit on several processes of one machine, a GPU each: every batch is shared out, and gradients are added up.
+"""One fit on several processes, a GPU each: every batch is shared out, and gradients are added up.
 
-The processes are set up as torchrun does it. Without them everything here is that of one process.
+They are started here, on one machine, or by torchrun, also on several that share the folder. Without them everything
+here is that of one process.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,16 @@ def synchronised(network: nn.Module, device: torch.device) -> None:
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
 
+@contextmanager
+def joined(device: str) -> Iterator[None]:
+    """Meets the other processes that torchrun started, as its environment says."""
+    dist.init_process_group(_backend(device, int(os.environ["LOCAL_RANK"])))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
 def spread(processes: int, device: str, work: Callable[..., str], *arguments: object) -> str:
     """What the first of so many processes makes of the arguments; `work` is a module's function.
 
@@ -116,10 +128,7 @@ def _one(
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(processes))
     loopback = "lo" if sys.platform == "linux" else "lo0"
     os.environ.update(GLOO_SOCKET_IFNAME=loopback, NCCL_SOCKET_IFNAME=loopback)
-    on_gpus = device in {"auto", "cuda"} and torch.cuda.is_available()
-    if on_gpus:
-        torch.cuda.set_device(number)
-    backend = "nccl" if on_gpus else "gloo"
+    backend = _backend(device, number)
     dist.init_process_group(backend, init_method=f"file://{folder}/meeting", rank=number, world_size=processes)
     file = Path(folder) / f"{number}.json"
     try:
@@ -128,6 +137,14 @@ def _one(
         file.write_text(json.dumps({"error": str(error), "exit_code": error.exit_code}), encoding="utf-8")
         os._exit(1)  # the others may be waiting for this one, and are ended then
     dist.destroy_process_group()
+
+
+def _backend(device: str, number: int) -> str:
+    """What the processes talk by; where it is a GPU's, the process takes the one of its number."""
+    if device not in {"auto", "cuda"} or not torch.cuda.is_available():
+        return "gloo"
+    torch.cuda.set_device(number)
+    return "nccl"
 
 
 def _end_with(starter: int) -> None:

@@ -39,6 +39,16 @@ def exit_at_end_of_input() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+def is_first() -> bool:
+    """Whether this is the first of torchrun's processes, or none of them: it locks, and leaves word, for all."""
+    return not torchrun_size() or os.environ["RANK"] == "0"
+
+
+def torchrun_size() -> int:
+    """How many processes torchrun started; 0 where it started none."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+
+
 @contextmanager
 def stage_lock(state: Path) -> Iterator[None]:
     """Holds the lock that keeps two stages of one checkout apart. Raises RootstockError if another has it."""

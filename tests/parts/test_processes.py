@@ -13,6 +13,7 @@ from tasks.parts.names import Candidate, Curve
 from tasks.parts.scorer import build_network
 from tasks.parts.weights import read
 from tests.conftest import TINY
+from tests.project import run_python
 from tests.tasks.test_objectives import settled
 from tests.tasks.test_stages import _pinned, through_head, tuned  # noqa: F401 - a fixture
 
@@ -35,6 +36,25 @@ def test_two_processes_end_with_the_weights_of_one(paths, monkeypatch):
     assert losses == pytest.approx(other_losses, abs=1e-5)
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, two[name], atol=1e-5, rtol=1e-4)
+
+
+def test_torchrun_shares_a_fit_out(finished, tmp_path):
+    """Two processes on loopback; DVC then keeps what they wrote."""
+    project = finished.copy(tmp_path / "project")
+    tuned_file = project.root / "data" / "finetune" / "model.safetensors"
+    assert tuned_file.exists()
+    alone = read(tuned_file)[0]
+    together = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tasks")
+    refused = run_python(project.root, *together, "head")
+    assert refused.returncode
+    assert "torchrun shares out finetune alone" in refused.stderr
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = run_python(project.root, *together, "finetune", **threads)
+    assert done.returncode == 0, done.stderr
+    for name, tensor in read(tuned_file)[0].items():
+        torch.testing.assert_close(tensor, alone[name], atol=1e-4, rtol=1e-3)
+    assert project.dvc("commit", "--force", "finetune").returncode == 0
+    assert "finetune" not in json.loads(project.dvc("status", "--json").stdout)
 
 
 def test_an_error_in_one_process_is_told(paths):
