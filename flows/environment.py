@@ -6,6 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from flows.moved import settle
+
 ROOT = Path(__file__).resolve().parents[1]
 REGISTRY = (ROOT / ".registry").resolve()  # in a worktree, the main checkout's
 
@@ -18,6 +20,8 @@ def main_of(root: Path) -> Path:
 
 
 HOME = main_of(ROOT)  # what params.yaml names by a relative path lies there
+DATABASE = REGISTRY / "mlflow.db"
+OWN_DATABASE = f"sqlite:///{DATABASE}"
 LOOPBACK = ("127.0.0.1", "localhost")
 SERVERS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI")
 
@@ -25,6 +29,7 @@ SERVERS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI")
 def set_defaults() -> None:
     """Sets what is not set. Must run before prefect or mlflow is imported, since they read it then."""
     (REGISTRY / "prefect").mkdir(parents=True, exist_ok=True)
+    settle(REGISTRY, DATABASE)
     for name in SERVERS:
         if os.environ.get(name) == "":  # as CI leaves what is not configured
             del os.environ[name]
@@ -49,7 +54,7 @@ def _defaults() -> dict[str, str]:
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{REGISTRY / 'mlflow.db'}",
+        "MLFLOW_TRACKING_URI": OWN_DATABASE,
         "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(message)s",
         "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(task_run_name)-9s| %(message)s",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_STREAM": "ext://sys.stdout",

@@ -8,7 +8,7 @@ import os
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from tasks.parts.errors import RootstockError
 
@@ -26,7 +26,10 @@ class Event(StrEnum):
 
 
 class Entry(TypedDict):
-    """One line: what happened, to which version, by whose wish, what has been live since, and why."""
+    """One line: what happened, to which version, by whose wish, what has been live since, and why.
+
+    `made` is when the live version was made, in ms since 1970: MLflow counts from 1 again where a model was deleted.
+    """
 
     at: str
     event: str
@@ -34,6 +37,7 @@ class Entry(TypedDict):
     wish: str
     live: str | None
     why: str
+    made: NotRequired[int | None]
     seal: str
 
 
@@ -44,7 +48,7 @@ class Ledger:
     """
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        self.file = file
         data = file.read_bytes() if file.exists() else b""
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
@@ -60,26 +64,39 @@ class Ledger:
             before = entry["seal"]
 
     @property
+    def id(self) -> str:
+        """What no other ledger has; empty before the first line."""
+        return self.entries[0]["seal"][:16] if self.entries else ""
+
+    @property
     def live(self) -> str | None:
         """The version that is live by the last line."""
         return self.entries[-1]["live"] if self.entries else None
 
-    def before_live(self) -> list[str]:
-        """The versions that were live before, the last first; those that were rolled back from do not count."""
-        been: list[str | None] = []
+    @property
+    def made(self) -> int | None:
+        """When that one was made; None if the ledger does not say."""
+        return self.entries[-1].get("made") if self.entries else None
+
+    def before_live(self) -> list[tuple[str, int | None]]:
+        """The versions that were live before, the last first, and when they were made.
+
+        Those that were rolled back from do not count.
+        """
+        been: list[Entry] = []
         for entry in self.entries:
             if entry["event"] == Event.ROLLED_BACK:
-                while been and been[-1] != entry["live"]:
+                while been and been[-1]["live"] != entry["live"]:
                     been.pop()
-            elif entry["live"] != (been[-1] if been else None):
-                been.append(entry["live"])
-        return [version for version in been[-2::-1] if version]
+            elif entry["live"] != (been[-1]["live"] if been else None):
+                been.append(entry)
+        return [(entry["live"], entry.get("made")) for entry in been[-2::-1] if entry["live"]]
 
     def handled(self, wish: str) -> bool:
         """Whether this wish has its answer."""
         return any(entry["wish"] == wish for entry in self.entries)
 
-    def add(self, event: Event, version: str, wish: str, live: str | None, why: str) -> Entry:
+    def add(self, event: Event, version: str, wish: str, live: str | None, why: str, made: int | None = None) -> Entry:
         """Writes a line, and sees it onto the disk."""
         entry: Entry = {
             "at": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -88,11 +105,12 @@ class Ledger:
             "wish": wish,
             "live": live,
             "why": why,
+            "made": made,
             "seal": "",
         }
         entry["seal"] = _seal(self.entries[-1]["seal"] if self.entries else START, entry)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a", encoding="utf-8") as file:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())

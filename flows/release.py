@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows import parameters
-from flows.environment import REGISTRY
+from flows.environment import OWN_DATABASE, REGISTRY
 from flows.judge import NONE
 from flows.ledger import Entry, Event, Ledger
 from flows.logs import plain_errors
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 LOCK_SECONDS = 60.0
+OWN = "own"  # the registry of this checkout, wherever that is moved to
 UNKNOWN = "unknown"  # the version that a copy from elsewhere was made from
+
+
+class OtherLedgerError(RootstockError):
+    """The model's releases are written elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,11 @@ def release() -> str:
     plain_errors()
     params = parameters.load()
     log = get_run_logger()
-    entries = reconcile(params.register_.model, person_decides=params.gate.person_decides)
+    try:
+        entries = reconcile(params.register_.model, person_decides=params.gate.person_decides)
+    except OtherLedgerError as error:  # of another checkout, which answers
+        log.info(str(error))
+        return str(error)
     for entry in entries:
         log.info(told(entry))
     if entries:
@@ -73,8 +83,35 @@ def told(entry: Entry) -> str:
 
 def ledger_of(name: str) -> Path:
     """The ledger of this model in this registry: what is true of another must not decide here."""
-    registry = hashlib.sha256(os.environ["MLFLOW_TRACKING_URI"].encode()).hexdigest()[:8]
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    registry = OWN if uri == OWN_DATABASE else hashlib.sha256(uri.encode()).hexdigest()[:8]
     return REGISTRY / "ledger" / f"{name}-{registry}.jsonl"
+
+
+def _ledger(name: str, file: Path) -> Ledger:
+    """The model's ledger. Raises OtherLedgerError if another one is: two would undo each other's releases."""
+    models = client().search_registered_models(f"name = '{name}'")
+    owner, _, place = next((model.tags.get(Tag.LEDGER, "") for model in models), "").partition(" ")
+    ledger = Ledger(file)
+    if owner not in {"", ledger.id}:
+        raise OtherLedgerError(
+            f"releases of {name} are written in {place}, not in {file}: release and roll back there, or take over: "
+            f"remove the tag {Tag.LEDGER} of the registered model in MLflow"
+        )
+    if ledger.entries and models and not owner:
+        client().set_registered_model_tag(name, Tag.LEDGER, f"{ledger.id} {socket.gethostname()}:{file.resolve()}")
+    return ledger
+
+
+def _made(version: ModelVersion | None) -> int | None:
+    """When a version was made, in ms since 1970."""
+    return int(version.creation_timestamp) if version else None
+
+
+def _is_there(name: str, version: str, made: int | None) -> bool:
+    """Whether the registry has this very version: a number alone may be another's, where a model was deleted."""
+    found = find(name, version)
+    return found is not None and made in {None, _made(found)}
 
 
 def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = None) -> list[Entry]:
@@ -82,7 +119,7 @@ def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = Non
     ledger_file = ledger_file or ledger_of(name)
     ledger_file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(ledger_file.with_suffix(".lock"), timeout=LOCK_SECONDS):
-        ledger = Ledger(ledger_file)
+        ledger = _ledger(name, ledger_file)
         deleted = _settle(name, ledger)
         return deleted + [
             _answer(name, wish, ledger, person_decides=person_decides) for wish in list(_wishes(name, ledger))
@@ -94,15 +131,17 @@ def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
     ledger_file = ledger_file or ledger_of(name)
     ledger_file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(ledger_file.with_suffix(".lock"), timeout=LOCK_SECONDS):
-        ledger = Ledger(ledger_file)
+        ledger = _ledger(name, ledger_file)
         now = ledger.live
-        before = next((version for version in ledger.before_live() if find(name, version)), None)
+        before, made = next((of for of in ledger.before_live() if _is_there(name, *of)), (None, None))
         if before is None:
             raise RootstockError(
                 f"there is nothing to go back to: {LIVE} has had no other version that is still there ({ledger_file})"
             )
         _point(name, CHAMPION, before)  # first: cut off here, nobody wishes for the bad version any more
-        entry = ledger.add(Event.ROLLED_BACK, str(now), f"rollback from {now}", before, f"back to version {before}")
+        entry = ledger.add(
+            Event.ROLLED_BACK, str(now), f"rollback from {now}", before, f"back to version {before}", made
+        )
         _settle(name, ledger)
         return entry
 
@@ -133,9 +172,10 @@ def _answer(name: str, wish: Wish, ledger: Ledger, *, person_decides: bool) -> E
     """Releases the version, or refuses it and puts the alias back."""
     why_not = _objection(name, wish.version, ledger.live, person_decides=person_decides)
     if why_not:
-        entry = ledger.add(Event.REFUSED, wish.version, wish.said, ledger.live, why_not)
+        entry = ledger.add(Event.REFUSED, wish.version, wish.said, ledger.live, why_not, ledger.made)
     else:
-        entry = ledger.add(Event.RELEASED, wish.version, wish.said, wish.version, f"by {wish.said}")
+        made = _made(find(name, wish.version))
+        entry = ledger.add(Event.RELEASED, wish.version, wish.said, wish.version, f"by {wish.said}", made)
     _settle(name, ledger)
     if wish.copy is None or not why_not:
         _point(name, CHAMPION, ledger.live)
@@ -184,9 +224,10 @@ def _settle(name: str, ledger: Ledger) -> list[Entry]:
     """
     found = find(name, LIVE)
     if found and not ledger.entries:
-        ledger.add(Event.FOUND, str(found.version), "none", str(found.version), "it was live before the ledger began")
+        why = "it was live before the ledger began"
+        ledger.add(Event.FOUND, str(found.version), "none", str(found.version), why, _made(found))
     deleted = []
-    if ledger.live and not find(name, ledger.live):
+    if ledger.live and not _is_there(name, ledger.live, ledger.made):
         why = "it was live, and is not in the registry any more: make rollback takes the one before"
         deleted.append(ledger.add(Event.DELETED, ledger.live, "none", None, why))
     if (str(found.version) if found else None) != ledger.live:

@@ -21,7 +21,7 @@ import psutil
 from filelock import FileLock
 
 from flows import worker
-from flows.environment import REGISTRY
+from flows.environment import OWN_DATABASE, REGISTRY
 from flows.worker import WORKER, Server, started
 from tasks.parts.errors import RootstockError
 from tasks.parts.files import read_json, write_json
@@ -116,7 +116,7 @@ def _command(name: str, port: int) -> list[str]:
         return ["prefect", "server", "start", *at]
     stores = [
         "--backend-store-uri",
-        f"sqlite:///{REGISTRY / 'mlflow.db'}",
+        OWN_DATABASE,
         "--artifacts-destination",
         str(REGISTRY / "artifacts"),
     ]

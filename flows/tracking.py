@@ -45,6 +45,7 @@ class Tag(StrEnum):
     VERDICT_AGAINST = "rootstock.verdict.against"
     VERDICT_WHY = "rootstock.verdict.why"
     RELEASE = "rootstock.release"
+    LEDGER = "rootstock.ledger"  # of the registered model: whose its releases are
     DATA_MD5 = "dvc.data_md5"
     WEIGHTS_MD5 = "dvc.weights_md5"
     TEACHER_MD5 = "dvc.teacher_md5"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -17,12 +15,6 @@ import psutil
 from tasks.parts.files import read_json
 
 ROOT = Path(__file__).parents[1]
-LOCATIONS = {  # tables and columns of MLflow's database
-    "experiments": "artifact_location",
-    "runs": "artifact_uri",
-    "logged_models": "artifact_location",
-    "model_versions": "storage_location",
-}
 OWN = ("PREFECT_", "MLFLOW_")  # a copy keeps its databases in its own registry
 
 
@@ -30,13 +22,6 @@ def environment(**more: str) -> dict[str, str]:
     binaries = str(Path(sys.executable).parent)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
     return {**kept, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1", **more}
-
-
-def _move_artifacts(database: Path, before: Path, now: Path) -> None:
-    """MLflow notes absolute places: without this a copy's verdicts and cards would be written to the original's."""
-    with closing(sqlite3.connect(database)) as opened, opened:
-        for table, column in LOCATIONS.items():
-            opened.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (f"{before}/", f"{now}/"))  # noqa: S608
 
 
 def run_python(root: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -83,9 +68,6 @@ class Project:
     def copy(self, root: Path) -> Project:
         """The same project, with all that it has computed, elsewhere."""
         shutil.copytree(self.root, root, symlinks=True, ignore=shutil.ignore_patterns("servers.json"))
-        database = root / ".registry" / "mlflow.db"
-        if database.exists():
-            _move_artifacts(database, self.root.resolve(), root.resolve())
         return Project(root, self.more.get("PREFECT_API_URL"))
 
     def git(self, *arguments: str) -> str:

@@ -17,7 +17,7 @@ from flows.predict import files_of
 from flows.tracking import Tag
 from tasks.parts.files import read_json
 from tests.conftest import drawn
-from tests.project import environment, wait_until
+from tests.project import Project, environment, wait_until
 
 COLUMNS = ["path", "label", "probability", "confident", "reason", "distribution"]
 
@@ -83,6 +83,15 @@ def test_answers_for_another_source_of_the_same_name_go_elsewhere(finished, pict
     assert places[2].startswith(f"{places[0]}-")
     whole, some = (len(pd.read_parquet(f"{place}/predictions.parquet")) for place in (places[0], places[2]))
     assert whole > some
+
+
+def test_a_checkout_that_was_moved_has_its_models(finished, pictures, tmp_path):
+    before = finished.copy(tmp_path / "before")
+    assert before.flows("release").returncode == 0  # any command: it notes where it is
+    shutil.move(before.root, tmp_path / "now")
+    done = predict(Project(tmp_path / "now"), pictures / "ring" / "0.png")
+    assert done.returncode == 0, done.stderr
+    assert not before.root.exists()
 
 
 def test_a_single_picture_is_answered_in_a_line(finished, pictures):

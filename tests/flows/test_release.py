@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import count
 
 import pytest
@@ -178,6 +179,42 @@ def test_a_live_version_that_was_deleted_is_live_no_more_and_blocks_nothing(regi
     assert [entry["event"] for entry in registry.reconcile()] == [Event.RELEASED]
     assert registry.at(LIVE) == third
     assert roll_back(registry.name, registry.ledger)["live"] == first
+
+
+def test_a_number_that_is_given_again_is_another_version(registry):
+    """The registered model was deleted, and MLflow counts from 1 again."""
+    first = registry.version()
+    registry.wish(first)
+    registry.reconcile()
+    client().delete_registered_model(registry.name)
+    time.sleep(0.01)
+    client().create_registered_model(registry.name)
+    assert registry.version(verdict="refused") == first
+    (entry,) = registry.reconcile()
+    assert (entry["event"], entry["live"]) == (Event.DELETED, None)
+    assert registry.at(LIVE) is None
+    with pytest.raises(RootstockError, match="nothing to go back to"):
+        roll_back(registry.name, registry.ledger)
+
+
+def test_two_checkouts_do_not_undo_each_others_releases(registry, tmp_path):
+    first, other = registry.version(), tmp_path / "elsewhere.jsonl"
+    registry.wish(first)
+    registry.reconcile()
+    registry.reconcile()
+    for attempt in (
+        lambda: roll_back(registry.name, other),
+        lambda: reconcile(registry.name, person_decides=False, ledger_file=other),
+    ):
+        with pytest.raises(RootstockError, match=r"are written in \S+:.*ledger\.jsonl, not in .*elsewhere\.jsonl"):
+            attempt()
+    assert not other.exists()
+    client().delete_registered_model_tag(registry.name, Tag.LEDGER)
+    assert reconcile(registry.name, person_decides=False, ledger_file=other) == []
+    assert registry.at(LIVE) == first
+    reconcile(registry.name, person_decides=False, ledger_file=other)
+    with pytest.raises(RootstockError, match=r"are written in \S+:.*elsewhere\.jsonl"):
+        registry.reconcile()
 
 
 def test_a_line_that_was_cut_off_counts_as_never_written(registry):
