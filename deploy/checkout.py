@@ -11,12 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from configobj import ConfigObj
+
 SHARED = (".state", ".registry")  # one lock, one feature store, one registry for all worktrees
-CONFIG = """[cache]
-    dir = {cache}
-['remote "local"']
-    url = {remote}
-"""
 
 
 def main_checkout(directory: str) -> dict[str, str]:
@@ -47,9 +44,22 @@ def worktree(directory: str) -> dict[str, str]:
     _git(home, "worktree", "add", "--quiet", "--detach", str(root), commit)
     for name in SHARED:
         (root / name).symlink_to(home / name)
-    config = CONFIG.format(cache=home / ".dvc" / "cache", remote=home / ".registry" / "dvc")
-    (root / ".dvc" / "config.local").write_text(config, encoding="utf-8")
+    _configure(home / ".dvc", root / ".dvc", home / ".registry" / "dvc")
     return _work_in(root)
+
+
+def _configure(own: Path, new: Path, remote: Path) -> None:
+    """DVC's local settings of the main checkout, such as a remote and its secrets; without any, its cache and remote."""
+    config = ConfigObj(str(own / "config.local"), encoding="utf-8")
+    for section in config.values():  # what is relative there is so to that file
+        for name in {"dir", "url"} & set(section):
+            if "://" not in section[name]:
+                section[name] = str((own / section[name]).resolve())
+    config.setdefault("cache", {}).setdefault("dir", str(own / "cache"))
+    config.setdefault('remote "local"', {}).setdefault("url", str(remote))
+    config.filename = str(new / "config.local")
+    config.write()
+    (new / "config.local").chmod(0o600)
 
 
 def _work_in(root: Path) -> dict[str, str]:

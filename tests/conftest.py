@@ -165,7 +165,6 @@ def paths(tmp_path: Path, shapes: Path, tiny_weights: Path) -> Paths:
         pretrained=tiny_weights,
         teacher=nobody,
         state=tmp_path / "state",
-        registry=tmp_path / "registry",
         **places,
     )
 

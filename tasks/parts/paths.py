@@ -28,9 +28,6 @@ class Paths(Section):
     evaluate: Path
     predicted: Path = Field(description="answers of make predict: ignored by git")
     state: Path = Field(description="locks, checkpoints, feature store, facts, logs: ignored by git, deletable")
-    registry: Path = Field(
-        description="databases, run artifacts and the default DVC remote: ignored by git, never cleaned"
-    )
 
     @property
     def manifest(self) -> Path:

@@ -10,6 +10,7 @@ from datetime import datetime
 from urllib.request import Request, urlopen
 
 import pytest
+from dvc.config import Config
 from ruamel.yaml import YAML
 
 from tests.project import ROOT, Project, wait_until
@@ -98,6 +99,8 @@ def test_a_run_has_a_worktree_of_its_own_and_ended_ones_go(tmp_path):
     (home / ".dvc").mkdir()
     (home / ".dvc" / ".gitignore").write_text("/config.local\n")
     (home / ".gitignore").write_text(".state\n.registry\n")
+    own = "[core]\n    remote = ours\n['remote \"ours\"']\n    url = s3://bucket\n    user = us\n"
+    (home / ".dvc" / "config.local").write_text(own + "['remote \"near\"']\n    url = ../near\n")
     project.commit()
     (home / "file.txt").write_text("a person is at work here")
     ended = home / ".state" / "worktrees" / str(2**22)
@@ -109,7 +112,12 @@ def test_a_run_has_a_worktree_of_its_own_and_ended_ones_go(tmp_path):
     assert place == working
     assert (home / place / "file.txt").read_text() == "committed"
     assert (home / place / ".state").resolve() == home / ".state"
-    assert str(home / ".dvc" / "cache") in (home / place / ".dvc" / "config.local").read_text()
+    config = Config(str(home / place / ".dvc"), validate=False)
+    assert config["cache"]["dir"] == str(home / ".dvc" / "cache")
+    assert config["core"]["remote"] == "ours"
+    remotes = {name: remote["url"] for name, remote in config["remote"].items()}
+    assert remotes == {"ours": "s3://bucket", "near": str(home / "near"), "local": str(home / ".registry" / "dvc")}
+    assert config["remote"]["ours"]["user"] == "us"
     assert not ended.exists()
 
 
