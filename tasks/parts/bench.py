@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -71,6 +71,7 @@ class Bench:
     goal: Goal
     measure: MeasureMore
     before: tuple[int, int] = (0, 0)  # epochs and steps of earlier rounds, in the curve
+    saved: dict[str, float] = field(default_factory=dict)  # for the report: how often the frozen blocks were computed
 
     def fit(self, candidate: Candidate, network: Network, recipe: Recipe, lesson: Lesson, key: str = "") -> Progress:
         """Fits one candidate. Its rows go to the curve file, its state to a checkpoint of its own, and of this key."""
@@ -97,7 +98,8 @@ class Bench:
         )
         if lesson.helper:
             delattr(learner, HELPER)
-        _tell_saved(train, validation)
+        if isinstance(train, Cached) and isinstance(validation, Cached):
+            self._tell_saved(train.asked + validation.asked, train.computed + validation.computed)
         return progress
 
     def _note(self, candidate: Candidate, epochs: int, row: Row) -> None:
@@ -109,6 +111,11 @@ class Bench:
             file.write(json.dumps({Curve.CANDIDATE: candidate, **row, **at}) + "\n")
         told = self.goal.told(row[Curve.VALIDATION_SCORE])
         say(percent(int(row[Curve.EPOCH]), epochs, f"epochs {candidate}, {told}"))
+
+    def _tell_saved(self, asked: int, computed: int) -> None:
+        say(f"frozen blocks computed for {computed} pictures instead of {asked}")
+        for name, count_ in (("frozen_blocks_asked", asked), ("frozen_blocks_computed", computed)):
+            self.saved[name] = self.saved.get(name, 0.0) + count_
 
     def _epochs(self, train: Batches | Cached, recipe: Recipe, lesson: Lesson) -> Callable[[int], Iterable[Batch]]:
         """The batches of an epoch: the lesson's own, or each picture in the view whose turn it is."""
@@ -147,12 +154,6 @@ def _make_ready(network: Network, lesson: Lesson, epoch: int) -> None:
     now = unfrozen(lesson.learning, epoch, lesson.every)
     thaw(network.backbone, now)
     learn_mode(network, now, batch_statistics=lesson.batch_statistics, dropout=lesson.dropout)
-
-
-def _tell_saved(train: Batches | Cached, validation: Batches | Cached) -> None:
-    if isinstance(train, Cached) and isinstance(validation, Cached):
-        asked, computed = train.asked + validation.asked, train.computed + validation.computed
-        say(f"frozen blocks computed for {computed} pictures instead of {asked}")
 
 
 def with_helper(lesson: Lesson, helper: nn.Module | None) -> Lesson:

@@ -79,13 +79,13 @@ def extract(
     draw_NP = torch.tensor(rows[list(DRAW)].to_numpy(), dtype=torch.float32)
     module = device.place(backbone.module)
     starts = range(0, len(rows), batch)
-    read = ahead((start, squares[range(start, min(start + batch, len(rows)))]) for start in starts)
+    read = ahead((start, device.stage(squares[range(start, min(start + batch, len(rows)))])) for start in starts)
     parts: list[Tensor] = []
     first = 0
     for start, square_N3RR in counted(read, len(starts), "batches embedded"):
         count = len(square_N3RR)
         padded = F.pad(square_N3RR, (0, 0, 0, 0, 0, 0, 0, batch - count)) if count < batch else square_N3RR
-        square_B3RR = padded.to(device.device)
+        square_B3RR = padded.to(device.device, non_blocking=True)
         draw_BP = torch.tensor([CLEAN]).repeat(batch, 1)
         draw_BP[:count] = draw_NP[start : start + count]
         x_B3SS = device.place(inputs(square_B3RR, draw_BP.to(device.device), backbone.preprocessing, style))

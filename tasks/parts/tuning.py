@@ -71,7 +71,7 @@ def tune(setting: Setting, learn: Mapping[str, Any], methods: Methods, seed: int
         shutil.copy(files[best], setting.bench.curves)
     if not rank():
         write(setting.paths.tuned, network.state_dict())
-    more |= ({"weight": weights[best]} if weighted else {}) | looked_up(tuned.progress)
+    more |= setting.bench.saved | ({"weight": weights[best]} if weighted else {}) | looked_up(tuned.progress)
     return replace(tuned, seconds=sum(found.seconds for found, *_ in tried)), more
 
 

@@ -335,9 +335,11 @@ def test_activations_of_the_frozen_blocks_change_no_loss(paths, capsys, changes)
     tuned(paths, scratch=False, cache=0.0, epochs=5, **changes)
     plain = curve(paths)
     assert "frozen blocks" not in capsys.readouterr().out
-    tuned(paths, scratch=False, cache=1.0, epochs=5, **changes)
+    report = tuned(paths, scratch=False, cache=1.0, epochs=5, **changes)
     # Three views of 18 training pictures and 9 validation ones, instead of five epochs and a start.
-    assert f"frozen blocks computed for {3 * 18 + 9} pictures instead of {5 * 18 + 6 * 9}" in capsys.readouterr().out
+    asked, computed = 5 * 18 + 6 * 9, 3 * 18 + 9
+    assert f"frozen blocks computed for {computed} pictures instead of {asked}" in capsys.readouterr().out
+    assert report.more == {"frozen_blocks_asked": asked, "frozen_blocks_computed": computed}
     for found, expected in zip(curve(paths), plain, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 
