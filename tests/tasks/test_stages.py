@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,11 @@ from tasks.parts import compiling, remembered
 from tasks.parts.compiling import NotCompiledError
 from tasks.parts.errors import DataRefusedError, ParamsError, RootstockError
 from tasks.parts.files import read_json
+from tasks.parts.freezing import freeze_all_but_last, within
 from tasks.parts.names import FEATURES, Candidate, Column, Curve, Metric
-from tasks.parts.scorer import Scorer
+from tasks.parts.scorer import Preprocessing, Scorer, build_backbone
 from tasks.parts.tables import bring_together
+from tasks.parts.weights import write
 from tasks.validate import ValidateParams, validate
 from tests.conftest import CPU, SHAPES, TINY, drawn, write_discs, write_scenes
 
@@ -53,6 +56,7 @@ FINETUNE = {
     "processes": 1,
     "cache": 1.0,
 }
+PREPARE = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
 BACKBONE = {**TINY, "weights": "tiny.pth", "match": "strict", "cut": "layer", "letterbox": False}
 
 
@@ -362,6 +366,37 @@ def test_each_way_to_learn_is_another_one(paths, change):
         tuned(paths, scratch=False, blocks=2, **asked)
         found.append(np.concatenate(curve(paths)))
     assert np.abs(found[0] - found[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("cut", [{"layers": 1}, {"layers": 4}, {"blocks": 2}], ids=str)
+def test_what_is_frozen_stays_so_bit_by_bit_under_every_schedule(paths, cut):
+    ingested(paths), augmented(paths), embedded(paths), headed(paths, strengths=[1e9])
+    how = {"average": 0.5, "clip": 1.0, "parts": 2, "mixup": 0.2, "cutmix": 1.0, "unfreeze": 1}
+    how |= {"batchnorm": "training", "weight_decay": 0.5, "epochs": 6}
+    report = tuned(paths, scratch=False, **how, **cut)
+    assert report.best_epoch > 0
+    came, now = torch.load(paths.pretrained), load_file(paths.tuned)
+    ((unit, count),) = cut.items()
+    learning = [
+        name for part in freeze_all_but_last(build_backbone(TINY["architecture"])[0], count, unit) for name in part
+    ]
+    kept = [name for name in came if f"backbone.{name}" in now and not within(name, learning)]
+    assert 0 < len(kept) < len(came)
+    assert all(torch.equal(came[name], now[f"backbone.{name}"]) for name in kept if "num_batches" not in name)
+    assert not all(torch.equal(came[name], now[f"backbone.{name}"]) for name in came if within(name, learning))
+
+
+def test_an_earlier_head_is_gone_on_from_class_by_class(paths):
+    """Two of the three classes were known; a penalty as large as this one lets nothing move."""
+    came = torch.load(paths.pretrained)
+    head = {"head.weight": torch.randn(2, 1024), "head.bias": torch.randn(2)}
+    known = {"classes": ["disc", "ring"], "preprocessing": asdict(PREPARE)}
+    write(paths.pretrained, {**came, **head}, known)
+    ingested(paths), augmented(paths), embedded(paths)
+    headed(paths, start="earlier", strengths=[1e8])
+    learned = load_file(paths.head_weights)
+    torch.testing.assert_close(learned["weight"][1:], head["head.weight"], atol=1e-4, rtol=1e-3)
+    assert learned["weight"][0].abs().max() < 1e-4
 
 
 def test_a_fit_in_parts_is_asked_for_and_ends_the_same(paths):
