@@ -31,6 +31,7 @@ BENCHMARKS = (
     "domains",
     "adversaries",
     "compare",
+    "gpu",
 )
 
 parser = argparse.ArgumentParser(prog="make bench", description=__doc__)

@@ -21,6 +21,7 @@ IMAGES = 512
 NETWORKS = ("mobilenet_v2", "resnet50")
 WAYS = ("as it is", "compiled")
 PEERS = ("timm", "fastai", "transformers")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
 HOW = ("as it comes", "bfloat16, channels last")
 
 OURS = """
@@ -38,7 +39,7 @@ from tasks.parts.names import Column
 from tasks.parts.pixels import Squares
 from tasks.parts.scorer import build_backbone
 from tasks.parts.transforms import CLEAN, DRAW, Style
-name, root, how = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+name, root, how, on, batch = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
 torch.manual_seed(0)
 files = find(root)[0]
 rows = pd.DataFrame({Column.PATH: files, **dict(zip(DRAW, CLEAN))})
@@ -46,24 +47,26 @@ module, width = build_backbone(name)
 module.requires_grad_(False)
 backbone = Backbone(module.eval(), width, torchvision_preprocessing(name)).folded()
 module = backbone.module
-device = device_for("cpu", "auto", module, backbone.preprocessing.crop)
+device = device_for(on, "auto", module, backbone.preprocessing.crop)
 if how == "compiled":
-    backbone = compiled(backbone, device, 64)
+    backbone = compiled(backbone, device, batch)
     module = backbone.module
-list(extract(root, rows[:128], backbone, device, Style(), 64))
+list(extract(root, rows[: 2 * batch], backbone, device, Style(), batch))
 def timed(work):
     started = time.perf_counter()
     work()
     return len(files) / (time.perf_counter() - started)
 squares = Squares(root, files, backbone.preprocessing, memory=0)
-x = device.place(backbone.preprocessing.network_input(squares[range(64)]))
+x = device.place(backbone.preprocessing.network_input(squares[range(batch)]))
+device.place(module)
 def forward():
     with device.autocast():
-        for _ in range(len(files) // 64):
-            embed(module, x)
+        for _ in range(len(files) // batch):
+            found = embed(module, x)
+    found.sum().item()  # what a GPU computes has then been waited for
 works = (
-    lambda: list(extract(root, rows, backbone, device, Style(), 64)),
-    lambda: [squares[range(n, min(n + 64, len(files)))] for n in range(0, len(files), 64)],
+    lambda: list(extract(root, rows, backbone, device, Style(), batch)),
+    lambda: [squares[range(n, min(n + batch, len(files)))] for n in range(0, len(files), batch)],
     forward,
 )
 rates = [[timed(work) for work in works] for _ in range(3)]  # in turn, as the machine's speed varies
@@ -103,16 +106,22 @@ def run(results: Results) -> str:
 def one(root: Path, python: Path) -> dict[str, object]:
     """Rates of all, one after the other."""
     found: dict[str, object] = {}
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     for name, way in product(NETWORKS, WAYS):
-        printed = output([sys.executable, "-c", OURS, name, str(root), way], env=env)
-        found[f"{name}, {way}"] = [float(word) for word in printed.split()[-3:]]
+        found[f"{name}, {way}"] = ours(root, name, way, "cpu", 64)
     for peer in PEERS:
         for how in HOW:
             fast = "fast" if how != HOW[0] else "plain"
-            printed = output([str(python), str(SCRIPTS / "extract.py"), peer, str(root), fast], env=env, cwd=root)
+            printed = output(
+                [str(python), str(SCRIPTS / "extract.py"), peer, str(root), fast], env=ENVIRONMENT, cwd=root
+            )
             found[f"{peer}, {how}"] = float(printed.split()[-1])
     return found
+
+
+def ours(root: Path, name: str, way: str, device: str, batch: int) -> list[float]:
+    """Images a second of extraction, of decoding and resizing alone, and of the forward pass alone."""
+    printed = output([sys.executable, "-c", OURS, name, str(root), way, device, str(batch)], env=ENVIRONMENT)
+    return [float(word) for word in printed.split()[-3:]]
 
 
 def draw(folder: Path, assets: Path) -> Path:

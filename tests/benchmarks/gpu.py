@@ -1,0 +1,104 @@
+"""ResNet-50 on a GPU: fine-tuning beside the same loop on batches that are there, extraction beside the forward pass."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tasks.parts.batches import Batches
+from tasks.parts.fit import Batch
+from tasks.parts.page import markdown_table
+from tasks.parts.scorer import build_backbone
+from tasks.parts.transforms import Style
+from tasks.parts.weights import write
+from tests.benchmarks.extraction import WAYS, ours
+from tests.benchmarks.increment import draw
+from tests.benchmarks.results import NoAssetsError, Results, spread
+from tests.benchmarks.study import Study
+
+ROUNDS = 5
+IMAGES, BATCH, EPOCHS = 8192, 128, 3
+CHANGES = {
+    "backbone.architecture": "resnet50",
+    "features.views": 0,
+    "head.strengths": [1.0],
+    "finetune.blocks": 99,
+    "finetune.decay": 1.0,
+    "finetune.batchnorm": "training",
+    "finetune.cache": 0.0,
+    "finetune.patience": 99,
+    "scratch.run": False,
+}
+
+
+def run(results: Results) -> str:
+    """The tables. Raises NoAssetsError without a GPU."""
+    if not torch.cuda.is_available():
+        raise NoAssetsError("it needs a GPU that CUDA knows")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        draw(root / "raw", range(IMAGES))
+        study = begun(root, "cuda", BATCH, EPOCHS)
+        tunings = [results.measured(f"tuning {n}", lambda: tuning(study)) for n in range(ROUNDS)]
+        raw = root / "raw"
+        found = {
+            way: [
+                results.measured(f"{way} {n}", lambda: ours(raw, "resnet50", way, "cuda", 256)) for n in range(ROUNDS)
+            ]
+            for way in WAYS
+        }
+    real, synthetic = zip(*tunings, strict=True)
+    shares = [100 * own / most for own, most in tunings]
+    rows = [["fine-tuning, all blocks", spread(real, 0), spread(synthetic, 0), spread(shares, 0)]]
+    for way, rates in found.items():
+        whole, _, forward = zip(*rates, strict=True)
+        shares = [100 * own / most for own, most in zip(whole, forward, strict=True)]
+        rows.append([f"extraction, {way}", spread(whole, 0), spread(forward, 0), spread(shares, 0)])
+    columns = ["ResNet-50, bfloat16", "images/s from files", "on the device alone", "%"]
+    return f"{markdown_table(columns, rows)}\n\n{IMAGES} JPEG files of 320 pixels; {torch.cuda.get_device_name()}"
+
+
+def begun(root: Path, device: str, batch: int, epochs: int) -> Study:
+    """The stages up to the head, on the pictures in `raw`."""
+    weights = root / "resnet50.safetensors"
+    write(weights, build_backbone("resnet50")[0].state_dict())
+    sizes = {"compute.batch": batch, "finetune.batch": batch, "finetune.epochs": epochs, "augment.views": epochs}
+    how: dict[str, Any] = {**CHANGES, **sizes, "compute.device": device, "compute.precision": "bfloat16"}
+    study = Study(root / "study", root / "raw", weights, how)
+    study.run("ingest", "augment", "features", "head")
+    return study
+
+
+def tuning(study: Study) -> list[float]:
+    """Images a second of fine-tuning, validation included: from files, and with batches that are there already."""
+    seconds = []
+    for feed in (nullcontext, on_the_device):
+        with feed():
+            study.run("finetune")
+        seconds.append(study.told["finetune"].seconds_tuned)
+    return [study.told["finetune"].steps * study.document["finetune"]["batch"] / own for own in seconds]
+
+
+@contextmanager
+def on_the_device() -> Iterator[None]:
+    """Batches are the first one of their size, again and again."""
+    made, there = Batches.placed, dict[int, Tensor]()
+
+    def placed(self: Batches, parts: Iterable[tuple[Tensor, Tensor]], style: Style, number: int) -> Iterator[Batch]:
+        for part, drawn in parts:
+            if len(part) not in there:
+                there[len(part)] = next(made(self, [(part, drawn)], style, number))[0]
+            facts = (fact.to(there[len(part)].device) for fact in self.facts_of(part, number))
+            yield there[len(part)], *facts
+
+    Batches.placed = placed  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Batches.placed = made  # type: ignore[method-assign]
