@@ -77,8 +77,8 @@ def temperature(logits_NC: Tensor, y_N: Tensor, weight_N: Tensor | None = None, 
     """The temperature that minimises the loss of softmax(logits / T), between 1/20 and 20 (Guo et al., 2017).
 
     By bisection, as the loss is convex in 1/T: it needs no gradient, and ends where all answers are right too. There
-    the loss has no minimum; `cautious` has one, as it takes a truth for uniform with a chance of 1 / (N + 2) (Platt,
-    "Probabilistic Outputs for Support Vector Machines", 1999): N right answers do not make a model sure of everything.
+    the loss has no minimum; `cautious` has one, as it takes a truth for uniform with a chance of half an image among
+    them (after Krichevsky and Trofimov, 1981): N right answers do not make a model sure of everything.
     """
     if logits_NC.is_mps:  # it has no float64
         logits_NC, y_N = logits_NC.cpu(), y_N.cpu()
@@ -86,7 +86,7 @@ def temperature(logits_NC: Tensor, y_N: Tensor, weight_N: Tensor | None = None, 
     weight_N = torch.ones_like(logits_NC[:, 0]) if weight_N is None else weight_N.to(logits_NC)
     true_N = logits_NC.gather(1, y_N[:, None])[:, 0]
     if cautious:
-        true_N = true_N.lerp(logits_NC.mean(1), 1 / (len(y_N) + 2))
+        true_N = true_N.lerp(logits_NC.mean(1), 0.5 / (len(y_N) + 1))
     low, high = -log(20), log(20)
     while high - low > 1e-4:
         middle = (low + high) / 2

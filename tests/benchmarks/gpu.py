@@ -1,4 +1,4 @@
-"""ResNet-50 on a GPU: fine-tuning beside the same loop on batches that are there, extraction beside the forward pass."""
+"""ResNet-50 on a GPU: fine-tuning beside the same loop on batches that are there, extraction beside the forward."""
 
 from __future__ import annotations
 
