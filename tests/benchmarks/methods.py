@@ -23,20 +23,23 @@ from tests.benchmarks.study import Study
 
 ALL_BLOCKS = {
     "finetune.blocks": 99,
-    "finetune.decay": 1.0,  # the default halves the rate from block to block: the first of 19 would stand still
+    "finetune.decay": 1.0,
     "finetune.cache": 0.0,
     "finetune.patience": 99,
     "finetune.head_rate": 0.001,
 }
+HALVED = {**ALL_BLOCKS, "finetune.decay": 0.5}  # from block to block, as is the default: the first of 19 stands still
 NO_PROBE = {"head.strengths": [1.0e9]}  # a penalty that leaves next to nothing of a head
 WAYS: dict[str, dict[str, Any]] = {
     "linear": {"finetune.epochs": 0},
     "dense 1024": {"finetune.epochs": 0, "head.kind": "dense", "head.strengths": [0.01]},
     "fine-tuning": {**ALL_BLOCKS, **NO_PROBE},
     "LP-FT": ALL_BLOCKS,
+    "fine-tuning, rates halved": {**HALVED, **NO_PROBE},
+    "LP-FT, rates halved": HALVED,
+    "LP-FT, rates halved, moving average": {**HALVED, "finetune.average": 0.98},
+    "gradual unfreezing, rates halved": {**HALVED, "finetune.unfreeze": 1},
     "LP-FT, two last blocks": {"finetune.blocks": 2, "finetune.patience": 99},
-    "gradual unfreezing": {**ALL_BLOCKS, "finetune.decay": 0.5, "finetune.unfreeze": 1},
-    "LP-FT, moving average": {**ALL_BLOCKS, "finetune.average": 0.98},
 }
 COMMON = {**PLAIN, **CHANGES}
 CIFAR = {**COMMON, "backbone.resize": 96, "backbone.crop": 96}
