@@ -50,7 +50,7 @@ def worktree(directory: str) -> dict[str, str]:
 
 def _configure(own: Path, new: Path, remote: Path) -> None:
     """DVC's local settings of the main checkout, such as a remote and its secrets; else its cache and remote."""
-    config = ConfigObj(str(own / "config.local"), encoding="utf-8")
+    config = ConfigObj(str(own / "config.local"), encoding="utf-8", interpolation=False)
     for section in config.values():  # what is relative there is so to that file
         for name in {"dir", "url"} & set(section):
             if "://" not in section[name]:
