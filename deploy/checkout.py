@@ -54,7 +54,7 @@ def _configure(own: Path, new: Path, remote: Path) -> None:
     for section in config.values():  # what is relative there is so to that file
         for name in {"dir", "url"} & set(section):
             if "://" not in section[name]:
-                section[name] = str((own / section[name]).resolve())
+                section[name] = str((own / Path(section[name]).expanduser()).resolve())
     config.setdefault("cache", {}).setdefault("dir", str(own / "cache"))
     config.setdefault('remote "local"', {}).setdefault("url", str(remote))
     config.filename = str(new / "config.local")

@@ -69,6 +69,12 @@ class Ledger:
         return self.entries[0]["seal"][:16] if self.entries else ""
 
     @property
+    def began(self) -> float:
+        """When it began with what was live already, in seconds since 1970; 0 if it knows all from the start."""
+        first = self.entries[0] if self.entries else None
+        return datetime.fromisoformat(first["at"]).timestamp() if first and first["event"] == Event.FOUND else 0.0
+
+    @property
     def live(self) -> str | None:
         """The version that is live by the last line."""
         return self.entries[-1]["live"] if self.entries else None

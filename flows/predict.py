@@ -63,26 +63,26 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
     if place.is_file() and place.suffix.lower() not in MANIFESTS:
         return f"{one(scorer, place)}\n(version {version.version} of {version.name})"
     wanted = files_of(place)
-    target = Path(out) if out else place_for(place, params.paths.predicted, wanted.name)
-    kept = params.paths.state / "predict" / _digest(str(target.resolve()), version.source, state_of(wanted))
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(kept.parent / f"{_digest(str(target.resolve()))}.lock"):  # another of the same waits
+    target, folder = Path(out) if out else params.paths.predicted / wanted.name, params.paths.state / "predict"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{_digest(str(target.resolve()))}.lock"):  # another of the same name waits
+        if not out:
+            target = place_for(place, target)
+            write_text(target / SOURCE, str(place.resolve()))
+        kept = folder / _digest(str(target.resolve()), version.source, state_of(wanted))
         answered, broken = stream(scorer, wanted, kept, target, say)
         _page(target, wanted, version, broken)
         shutil.rmtree(kept)
-        if not out:
-            write_text(target / SOURCE, str(place.resolve()))
     told = f"{answered} answers by version {version.version} of {version.name}"
     names = ", ".join(f"predictions.{kind}" for kind in ("parquet", "csv", "html"))
     return f"{told}; {broken} broken files, listed with their reasons\n{target.resolve()}: {names}"
 
 
-def place_for(source: Path, folder: Path, name: str) -> Path:
-    """Where the answers go: below `folder`, by the source's name, or with a digest where another's are there."""
-    target, own = folder / name, str(source.resolve())
-    note = target / SOURCE
-    taken = note.read_text(encoding="utf-8") != own if note.exists() else False
-    return folder / f"{name}-{_digest(own)[:8]}" if taken else target
+def place_for(source: Path, target: Path) -> Path:
+    """Where the answers go: into `target`, or beside it where another source's are there."""
+    note, own = target / SOURCE, str(source.resolve())
+    taken = note.exists() and note.read_text(encoding="utf-8") != own
+    return target.with_name(f"{target.name}-{_digest(own)[:8]}") if taken else target
 
 
 def _digest(*facts: object) -> str:
@@ -125,7 +125,7 @@ def files_of(source: Path) -> Wanted:
     from tasks.parts.images import find, refuse_unusable
 
     if source.is_dir():
-        refuse_unusable(source, "source")
+        refuse_unusable(source, "source", hidden=False)
         found, root = find(source)[0], source
     elif source.is_file():
         try:

@@ -84,8 +84,8 @@ def told(entry: Entry) -> str:
 def ledger_of(name: str) -> Path:
     """The ledger of this model in this registry: what is true of another must not decide here."""
     uri = os.environ["MLFLOW_TRACKING_URI"]
-    registry = OWN if uri == OWN_DATABASE else hashlib.sha256(uri.encode()).hexdigest()[:8]
-    return REGISTRY / "ledger" / f"{name}-{registry}.jsonl"
+    file = REGISTRY / "ledger" / f"{name}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}.jsonl"
+    return file if uri != OWN_DATABASE else file.with_name(f"{name}-{OWN}.jsonl")
 
 
 def _ledger(name: str, file: Path) -> Ledger:
@@ -98,9 +98,15 @@ def _ledger(name: str, file: Path) -> Ledger:
             f"releases of {name} are written in {place}, not in {file}: release and roll back there, or take over: "
             f"remove the tag {Tag.LEDGER} of the registered model in MLflow"
         )
-    if ledger.entries and models and not owner:
-        client().set_registered_model_tag(name, Tag.LEDGER, f"{ledger.id} {socket.gethostname()}:{file.resolve()}")
     return ledger
+
+
+def _claim(name: str, ledger: Ledger) -> None:
+    """Tells other checkouts whose releases are written where."""
+    models = client().search_registered_models(f"name = '{name}'")
+    if ledger.entries and models and Tag.LEDGER not in models[0].tags:
+        place = f"{socket.gethostname()}:{ledger.file.resolve()}"
+        client().set_registered_model_tag(name, Tag.LEDGER, f"{ledger.id} {place}")
 
 
 def _made(version: ModelVersion | None) -> int | None:
@@ -120,10 +126,10 @@ def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = Non
     ledger_file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(ledger_file.with_suffix(".lock"), timeout=LOCK_SECONDS):
         ledger = _ledger(name, ledger_file)
-        deleted = _settle(name, ledger)
-        return deleted + [
-            _answer(name, wish, ledger, person_decides=person_decides) for wish in list(_wishes(name, ledger))
-        ]
+        entries = _settle(name, ledger)
+        entries += [_answer(name, wish, ledger, person_decides=person_decides) for wish in list(_wishes(name, ledger))]
+        _claim(name, ledger)
+        return entries
 
 
 def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
@@ -143,15 +149,20 @@ def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
             Event.ROLLED_BACK, str(now), f"rollback from {now}", before, f"back to version {before}", made
         )
         _settle(name, ledger)
+        _claim(name, ledger)
         return entry
 
 
 def _wishes(name: str, ledger: Ledger) -> Iterator[Wish]:
-    """What people want and have no answer to: copies to the production model, oldest first, then the alias."""
+    """What people want and have no answer to: copies to the production model, oldest first, then the alias.
+
+    Copies that had their answer before this ledger began are in another one, which was lost or is elsewhere.
+    """
     copies = client().search_model_versions(f"name = '{name}{PRODUCTION}'")
     for copy in sorted(copies, key=lambda version: int(version.version)):
         wish = f"copy {copy.version} in {copy.name}, made {copy.creation_timestamp}"
-        if not ledger.handled(wish):
+        answered_before = Tag.RELEASE in copy.tags and copy.creation_timestamp // 1000 <= ledger.began
+        if not ledger.handled(wish) and not answered_before:
             yield Wish(_copied_from(name, copy), wish, str(copy.version))
     champion = find(name, CHAMPION)
     if champion and str(champion.version) != ledger.live:

@@ -62,7 +62,7 @@ def images_of(params: FlowParams) -> Path:
     refuse_columns(params)
     if (place / TABLE).exists():
         raise RootstockError(f"data.source: {place} holds {TABLE}, which is a name of Rootstock's own: rename it")
-    refuse_unusable(place, "data.source")
+    refuse_unusable(place, "data.source", hidden=True)
     refuse_empty_folders(place, params.paths.failed("source") / params.paths.validation_page.name)
     return place
 

@@ -68,10 +68,11 @@ class FinetuneParams(StageParams):
 
     @model_validator(mode="after")
     def _learns_statistics(self) -> Self:
-        if self.objective is Objective.BATCHNORM and self.finetune.batchnorm == "frozen":
+        fit = self.finetune
+        if self.objective is Objective.BATCHNORM and (fit.batchnorm == "frozen" or fit.unfreeze or not fit.epochs):
             raise ValueError(
                 "objective: batchnorm re-estimates statistics that the blocks learned with: set finetune.batchnorm to "
-                "training"
+                "training, finetune.unfreeze to 0 and finetune.epochs to 1 or more"
             )
         return self
 

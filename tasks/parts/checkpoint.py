@@ -40,8 +40,9 @@ class FileCheckpoint:
         try:
             return weights.read(self._path)
         except RootstockError as error:
-            say(f"{error}; set aside, the fit begins anew")
-            put_aside(self._path, self._path.with_suffix(".damaged"))
+            if not rank():
+                say(f"{error}; set aside, the fit begins anew")
+                put_aside(self._path, self._path.with_suffix(".damaged"))
             return None
 
     def save(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:

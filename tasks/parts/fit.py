@@ -197,7 +197,7 @@ def note(state: FitState, scored: Scored, loss: float | None, recipe: Recipe, el
     row |= scored[2] if len(scored) == 3 else {}
     progress.rows.append(row if loss is None else {**row, Curve.TRAIN_LOSS: loss})
     better = (scored[0] < progress.lowest and eligible(progress.rows)) or enough(progress.rows)
-    progress.stale = 0 if better else progress.stale + 1
+    progress.stale = 0 if better or loss is None else progress.stale + 1
     if better or not progress.best:
         progress.best, progress.kept = state.learned(), len(progress.rows) - 1
         progress.lowest = scored[0] if better else math.inf

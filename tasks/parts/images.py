@@ -30,12 +30,15 @@ def find(root: Path) -> tuple[list[str], list[str]]:
     return images, sorted(set(files) - set(images))
 
 
-def refuse_unusable(root: Path, name: str) -> None:
+def refuse_unusable(root: Path, name: str, *, hidden: bool) -> None:
     """Raises RootstockError for a link to a folder below `root`, and for a file's name that is not UTF-8.
 
-    No version can hold either, and `find` does not follow links. `name` is what the user called the root.
+    No version can hold either, also not where it is `hidden`, and `find` does not follow links. `name` is what the
+    user called the root.
     """
     for path in root.rglob("*"):
+        if not hidden and any(part.startswith(".") for part in path.relative_to(root).parts):
+            continue
         if path.is_symlink() and path.is_dir():
             raise RootstockError(f"{name}: {path} is a link to a folder, which is not followed; put a copy there")
         if not is_utf8(path.name):

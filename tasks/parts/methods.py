@@ -27,7 +27,7 @@ def refuse(setting: Setting, objective: Objective, mixed: bool) -> None:
     if objective in {Objective.DISTILLATION, Objective.PSEUDO_LABELS} and setting.balance is Balance.SAMPLING:
         raise ParamsError(f"balance: {objective} goes through all images, so none is drawn; take weights or logits")
     if count() > 1:
-        raise ParamsError(f"finetune.processes: {objective} takes whole batches; set it to 1")
+        raise ParamsError(f"finetune.processes: {objective} takes whole batches; set it to 1, and do without torchrun")
 
 
 def lesson_of(

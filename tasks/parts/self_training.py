@@ -56,6 +56,7 @@ def pseudo_label(setting: Setting, methods: Methods, network: Network, base: Les
         weight_N = balanced(weight_N, y_N, bench.goal.outputs)
     elif setting.balance is Balance.LOGITS:
         objective = bench.goal.objective(base.smoothing, log_prior(weight_N, y_N, bench.goal.outputs))
+    weight_N = weight_N / weight_N.mean()
     taught = replace(
         bench,
         train=setting.batches(rows, y_N, weight_N, setting.batch),

@@ -24,7 +24,9 @@ def mcc(own: Objective, weight: float) -> Objective:
         known_N = is_known(y)
         (_, output_LC), (_, output_UC) = apart(network, x_N3SS, known_N)
         rows_N = as_rows(own(lambda _: output_LC, x_N3SS[known_N], y[known_N]), known_N)
-        return rows_N + weight * confusion(output_UC.float()) if len(output_UC) else rows_N
+        if not len(output_UC):
+            return rows_N
+        return rows_N + weight * as_rows(confusion(output_UC.float()).expand(len(output_UC)), ~known_N)
 
     return loss
 
