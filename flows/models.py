@@ -46,6 +46,17 @@ def find(name: str, wanted: str) -> ModelVersion | None:
         return None
 
 
+def made_at(version: ModelVersion | None) -> int | None:
+    """When a version was made, in ms since 1970."""
+    return int(version.creation_timestamp) if version else None
+
+
+def is_there(name: str, version: str, made: int | None) -> bool:
+    """Whether the registry has this very version: a number alone may be another's, where a model was deleted."""
+    found = find(name, version)
+    return found is not None and made in {None, made_at(found)}
+
+
 def _what_there_is(name: str) -> str:
     versions = client().search_model_versions(f"name = '{name}'", max_results=1)
     if not versions:

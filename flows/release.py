@@ -24,7 +24,7 @@ from flows.environment import OWN_DATABASE, REGISTRY
 from flows.judge import NONE
 from flows.ledger import Entry, Event, Ledger
 from flows.logs import plain_errors
-from flows.models import CHAMPION, LIVE, PRODUCTION, find
+from flows.models import CHAMPION, LIVE, PRODUCTION, find, is_there, made_at
 from flows.tracking import Tag, client
 from tasks.parts.errors import RootstockError
 from tasks.parts.gate import Verdict
@@ -109,17 +109,6 @@ def _claim(name: str, ledger: Ledger) -> None:
         client().set_registered_model_tag(name, Tag.LEDGER, f"{ledger.id} {place}")
 
 
-def _made(version: ModelVersion | None) -> int | None:
-    """When a version was made, in ms since 1970."""
-    return int(version.creation_timestamp) if version else None
-
-
-def _is_there(name: str, version: str, made: int | None) -> bool:
-    """Whether the registry has this very version: a number alone may be another's, where a model was deleted."""
-    found = find(name, version)
-    return found is not None and made in {None, _made(found)}
-
-
 def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = None) -> list[Entry]:
     """Makes `live` what the ledger says, then answers each new wish; the new lines of the ledger."""
     ledger_file = ledger_file or ledger_of(name)
@@ -139,7 +128,7 @@ def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
     with FileLock(ledger_file.with_suffix(".lock"), timeout=LOCK_SECONDS):
         ledger = _ledger(name, ledger_file)
         now = ledger.live
-        before, made = next((of for of in ledger.before_live() if _is_there(name, *of)), (None, None))
+        before, made = next((of for of in ledger.before_live() if is_there(name, *of)), (None, None))
         if before is None:
             raise RootstockError(
                 f"there is nothing to go back to: {LIVE} has had no other version that is still there ({ledger_file})"
@@ -185,7 +174,7 @@ def _answer(name: str, wish: Wish, ledger: Ledger, *, person_decides: bool) -> E
     if why_not:
         entry = ledger.add(Event.REFUSED, wish.version, wish.said, ledger.live, why_not, ledger.made)
     else:
-        made = _made(find(name, wish.version))
+        made = made_at(find(name, wish.version))
         entry = ledger.add(Event.RELEASED, wish.version, wish.said, wish.version, f"by {wish.said}", made)
     _settle(name, ledger)
     if wish.copy is None or not why_not:
@@ -236,9 +225,9 @@ def _settle(name: str, ledger: Ledger) -> list[Entry]:
     found = find(name, LIVE)
     if found and not ledger.entries:
         why = "it was live before the ledger began"
-        ledger.add(Event.FOUND, str(found.version), "none", str(found.version), why, _made(found))
+        ledger.add(Event.FOUND, str(found.version), "none", str(found.version), why, made_at(found))
     deleted = []
-    if ledger.live and not _is_there(name, ledger.live, ledger.made):
+    if ledger.live and not is_there(name, ledger.live, ledger.made):
         why = "it was live, and is not in the registry any more: make rollback takes the one before"
         deleted.append(ledger.add(Event.DELETED, ledger.live, "none", None, why))
     if (str(found.version) if found else None) != ledger.live:

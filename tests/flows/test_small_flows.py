@@ -266,6 +266,7 @@ def test_nobody_is_a_teacher_too(tmp_path, monkeypatch):
     ("teacher", "message"),
     [
         ({"weights": "torchvision:DEFAULT"}, r"teacher\.architecture: name it"),
+        ({"weights": "models:/rootstock"}, r"models:/rootstock: which version\? Give models:/name@alias"),
         ({"weights": "nowhere.pth"}, r"teacher\.weights: nowhere\.pth is no file; give .*models:/name@alias$"),
     ],
 )

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score
 
+from tasks.parts.errors import DataRefusedError
 from tasks.parts.gate import Verdict
+from tasks.parts.goal import Goal
 from tasks.parts.labels import exact, label_scores, mean_average_precision, thresholds_for
 from tasks.parts.metrics import label_macro_f1
-from tasks.parts.names import Column
+from tasks.parts.names import TARGET, Column
 from tasks.parts.objectives.binary_cross_entropy import binary_cross_entropy, measure_labels
 from tasks.parts.rivals import Terms, compare_labels
 
@@ -65,6 +67,14 @@ def test_the_loss_is_torchs_and_smoothing_draws_to_a_half():
     assert measure_labels(logits, y)[1] == pytest.approx(f1_score(y, logits >= 0, average="macro", zero_division=0))
     perfect = torch.tensor([[9.0, -9.0, -9.0], [-9.0, 9.0, -9.0]])  # the third label is nobody's
     assert measure_labels(perfect, (perfect > 0).float())[1] == 1.0
+
+
+def test_targets_whose_spread_is_lost_beside_their_mean_are_refused():
+    """Unix times that differ by minutes: float32 tells them apart by two minutes."""
+    rows = pd.DataFrame({Column.SPLIT: "train", f"{TARGET}at": 1.6e9 + np.arange(100.0)})
+    with pytest.raises(DataRefusedError, match=r"at: the numbers differ by less .* subtract a constant"):
+        Goal.of(rows)
+    assert Goal.of(rows.assign(**{f"{TARGET}at": np.arange(100.0)})).targets == ("at",)
 
 
 def compared(right, live_right, terms=TERMS, labels=("a", "b")):

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from tasks.parts import self_training
 from tasks.parts.balance import Balance
+from tasks.parts.batches import Batches
 from tasks.parts.candidates import probe_network
 from tasks.parts.errors import DataRefusedError, ParamsError
 from tasks.parts.files import read_json
@@ -416,6 +417,19 @@ def test_fewer_pictures_come_again_as_another_view_of_them(paths):
     x, y = batches[0]
     assert x.shape[1] == 6
     assert not torch.equal(x[y < 0][:, :3], x[y < 0][:, 3:])
+
+
+def test_labelled_and_unlabelled_pictures_come_in_orders_of_their_own(paths, monkeypatch):
+    """As many of either, sorted alike: in one order each would always meet its own class."""
+    with_unlabelled(paths, 18)
+    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    both = mixed(settled(paths), Methods(**METHODS, objective="coral", teacher=NOBODY), strong=False)
+    orders, order = [], Batches.order
+    monkeypatch.setattr(Batches, "order", lambda *given: orders.append(order(*given)) or orders[-1])
+    list(both.epoch(0))
+    known, other = orders
+    assert len(known) == len(other) == 18
+    assert (known == other).mean() < 0.5
 
 
 def test_strong_views_are_drawn_apart_from_weak_ones(paths):
