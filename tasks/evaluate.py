@@ -19,6 +19,7 @@ class CorruptionsSection(Section):
     shift: tuple[float, ...] = Field(description="fractions of the side, diagonally")
     scale: tuple[Positive, ...] = Field(description="zooms")
     flip: tuple[float, ...] = Field(description="1: left to right")
+    rotation: tuple[float, ...] = Field(description="degrees, clockwise and back by turns")
     noise: tuple[Positive, ...] = Field(description="standard deviations; white is 1")
     blur: tuple[Positive, ...] = Field(description="standard deviations; fractions of the side")
     jpeg: tuple[Annotated[float, Field(ge=1, le=95)], ...] = Field(description="qualities, 1 to 95")

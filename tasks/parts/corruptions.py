@@ -1,4 +1,4 @@
-"""What a camera does to pictures: shift, scale, flip, noise, blur and JPEG, each at the strengths that are asked for.
+"""What a camera does to pictures: shift, scale, flip, rotation, noise, blur and JPEG, at the strengths asked for.
 
 After Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions" (2019), applied to the
 resized square. Shapes: N pictures, R the side of the kept square, S the side of what the network sees.
@@ -23,7 +23,7 @@ Change = Callable[[Image.Image, float], Image.Image]
 
 def corrupted(kind: str, strength: float, square_N3RR: Tensor, preprocessing: Preprocessing) -> Tensor:
     """The pictures under one corruption, as the network's input (N, 3, S, S); the same for the same pictures."""
-    if kind in {"shift", "scale", "flip"}:
+    if kind in {"shift", "scale", "flip", "rotation"}:
         x_N3SS = view(square_N3RR, _moved(kind, strength, len(square_N3RR)), preprocessing.crop, STYLE)
         return preprocessing.normalise(x_N3SS)
     if kind == "noise":
@@ -36,11 +36,13 @@ def corrupted(kind: str, strength: float, square_N3RR: Tensor, preprocessing: Pr
 
 
 def _moved(kind: str, strength: float, count: int) -> Tensor:
-    """Draws, (N, P): shifts in four directions by turns; one zoom or flip for all."""
+    """Draws, (N, P): shifts in four directions and rotations in two by turns; one zoom or flip for all."""
     draw_NP = torch.tensor([CLEAN]).repeat(count, 1)
     if kind == "shift":
         signs = torch.tensor([(1, 1), (1, -1), (-1, 1), (-1, -1)])[torch.arange(count) % 4]
         draw_NP[:, :2] = strength * signs
+    elif kind == "rotation":
+        draw_NP[:, DRAW.index(kind)] = strength * (1 - 2 * (torch.arange(count) % 2))
     else:
         draw_NP[:, DRAW.index(kind)] = strength
     return draw_NP

@@ -160,7 +160,7 @@ def _write_page(paths: Paths, table: Table) -> None:
         table_part("Labels", paths.per_class),
         Part("Test images with other labels than theirs, the surest first", picture=paths.wrong),
         table_part("Slices", paths.slices, "none were asked for (evaluate.slices)"),
-        table_part("Under shift, scale, flip, noise, blur and JPEG", paths.robustness),
+        table_part("Under shift, scale, flip, rotation, noise, blur and JPEG", paths.robustness),
         Part("Some training images and their views", picture=paths.preview),
     ]
     write_text(paths.results_page, page("Results on the test split", parts))

@@ -29,6 +29,7 @@ from tasks.parts.suited import refuse_attacks
 from tasks.parts.trust import write_trust
 
 Outputs = Mapping[Candidate, Tensor]  # (M, C) or (M, K) each, validation first
+TURNING = ("flip", "rotation")  # corruptions that may change a target
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def rate_values(case: Case, wanted: Wanted) -> Rated:
     predicted = {Candidate.MEAN: np.tile(np.array(case.goal.mean_K), (len(case.test), 1))}
     predicted |= {name: values.numpy()[len(case.validation) :].astype(float) for name, values in case.outputs.items()}
     table: Table = {name: value_scores(of_NK, y_NK, wanted.resamples, case.seed) for name, of_NK in predicted.items()}
-    strengths = {kind: own for kind, own in wanted.corruptions.items() if kind != "flip"}
+    strengths = {kind: own for kind, own in wanted.corruptions.items() if kind not in TURNING}
     robust = case.robust(wanted, strengths, Metric.MAE, lambda value_NK, y_NK: (value_NK - y_NK).abs().mean(1))
     write_values(case.paths, case.test, case.goal.targets, predicted, table, robust, wanted.slices, wanted.wrong)
     return Rated(table)

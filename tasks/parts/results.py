@@ -73,7 +73,7 @@ def write_page(paths: Paths, table: Table, selective: Mapping[str, float]) -> No
         Part("ROC, precision and recall", picture=paths.roc_pr),
         Part('"Don\'t know"', selective_text(selective), picture=paths.risk_coverage),
         table_part("Slices", paths.slices, "none were asked for (evaluate.slices)"),
-        Part("Under shift, scale, flip, noise, blur and JPEG", picture=paths.robustness_picture),
+        Part("Under shift, scale, flip, rotation, noise, blur and JPEG", picture=paths.robustness_picture),
         Part("Some training images and their views", picture=paths.preview),
     ]
     if paths.attacks.exists():

@@ -13,7 +13,7 @@ from tasks.parts.page import markdown_table
 from tasks.parts.scorer import build_backbone
 from tasks.parts.weights import write
 from tests.benchmarks.hymenoptera import CHANGES
-from tests.benchmarks.results import Results, assets_folder, machine, spread
+from tests.benchmarks.results import Results, assets_folder, machine, middle
 from tests.benchmarks.study import Study
 
 ROUNDS = 5
@@ -45,7 +45,7 @@ def run(results: Results) -> str:
                 plain, cached, apart = (np.array([found[place] for found in pairs]) for place in range(3))
                 ratio = [p / c for p, c in zip(plain, cached, strict=True)]
                 rows.append(
-                    [name, blocks, precision, spread(plain), spread(cached), spread(ratio, 2), f"{apart.max():.1e}"]
+                    [name, blocks, precision, middle(plain), middle(cached), middle(ratio, 2), f"{apart.max():.1e}"]
                 )
     columns = ["", "blocks that learn", "", "each epoch, s", "once, s", "ratio", "largest difference of a loss"]
     return f"{markdown_table(columns, rows)}\n\n10 epochs over 2 views of 195 photographs, 49 validate; {machine()}"

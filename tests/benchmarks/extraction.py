@@ -12,7 +12,7 @@ from PIL import Image
 
 from tasks.parts.page import markdown_table
 from tests.benchmarks.drawing import bars
-from tests.benchmarks.results import Results, assets_folder, machine, spread
+from tests.benchmarks.results import Results, assets_folder, machine, middle
 from tests.benchmarks.speed import SCRIPTS, environment_of_peers, output
 from tests.project import ROOT
 
@@ -86,7 +86,7 @@ def run(results: Results) -> str:
         shares = [
             100 * w * (1 / d + 1 / f) for w, d, f in zip(whole, decode, forward, strict=True)
         ]  # of 1 / (1 / decode + 1 / forward)
-        own.append([f"{name}, {way}", *(spread(rates, 0) for rates in (whole, decode, forward, shares))])
+        own.append([f"{name}, {way}", *(middle(rates, 0) for rates in (whole, decode, forward, shares))])
     first = markdown_table(
         ["", "extraction, images/s", "decode and resize alone", "forward alone", "of what both allow, %"], own
     )
@@ -96,9 +96,9 @@ def run(results: Results) -> str:
     beside = []
     for peer, how in product(PEERS, HOW):
         ratios = [
-            spread([found[f"resnet50, {way}"][0] / found[f"{peer}, {how}"] for found in rounds], 2) for way in WAYS
+            middle([found[f"resnet50, {way}"][0] / found[f"{peer}, {how}"] for found in rounds], 2) for way in WAYS
         ]
-        beside.append([f"{peer}, {how}", spread(rates[f"{peer}, {how}"]), *ratios])
+        beside.append([f"{peer}, {how}", middle(rates[f"{peer}, {how}"]), *ratios])
     columns = ["ResNet-50", "images/s", *(f"ours {way} / that" for way in WAYS)]
     return f"{first}\n\n{markdown_table(columns, beside)}\n\n{ROUNDS} rounds of {IMAGES} JPEG files; {machine()}"
 

@@ -12,7 +12,7 @@ from tasks.parts.digits import digits
 from tasks.parts.page import markdown_table
 from tasks.parts.scorer import build_backbone
 from tasks.parts.weights import write
-from tests.benchmarks.results import Results, machine, spread
+from tests.benchmarks.results import Results, machine, middle
 from tests.benchmarks.study import Study
 
 ROUNDS = 5
@@ -30,8 +30,8 @@ def run(results: Results) -> str:
     found = np.array(rounds)  # (round, row, first and second time)
     rows = []
     for name, (first, second) in zip((*STAGES, "all of these", RETRAINED), found.transpose(1, 2, 0), strict=True):
-        rows.append([name, spread(first), spread(second), f"{spread(100 * second / first)}%"])
-    columns = ["", f"{FIRST:,} files, s", f"{MORE} more, s", ""]
+        rows.append([name, middle(first), middle(second), middle(100 * second / first)])
+    columns = ["", f"{FIRST:,} files, s", f"{MORE} more, s", "%"]
     return f"{markdown_table(columns, rows)}\n\n{ROUNDS} rounds, the stages' own seconds; {machine()}"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -17,7 +16,7 @@ import pandas as pd
 from tasks.parts.names import Candidate, Column, Split
 from tasks.parts.page import markdown_table
 from tests.benchmarks.hymenoptera import CHANGES, redrawn
-from tests.benchmarks.results import Results, assets_folder, machine, mean_interval
+from tests.benchmarks.results import Results, assets_folder, machine, mean_interval, middle
 from tests.benchmarks.sets import PLAIN, as_split, ingested, some, unpacked
 from tests.benchmarks.study import Study
 
@@ -35,6 +34,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "dense 1024": {"finetune.epochs": 0, "head.kind": "dense", "head.strengths": [0.01]},
     "fine-tuning": {**ALL_BLOCKS, **NO_PROBE},
     "LP-FT": ALL_BLOCKS,
+    "LP-FT, moving average": {**ALL_BLOCKS, "finetune.average": 0.98},
+    "gradual unfreezing": {**ALL_BLOCKS, "finetune.unfreeze": 1},
     "fine-tuning, rates halved": {**HALVED, **NO_PROBE},
     "LP-FT, rates halved": HALVED,
     "LP-FT, rates halved, moving average": {**HALVED, "finetune.average": 0.98},
@@ -72,9 +73,8 @@ def table(results: Results, name: str, seeds: int, epochs: int, one: Any) -> str
     for way, own in found.items():
         gains = [here["accuracy"] - there["accuracy"] for here, there in zip(own, plain, strict=True)]
         gain = "" if own is plain else told(gains, "+.1f")
-        seconds = sorted(here["seconds"] for here in own)
-        taken = f"{median(seconds):.0f} ({seconds[0]:.0f} to {seconds[-1]:.0f})"
-        rows.append([way, told([here["accuracy"] for here in own]), gain, taken])
+        seconds = middle([here["seconds"] for here in own], 0)
+        rows.append([way, told([here["accuracy"] for here in own]), gain, seconds])
     columns = [f"{name}, {seeds} seeds, {epochs} epochs", "test accuracy, %", "minus fine-tuning", "seconds to learn"]
     return markdown_table(columns, rows)
 

@@ -78,6 +78,12 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     return f"{array.mean():.{digits}f} ± {array.std(ddof=1) if len(array) > 1 else 0:.{digits}f}"
 
 
+def middle(values: Sequence[float], digits: int = 1) -> str:
+    """Median (least to most)."""
+    array = np.asarray(values, dtype=float)
+    return f"{np.median(array):.{digits}f} ({array.min():.{digits}f} to {array.max():.{digits}f})"
+
+
 def code() -> str:
     """A digest of what is measured: the stages, the flows, the parameters, and the benchmarks themselves."""
     folders = ("tasks", "flows", "tests/benchmarks")

@@ -26,7 +26,7 @@ from tasks.parts.page import markdown_table
 from tasks.parts.weights import write
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.hymenoptera import whole
-from tests.benchmarks.results import Results, assets_folder, machine, spread
+from tests.benchmarks.results import Results, assets_folder, machine, middle, spread
 from tests.project import ROOT
 
 ROUNDS = 5
@@ -75,8 +75,7 @@ def training(rounds: list[dict[str, list[float]]]) -> str:
     for name in rounds[0]:
         seconds, accuracy = (np.array([found[name][place] for found in rounds]) for place in (0, 1))
         ratios = [f"{np.median([found[name][0] / found[ours][0] for found in rounds]):.1f}" for ours in OURS]
-        median = f"{np.median(seconds):.1f} ({seconds.min():.1f} to {seconds.max():.1f})"
-        rows.append([name, median, spread(100 * accuracy, 1), *ratios])
+        rows.append([name, middle(seconds), spread(100 * accuracy, 1), *ratios])
     return markdown_table(["", "seconds, cold", "test accuracy, %", *(f"seconds / {name}" for name in OURS)], rows)
 
 

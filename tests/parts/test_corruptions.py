@@ -9,7 +9,8 @@ from tasks.parts.scorer import Preprocessing
 from tests.conftest import drawn
 
 PREPARE = Preprocessing(resize=32, crop=32, mean=(0.0,) * 3, std=(1.0,) * 3, interpolation="bilinear")
-GENTLE = {"shift": (0.05, 0.2), "scale": (0.95, 0.7), "noise": (0.02, 0.2), "blur": (0.01, 0.08), "jpeg": (90, 5)}
+GENTLE = {"shift": (0.05, 0.2), "scale": (0.95, 0.7), "rotation": (3, 20), "noise": (0.02, 0.2)}
+GENTLE |= {"blur": (0.01, 0.08), "jpeg": (90, 5)}
 
 
 @pytest.fixture
@@ -34,6 +35,13 @@ def test_other_pictures_get_other_noise(squares):
 def test_a_flip_is_a_flip(squares):
     flipped = corrupted("flip", 1, squares, PREPARE)
     np.testing.assert_allclose(flipped.flip(-1), PREPARE.centre(squares), atol=1e-5)
+
+
+def test_a_quarter_turn_is_clockwise_and_back_by_turns(squares):
+    clean = PREPARE.network_input(squares[:2])
+    turned = corrupted("rotation", 90, squares[:2], PREPARE)
+    np.testing.assert_allclose(turned[0], clean[0].rot90(-1, (1, 2)), atol=1e-5)
+    np.testing.assert_allclose(turned[1], clean[1].rot90(1, (1, 2)), atol=1e-5)
 
 
 def test_shifts_go_in_four_directions(squares):

@@ -119,7 +119,8 @@ def tuned(paths, scratch=True, balance="none", objective="labels", teacher=NOBOD
     return finetune(paths, FinetuneParams(**params))
 
 
-CORRUPTIONS = {"shift": [0.1], "scale": [0.8], "flip": [1], "noise": [0.1], "blur": [0.02], "jpeg": [50, 10]}
+CORRUPTIONS = {"shift": [0.1], "scale": [0.8], "flip": [1], "rotation": [9], "noise": [0.1], "blur": [0.02]}
+CORRUPTIONS |= {"jpeg": [50, 10]}
 EVALUATE = {"bins": 10, "resamples": 100, "wrong": 5, "risk": 0.1, "slices": [], "corrupted": 6, "attacked": 0}
 
 
@@ -483,7 +484,7 @@ def test_evaluate_tells_how_far_to_trust(paths):
     tuned(paths, scratch=False)
     report = evaluated(paths, slices=["width", "label"])
     robust = pd.read_csv(paths.robustness)
-    assert list(robust["corruption"]) == ["none", "shift", "scale", "flip", "noise", "blur", "jpeg", "jpeg"]
+    assert list(robust["corruption"]) == ["none", "shift", "scale", "flip", "rotation", "noise", "blur", "jpeg", "jpeg"]
     assert robust["images"].eq(6).all()
     slices = pd.read_csv(paths.slices).set_index("slice")
     assert list(slices.index) == ["width=32", *(f"label={shape}" for shape in SHAPES)]
@@ -572,7 +573,7 @@ def test_targets_go_through_every_stage(discs, kind):
     served = [scorer.row(row) for row in scorer.logits([(discs.raw / path).read_bytes() for path in rows["path"]])]
     np.testing.assert_allclose([row["radius"] for row in served], rows["predicted:radius"], atol=1e-3)
     assert list(pd.read_csv(discs.slices)["slice"]) == ["lot=lot 0", "lot=lot 1", "lot=lot 2"]
-    assert "flip" not in set(pd.read_csv(discs.robustness)["corruption"])
+    assert {"flip", "rotation"}.isdisjoint(pd.read_csv(discs.robustness)["corruption"])
     assert discs.residuals.read_bytes().startswith(b"\x89PNG")
 
 
