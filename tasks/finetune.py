@@ -41,6 +41,7 @@ class FinetuneSection(Section):
     cutmix: float = Field(ge=0, description="alpha of the area of one picture in another; 0: never")
     processes: int = Field(ge=0, description="that share a fit; 0: one for each GPU, and one without")
     cache: float = Field(ge=0, description="GiB on disk for what the frozen blocks give; 0: computed in each epoch")
+    compile: bool = Field(description="whether what learns is compiled (torch.compile); for long fits")
 
 
 class ScratchSection(Section):

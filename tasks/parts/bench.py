@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tasks.parts.activations import Cached, fits
 from tasks.parts.batches import Answers, Batches
 from tasks.parts.checkpoint import FileCheckpoint
+from tasks.parts.compiled_fit import compiled_fit
 from tasks.parts.device import Device
 from tasks.parts.fit import Batch, Judge, MeasureMore, Objective, Recipe, Scored, fit, score
 from tasks.parts.fit_state import Progress, Row
@@ -48,6 +49,7 @@ class Lesson:
     passes: int = 1  # over the training images, in an epoch
     dropout: bool = False
     cache: float = 0.0  # GiB of activations of the frozen prefix
+    compile: bool = False  # what learns
     train: Mixed | None = None  # batches of its own, of inputs and never of activations
     helper: nn.Module | None = None  # learns with the network, and is left behind
     begin: Callable[[int, Network], None] = lambda _epoch, _network: None  # before an epoch
@@ -82,20 +84,21 @@ class Bench:
         learner, train, validation = self._short_cut(network, recipe, lesson)
         if lesson.helper:
             learner.add_module(HELPER, self.device.place(lesson.helper))
-        progress = fit(
-            learner,
-            self._epochs(train, recipe, lesson),
-            self._validation(learner, network, validation, lesson),
-            lesson.objective,
-            recipe,
-            groups=lesson.groups,
-            learn_mode=partial(_make_ready, network, lesson),
-            device=self.device,
-            checkpoint=FileCheckpoint(self.checkpoints / f"{candidate.slug}{key}.safetensors", SAVE_SECONDS),
-            on_row=partial(self._note, candidate, recipe.epochs),
-            eligible=lesson.eligible,
-            enough=lesson.enough,
-        )
+        with compiled_fit(learner.backbone, wanted=lesson.compile):
+            progress = fit(
+                learner,
+                self._epochs(train, recipe, lesson),
+                self._validation(learner, network, validation, lesson),
+                lesson.objective,
+                recipe,
+                groups=lesson.groups,
+                learn_mode=partial(_make_ready, network, lesson),
+                device=self.device,
+                checkpoint=FileCheckpoint(self.checkpoints / f"{candidate.slug}{key}.safetensors", SAVE_SECONDS),
+                on_row=partial(self._note, candidate, recipe.epochs),
+                eligible=lesson.eligible,
+                enough=lesson.enough,
+            )
         if lesson.helper:
             delattr(learner, HELPER)
         if isinstance(train, Cached) and isinstance(validation, Cached):

@@ -192,7 +192,7 @@ def _checked(make: Callable[[], nn.Module], backbone: Backbone, device: Device, 
     except RootstockError:
         raise
     except Exception as error:  # what compilers raise is an open set
-        raise _refused(_reason(error)) from None
+        raise _refused(reason(error)) from None
     apart = ((found_BD - expected_BD).norm() / expected_BD.norm()).item()
     if not apart <= APART[device.dtype]:
         raise _refused(f"compiled, its answers would be {apart:.1e} apart")
@@ -209,7 +209,7 @@ def _refused(reason: str) -> NotCompiledError:
     return NotCompiledError(f"the network cannot be compiled here: {reason} (features.compile: 0 does without)")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The line of a compiler's many that tells the error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if "error:" in line), next(iter(lines), type(error).__name__))

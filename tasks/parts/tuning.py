@@ -131,6 +131,7 @@ def lesson_on_labels(setting: Setting, learn: Mapping[str, Any]) -> tuple[Networ
         every=learn["unfreeze"],
         dropout=bool(learn["dropout"]),
         cache=0.0 if mixed else learn["cache"],  # pictures that are mixed anew are no views to keep
+        compile=learn["compile"],
     )
 
 
@@ -149,7 +150,9 @@ def from_scratch(
     wanted_passes = ceil(tuned.steps / len(bench.train))
     passes = max(wanted_passes // learn["epochs"], 1)  # unlabelled images may make many steps of few labelled ones
     loss, dropout = loss_on_labels(setting, learn), bool(learn["dropout"])
-    lesson = Lesson(learning, groups, loss, batch_statistics=True, passes=passes, dropout=dropout)
+    lesson = Lesson(
+        learning, groups, loss, batch_statistics=True, passes=passes, dropout=dropout, compile=learn["compile"]
+    )
     epochs = ceil(wanted_passes / passes)
     as_long = replace(recipe(bench, learn, seed), epochs=epochs, patience=epochs)
     progress = bench.fit(Candidate.SCRATCH, network, as_long, lesson)

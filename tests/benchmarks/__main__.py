@@ -20,6 +20,7 @@ BENCHMARKS = (
     "speed",
     "extraction",
     "cache",
+    "compiling",
     "increment",
     "growth",
     "augmentation",

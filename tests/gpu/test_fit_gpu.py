@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tasks.parts.compiled_fit import compiled_fit
 from tasks.parts.device import choose
+from tasks.parts.fit import step
+from tasks.parts.memory import Parts
 from tasks.parts.names import Curve
+from tasks.parts.objectives.cross_entropy import cross_entropy
+from tasks.parts.scorer import build_network
 from tests.parts.test_fit import Killed, trained
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -26,3 +31,18 @@ def test_a_killed_fit_ends_with_the_same_weights_within_a_tolerance(tmp_path, la
     resumed, _ = trained(tmp_path / "b.safetensors", device=device)
     for name, tensor in undisturbed.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], tensor, atol=1e-4, rtol=1e-3)
+
+
+def test_a_compiled_network_learns_the_same_within_a_tolerance():
+    device, losses = choose("cuda", "float32"), []
+    x_N3SS, y_N = device.place(torch.rand(8, 3, 64, 64)), torch.arange(8, device=device.device) % 3
+    for wanted in (False, True):
+        torch.manual_seed(0)
+        network = build_network("resnet8", 3)
+        device.place(network)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+        with compiled_fit(network.backbone, wanted=wanted):
+            batch = (x_N3SS, y_N)
+            losses.append([step(network, batch, cross_entropy(), optimiser, device, Parts()) for _ in range(5)])
+    torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-2, atol=1e-3)
+    assert losses[1][-1] < losses[1][0]

@@ -191,6 +191,33 @@ def test_without_a_compiler_it_goes_on_says_so_and_asks_again_the_next_time(tmp_
     assert "Traceback" not in done.stdout + done.stderr
 
 
+REFUSED = """
+import torch
+from torch import nn
+from tasks.parts.compiled_fit import compiled_fit
+from tasks.parts.errors import ParamsError
+module = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.LayerNorm(8))
+try:
+    with compiled_fit(module, wanted=True):
+        module(torch.rand(4, 8)).sum().backward()
+except ParamsError as error:
+    print(error)
+assert module(torch.rand(4, 8)).shape == (4, 8)
+"""
+
+
+@pytest.mark.slow
+def test_a_fit_that_cannot_be_compiled_is_refused_in_words(tmp_path):
+    env = {**os.environ, "CXX": "no-such-compiler", "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)}
+    env.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    command = [sys.executable, "-c", REFUSED]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("finetune.compile: it cannot be compiled here, "), done.stdout
+    assert last.endswith("; set it to false")
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [

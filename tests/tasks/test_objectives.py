@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks.parts import self_training
+from tasks.parts import remembered, self_training
 from tasks.parts.balance import Balance
 from tasks.parts.batches import Batches
 from tasks.parts.candidates import probe_network
@@ -355,6 +355,38 @@ def test_a_killed_run_ends_with_the_same_weights_under_every_objective(paths, mo
     assert list(paths.checkpoints.rglob("*.safetensors"))
     tuned(paths, **wanted)
     pd.testing.assert_frame_equal(curve(paths), rows)
+    for name, tensor in load_file(paths.tuned).items():
+        assert torch.equal(tensor, undisturbed[name]), name
+
+
+@pytest.mark.slow  # a C++ compiler works for some minutes
+def test_a_compiled_fit_learns_the_same_and_a_killed_one_ends_with_the_same_weights(paths, monkeypatch, tmp_path):
+    """Batches of two sizes, and a block more in the second epoch; then compiled anew by the run that goes on."""
+    monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path / "cache")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    begun(paths, unlabelled=False)
+    wanted = {"scratch": False, "blocks": 2, "unfreeze": 1}
+    tuned(paths, **wanted)
+    plain, rows = load_file(paths.tuned), curve(paths)
+    tuned(paths, compile=True, **wanted)
+    undisturbed, compiled_rows = load_file(paths.tuned), curve(paths)
+    pd.testing.assert_frame_equal(compiled_rows, rows, rtol=1e-3)
+    assert not compiled_rows.equals(rows)
+    for name, tensor in plain.items():
+        torch.testing.assert_close(undisturbed[name], tensor, rtol=1e-2, atol=1e-3)
+
+    def die(line):
+        if " 2 of 3 epochs " in line:
+            raise Killed
+
+    monkeypatch.setattr("tasks.parts.bench.SAVE_SECONDS", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.parts.bench.say", die)
+        with pytest.raises(Killed):
+            tuned(paths, compile=True, **wanted)
+    assert list(paths.checkpoints.rglob("*.safetensors"))
+    tuned(paths, compile=True, **wanted)
+    pd.testing.assert_frame_equal(curve(paths), compiled_rows)
     for name, tensor in load_file(paths.tuned).items():
         assert torch.equal(tensor, undisturbed[name]), name
 

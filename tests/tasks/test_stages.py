@@ -55,6 +55,7 @@ FINETUNE = {
     "cutmix": 0.0,
     "processes": 1,
     "cache": 1.0,
+    "compile": False,
 }
 PREPARE = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
 BACKBONE = {**TINY, "weights": "tiny.pth", "match": "strict", "cut": "layer", "letterbox": False}

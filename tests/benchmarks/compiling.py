@@ -1,0 +1,65 @@
+"""Seconds of a step of fine-tuning all blocks, plain and compiled (finetune.compile), on the device that is there."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from tasks.parts.compiled_fit import compiled_fit
+from tasks.parts.device import Device, choose
+from tasks.parts.fit import step
+from tasks.parts.freezing import freeze_all_but_last, learn_mode, parameter_groups
+from tasks.parts.memory import Parts
+from tasks.parts.objectives.cross_entropy import cross_entropy
+from tasks.parts.page import markdown_table
+from tasks.parts.scorer import Network, build_network
+from tests.benchmarks.results import Results, machine, middle
+
+ROUNDS, STEPS = 5, 5
+BATCH, SIDE, CLASSES, RATE = 32, 224, 10, 1e-4
+NETWORKS = ("mobilenet_v2", "resnet50")
+PRECISIONS = ("float32", "bfloat16")
+
+
+def run(results: Results) -> str:
+    """The table."""
+    rows = []
+    for name in NETWORKS:
+        for precision in PRECISIONS:
+            plain, compiled, start = results.measured(f"{name}, {precision}", lambda: seconds(name, precision))
+            ratios = [a / b for a, b in zip(plain, compiled, strict=True)]
+            rows.append(
+                [f"{name}, {precision}", middle(plain, 3), middle(compiled, 3), middle(ratios, 2), f"{start:.0f}"]
+            )
+    columns = ["", "seconds a step", "compiled", "ratio", "seconds until it is compiled"]
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else machine()
+    return f"{markdown_table(columns, rows)}\n\n{ROUNDS} rounds in turn, {BATCH} images of {SIDE} pixels; {where}"
+
+
+def seconds(name: str, precision: str) -> tuple[list[float], list[float], float]:
+    """Of a step, plain and compiled, in rounds; and of the first compiled one, less what one takes then."""
+    device = choose("auto", precision)
+    plain, quick = build_network(name, CLASSES), build_network(name, CLASSES)
+    device.place(plain), device.place(quick)
+    timed(plain, device, 1)
+    started = time.perf_counter()
+    with compiled_fit(quick.backbone, wanted=True):
+        timed(quick, device, 1)
+        start = time.perf_counter() - started
+        rounds = [[timed(network, device, STEPS) for network in (plain, quick)] for _ in range(ROUNDS)]
+    without, with_it = zip(*rounds, strict=True)
+    return list(without), list(with_it), start - min(with_it)
+
+
+def timed(network: Network, device: Device, steps: int) -> float:
+    """Seconds of a step, the mean of so many."""
+    learning = freeze_all_but_last(network.backbone, 99)
+    learn_mode(network, learning, batch_statistics=False)
+    groups = parameter_groups(network, learning, RATE, RATE, 1.0)
+    optimiser = torch.optim.AdamW([{**group, "lr": RATE} for group in groups], fused=device.fuses)
+    x_N3SS, y_N = device.place(torch.rand(BATCH, 3, SIDE, SIDE)), torch.arange(BATCH).to(device.device) % CLASSES
+    started = time.perf_counter()
+    for _ in range(steps):
+        step(network, (x_N3SS, y_N), cross_entropy(), optimiser, device, Parts())  # its loss waits for a GPU
+    return (time.perf_counter() - started) / steps
