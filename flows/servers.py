@@ -80,7 +80,7 @@ def prefect_api() -> Callable[[], None]:
     imported: it reads the address then, and it must be able to send its last lines before the server is stopped.
     """
     if "PREFECT_API_URL" in os.environ:
-        return lambda: None
+        return _refuse_unreached
     server = running().get("prefect")
     if server and _healthy("prefect", server["url"]):
         os.environ["PREFECT_API_URL"] = f"{server['url']}/api"
@@ -89,6 +89,19 @@ def prefect_api() -> Callable[[], None]:
     atexit.register(_stop, psutil.Process(server["pid"]))
     os.environ["PREFECT_API_URL"] = f"{server['url']}/api"
     return lambda: _await("prefect", server)
+
+
+def _refuse_unreached() -> None:
+    """Raises RootstockError if PREFECT_API_URL names no server, or one of another major version."""
+    from prefect.client.orchestration import get_client
+
+    try:
+        with get_client(sync_client=True) as client:
+            client.raise_for_api_version_mismatch()
+    except RuntimeError as error:
+        raise RootstockError(
+            f"PREFECT_API_URL: {error}; start that server, or unset the variable for one of our own"
+        ) from None
 
 
 def _temporary() -> Server:

@@ -276,7 +276,8 @@ def decode(data: bytes, least: int | None = None) -> Image.Image:
         with Image.open(io.BytesIO(data)) as image:
             if least:
                 image.draft(None, (least, least))
-            return in_rgb(ImageOps.exif_transpose(image))
+            is_pgm = image.format == "PPM"  # has no EXIF; a copy would have no format
+            return in_rgb(image if is_pgm else ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise ValueError("not an image that Pillow can read") from None
     except Exception as error:  # what Pillow's readers raise for broken files is an open set
@@ -288,9 +289,10 @@ def in_rgb(image: Image.Image) -> Image.Image:
 
     Raises ValueError for grey in 32 bits, whose white nobody knows.
     """
-    if image.mode in {"I", "F"}:
+    in_16 = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")  # as Pillow reads a PGM
+    if image.mode in {"I", "F"} and not in_16:
         raise ValueError("grey in 32 bits; save it with 8 or 16")
-    if image.mode.startswith("I;16"):
+    if in_16:
         image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
     return image.convert("RGB")
 

@@ -8,7 +8,7 @@ from urllib.request import urlopen
 import psutil
 
 from tasks import STAGES
-from tasks.parts.errors import EXIT_REFUSED, EXIT_UNDECIDED
+from tasks.parts.errors import EXIT_BROKEN, EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.parts.files import read_json
 from tests.project import Project, wait_until
 
@@ -55,6 +55,15 @@ def test_down_stops_what_up_started_and_nothing_else(finished, tmp_path):
     stale = {"prefect": {"url": "http://127.0.0.1:1", "pid": os.getpid(), "created": 1.0}}
     (project.root / ".state" / "servers.json").write_text(__import__("json").dumps(stale))
     assert project.flows("down").stdout == "stopped: nothing was up\n"
+
+
+def test_a_server_that_does_not_answer_is_told_in_words(finished, tmp_path):
+    project = finished.copy(tmp_path / "project")
+    project.more = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    done = project.retrain()
+    assert done.returncode == EXIT_BROKEN
+    assert done.stderr.splitlines()[-1].startswith("error: PREFECT_API_URL: Failed to reach API at http://127.0.0.1:9")
+    assert "Traceback" not in done.stderr
 
 
 def test_without_a_server_a_temporary_one_comes_and_goes(finished, tmp_path):

@@ -75,6 +75,8 @@ def test_grey_of_16_bits_is_scaled_and_of_32_refused():
     grey = np.array([[0, 257 * 100, 65535]], np.uint16)
     for kind in ("PNG", "TIFF"):
         assert np.asarray(decode(encoded(Image.fromarray(grey), kind)))[0, :, 0].tolist() == [0, 100, 255]
+    assert np.asarray(decode(b"P5 3 1 65535\n" + grey.astype(">u2").tobytes()))[0, :, 0].tolist() == [0, 100, 255]
+    assert np.asarray(decode(b"P2 3 1 1023\n0 512 1023\n"))[0, :, 0].tolist() == [0, 127, 255]
     for wide in (np.int32, np.float32):
         with pytest.raises(ValueError, match="grey in 32 bits"):
             decode(encoded(Image.fromarray(grey.astype(wide)), "TIFF"))
