@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.judge import COLUMNS, FILE, FOLDER
-from flows.tracking import Tag, client
+from flows.mlflow_store import client
+from flows.tracking import Tag
 from tasks.parts.names import HIGH, LOW, Candidate, Metric
 from tasks.parts.page import Part, markdown, page
 

@@ -146,7 +146,8 @@ def log_runs(found: Mapping[Cell, Score], params: FlowParams, folder: Path) -> N
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-    from flows.tracking import client, experiment_id
+    from flows.mlflow_store import client
+    from flows.tracking import experiment_id
 
     tracker = client()
     experiment = experiment_id(tracker, params.register_.experiment)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from flows.mlflow_store import client
 from flows.models import LIVE, find, scorer_of, scorer_thresholds
 from flows.parameters import GateSection
-from flows.tracking import Tag, client
+from flows.tracking import Tag
 from tasks.parts import gate
 from tasks.parts.errors import EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.parts.files import read_json, replacing

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.tracking import Tag, client
+from flows.mlflow_store import client
+from flows.tracking import Tag
 from tasks.parts.errors import RootstockError
 from tasks.parts.files import sha256_of
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows import versioning
+from flows.mlflow_store import client
 from flows.models import CHALLENGER, PRODUCTION, digest_of, find
-from flows.tracking import Run, Tag, client, lineage
+from flows.tracking import Run, Tag, lineage
 from tasks import parts
 from tasks.parts.errors import RootstockError
 from tasks.parts.files import read_json

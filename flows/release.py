@@ -24,8 +24,9 @@ from flows.environment import OWN_DATABASE, REGISTRY
 from flows.judge import NONE
 from flows.ledger import Entry, Event, Ledger
 from flows.logs import plain_errors
+from flows.mlflow_store import client
 from flows.models import CHAMPION, LIVE, PRODUCTION, find, is_there, made_at
-from flows.tracking import Tag, client
+from flows.tracking import Tag
 from tasks.parts.errors import RootstockError
 from tasks.parts.gate import Verdict
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Met
 
 from flows import git, versioning
 from flows.environment import HOME, REGISTRY
+from flows.mlflow_store import client
 from flows.parameters import FlowParams
 from flows.stage import Outcome
 from tasks.parts.errors import RootstockError
@@ -51,13 +51,6 @@ class Tag(StrEnum):
     TEACHER_MD5 = "dvc.teacher_md5"
     GIT_COMMIT = "git.commit"
     GIT_DIRTY = "git.dirty"
-
-
-def client() -> MlflowClient:
-    """A client of the store that MLFLOW_TRACKING_URI names."""
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-    return MlflowClient()
 
 
 def inputs_digest(paths: Paths) -> str:

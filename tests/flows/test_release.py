@@ -10,9 +10,10 @@ import pytest
 
 from flows.judge import NONE
 from flows.ledger import Event, Ledger
+from flows.mlflow_store import client
 from flows.models import CHAMPION, LIVE, PRODUCTION, find
 from flows.release import ledger_of, reconcile, roll_back
-from flows.tracking import Tag, client
+from flows.tracking import Tag
 from tasks.parts.errors import RootstockError
 
 NUMBERS = count()
