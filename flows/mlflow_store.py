@@ -36,13 +36,15 @@ def client() -> MlflowClient:
 @cache
 def _ask(uri: str) -> None:
     """Raises RootstockError if it is a server that does not answer."""
-    place = urlsplit(uri)
-    if place.scheme not in {"http", "https"}:
+    try:
+        place = urlsplit(uri)
+        at, server = f"{place.hostname}:{place.port or place.scheme}", place.scheme in {"http", "https"}
+    except ValueError:  # whose text may hold a part of the password
+        raise RootstockError(f"MLFLOW_TRACKING_URI is no address such as http://host:port; {REMEDY}") from None
+    if not server:
         return
     try:
         credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
         http_request(credentials, "/health", "GET", max_retries=1, timeout=SECONDS)  # type: ignore[no-untyped-call]
     except MlflowException:
-        raise RootstockError(
-            f"MLFLOW_TRACKING_URI: no answer from {place.hostname}:{place.port or place.scheme}; {REMEDY}"
-        ) from None
+        raise RootstockError(f"MLFLOW_TRACKING_URI: no answer from {at}; {REMEDY}") from None

@@ -52,7 +52,7 @@ def result_rows(paths: Paths, metrics: Mapping[str, float]) -> list[list[str]]:
             others = (Metric.MACRO_F1, Metric.MAP)
         how = ".1%" if first is Metric.ACCURACY else ".4g"
         between = f"{scored[first][LOW]:{how}} to {scored[first][HIGH]:{how}}"
-        rest = [f"{scored[metric][VALUE]:.3f}" for metric in others]
+        rest = [f"{scored[metric][VALUE]:{'.4g' if metric is Metric.RMSE else '.3f'}}" for metric in others]
         rows.append([name, f"{scored[first][VALUE]:{how}}", between, *rest, seconds])
     return rows
 

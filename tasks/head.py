@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from tasks.parts.balance import Balance
 from tasks.parts.params import Section, StageParams
 from tasks.parts.paths import Paths
+
+Count = Annotated[int, Field(ge=1)]
 
 
 class HeadSection(Section):
@@ -18,15 +20,15 @@ class HeadSection(Section):
     start: Literal["zero", "earlier"] = Field(
         description="of a linear head; earlier: the head of the model that backbone.weights names, its classes' rows"
     )
-    strengths: tuple[float, ...] = Field(
+    strengths: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
         min_length=1, description="penalties to choose from, on validation loss; of a linear or dense head"
     )
     hidden: int = Field(ge=1, description="units of a dense head's hidden layer")
-    grow: tuple[int, ...] = Field(description="units that a dense head has before it grows to hidden")
+    grow: tuple[Count, ...] = Field(description="units that a dense head has before it grows to hidden")
     rate: float = Field(gt=0, description="AdamW's learning rate of a dense head")
     epochs: int = Field(ge=1, description="passes over the features, of a dense head; of each step of its growth")
     batch: int = Field(ge=1, description="rows an optimiser step, of a dense head")
-    neighbours: tuple[int, ...] = Field(min_length=1, description="numbers to choose from, of a knn head")
+    neighbours: tuple[Count, ...] = Field(min_length=1, description="numbers to choose from, of a knn head")
 
 
 class HeadParams(StageParams):

@@ -217,6 +217,8 @@ def test_bad_data_is_refused_with_a_report_and_the_last_good_results_stay(projec
         (("--backbone.weights", "none.pth"), EXIT_BROKEN, "none.pth is no file"),
         (("--backbone.weights", "models:/rootstock@champion"), EXIT_BROKEN, "not in the registry"),
         (("--data.source", "nowhere"), EXIT_BROKEN, "nowhere is no folder, table or archive"),
+        (("--head.strengths", "[.nan]"), EXIT_USAGE, "head.strengths"),
+        (("--head.grow", "[0]"), EXIT_USAGE, "head.grow"),
         (("--data.targets", "[size, size]"), EXIT_USAGE, "a column is named twice"),
         (("--evaluate.corruptions.blur", "[-1]"), EXIT_USAGE, "evaluate.corruptions.blur"),
         (("--evaluate.slices", "[camera]"), EXIT_USAGE, "no column camera"),

@@ -36,13 +36,18 @@ class Goal:
     def of(cls, rows: pd.DataFrame) -> Goal:
         """From usable rows of the manifest: the training ones alone decide.
 
-        Raises DataRefusedError for targets whose spread is lost beside their mean.
+        Raises DataRefusedError for targets that do not differ, or whose spread is lost beside their mean.
         """
         targets = target_names(rows)
         if not targets:
             return cls(class_names(rows), several=bool(label_names(rows)))
         y_NK = rows.loc[rows[Column.SPLIT] == Split.TRAIN, [f"{TARGET}{name}" for name in targets]].to_numpy(float)
-        spread_K = np.where(y_NK.std(0) > 0, y_NK.std(0), 1.0)
+        spread_K = y_NK.std(0)
+        same = [name for name, values in zip(targets, y_NK.T, strict=True) if values.min() == values.max()]
+        if same:
+            raise DataRefusedError(
+                f"data.targets: {', '.join(same)}: all training images have the same number; leave it out"
+            )
         far = [name for name, of in zip(targets, np.abs(y_NK.mean(0)) / spread_K, strict=True) if of > FARTHEST]
         if far:
             raise DataRefusedError(

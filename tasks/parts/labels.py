@@ -66,7 +66,7 @@ def mean_average_precision(probability_NC: np.ndarray, y_NC: np.ndarray) -> floa
 def label_scores(
     probability_NC: np.ndarray, y_NC: np.ndarray, threshold_C: np.ndarray, resamples: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Every metric with its 95% bootstrap interval."""
+    """Every metric with its 95% interval."""
     measures: dict[Metric, Callable[[np.ndarray, np.ndarray], float]] = {
         Metric.ACCURACY: partial(_of_given, exact, threshold_C),
         Metric.MACRO_F1: partial(_of_given, label_macro_f1, threshold_C),
@@ -151,7 +151,7 @@ def _write_page(paths: Paths, table: Table) -> None:
     rows = [[name, *(interval_text(row[metric]) for metric in metrics)] for name, row in table.items()]
     parts = [
         Part(
-            text="Accuracy: images with exactly their labels. In brackets: 95% bootstrap intervals over test images.",
+            text="Accuracy: images with exactly their labels. In brackets: 95% intervals, Wilson's or a bootstrap's.",
             columns=columns,
             rows=rows,
         ),

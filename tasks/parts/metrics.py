@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from math import exp, log
+from math import exp, log, sqrt
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -107,14 +108,24 @@ def interval(
     return float(low), float(high)
 
 
+def hit_interval(rate: float, count: int) -> tuple[float, float]:
+    """The 95% interval of a share of right answers (Wilson, 1927): no point where all are right, as a resample's is."""
+    z = NormalDist().inv_cdf(0.975)
+    middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * sqrt(rate * (1 - rate) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
 def with_intervals(
     measures: Mapping[Metric, Score], predicted: np.ndarray, y: np.ndarray, resamples: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Each metric of the same predictions, with its 95% interval."""
+    """Each metric of the same predictions, with its 95% interval: Wilson's of accuracy, a bootstrap of the others."""
     found = {}
     for metric, measure in measures.items():
-        low, high = interval(measure, predicted, y, resamples, seed)
-        found[metric.value] = {VALUE: measure(predicted, y), LOW: low, HIGH: high}
+        value = measure(predicted, y)
+        hits = metric is Metric.ACCURACY
+        low, high = hit_interval(value, len(y)) if hits else interval(measure, predicted, y, resamples, seed)
+        found[metric.value] = {VALUE: value, LOW: low, HIGH: high}
     return found
 
 
@@ -122,16 +133,12 @@ def scores(
     raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.ndarray, bins: int, resamples: int, seed: int
 ) -> dict[str, dict[str, float]]:
     """Every metric with its 95% interval; `raw` probabilities are those before temperature scaling."""
-    wanted: dict[str, tuple[Score, np.ndarray]] = {
-        Metric.ACCURACY: (accuracy, scaled_NC),
-        Metric.MACRO_F1: (macro_f1, scaled_NC),
-        Metric.NLL: (nll, scaled_NC),
-        Metric.ECE: (partial(ece, bins=bins), scaled_NC),
-        Metric.NLL_UNCALIBRATED: (nll, raw_NC),
-        Metric.ECE_UNCALIBRATED: (partial(ece, bins=bins), raw_NC),
+    how = (y_N, resamples, seed)
+    scaled: dict[Metric, Score] = {
+        Metric.ACCURACY: accuracy,
+        Metric.MACRO_F1: macro_f1,
+        Metric.NLL: nll,
+        Metric.ECE: partial(ece, bins=bins),
     }
-    found = {}
-    for metric, (score, probability_NC) in wanted.items():
-        low, high = interval(score, probability_NC, y_N, resamples, seed)
-        found[metric] = {VALUE: score(probability_NC, y_N), LOW: low, HIGH: high}
-    return found
+    raw: dict[Metric, Score] = {Metric.NLL_UNCALIBRATED: nll, Metric.ECE_UNCALIBRATED: partial(ece, bins=bins)}
+    return with_intervals(scaled, scaled_NC, *how) | with_intervals(raw, raw_NC, *how)

@@ -170,7 +170,9 @@ def rate_values(case: Case, wanted: Wanted) -> Rated:
     y_NK = case.goal.truth(case.test).numpy().astype(float)
     predicted = {Candidate.MEAN: np.tile(np.array(case.goal.mean_K), (len(case.test), 1))}
     predicted |= {name: values.numpy()[len(case.validation) :].astype(float) for name, values in case.outputs.items()}
-    table: Table = {name: value_scores(of_NK, y_NK, wanted.resamples, case.seed) for name, of_NK in predicted.items()}
+    how = (case.goal.spread_K, wanted.resamples, case.seed)
+    table: Table = {name: value_scores(of_NK, y_NK, *how) for name, of_NK in predicted.items()}
+
     strengths = {kind: own for kind, own in wanted.corruptions.items() if kind not in TURNING}
     robust = case.robust(wanted, strengths, Metric.MAE, lambda value_NK, y_NK: (value_NK - y_NK).abs().mean(1))
     write_values(case.paths, case.test, case.goal.targets, predicted, table, robust, wanted.slices, wanted.wrong)
@@ -178,8 +180,9 @@ def rate_values(case: Case, wanted: Wanted) -> Rated:
 
 
 def some(test: pd.DataFrame, most: int) -> pd.DataFrame:
-    """At most so many rows, evenly spread."""
-    return test.iloc[:: -(-len(test) // most)] if most else test.iloc[:0]
+    """At most so many rows, drawn once and for all."""
+    chosen = np.random.default_rng(0).permutation(len(test))[:most]
+    return test.iloc[np.sort(chosen)]
 
 
 def headline(goal: Goal) -> str:

@@ -6,26 +6,28 @@ Shapes: N test images, K targets.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib import pyplot as plt
 
 from tasks.parts import pictures
 from tasks.parts.files import replacing, write_text
-from tasks.parts.metrics import with_intervals
+from tasks.parts.metrics import Score, with_intervals
 from tasks.parts.names import ANSWER, HIGH, LOW, TARGET, VALUE, Candidate, Column, Metric
+from tasks.parts.objectives.squared_error import variance
 from tasks.parts.page import Part, page
 from tasks.parts.paths import Paths
 from tasks.parts.results import Table, interval_text, table_part
 from tasks.parts.slices import slices_of
 
 
-def r2(predicted_NK: np.ndarray, y_NK: np.ndarray) -> float:
+def r2(predicted_NK: np.ndarray, y_NK: np.ndarray, variance_K: np.ndarray) -> float:
     """The mean over targets of 1 - squared error / variance."""
-    variance_K = np.maximum(y_NK.var(0), 1e-12)
     return float((1 - ((predicted_NK - y_NK) ** 2).mean(0) / variance_K).mean())
 
 
@@ -39,12 +41,21 @@ def rmse(predicted_NK: np.ndarray, y_NK: np.ndarray) -> float:
     return float(((predicted_NK - y_NK) ** 2).mean() ** 0.5)
 
 
-MEASURES: dict[Metric, Callable[[np.ndarray, np.ndarray], float]] = {Metric.R2: r2, Metric.MAE: mae, Metric.RMSE: rmse}
+METRICS = (Metric.R2, Metric.MAE, Metric.RMSE)
 
 
-def value_scores(predicted_NK: np.ndarray, y_NK: np.ndarray, resamples: int, seed: int) -> dict[str, dict[str, float]]:
-    """Every metric with its 95% bootstrap interval."""
-    return with_intervals(MEASURES, predicted_NK, y_NK, resamples, seed)
+def value_scores(
+    predicted_NK: np.ndarray, y_NK: np.ndarray, spread_K: Sequence[float], resamples: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Every metric with its 95% bootstrap interval.
+
+    R² is relative to the variance of all that is given, so that no resample is divided by next to nothing; to the
+    square of the spread in training where the values here are all the same.
+    """
+    variance_K = variance(torch.from_numpy(y_NK), torch.tensor(spread_K, dtype=torch.float64)).numpy()
+    relative = partial(r2, variance_K=variance_K)
+    measures: dict[Metric, Score] = {Metric.R2: relative, Metric.MAE: mae, Metric.RMSE: rmse}
+    return with_intervals(measures, predicted_NK, y_NK, resamples, seed)
 
 
 def write_values(
@@ -119,8 +130,8 @@ def _write_wrong(
 
 
 def _write_page(paths: Paths, table: Table) -> None:
-    columns = ["model", *(metric.value.replace("_", " ") for metric in MEASURES)]
-    rows = [[name, *(interval_text(row[metric]) for metric in MEASURES)] for name, row in table.items()]
+    columns = ["model", *(metric.value.replace("_", " ") for metric in METRICS)]
+    rows = [[name, *(interval_text(row[metric], ".4g") for metric in METRICS)] for name, row in table.items()]
     parts = [
         Part(text="In brackets: 95% bootstrap intervals over the test images.", columns=columns, rows=rows),
         Part("From scratch, frozen or fine-tuned: the same number of optimiser steps", picture=paths.comparison),

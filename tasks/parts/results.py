@@ -63,7 +63,11 @@ def write_page(paths: Paths, table: Table, selective: Mapping[str, float]) -> No
     columns = ["model", *(metric.replace("_", " ") for metric in metrics)]
     rows = [[name, *(interval_text(row[metric]) for metric in metrics)] for name, row in table.items()]
     parts = [
-        Part(text="In brackets: 95% bootstrap intervals over the test images.", columns=columns, rows=rows),
+        Part(
+            text="In brackets: 95% intervals over the test images, Wilson's of accuracy and a bootstrap of the others.",
+            columns=columns,
+            rows=rows,
+        ),
         Part("From scratch, frozen or fine-tuned: the same number of optimiser steps", picture=paths.comparison),
         Part("Training", picture=paths.curves_picture),
         Part("What is taken for what", picture=paths.confusion),
@@ -97,6 +101,6 @@ def selective_text(found: Mapping[str, float]) -> str:
     )
 
 
-def interval_text(at: Mapping[str, float]) -> str:
+def interval_text(at: Mapping[str, float], how: str = ".3f") -> str:
     """A value with its interval."""
-    return f"{at[VALUE]:.3f} [{at[LOW]:.3f}, {at[HIGH]:.3f}]"
+    return f"{at[VALUE]:{how}} [{at[LOW]:{how}}, {at[HIGH]:{how}}]"

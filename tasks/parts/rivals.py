@@ -14,6 +14,7 @@ from tasks.parts.names import HAS, TARGET, Column, Metric
 from tasks.parts.slices import slices_of
 
 MEASURES = {"macro_f1": metrics.macro_f1, "nll": metrics.nll}
+LEAST = 8  # images whose values a bootstrap can compare
 AUTO = "auto"  # accuracy; of targets, the mean absolute error
 
 
@@ -63,7 +64,7 @@ def _overall(truth: pd.Series, ours: pd.DataFrame, live: pd.DataFrame, hits: Pai
     def gain(at: np.ndarray) -> float:
         return sign * (measure(p_NC[at], y_N[at]) - measure(q_NC[at], y_N[at]))
 
-    least = gate.least_images(terms.margin, terms.error) if metric is Metric.MACRO_F1 else 2
+    least = gate.least_images(terms.margin, terms.error)
     return gate.compare_scores(gain, len(truth), terms.margin, terms.error, terms.resamples, 0, what, least)
 
 
@@ -81,7 +82,12 @@ def compare_labels(
     given = [table[names].to_numpy(bool) for table in (ours, live)]
     right = [given_NL == truth_NL for given_NL in given]
     hits = Pair(*(right_NL.all(1).astype(float) for right_NL in right))
-    pairs = {f"label {name}": Pair(*(r[:, place].astype(float) for r in right)) for place, name in enumerate(names)}
+    pairs = {}
+    for place, name in enumerate(names):  # apart, as a rare label that is never given is hardly missed among all images
+        has_N, (our_N, live_N) = truth_NL[:, place], (right_NL[:, place].astype(float) for right_NL in right)
+        pairs[f"images with label {name}"] = Pair(our_N[has_N], live_N[has_N])
+        pairs[f"images without label {name}"] = Pair(our_N[~has_N], live_N[~has_N])
+    pairs = {name: pair for name, pair in pairs.items() if len(pair.live_N)}
     for name, inside in slices_of(rows, slices):
         at = inside.fillna(value=False).to_numpy(bool)
         pairs[name] = Pair(hits.candidate_N[at], hits.live_N[at])
@@ -113,18 +119,20 @@ def compare_values(
 ) -> list[Check]:
     """The checks on targets: `ours` and `live` have a value for each row and each target, by name.
 
-    Errors are absolute, each target's in units of live's mean error, so margins are fractions of that.
+    Errors are absolute, each target's in units of live's mean error, so margins are fractions of that; one below a
+    thousandth of the target's spread counts as that.
     """
     names = [name for name in ours.columns if name in live.columns]
     if not names:
         return [Check("against live", "no target in common", "values that both give", Verdict.UNDECIDED)]
     true_NK = rows[[f"{TARGET}{name}" for name in names]].to_numpy(float)
     ours_NK, live_NK = (np.abs(table[names].to_numpy(float) - true_NK) for table in (ours, live))
-    unit_K = np.maximum(live_NK.mean(0), 1e-12)
+    spread_K = true_NK.std(0)
+    unit_K = np.maximum(live_NK.mean(0), np.where(spread_K > 0, 1e-3 * spread_K, 1e-12))
     gain_N = ((live_NK - ours_NK) / unit_K).mean(1)
     what = f"{Metric.MAE} against live, {len(rows)} images, relative"
     found = gate.compare_scores(
-        lambda at: float(gain_N[at].mean()), len(rows), terms.margin, terms.error, terms.resamples, 0, what
+        lambda at: float(gain_N[at].mean()), len(rows), terms.margin, terms.error, terms.resamples, 0, what, LEAST
     )
     gains = {name: gain_N[inside.fillna(value=False).to_numpy(bool)] for name, inside in slices_of(rows, slices)}
     return [found, *gate.compare_gains(gains, terms.group_margin, terms.error)]

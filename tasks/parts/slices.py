@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from pandas.api.types import is_bool_dtype, is_list_like, is_numeric_dtype
 
 from tasks.parts.errors import ParamsError
 from tasks.parts.names import Column
@@ -18,7 +18,7 @@ OTHERS = "others"
 def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, pd.Series]]:
     """A name such as `mode=RGB`, and which rows belong to it, for each value of each column that occurs.
 
-    Raises ParamsError for a column that the manifest has not.
+    Raises ParamsError for a column that the manifest has not, or whose cells are lists.
     """
     refuse_unknown(rows, columns)
     for column in columns:
@@ -28,8 +28,10 @@ def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str,
 
 
 def refuse_unknown(rows: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raises ParamsError for a column that the manifest has not."""
+    """Raises ParamsError for a column that the manifest has not, or whose cells are lists."""
     for column in columns:
+        if column in rows and rows[column].map(is_list_like).any():
+            raise ParamsError(f"evaluate.slices: the cells of {column} are lists; take a column of single values")
         if column not in rows:
             known = ", ".join(name for name in rows.columns if name not in {Column.PATH, Column.SHA256})
             raise ParamsError(f"evaluate.slices: the manifest has no column {column}; it has {known}")
@@ -37,6 +39,8 @@ def refuse_unknown(rows: pd.DataFrame, columns: Sequence[str]) -> None:
 
 def _values(column: pd.Series) -> pd.Series:
     """Each row's value as text: quarters of a number that takes many values, else the most frequent values."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
     if column.nunique() <= MOST_VALUES:
         return column.astype("string")
     if is_numeric_dtype(column) and not is_bool_dtype(column):

@@ -35,7 +35,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "fine-tuning": {**ALL_BLOCKS, **NO_PROBE},
     "LP-FT": ALL_BLOCKS,
     "LP-FT, moving average": {**ALL_BLOCKS, "finetune.average": 0.98},
-    "gradual unfreezing": {**ALL_BLOCKS, "finetune.unfreeze": 1},
     "fine-tuning, rates halved": {**HALVED, **NO_PROBE},
     "LP-FT, rates halved": HALVED,
     "LP-FT, rates halved, moving average": {**HALVED, "finetune.average": 0.98},

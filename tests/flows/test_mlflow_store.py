@@ -24,6 +24,9 @@ def _left_as_it_was():
     [
         ("http://someone:secret@127.0.0.1:9", "no answer from 127.0.0.1:9; mend it, or unset the variable"),
         ("nonsense://someone:secret@127.0.0.1", "cannot be opened: .*unsupported URI 'that'"),
+        ("http://someone:secret@localhost:abc", "is no address"),
+        ("https://[::1", "is no address"),
+        ("http://someone:sec/secret@localhost", "is no address"),
         ("postgresql+none://someone:secret@127.0.0.1/it", "cannot be opened: "),
     ],
 )

@@ -77,6 +77,13 @@ def test_targets_whose_spread_is_lost_beside_their_mean_are_refused():
     assert Goal.of(rows.assign(**{f"{TARGET}at": np.arange(100.0)})).targets == ("at",)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1, 5.0])
+def test_a_target_that_is_always_the_same_is_refused(value):
+    rows = pd.DataFrame({Column.SPLIT: "train", f"{TARGET}at": np.full(100, value)})
+    with pytest.raises(DataRefusedError, match="at: all training images have the same number; leave it out"):
+        Goal.of(rows)
+
+
 def compared(right, live_right, terms=TERMS, labels=("a", "b")):
     """Verdicts where so many of 400 answers are right, the wrong ones in their second label."""
     truth = np.tile([[1.0, 0.0]], (400, 1))
@@ -99,3 +106,16 @@ def test_an_answer_is_right_where_all_its_labels_are():
     assert compared(400, 400, Terms("nll", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.UNDECIDED
     assert compared(400, 395, Terms("macro_f1", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.PASS
     assert compared(200, 400, Terms("macro_f1", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.REFUSED
+
+
+def test_a_rare_label_that_is_never_given_any_more_refuses_though_the_whole_passes():
+    truth = np.zeros((2000, 2), bool)
+    truth[:1000, 0], truth[:156, 1] = True, True
+    live, ours = truth.copy(), truth.copy()
+    live[1500:1900, 0] = True
+    ours[:, 1] = False
+    rows = pd.DataFrame({Column.LABEL: ["a"] * 2000, "label:a": truth[:, 0] * 1.0, "label:b": truth[:, 1] * 1.0})
+    tables = [pd.DataFrame(given, columns=["a", "b"]) for given in (ours, live)]
+    overall, fell = compare_labels(rows, *tables, TERMS, [])
+    assert overall.verdict is Verdict.PASS
+    assert (fell.verdict, "with label b" in fell.what) == (Verdict.REFUSED, True)

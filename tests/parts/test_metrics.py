@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
 from tasks.parts import metrics
 from tasks.parts.names import HIGH, LOW, VALUE, Metric
+from tasks.parts.regression import value_scores
 
 
 @pytest.fixture
@@ -108,3 +109,24 @@ def test_the_table_holds_every_metric_and_scaling_never_changes_accuracy(scored)
     assert table[Metric.ACCURACY][VALUE] == metrics.accuracy(p, y)
     assert table[Metric.NLL][VALUE] != table[Metric.NLL_UNCALIBRATED][VALUE]
     assert all(row[LOW] <= row[VALUE] <= row[HIGH] for name, row in table.items() if "ece" not in name)
+
+
+def test_all_right_answers_are_no_certainty():
+    assert metrics.hit_interval(1.0, 20) == pytest.approx((0.8389, 1.0), abs=1e-4)  # Wilson's
+    assert metrics.hit_interval(0.0, 7) == pytest.approx((0.0, 0.3543), abs=1e-4)
+    p = np.tile([0.9, 0.1], (20, 1))
+    table = metrics.scores(p, p, np.zeros(20, int), 10, 100, 0)
+    assert table[Metric.ACCURACY][LOW] == pytest.approx(0.8389, abs=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e6])
+def test_r2_knows_no_unit_and_no_resample_makes_it_absurd(unit):
+    y = unit * np.random.default_rng(0).normal(3.0, 0.3, (200, 1))
+    scored = value_scores(np.full_like(y, y.mean()), y, [0.3 * unit], 100, 0)
+    assert scored[Metric.R2][VALUE] == pytest.approx(0.0, abs=1e-9)
+    rare = np.zeros((60, 1))
+    rare[:2] = unit
+    scored = value_scores(rare + 0.05 * unit, rare, [0.2 * unit], 200, 0)
+    assert scored[Metric.R2][LOW] > 0.9
+    alone = value_scores(np.array([[3.1]]) * unit, np.array([[3.0]]) * unit, [0.2 * unit], 100, 0)
+    assert alone[Metric.R2][VALUE] == pytest.approx(0.75)

@@ -56,3 +56,23 @@ def test_models_of_other_targets_cannot_be_compared():
     rows = pd.DataFrame({"target:angle": [1.0]})
     found = compare_values(rows, pd.DataFrame({"angle": [1.0]}), pd.DataFrame({"size": [1.0]}), TERMS, [])
     assert found[0].verdict is Verdict.UNDECIDED
+
+
+def test_a_target_that_live_knows_exactly_is_measured_by_its_spread():
+    truth = np.linspace(0, 1, 100)
+    rows = pd.DataFrame({"target:size": truth})
+    (check,) = compare_values(rows, pd.DataFrame({"size": truth + 1e-6}), pd.DataFrame({"size": truth}), TERMS, [])
+    assert check.verdict is Verdict.PASS, check
+
+
+def test_values_of_a_handful_of_images_decide_nothing():
+    rows, better = pd.DataFrame({"target:size": np.arange(7.0)}), pd.DataFrame({"size": np.arange(7.0)})
+    assert compare_values(rows, better, better + 1, TERMS, [])[0].verdict is Verdict.UNDECIDED
+
+
+def test_log_likelihoods_of_too_few_images_decide_nothing():
+    truth = ["cat", "dog"] * 60
+    table = classified(truth, np.ones(120), ["cat", "dog"])
+    terms = Terms("nll", margin=0.02, error=0.05, group_margin=0.1, resamples=500)
+    (check,) = compare(pd.DataFrame({"label": truth}), table, table, terms, [])
+    assert (check.verdict, check.wanted) == (Verdict.UNDECIDED, "133 images or more")

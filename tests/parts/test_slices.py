@@ -41,3 +41,12 @@ def test_rare_texts_share_a_slice():
 def test_an_unknown_column_is_named_with_those_that_are_there():
     with pytest.raises(ParamsError, match=r"no column colour; it has mode"):
         list(slices_of(pd.DataFrame({"mode": ["L"]}), ["colour"]))
+
+
+def test_a_categorical_column_is_like_its_values_and_lists_are_refused():
+    texts = [f"camera {number % 20}" for number in range(60)]
+    plain, categories = pd.DataFrame({"made": texts}), pd.DataFrame({"made": pd.Categorical(texts)})
+    as_is = {name: list(inside) for name, inside in slices_of(plain, ["made"])}
+    assert {name: list(inside) for name, inside in slices_of(categories, ["made"])} == as_is
+    with pytest.raises(ParamsError, match="the cells of made are lists"):
+        list(slices_of(pd.DataFrame({"made": [["a"], ["b"]]}), ["made"]))

@@ -7,6 +7,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from tasks.parts.names import Candidate, Curve
 from tasks.parts.page import Part, markdown_table, page
 from tasks.parts.pixels import Squares, ahead
 from tasks.parts.progress import MARK, counted, percent
+from tasks.parts.rating import some
 from tasks.parts.scorer import Preprocessing
 from tasks.parts.supervision import EXIT_ORPHANED, SUPERVISED, stage_lock
 from tests.conftest import write_shapes
@@ -184,3 +186,10 @@ def test_two_stages_of_one_checkout_are_kept_apart(tmp_path, monkeypatch):
         pass
     with stage_lock(tmp_path):
         pass
+
+
+def test_some_rows_are_as_many_as_wanted_and_of_all_kinds():
+    rows = pd.DataFrame({"eye": ["left", "right"] * 200})
+    assert [len(some(rows, most)) for most in (0, 1, 200, 399, 400, 1000)] == [0, 1, 200, 399, 400, 400]
+    assert 70 < (some(rows, 200)["eye"] == "left").sum() < 130
+    assert list(some(rows, 200).index) == sorted(some(rows, 200).index)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tasks.parts.names import Curve
 from tasks.parts.objectives.known import features_and_outputs, is_known, spread_out
+from tasks.parts.objectives.squared_error import variance
 
 Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 Scored = tuple[float, float, dict[str, float]]
@@ -97,7 +98,7 @@ class Distillation:
         if self._kind == "labels":
             return ((output_NC >= 0) == (answer_NC >= 0)).float().mean().item()
         error_K = (output_NC - answer_NC).square().mean(0)
-        return (1 - error_K / answer_NC.var(0, correction=0).clamp_min(1e-12)).mean().item()
+        return (1 - error_K / variance(answer_NC, self._spread_K.to(answer_NC.device))).mean().item()
 
     def measure(self, score: Callable[[Tensor, Tensor], tuple[float, float]]) -> Callable[[Tensor, Tensor], Scored]:
         """Divergence, the student's score by `score`; beside them how often both agree, and the teacher's score."""
