@@ -13,6 +13,8 @@ from pathlib import Path
 
 from configobj import ConfigObj
 
+PLACES = {"dir", "url", "credentialpath", "configpath", "keyfile", "cert_path", "key_path"}  # that DVC takes as such
+PLACES |= {"gdrive_user_credentials_file", "gdrive_service_account_json_file_path"}
 SHARED = (".state", ".registry")  # one lock, one feature store, one registry for all worktrees
 
 
@@ -49,10 +51,13 @@ def worktree(directory: str) -> dict[str, str]:
 
 
 def _configure(own: Path, new: Path, remote: Path) -> None:
-    """DVC's local settings of the main checkout, such as a remote and its secrets; else its cache and remote."""
-    config = ConfigObj(str(own / "config.local"), encoding="utf-8", interpolation=False)
-    for section in config.values():  # what is relative there is so to that file
-        for name in {"dir", "url"} & set(section):
+    """DVC's settings, committed ones and the main checkout's local ones, with its places; else its cache and remote."""
+    config, local = (
+        ConfigObj(str(file), encoding="utf-8", interpolation=False) for file in (new / "config", own / "config.local")
+    )
+    config.merge(local)
+    for section in config.values():  # what is relative is so to the main checkout's .dvc
+        for name in PLACES & set(section):
             if "://" not in section[name]:
                 section[name] = str((own / Path(section[name]).expanduser()).resolve())
     config.setdefault("cache", {}).setdefault("dir", str(own / "cache"))

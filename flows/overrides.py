@@ -92,7 +92,7 @@ def _value(name: str, text: str) -> Any:  # noqa: ANN401 - whatever YAML can hol
         return text
     try:
         return YAML(typ="safe").load(text)
-    except YAMLError:
+    except (YAMLError, ValueError):  # the latter of impossible dates
         raise ParamsError(f"--{name}: {text!r} is not a YAML value") from None
 
 

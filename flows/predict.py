@@ -64,6 +64,8 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
         return f"{one(scorer, place)}\n(version {version.version} of {version.name})"
     wanted = files_of(place)
     target, folder = Path(out) if out else params.paths.predicted / wanted.name, params.paths.state / "predict"
+    if target.exists() and not target.is_dir():
+        raise RootstockError(f"--out: {target} is a file; name a folder for the answers")
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{_digest(str(target.resolve()))}.lock"):  # another of the same name waits
         if not out:
@@ -144,10 +146,12 @@ def files_of(source: Path) -> Wanted:
 
 def state_of(wanted: Wanted) -> list[tuple[str, int, int]]:
     """Name, size and time of each file, in order: an interrupted prediction goes on only if none of them changed."""
+    from tasks.parts.batch import is_there
+
     found = []
     for name in wanted.files:
         file = wanted.root / name
-        status = file.stat() if file.is_file() else None
+        status = file.stat() if is_there(file) else None
         found.append((name, status.st_size if status else -1, status.st_mtime_ns if status else -1))
     return found
 

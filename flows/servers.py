@@ -179,6 +179,7 @@ def _free_port(wanted: int) -> int:
     """`wanted` if it is free on loopback, else any that is."""
     for port in (wanted, 0):
         with suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a page that was open waits for a minute
             probe.bind((HOST, port))
             return int(probe.getsockname()[1])
     raise RootstockError(f"no free port on {HOST}")

@@ -113,18 +113,20 @@ def rendered(folder: Path, by: str) -> Path:
 def _bring_in(source: Path, target: Path, state: Path) -> str:
     """Tracks `source` as `target`, unless the listing of its files is the one that was brought in last.
 
-    What this checkout's killed import left is no one's edit, and replaced; a copy without its version is put aside.
-    Raises RootstockError for a `target` that is someone's own: the source itself, edited by hand, or never brought in.
+    What this checkout's killed import left is no one's edit, and replaced; a copy without its version, or with another
+    one since (`git pull`), is put aside. Raises RootstockError for a `target` that is someone's own: the source itself,
+    edited by hand, or never brought in.
     """
     _refuse_itself(source, target)
     note = state / "source" / f"{target.name}.json"
     now = {"source": str(source.resolve()), "listing": listing(source)}
+    noted = read_json(note) if note.exists() else {}
     before = versioning.tracked_md5(target) if versioning.dvc_file(target).exists() else None
-    if before and target.exists() and note.exists() and read_json(note) == {**now, "md5": before}:
+    if before and target.exists() and noted == {**now, "md5": before}:
         return f"unchanged: {_short(source)}"
-    if target.exists() and not before:
+    if target.exists() and (not before or noted.get("md5", before) != before):
         _put_aside_own(target, note, state)
-    elif target.exists() and not (note.exists() and read_json(note) == UNFINISHED):
+    elif target.exists() and noted != UNFINISHED:
         versioning.refuse_edits(target)
     write_json(note, UNFINISHED)
     versioning.track(source, target)

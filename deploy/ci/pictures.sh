@@ -12,6 +12,7 @@ if git rev-parse --verify --quiet FETCH_HEAD >/dev/null && git ls-remote --exit-
   git worktree add --quiet --force --detach "$place" FETCH_HEAD
 else
   git worktree add --quiet --force --detach "$place" HEAD
+  git branch --quiet -D "$branch-new" 2>/dev/null || true  # of a try whose push failed
   git -C "$place" checkout --quiet --orphan "$branch-new"
   git -C "$place" rm -rfq --cached . && find "$place" -mindepth 1 -maxdepth 1 ! -name .git -exec rm -rf {} +
 fi

@@ -19,7 +19,8 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 CHUNK = 2**20  # bytes
 MOST_MEMBERS = 10_000_000
 GIB = 2**30
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
+BROKEN: tuple[type[Exception], ...] = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+BROKEN += (UnicodeDecodeError, EOFError, OSError, RuntimeError)
 
 
 class Member(NamedTuple):

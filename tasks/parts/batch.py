@@ -56,15 +56,23 @@ def part_file(folder: Path, start: int) -> Path:
 def _answers(scorer: Streaming, root: Path, files: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for file, (logits_C, reason) in zip(files, scorer.stream(_bytes(root / file) for file in files), strict=True):
-        rows.append(_row(scorer, file, logits_C, reason if (root / file).is_file() else "the file is not there"))
+        rows.append(_row(scorer, file, logits_C, reason if is_there(root / file) else "the file is not there"))
     return rows
+
+
+def is_there(file: Path) -> bool:
+    """Whether it is a file: no, where no file can have such a name."""
+    try:
+        return file.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _bytes(file: Path) -> bytes:
     """A file's bytes; none for one that cannot be read, so that it is listed as broken."""
     try:
         return file.read_bytes()
-    except OSError:
+    except (OSError, ValueError):  # also names that no file can have
         return b""
 
 

@@ -31,9 +31,9 @@ def find(root: Path) -> tuple[list[str], list[str]]:
 
 
 def refuse_unusable(root: Path, name: str, *, hidden: bool) -> None:
-    """Raises RootstockError for a link to a folder below `root`, and for a file's name that is not UTF-8.
+    """Raises RootstockError for links to folders and to nothing below `root`, closed folders, and names not in UTF-8.
 
-    No version can hold either, also not where it is `hidden`, and `find` does not follow links. `name` is what the
+    No version can hold them, also not where they are `hidden`, and `find` would pass them over. `name` is what the
     user called the root.
     """
     for path in root.rglob("*"):
@@ -41,6 +41,10 @@ def refuse_unusable(root: Path, name: str, *, hidden: bool) -> None:
             continue
         if path.is_symlink() and path.is_dir():
             raise RootstockError(f"{name}: {path} is a link to a folder, which is not followed; put a copy there")
+        if path.is_symlink() and not path.exists():
+            raise RootstockError(f"{name}: {path} is a link to nothing; remove it")
+        if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
+            raise RootstockError(f"{name}: the folder {path} may not be read; change its permissions")
         if not is_utf8(path.name):
             raise RootstockError(f"{name}: the name of {os.fsencode(path)!r} is not UTF-8; rename it")
 

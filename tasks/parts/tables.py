@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.parts.errors import DataRefusedError
-from tasks.parts.files import replacing, write_text
+from tasks.parts.files import replacing, sha256_of, write_text
 from tasks.parts.names import ANSWER, HAS, TABLE, TARGET, Column, Split
 from tasks.parts.scorer import LABELS_JOINED
 from tasks.parts.splits import SPLIT_FOLDERS
@@ -37,6 +37,8 @@ def read_table(file: Path, targets: Sequence[str] = (), separator: str | None = 
         table = _read_csv(file) if file.suffix.lower() == ".csv" else pd.read_parquet(file)
     except Exception as error:  # what the readers raise for broken files is an open set
         raise DataRefusedError(f"data.source: {file} is no table: {error}") from None
+    if table.empty:
+        raise DataRefusedError(f"data.source: {file} has no rows")
     missing = [str(name) for name in (Column.PATH, *(targets or [Column.LABEL])) if name not in table]
     if missing:
         raise DataRefusedError(
@@ -56,7 +58,8 @@ def read_table(file: Path, targets: Sequence[str] = (), separator: str | None = 
             "separator between them that data.separator names"
         )
     table = _with_targets(file, table, targets)
-    table = table.astype({name: kind for name, kind in TEXTS.items() if name in table})
+    texts = [name for name in TEXTS if name in table]
+    table[texts] = table[texts].astype("string").replace("", pd.NA)  # a parquet file tells empty from missing
     _check(file, table)
     table = table.assign(**{Column.SPLIT: _splits(file, table)})
     return _with_labels(table, separator) if separator else table
@@ -64,7 +67,7 @@ def read_table(file: Path, targets: Sequence[str] = (), separator: str | None = 
 
 def _read_csv(file: Path) -> pd.DataFrame:
     """Only an empty cell is missing: None and NA are good names of classes."""
-    table: pd.DataFrame = pd.read_csv(file, dtype=TEXTS, keep_default_na=False, na_values=[""])
+    table: pd.DataFrame = pd.read_csv(file, dtype=TEXTS, keep_default_na=False, na_values=[""], low_memory=False)
     return table
 
 
@@ -138,7 +141,8 @@ def bring_together(
         raise DataRefusedError(
             f"data.source: {file} names files outside of its archive: {_some(table[Column.PATH][outside])}"
         )
-    note, now = folder.with_name(f"{folder.name}.sha256"), _digest([file, *sources], [*targets, separator or ""])
+    note, asked = folder.with_name(f"{folder.name}.sha256"), [*targets, separator or "", sha256_of(Path(__file__))]
+    now = _digest([file, *sources], asked)
     if folder.exists() and note.exists() and note.read_text(encoding="utf-8") == now:
         return folder
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -146,7 +150,7 @@ def bring_together(
     for source, name in zip(sources, names, strict=True):
         if source.is_file():
             (beside / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, beside / name)
+            _copy(file, source, beside / name)
     with replacing(beside / TABLE) as target:
         table.assign(**{Column.PATH: names}).to_parquet(target, index=False)
     shutil.rmtree(folder, ignore_errors=True)
@@ -155,10 +159,17 @@ def bring_together(
     return folder
 
 
-def _digest(files: Sequence[Path], targets: Sequence[str]) -> str:
-    """Of the names, sizes and times of files, names alone for those that are missing; and of the targets."""
+def _copy(table: Path, source: Path, target: Path) -> None:
+    try:
+        shutil.copy2(source, target)
+    except PermissionError:
+        raise DataRefusedError(f"data.source: {table}: {source} may not be read; change its permissions") from None
+
+
+def _digest(files: Sequence[Path], asked: Sequence[str]) -> str:
+    """Of the names, sizes and times of files, names alone for those that are missing; and of what is asked of them."""
     facts = [(str(file), (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else None) for file in files]
-    return hashlib.sha256(repr((facts, tuple(targets))).encode()).hexdigest()
+    return hashlib.sha256(repr((facts, tuple(asked))).encode()).hexdigest()
 
 
 def _is_no_name(path: str) -> bool:

@@ -99,7 +99,9 @@ def test_a_run_has_a_worktree_of_its_own_and_ended_ones_go(tmp_path):
     (home / ".dvc").mkdir()
     (home / ".dvc" / ".gitignore").write_text("/config.local\n")
     (home / ".gitignore").write_text(".state\n.registry\n")
-    own = "[core]\n    remote = ours\n['remote \"ours\"']\n    url = s3://bucket\n    user = us\n"
+    committed = "[cache]\n    dir = ../../shared\n['remote \"team\"']\n    url = ../../storage\n"
+    (home / ".dvc" / "config").write_text(committed)
+    own = "[core]\n    remote = ours\n['remote \"ours\"']\n    url = s3://bucket\n    credentialpath = key.json\n"
     (home / ".dvc" / "config.local").write_text(own + "['remote \"near\"']\n    url = ../near\n")
     project.commit()
     (home / "file.txt").write_text("a person is at work here")
@@ -113,11 +115,12 @@ def test_a_run_has_a_worktree_of_its_own_and_ended_ones_go(tmp_path):
     assert (home / place / "file.txt").read_text() == "committed"
     assert (home / place / ".state").resolve() == home / ".state"
     config = Config(str(home / place / ".dvc"), validate=False)
-    assert config["cache"]["dir"] == str(home / ".dvc" / "cache")
+    assert config["cache"]["dir"] == str(tmp_path / "shared")
     assert config["core"]["remote"] == "ours"
     remotes = {name: remote["url"] for name, remote in config["remote"].items()}
-    assert remotes == {"ours": "s3://bucket", "near": str(home / "near"), "local": str(home / ".registry" / "dvc")}
-    assert config["remote"]["ours"]["user"] == "us"
+    own_places = {"team": str(tmp_path / "storage"), "near": str(home / "near")}
+    assert remotes == {"ours": "s3://bucket", "local": str(home / ".registry" / "dvc"), **own_places}
+    assert config["remote"]["ours"]["credentialpath"] == str(home / ".dvc" / "key.json")
     assert not ended.exists()
 
 

@@ -67,6 +67,7 @@ def test_nothing_given_or_nothing_new_changes_nothing(file):
         (["--seed"], "give overrides as pairs"),
         (["seed", "1"], "give overrides as pairs"),
         (["--seed", "[1"], "not a YAML value"),
+        (["--seed", "2024-13-45"], "not a YAML value"),
         (["--data.separator", "''"], "data.separator: .*at least 1 character"),
         (["--register.model", "ants/bees"], r"line \d+: register.model"),
         (["--augment.shift", "0.9"], r"line \d+: augment.shift: .*less than or equal to 0.5"),

@@ -15,6 +15,7 @@ import pytest
 
 from flows.predict import files_of
 from flows.tracking import Tag
+from tasks.parts.errors import EXIT_BROKEN
 from tasks.parts.files import read_json
 from tests.conftest import drawn
 from tests.project import Project, environment, wait_until
@@ -164,3 +165,17 @@ def test_code_that_is_not_what_was_registered_is_not_run(finished, pictures, tmp
 def test_drawn_pictures_of_any_size_are_answered(finished, tmp_path):
     drawn("disc", 5, 400).save(tmp_path / "large.jpg")
     assert "large.jpg: " in predict(finished, tmp_path / "large.jpg").stdout
+
+
+def test_names_that_no_file_can_have_are_listed_as_broken(finished, pictures, tmp_path):
+    good = next((pictures / "disc").glob("*.png"))
+    table = tmp_path / "some.csv"
+    table.write_text(f"path\n{good}\nhttps://somewhere/{'x' * 300}.png\n")
+    done = predict(finished, table, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert list(rows["reason"].fillna("")) == ["", "the file is not there"]
+    done = predict(finished, table, "--out", table)
+    assert done.returncode == EXIT_BROKEN
+    assert "some.csv is a file; name a folder for the answers" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -129,6 +129,17 @@ def test_a_copy_whose_version_is_gone_is_put_aside_and_made_again(checkout, shap
     assert listing_of(state / "failed" / "raw") == listing_of(target) == listing_of(shapes)
 
 
+def test_a_copy_whose_version_git_changed_is_put_aside_and_made_again(checkout, shapes):
+    """As where a colleague's import is pulled, whose data is not here: nobody edited the copy."""
+    target, state = Path("data/raw"), Path(".state")
+    _bring_in(shapes, target, state)
+    file, md5 = versioning.dvc_file(target), versioning.tracked_md5(target)
+    file.write_text(file.read_text().replace(md5, "0" * 32 + ".dir"))
+    assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+    assert versioning.tracked_md5(target) == md5
+    assert listing_of(state / "failed" / "raw") == listing_of(target) == listing_of(shapes)
+
+
 def test_an_import_that_was_killed_in_another_checkout_excuses_no_edit_here(checkout, shapes):
     target, state = Path("data/raw"), Path(".state")
     _bring_in(shapes, target, state)

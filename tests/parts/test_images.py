@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from tasks.parts.images import facts, find, pixel_hash
+from tasks.parts.errors import RootstockError
+from tasks.parts.images import facts, find, pixel_hash, refuse_unusable
 from tasks.parts.names import Column
 from tests.conftest import drawn
 
@@ -50,3 +51,14 @@ def test_perceptual_hashes_of_alike_pictures_are_near(folder, tmp_path):
 
 def test_the_size_is_part_of_the_pixel_hash():
     assert pixel_hash(Image.new("RGB", (2, 8))) != pixel_hash(Image.new("RGB", (4, 4)))
+
+
+def test_what_would_be_passed_over_is_refused(folder, monkeypatch):
+    (folder / "disc" / "gone.png").symlink_to(folder / "nowhere.png")
+    with pytest.raises(RootstockError, match=r"source: .*disc/gone\.png is a link to nothing"):
+        refuse_unusable(folder, "source", hidden=False)
+    (folder / "disc" / "gone.png").unlink()
+    refuse_unusable(folder, "source", hidden=False)
+    monkeypatch.setattr("tasks.parts.images.os.access", lambda path, _how: path.name != "disc")
+    with pytest.raises(RootstockError, match=r"source: the folder .*disc may not be read"):
+        refuse_unusable(folder, "source", hidden=False)

@@ -6,7 +6,7 @@ import pytest
 from tasks.ingest import IngestParams, ingest
 from tasks.parts.errors import DataRefusedError
 from tasks.parts.names import TABLE, Column, Split
-from tasks.parts.tables import bring_together, read_table
+from tasks.parts.tables import _read_csv, bring_together, read_table
 from tests.conftest import write_shapes
 
 
@@ -93,6 +93,7 @@ def test_it_is_copied_again_only_when_something_changed(table, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (lambda rows: rows[:0], "labels.csv has no rows"),
         (lambda rows: rows.drop(columns="label"), "no column label; it has path, split"),
         (lambda rows: rows.rename(columns={"camera": "width"}), "rename width"),
         (lambda rows: rows.assign(split="trian"), "splits trian are not known; use train"),
@@ -112,6 +113,32 @@ def test_a_table_that_cannot_be_used_is_told_with_the_place(table, change, told)
     change(pd.read_csv(table)).to_csv(table, index=False)
     with pytest.raises(DataRefusedError, match=told):
         read_table(table)
+
+
+def test_an_empty_text_is_missing_in_parquet_as_in_csv(table):
+    rows = pd.read_csv(table)
+    rows.loc[[0, 5], "label"] = rows.loc[1:4, "group"] = rows.loc[7, "split"] = ""
+    rows.to_csv(table, index=False), rows.to_parquet(table.with_suffix(".parquet"))
+    for separator in (None, ";"):
+        from_csv, other = (read_table(table.with_suffix(f".{kind}"), (), separator) for kind in ("csv", "parquet"))
+        pd.testing.assert_frame_equal(other, from_csv)
+        assert (other[Column.SPLIT] == Split.UNLABELLED).sum() == 2
+
+
+def test_a_long_column_of_numbers_and_texts_is_one_of_texts(tmp_path):
+    """The reader takes a long file in parts."""
+    lines = [f"{number}.png,a,{number}" for number in range(300_000)]
+    (tmp_path / "long.csv").write_text("\n".join(["path,label,camera", *lines, "last.png,a,unknown"]))
+    assert set(_read_csv(tmp_path / "long.csv")["camera"].map(type)) == {str}
+
+
+def test_a_picture_that_may_not_be_read_is_told(table, tmp_path, monkeypatch):
+    def refused(*_files):
+        raise PermissionError
+
+    monkeypatch.setattr("tasks.parts.tables.shutil.copy2", refused)
+    with pytest.raises(DataRefusedError, match=r"bar/0\.png may not be read"):
+        bring_together(table, tmp_path / "together")
 
 
 def test_labels_in_lists_are_refused(table):
