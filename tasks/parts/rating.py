@@ -172,7 +172,6 @@ def rate_values(case: Case, wanted: Wanted) -> Rated:
     predicted |= {name: values.numpy()[len(case.validation) :].astype(float) for name, values in case.outputs.items()}
     how = (case.goal.spread_K, wanted.resamples, case.seed)
     table: Table = {name: value_scores(of_NK, y_NK, *how) for name, of_NK in predicted.items()}
-
     strengths = {kind: own for kind, own in wanted.corruptions.items() if kind not in TURNING}
     robust = case.robust(wanted, strengths, Metric.MAE, lambda value_NK, y_NK: (value_NK - y_NK).abs().mean(1))
     write_values(case.paths, case.test, case.goal.targets, predicted, table, robust, wanted.slices, wanted.wrong)
