@@ -16,7 +16,7 @@ from tasks.parts.page import markdown_table
 from tasks.parts.scorer import Network, build_network
 from tests.benchmarks.results import Results, machine, middle
 
-ROUNDS, STEPS = 5, 5
+ROUNDS, STEPS = 5, 3
 BATCH, SIDE, CLASSES, RATE = 32, 224, 10, 1e-4
 NETWORKS = ("mobilenet_v2", "resnet50")
 PRECISIONS = ("float32", "bfloat16")
