@@ -29,7 +29,7 @@ class EvaluateSection(Section):
     """How scores are made."""
 
     bins: int = Field(ge=2, description="bins of confidence in the calibration error")
-    resamples: int = Field(ge=100, description="bootstrap resamples behind each interval")
+    resamples: int = Field(ge=100, description="bootstrap resamples behind each interval but accuracy's")
     wrong: int = Field(ge=1, description="most wrong images on the sheet")
     risk: float = Field(gt=0, lt=1, description="share of wrong answers that is accepted among those given")
     slices: tuple[str, ...] = Field(description="columns of the manifest whose values are scored apart")

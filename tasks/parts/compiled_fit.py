@@ -1,4 +1,4 @@
-"""What learns, compiled for training (torch.compile): on a GPU for a long fit; a processor gains less than it waits."""
+"""What learns, compiled for training (torch.compile): for fits so long that they make up for a minute of compiling."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from tasks.parts.digits import render
 from tasks.parts.page import markdown_table
 from tests.benchmarks.few_labels import drawn
 from tests.benchmarks.hymenoptera import CHANGES, redrawn
-from tests.benchmarks.results import Results, assets_folder, machine, mean_interval
+from tests.benchmarks.methods import told
+from tests.benchmarks.results import Results, assets_folder, machine
 from tests.benchmarks.study import Study
 from tests.project import ROOT
 
@@ -85,19 +86,13 @@ def table(results: Results, name: str, one: Any) -> str:
         for policy, changes in POLICIES.items()
     }
     plain = found["none"]
-    rows = [["none", *(told(plain[under]) for under in plain)]]
+    rows = [["none", *(told(list(plain[under])) for under in plain)]]
     rows += [
-        [policy, *(told(own[under] - plain[under], "+.1f") for under in plain)]
+        [policy, *(told(list(own[under] - plain[under]), "+.1f") for under in plain)]
         for policy, own in found.items()
         if own is not plain
     ]
     return markdown_table([name, *plain], rows)
-
-
-def told(values: pd.Series, form: str = ".1f") -> str:
-    """Mean ± half of its 95% t interval."""
-    mean, half = mean_interval(list(values))
-    return f"{mean:{form}} ± {half:.1f}"
 
 
 def one(
