@@ -10,10 +10,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from flows.judge import EXIT_CODES
-from tasks.parts.errors import EXIT_BROKEN
-from tasks.parts.files import write_text
-from tasks.parts.paths import PathsParams
+from flows.registry.verdict import EXIT_CODES
+from tasks.core.errors import EXIT_BROKEN
+from tasks.core.files import write_text
+from tasks.core.paths import PathsParams
 
 PICTURE = re.compile(r"!\[(\w+)\]\(data:image/png;base64,([\w+/=]+)\)")
 STATES = {verdict.value.capitalize(): code for verdict, code in EXIT_CODES.items()}

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from flows.environment import set_defaults
+from flows.local.environment import set_defaults
 
 set_defaults()

@@ -6,18 +6,18 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from flows.environment import ROOT
-from tasks.parts.errors import EXIT_USAGE, told
+from flows.local.environment import ROOT
+from tasks.core.errors import EXIT_USAGE, told
 
 
 def retrain(arguments: Sequence[str]) -> int:
     """The whole flow, on the server that there is or on a temporary one; the exit code of its verdict."""
-    from flows.overrides import overridden
-    from flows.servers import prefect_api
+    from flows.config.overrides import overridden
+    from flows.local.servers import prefect_api
 
     with overridden(arguments, "retrain"):
         ready = prefect_api()
-        from flows.logs import quiet_console
+        from flows.local.logs import quiet_console
         from flows.retrain import retrain as flow
 
         quiet_console()
@@ -29,9 +29,9 @@ def retrain(arguments: Sequence[str]) -> int:
 
 def data(arguments: Sequence[str]) -> None:
     """Images and weights only; the stages can then be run by dvc repro."""
-    from flows.overrides import overridden
-    from flows.parameters import load
-    from flows.source import bring_in
+    from flows.config.overrides import overridden
+    from flows.config.parameters import load
+    from flows.sources.images import bring_in
 
     with overridden(arguments, "data"):
         for name, became in bring_in(load()).items():
@@ -54,7 +54,7 @@ def predict(arguments: Sequence[str]) -> None:
 
 def release(_arguments: Sequence[str]) -> None:
     """Answers what people wished for in MLflow, at once instead of within a minute."""
-    from flows import parameters
+    from flows.config import parameters
     from flows.release import reconcile, told
 
     params = parameters.load()
@@ -64,7 +64,7 @@ def release(_arguments: Sequence[str]) -> None:
 
 def rollback(_arguments: Sequence[str]) -> None:
     """Makes the version live again that was live before."""
-    from flows import parameters
+    from flows.config import parameters
     from flows.release import roll_back, told
 
     print(told(roll_back(parameters.load().register_.model)))
@@ -72,7 +72,7 @@ def rollback(_arguments: Sequence[str]) -> None:
 
 def up(_arguments: Sequence[str]) -> None:
     """Prefect's and MLflow's pages."""
-    from flows.servers import up as start
+    from flows.local.servers import up as start
 
     for name, address in start().items():
         print(f"{name:<8} {address}")
@@ -80,7 +80,7 @@ def up(_arguments: Sequence[str]) -> None:
 
 def down(_arguments: Sequence[str]) -> None:
     """Stops what up started."""
-    from flows.servers import down as stop
+    from flows.local.servers import down as stop
 
     print(f"stopped: {', '.join(stop()) or 'nothing was up'}")
 
@@ -89,8 +89,8 @@ def clean(_arguments: Sequence[str]) -> None:
     """Removes .state, unless a flow is at work in it."""
     import shutil
 
-    from flows.lock import flow_lock
-    from tasks.parts.paths import PathsParams
+    from flows.local.lock import flow_lock
+    from tasks.core.paths import PathsParams
 
     state = PathsParams.load().paths.state
     with flow_lock(state, "clean"):
@@ -108,12 +108,12 @@ def doctor(_arguments: Sequence[str]) -> None:
 
 def backbone(arguments: Sequence[str]) -> None:
     """The embedded backbone, made again."""
-    from flows.overrides import overridden
-    from flows.servers import prefect_api
+    from flows.config.overrides import overridden
+    from flows.local.servers import prefect_api
 
     with overridden(arguments, "pretrain"):
         ready = prefect_api()
-        from flows.logs import quiet_console
+        from flows.local.logs import quiet_console
         from flows.pretrain import pretrain
 
         quiet_console()
@@ -123,13 +123,13 @@ def backbone(arguments: Sequence[str]) -> None:
 
 def compare(arguments: Sequence[str]) -> int:
     """Models on data sets by seeds; 1 if a cell could not be computed."""
-    from flows.overrides import overridden
-    from flows.servers import prefect_api
+    from flows.config.overrides import overridden
+    from flows.local.servers import prefect_api
 
     with overridden(arguments, "compare"):
         ready = prefect_api()
         from flows.compare import compare as flow
-        from flows.logs import quiet_console
+        from flows.local.logs import quiet_console
 
         quiet_console()
         ready()

@@ -13,20 +13,21 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from scipy.stats import t
 
-from flows import cells, parameters
-from flows.cells import Cell, Score
-from flows.lock import flow_lock
-from flows.logs import plain_errors
-from flows.summary import picture
-from tasks.parts.files import replacing, write_text
-from tasks.parts.page import markdown_table
+from flows.comparison import cells
+from flows.comparison.cells import Cell, Score
+from flows.config import parameters
+from flows.local.lock import flow_lock
+from flows.local.logs import plain_errors
+from flows.registry.run_summary import picture
+from tasks.core.files import replacing, write_text
+from tasks.reports.page import markdown_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from flows.parameters import FlowParams
+    from flows.config.parameters import FlowParams
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def measure(cell: Cell, folder: Path) -> Score:
 
 def publish(found: Mapping[Cell, Score], params: FlowParams, folder: Path) -> Compared:
     """The tables as text, CSV and picture; in Prefect and MLflow."""
-    from tasks.parts.pictures import compared
+    from tasks.reports.pictures import compared
 
     table = cells.table(found)
     columns, rows = summary(table, params.compare.against)
@@ -146,8 +147,8 @@ def log_runs(found: Mapping[Cell, Score], params: FlowParams, folder: Path) -> N
     from mlflow.entities import Metric, Param, RunTag
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-    from flows.mlflow_store import client
-    from flows.tracking import experiment_id
+    from flows.registry.runs import experiment_id
+    from flows.registry.store import client
 
     tracker = client()
     experiment = experiment_id(tracker, params.register_.experiment)

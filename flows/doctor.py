@@ -13,12 +13,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from packaging.requirements import Requirement
 
-from flows import git, parameters
-from flows.environment import ROOT
-from flows.lock import holder
-from flows.servers import HOST, PORTS, running
-from tasks.parts.errors import RootstockError
-from tasks.parts.paths import PathsParams
+from flows.config import parameters
+from flows.local import git
+from flows.local.environment import ROOT
+from flows.local.lock import holder
+from flows.local.servers import HOST, PORTS, running
+from tasks.core.errors import RootstockError
+from tasks.core.paths import PathsParams
 
 ENOUGH_DISK = 5 * 2**30  # bytes
 

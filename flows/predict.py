@@ -14,17 +14,17 @@ from filelock import FileLock
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from flows import parameters
-from flows.logs import plain_errors
-from flows.models import CHALLENGER, resolve, scorer_of, scorer_thresholds
-from tasks.parts.errors import DataRefusedError, RootstockError
-from tasks.parts.files import write_text
-from tasks.parts.names import Column
+from flows.config import parameters
+from flows.local.logs import plain_errors
+from flows.registry.versions import CHALLENGER, resolve, scorer_of, scorer_thresholds
+from tasks.core.errors import DataRefusedError, RootstockError
+from tasks.core.files import write_text
+from tasks.core.schema import Column
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from tasks.parts.batch import Streaming
+    from tasks.evaluation.batch_prediction import Streaming
 
 MANIFESTS: dict[str, Callable[[Path], pd.DataFrame]] = {
     # 001 and NA are names
@@ -124,7 +124,7 @@ def files_of(source: Path) -> Wanted:
 
     Raises RootstockError if there are none.
     """
-    from tasks.parts.images import find, refuse_unusable
+    from tasks.data.image_files import find, refuse_unusable
 
     if source.is_dir():
         refuse_unusable(source, "source", hidden=False)
@@ -146,7 +146,7 @@ def files_of(source: Path) -> Wanted:
 
 def state_of(wanted: Wanted) -> list[tuple[str, int, int]]:
     """Name, size and time of each file, in order: an interrupted prediction goes on only if none of them changed."""
-    from tasks.parts.batch import is_there
+    from tasks.evaluation.batch_prediction import is_there
 
     found = []
     for name in wanted.files:
@@ -158,8 +158,8 @@ def state_of(wanted: Wanted) -> list[tuple[str, int, int]]:
 
 def stream(scorer: Streaming, wanted: Wanted, kept: Path, target: Path, say: Callable[[str], None]) -> tuple[int, int]:
     """Scores in parts, joins them in `target`; how many answers and how many broken files."""
-    from tasks.parts.batch import merge, score_parts
-    from tasks.parts.progress import percent
+    from tasks.core.progress import percent
+    from tasks.evaluation.batch_prediction import merge, score_parts
 
     for done in score_parts(scorer, wanted.root, wanted.files, kept):
         say(percent(done, len(wanted.files), "files answered"))
@@ -177,8 +177,8 @@ def _page(target: Path, wanted: Wanted, version: ModelVersion, broken: int) -> N
     """A sheet of the first pictures with their answers, and the broken files."""
     import pyarrow.parquet as pq
 
-    from tasks.parts.page import Part, page
-    from tasks.parts.pictures import thumbnails
+    from tasks.reports.page import Part, page
+    from tasks.reports.pictures import thumbnails
 
     names = [name for name in pq.read_schema(target / "predictions.parquet").names if name != Column.DISTRIBUTION]
     rows: Any = pq.read_table(target / "predictions.parquet", columns=names).to_pandas()

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import parameters
-from flows.lock import flow_lock
-from flows.logs import plain_errors
+from flows.config import parameters
+from flows.local.lock import flow_lock
+from flows.local.logs import plain_errors
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from flows.parameters import FlowParams
+    from flows.config.parameters import FlowParams
 
 EMBEDDED = Path("data/backbone/resnet10-glyphs.safetensors")
 RECIPE = EMBEDDED.with_suffix(".json")
@@ -45,10 +45,10 @@ def pretrain() -> str:
 @task(cache_policy=NO_CACHE)
 def train(params: FlowParams) -> nn.Module:
     """The backbone, (N, 3, S, S) to (N, 512), on the CPU; goes on from its checkpoint after a kill."""
-    from tasks.parts.checkpoint import FileCheckpoint, digest_of
-    from tasks.parts.device import choose
-    from tasks.parts.fit import Recipe
-    from tasks.parts.pretraining import pretrained_network
+    from tasks.embedded.pretraining import pretrained_network
+    from tasks.hardware.device import choose
+    from tasks.training.checkpoint import FileCheckpoint, digest_of
+    from tasks.training.loop import Recipe
 
     wanted, device = params.pretrain, choose("auto", "auto")
     recipe = Recipe(
@@ -68,7 +68,7 @@ def train(params: FlowParams) -> nn.Module:
 @task(cache_policy=NO_CACHE)
 def measure(backbone: nn.Module, params: FlowParams) -> dict[int, tuple[float, float]]:
     """Mean and standard deviation of the probe's test accuracy, by labelled digits a class."""
-    from tasks.parts.pretraining import digit_probes
+    from tasks.embedded.pretraining import digit_probes
 
     found = {}
     for labels in LABELS:
@@ -83,10 +83,10 @@ def write(backbone: nn.Module, params: FlowParams, measured: dict[int, tuple[flo
     """The weights in float16 with their preprocessing, and beside them how they were made and how good they are."""
     from dataclasses import asdict
 
-    from tasks.parts import weights
-    from tasks.parts.device import choose
-    from tasks.parts.files import sha256_of, write_json
-    from tasks.parts.pretraining import ARCHITECTURE, preprocessing
+    from tasks.core.files import sha256_of, write_json
+    from tasks.embedded.pretraining import ARCHITECTURE, preprocessing
+    from tasks.hardware.device import choose
+    from tasks.models import weights_file as weights
 
     halves = {
         name: value.half() if value.is_floating_point() else value for name, value in backbone.state_dict().items()

@@ -19,16 +19,16 @@ from filelock import FileLock
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from flows import parameters
-from flows.environment import OWN_DATABASE, REGISTRY
-from flows.judge import NONE
-from flows.ledger import Entry, Event, Ledger
-from flows.logs import plain_errors
-from flows.mlflow_store import client
-from flows.models import CHAMPION, LIVE, PRODUCTION, find, is_there, made_at
-from flows.tracking import Tag
-from tasks.parts.errors import RootstockError
-from tasks.parts.gate import Verdict
+from flows.config import parameters
+from flows.local.environment import OWN_DATABASE, REGISTRY
+from flows.local.logs import plain_errors
+from flows.registry.ledger import Entry, Event, Ledger
+from flows.registry.runs import Tag
+from flows.registry.store import client
+from flows.registry.verdict import NONE
+from flows.registry.versions import CHAMPION, LIVE, PRODUCTION, find, is_there, made_at
+from tasks.core.errors import RootstockError
+from tasks.gate.checks import Verdict
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -9,30 +9,31 @@ from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from flows import source, versioning
-from flows.card import write_card
-from flows.environment import HOME, ROOT
-from flows.form import changes, form
-from flows.judge import EXIT_CODES, Judgement, judge
-from flows.lock import flow_lock
-from flows.logs import plain_errors
-from flows.models import resolve
-from flows.overrides import write_values
-from flows.parameters import load
-from flows.register import register_version
-from flows.stage import Outcome, reproduce
-from flows.summary import Result, publish
-from flows.tracking import Run
+from flows.config.deployment_form import changes, form
+from flows.config.overrides import write_values
+from flows.config.parameters import load
+from flows.local.environment import HOME, ROOT
+from flows.local.lock import flow_lock
+from flows.local.logs import plain_errors
+from flows.registry.model_card import write_card
+from flows.registry.register import register_version
+from flows.registry.run_summary import Result, publish
+from flows.registry.runs import Run
+from flows.registry.verdict import EXIT_CODES, Judgement, judge
+from flows.registry.versions import resolve
+from flows.sources import images as source
+from flows.stages import dvc_cli as versioning
+from flows.stages.supervise import Outcome, reproduce
 from tasks import STAGES
-from tasks.parts.params import Section
-from tasks.parts.paths import PathsParams
-from tasks.parts.slices import refuse_unknown
-from tasks.parts.suited import refuse_attacks, refuse_unsuited
+from tasks.core.params import Section
+from tasks.core.paths import PathsParams
+from tasks.data.slices import refuse_unknown
+from tasks.objectives.requirements import refuse_attacks, refuse_unsuited
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from flows.parameters import FlowParams
+    from flows.config.parameters import FlowParams
 
     Parameters = Section
 else:
@@ -83,7 +84,7 @@ def refuse_early(params: FlowParams) -> None:
     refuse_attacks(params.evaluate.attacked, manifest)
     refuse_unknown(manifest, params.evaluate.slices)
     if params.objective.has_teacher and params.teacher.weights:
-        from tasks.parts.teacher import refuse_other_classes  # torch, which only this one needs
+        from tasks.objectives.teacher import refuse_other_classes  # torch, which only this one needs
 
         refuse_other_classes(params.paths.teacher, manifest)
 

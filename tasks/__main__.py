@@ -12,9 +12,9 @@ from importlib import import_module
 from inspect import get_annotations
 
 from tasks import STAGES
-from tasks.parts.errors import EXIT_BROKEN, RootstockError, told
-from tasks.parts.paths import PathsParams
-from tasks.parts.supervision import is_first, record, record_error, stage_lock, torchrun_size, watch_supervisor
+from tasks.core.errors import EXIT_BROKEN, RootstockError, told
+from tasks.core.paths import PathsParams
+from tasks.core.supervision import is_first, record, record_error, stage_lock, torchrun_size, watch_supervisor
 
 
 def main(names: list[str]) -> int:

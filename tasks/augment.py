@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.parts.params import BackboneParams, Section, StageParams
-from tasks.parts.paths import Paths
+from tasks.core.params import BackboneParams, Section, StageParams
+from tasks.core.paths import Paths
 
 
 class AugmentSection(Section):
@@ -43,17 +43,17 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     """Writes policy, plan and preview. Raises DataRefusedError for a flip that turns classes into one another."""
     import pandas as pd
 
-    from tasks.parts.backbone import preprocessing_of
-    from tasks.parts.errors import ParamsError
-    from tasks.parts.files import replacing, write_json
-    from tasks.parts.manifest import label_names, of_split, target_names
-    from tasks.parts.mirror import refuse_flip
-    from tasks.parts.names import Column, Split
-    from tasks.parts.preview import preview
-    from tasks.parts.progress import say
-    from tasks.parts.transforms import Style
-    from tasks.parts.views import plan
-    from tasks.parts.weights import read
+    from tasks.core.errors import ParamsError
+    from tasks.core.files import replacing, write_json
+    from tasks.core.progress import say
+    from tasks.core.schema import Column, Split
+    from tasks.data.manifest import label_names, of_split, target_names
+    from tasks.images.flip_check import refuse_flip
+    from tasks.images.transforms import Style
+    from tasks.images.view_plan import plan
+    from tasks.models.backbone import preprocessing_of
+    from tasks.models.weights_file import read
+    from tasks.reports.preview import preview
 
     policy, backbone = params.augment, params.backbone
     train = of_split(pd.read_parquet(paths.manifest), Split.TRAIN)

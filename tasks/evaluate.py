@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.parts.learning import AdversariesSection
-from tasks.parts.params import INIT, PINS, BackboneParams, ComputeParams, Objective, Section, StageParams, TeacherParams
-from tasks.parts.paths import Paths
+from tasks.core.params import INIT, PINS, BackboneParams, ComputeParams, Objective, Section, StageParams, TeacherParams
+from tasks.core.paths import Paths
+from tasks.core.sections import AdversariesSection
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -62,17 +62,17 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     import pandas as pd
     import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
 
-    from tasks.parts import rating
-    from tasks.parts.backbone import build
-    from tasks.parts.candidates import logits_of, scorers, teacher_scorer
-    from tasks.parts.device import choose
-    from tasks.parts.files import read_json, write_json
-    from tasks.parts.goal import Goal
-    from tasks.parts.manifest import of_split, usable
-    from tasks.parts.names import VALUE, Candidate, Column, Split
-    from tasks.parts.progress import say
-    from tasks.parts.scorer import spec_of
-    from tasks.parts.weights import read
+    from tasks.core.files import read_json, write_json
+    from tasks.core.progress import say
+    from tasks.core.schema import VALUE, Candidate, Column, Split
+    from tasks.core.target import Goal
+    from tasks.data.manifest import of_split, usable
+    from tasks.evaluation import candidates as rating
+    from tasks.hardware.device import choose
+    from tasks.models.backbone import build
+    from tasks.models.networks import logits_of, scorers, teacher_scorer
+    from tasks.models.weights_file import read
+    from tasks.scorer.scorer import spec_of
 
     wanted, batch = params.backbone, params.compute.batch
     manifest = pd.read_parquet(paths.manifest)

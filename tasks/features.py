@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tasks.parts.params import BackboneParams, ComputeParams, Section, StageParams
-from tasks.parts.paths import Paths
+from tasks.core.params import BackboneParams, ComputeParams, Section, StageParams
+from tasks.core.paths import Paths
 
 
 class FeaturesSection(Section):
@@ -43,16 +43,16 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     import torch
     import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
 
-    from tasks.parts import compiling
-    from tasks.parts.backbone import build
-    from tasks.parts.extract import context, extract, rows_to_embed
-    from tasks.parts.files import read_json, replacing
-    from tasks.parts.names import FEATURES, Column
-    from tasks.parts.precision import device_for
-    from tasks.parts.progress import say
-    from tasks.parts.store import FeatureStore, key_of
-    from tasks.parts.transforms import DRAW, style_of
-    from tasks.parts.weights import read, write
+    from tasks.core.files import read_json, replacing
+    from tasks.core.progress import say
+    from tasks.core.schema import FEATURES, Column
+    from tasks.embedding import compiled as compiling
+    from tasks.embedding.extract import context, extract, rows_to_embed
+    from tasks.embedding.feature_store import FeatureStore, key_of
+    from tasks.hardware.precision import device_for
+    from tasks.images.transforms import DRAW, style_of
+    from tasks.models.backbone import build
+    from tasks.models.weights_file import read, write
 
     wanted, batch = params.backbone, params.compute.batch
     sizes = (wanted.resize, wanted.crop)

@@ -6,10 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.parts.balance import Balance
-from tasks.parts.learning import AdversariesSection, DistillationSection, DomainSection, UnlabelledSection
-from tasks.parts.params import BackboneParams, ComputeParams, Objective, Section, StageParams, TeacherParams
-from tasks.parts.paths import Paths
+from tasks.core.params import BackboneParams, ComputeParams, Objective, Section, StageParams, TeacherParams
+from tasks.core.paths import Paths
+from tasks.core.sections import AdversariesSection, DistillationSection, DomainSection, UnlabelledSection
+from tasks.training.class_balance import Balance
 
 
 class FinetuneSection(Section):
@@ -106,9 +106,9 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     Raises RootstockError if a loss is not finite, ParamsError for what the objective lacks, and DataRefusedError for
     pseudo-labels that fail their audit.
     """
-    from tasks.parts.device import processes_for
-    from tasks.parts.processes import joined, spread
-    from tasks.parts.supervision import torchrun_size
+    from tasks.core.supervision import torchrun_size
+    from tasks.hardware.device import processes_for
+    from tasks.hardware.distributed import joined, spread
 
     if torchrun_size():
         with joined(params.compute.device):
@@ -131,10 +131,10 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     """What `finetune` does, in one process or in one of several."""
     import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
 
-    from tasks.parts import setting as settings
-    from tasks.parts import tuning
-    from tasks.parts.learning import Methods
-    from tasks.parts.names import Curve
+    from tasks.core.schema import Curve
+    from tasks.core.sections import Methods
+    from tasks.objectives import context as settings
+    from tasks.objectives import finetuning as tuning
 
     section = params.finetune
     how = section.model_dump()

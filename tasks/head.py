@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.parts.balance import Balance
-from tasks.parts.params import Section, StageParams
-from tasks.parts.paths import Paths
+from tasks.core.params import Section, StageParams
+from tasks.core.paths import Paths
+from tasks.training.class_balance import Balance
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -51,14 +51,14 @@ def head(paths: Paths, params: HeadParams) -> HeadReport:
     """Writes the head's weights, with what it is, and how it was chosen."""
     import pandas as pd
 
-    from tasks.parts import weights
-    from tasks.parts.choosing import choose_head, settings_of
-    from tasks.parts.files import write_json
-    from tasks.parts.goal import Goal
-    from tasks.parts.heads import best
-    from tasks.parts.names import FEATURES
-    from tasks.parts.progress import say
-    from tasks.parts.scorer import Scaled
+    from tasks.core.files import write_json
+    from tasks.core.progress import say
+    from tasks.core.schema import FEATURES
+    from tasks.core.target import Goal
+    from tasks.heads.choose import choose_head, settings_of
+    from tasks.heads.linear import best
+    from tasks.models import weights_file as weights
+    from tasks.scorer.scorer import Scaled
 
     section = params.head
     index = pd.read_parquet(paths.index)

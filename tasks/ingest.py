@@ -6,10 +6,10 @@ from pathlib import PurePosixPath
 
 from pydantic import Field
 
-from tasks.parts.errors import DataRefusedError
-from tasks.parts.names import TABLE, Column, Split
-from tasks.parts.params import Section, StageParams
-from tasks.parts.paths import Paths
+from tasks.core.errors import DataRefusedError
+from tasks.core.params import Section, StageParams
+from tasks.core.paths import Paths
+from tasks.core.schema import TABLE, Column, Split
 
 
 class IngestSection(Section):
@@ -38,10 +38,12 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     """Writes the manifest. Raises DataRefusedError if there is no image, one outside a class folder, or one class."""
     import pandas as pd
 
-    from tasks.parts import images, inspected, splits
-    from tasks.parts.files import replacing
-    from tasks.parts.manifest import class_names, label_names, target_names, usable
-    from tasks.parts.progress import counted, say
+    from tasks.core.files import replacing
+    from tasks.core.progress import counted, say
+    from tasks.data import facts_cache as inspected
+    from tasks.data import image_files as images
+    from tasks.data import splits
+    from tasks.data.manifest import class_names, label_names, target_names, usable
 
     table = paths.raw / TABLE
     said = pd.read_parquet(table) if table.exists() else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tasks.parts.errors import DataRefusedError
-from tasks.parts.params import Section, StageParams
-from tasks.parts.paths import Paths
+from tasks.core.errors import DataRefusedError
+from tasks.core.params import Section, StageParams
+from tasks.core.paths import Paths
 
 
 class ValidateSection(Section):
@@ -36,11 +36,11 @@ def validate(paths: Paths, params: ValidateParams) -> ValidateReport:
     import great_expectations  # noqa: F401 - so that its import does not count as the stage's own seconds
     import pandas as pd
 
-    from tasks.parts.expectations import CRITICAL, check, rules
-    from tasks.parts.files import write_json, write_text
-    from tasks.parts.findings import findings_page, sentence
-    from tasks.parts.manifest import label_names, target_names
-    from tasks.parts.progress import say
+    from tasks.core.files import write_json, write_text
+    from tasks.core.progress import say
+    from tasks.data.expectations import CRITICAL, check, rules
+    from tasks.data.findings import findings_page, sentence
+    from tasks.data.manifest import label_names, target_names
 
     manifest = pd.read_parquet(paths.manifest)
     suite = rules(

@@ -26,8 +26,8 @@ import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from PIL import Image, ImageDraw  # noqa: E402
 
-from tasks.parts.paths import Paths  # noqa: E402
-from tasks.parts.weights import write  # noqa: E402
+from tasks.core.paths import Paths  # noqa: E402
+from tasks.models.weights_file import write  # noqa: E402
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of what tests start: tiny networks, and servers want the other cores
 
@@ -178,7 +178,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "flows.temporary_server", str(port)]
+    command = [sys.executable, "-m", "flows.local.temporary_server", str(port)]
     with (home / "server.log").open("w") as log:
         server = subprocess.Popen(
             command, cwd=ROOT, env=environment(PREFECT_HOME=str(home)), stdin=subprocess.PIPE, stdout=log, stderr=log
@@ -215,7 +215,7 @@ SMALL = {
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory, prefect_server: str, tiny_weights: Path):
     """A project on drawn shapes with a tiny backbone, committed, nothing computed yet."""
-    from flows.overrides import apply
+    from flows.config.overrides import apply
     from tests.project import Project
 
     root = tmp_path_factory.mktemp("projects") / "prepared"

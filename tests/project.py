@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks.parts.files import read_json
+from tasks.core.files import read_json
 
 ROOT = Path(__file__).parents[1]
 OWN = ("PREFECT_", "MLFLOW_")  # a copy keeps its databases in its own registry

@@ -13,22 +13,17 @@ import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import load_file, save_file
 
-from flows.parameters import FlowParams, stage_params
+from flows.config.parameters import FlowParams, stage_params
 from tasks import STAGES
-from tasks.parts.files import read_json, write_json
-from tasks.parts.params import PINS, Section
+from tasks.core.files import read_json, write_json
+from tasks.core.params import PINS, Section
 from tests.project import Project, run_python
 
 ROOT = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
-RUNNER = (
-    "tasks/__init__.py",
-    "tasks/__main__.py",
-    "tasks/parts/__init__.py",
-    "tasks/parts/objectives/__init__.py",
-    "tasks/parts/supervision.py",
-)
+PACKAGES = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tasks").rglob("__init__.py"))
+RUNNER = (*PACKAGES, "tasks/__main__.py", "tasks/core/supervision.py")
 
 KEEPING = {"ingest", "features", "finetune"}  # stages that keep something between runs
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from tasks.parts.page import markdown_table
-from tests.architectures import ALL, examined
+from tasks.reports.page import markdown_table
 from tests.benchmarks.results import Results, machine
+from tests.scorer.architectures import ALL, examined
 
 
 def run(results: Results) -> str:

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from ruamel.yaml import YAML
 
-from tasks.parts.digits import render
-from tasks.parts.names import Candidate
-from tasks.parts.page import markdown_table
-from tasks.parts.scorer import build_backbone
-from tasks.parts.weights import write
+from tasks.core.schema import Candidate
+from tasks.embedded.digits import render
+from tasks.models.weights_file import write
+from tasks.reports.page import markdown_table
+from tasks.scorer.scorer import build_backbone
 from tests.benchmarks.hymenoptera import CHANGES
 from tests.benchmarks.results import Results, assets_folder, machine
 from tests.benchmarks.study import Study

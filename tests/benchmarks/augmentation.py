@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.parts.digits import render
-from tasks.parts.page import markdown_table
+from tasks.embedded.digits import render
+from tasks.reports.page import markdown_table
 from tests.benchmarks.few_labels import drawn
 from tests.benchmarks.hymenoptera import CHANGES, redrawn
 from tests.benchmarks.methods import told

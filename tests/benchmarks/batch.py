@@ -16,17 +16,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from tasks.parts.digits import digits
-from tasks.parts.page import markdown_table
+from tasks.embedded.digits import digits
+from tasks.reports.page import markdown_table
 from tests.benchmarks.results import Results, machine, spread
 from tests.project import Project, environment
 
 SCORE = """
 import re, sys, time
 from pathlib import Path
-from tasks.parts.batch import merge, score_parts
-from tasks.parts.images import find
-from tasks.parts.scorer import Scorer
+from tasks.evaluation.batch_prediction import merge, score_parts
+from tasks.data.image_files import find
+from tasks.scorer.scorer import Scorer
 root, files, out = Path(sys.argv[1]), find(Path(sys.argv[1]))[0][: int(sys.argv[2])], Path(sys.argv[3])
 scorer = Scorer.load(Path("data/evaluate/spec.json"), Path("data/finetune/model.safetensors"))
 next(score_parts(scorer, root, files[:64], out / "warm"))
@@ -40,13 +40,13 @@ EXTRACT = """
 import sys, time
 from pathlib import Path
 import pandas as pd
-from tasks.parts.backbone import build
-from tasks.parts.device import choose
-from tasks.parts.extract import extract
-from tasks.parts.images import find
-from tasks.parts.names import Column
-from tasks.parts.transforms import CLEAN, DRAW, Style
-from tasks.parts.weights import read
+from tasks.models.backbone import build
+from tasks.hardware.device import choose
+from tasks.embedding.extract import extract
+from tasks.data.image_files import find
+from tasks.core.schema import Column
+from tasks.images.transforms import CLEAN, DRAW, Style
+from tasks.models.weights_file import read
 root, files = Path(sys.argv[1]), find(Path(sys.argv[1]))[0][: int(sys.argv[2])]
 rows = pd.DataFrame({Column.PATH: files, **dict(zip(DRAW, CLEAN))})
 backbone = build("resnet10", *read(Path("data/pretrained.weights")), None, None).folded()

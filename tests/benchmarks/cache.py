@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.parts.names import Curve
-from tasks.parts.page import markdown_table
-from tasks.parts.scorer import build_backbone
-from tasks.parts.weights import write
+from tasks.core.schema import Curve
+from tasks.models.weights_file import write
+from tasks.reports.page import markdown_table
+from tasks.scorer.scorer import build_backbone
 from tests.benchmarks.hymenoptera import CHANGES
 from tests.benchmarks.results import Results, assets_folder, machine, middle
 from tests.benchmarks.study import Study

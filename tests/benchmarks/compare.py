@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from tasks.parts.names import Column, Split
+from tasks.core.schema import Column, Split
 from tests.benchmarks.results import FOLDER, PICTURES, Results, assets_folder, code, machine
 from tests.benchmarks.sets import ingested, some, unpacked
 from tests.project import Project, environment

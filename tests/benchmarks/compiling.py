@@ -6,14 +6,14 @@ import time
 
 import torch
 
-from tasks.parts.compiled_fit import compiled_fit
-from tasks.parts.device import Device, choose
-from tasks.parts.fit import step
-from tasks.parts.freezing import freeze_all_but_last, learn_mode, parameter_groups
-from tasks.parts.memory import Parts
-from tasks.parts.objectives.cross_entropy import cross_entropy
-from tasks.parts.page import markdown_table
-from tasks.parts.scorer import Network, build_network
+from tasks.hardware.device import Device, choose
+from tasks.hardware.microbatches import Parts
+from tasks.models.freezing import freeze_all_but_last, learn_mode, parameter_groups
+from tasks.reports.page import markdown_table
+from tasks.scorer.scorer import Network, build_network
+from tasks.training.compiled import compiled_fit
+from tasks.training.loop import step
+from tasks.training.losses.cross_entropy import cross_entropy
 from tests.benchmarks.results import Results, machine, middle
 
 ROUNDS, STEPS = 5, 3

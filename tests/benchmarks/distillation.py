@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.parts.files import read_json
-from tasks.parts.names import VALUE, Candidate, Column, Metric, Split
-from tasks.parts.page import markdown_table
+from tasks.core.files import read_json
+from tasks.core.schema import VALUE, Candidate, Column, Metric, Split
+from tasks.reports.page import markdown_table
 from tests.benchmarks.results import Results, assets_folder, machine, spread
 from tests.benchmarks.sets import PLAIN, WHOLE, ingested, partly_labelled, random_backbone, some, unpacked
 from tests.benchmarks.study import Study

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.parts.names import Candidate, Column, Split
-from tasks.parts.page import markdown_table
+from tasks.core.schema import Candidate, Column, Split
+from tasks.reports.page import markdown_table
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, machine, spread
 from tests.benchmarks.sets import GLYPHS, PLAIN, as_split, below, ingested, some, unpacked

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tasks.parts.page import markdown_table
+from tasks.reports.page import markdown_table
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, assets_folder, machine, middle
 from tests.benchmarks.speed import SCRIPTS, environment_of_peers, output
@@ -30,15 +30,15 @@ from pathlib import Path
 from statistics import median
 import pandas as pd, torch
 import torch.nn.functional as F
-from tasks.parts.backbone import Backbone, torchvision_preprocessing, embed
-from tasks.parts.compiling import compiled
-from tasks.parts.precision import device_for
-from tasks.parts.extract import extract
-from tasks.parts.images import find
-from tasks.parts.names import Column
-from tasks.parts.pixels import Squares
-from tasks.parts.scorer import build_backbone
-from tasks.parts.transforms import CLEAN, DRAW, Style
+from tasks.models.backbone import Backbone, torchvision_preprocessing, embed
+from tasks.embedding.compiled import compiled
+from tasks.hardware.precision import device_for
+from tasks.embedding.extract import extract
+from tasks.data.image_files import find
+from tasks.core.schema import Column
+from tasks.images.loading import Squares
+from tasks.scorer.scorer import build_backbone
+from tasks.images.transforms import CLEAN, DRAW, Style
 name, root, how, on, batch = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
 torch.manual_seed(0)
 files = find(root)[0]

@@ -16,10 +16,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 
-from tasks.parts.digits import digits, render
-from tasks.parts.names import Candidate, Column, Split
-from tasks.parts.page import markdown_table
-from tasks.parts.pictures import COLOURS
+from tasks.core.schema import Candidate, Column, Split
+from tasks.embedded.digits import digits, render
+from tasks.reports.page import markdown_table
+from tasks.reports.pictures import COLOURS
 from tests.benchmarks.results import PICTURES, Results, machine, mean_interval, spread
 from tests.benchmarks.study import NETWORKS, Study
 from tests.project import ROOT

@@ -5,9 +5,9 @@ from __future__ import annotations
 import matplotlib as mpl
 import numpy as np
 
-from tasks.parts import gate
-from tasks.parts.gate import Pair, Verdict
-from tasks.parts.page import markdown_table
+from tasks.gate import checks as gate
+from tasks.gate.checks import Pair, Verdict
+from tasks.reports.page import markdown_table
 from tests.benchmarks.results import PICTURES, Results
 
 mpl.use("Agg")

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.parts.batches import Batches
-from tasks.parts.fit import Batch
-from tasks.parts.page import markdown_table
-from tasks.parts.scorer import build_backbone
-from tasks.parts.transforms import Style
-from tasks.parts.weights import write
+from tasks.images.transforms import Style
+from tasks.models.weights_file import write
+from tasks.reports.page import markdown_table
+from tasks.scorer.scorer import build_backbone
+from tasks.training.batches import Batches
+from tasks.training.loop import Batch
 from tests.benchmarks.extraction import WAYS, ours
 from tests.benchmarks.increment import draw
 from tests.benchmarks.results import NoAssetsError, Results, spread

@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from tasks.parts.digits import render
-from tasks.parts.manifest import class_names, class_numbers
-from tasks.parts.names import FEATURES, LABELLED_SPLITS, Column, Split
-from tasks.parts.page import markdown_table
-from tasks.parts.scorer import build_head
-from tasks.parts.weights import read
+from tasks.core.schema import FEATURES, LABELLED_SPLITS, Column, Split
+from tasks.data.manifest import class_names, class_numbers
+from tasks.embedded.digits import render
+from tasks.models.weights_file import read
+from tasks.reports.page import markdown_table
+from tasks.scorer.scorer import build_head
 from tests.benchmarks.few_labels import by_labels, drawn
 from tests.benchmarks.results import Results, machine, mean_interval, spread
 from tests.benchmarks.study import Study

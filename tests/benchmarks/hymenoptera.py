@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.parts.names import Candidate, Column, Split
-from tasks.parts.page import markdown_table
+from tasks.core.schema import Candidate, Column, Split
+from tasks.reports.page import markdown_table
 from tests.benchmarks.orchestration import serving
 from tests.benchmarks.results import Results, assets_folder, machine, mean_interval, spread
 from tests.benchmarks.study import NETWORKS, Study
@@ -70,7 +70,7 @@ def redrawn(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 def whole(assets: Path, changes: dict[str, Any], *, served: bool = False) -> float:
     """Seconds of the retrain command in a fresh clone, from images to a registered model; `served`: servers are up."""
-    from flows.overrides import apply
+    from flows.config.overrides import apply
 
     with tempfile.TemporaryDirectory() as folder:
         project = Project.fresh(Path(folder) / "project", None)

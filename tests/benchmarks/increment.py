@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks.parts.digits import digits
-from tasks.parts.page import markdown_table
-from tasks.parts.scorer import build_backbone
-from tasks.parts.weights import write
+from tasks.embedded.digits import digits
+from tasks.models.weights_file import write
+from tasks.reports.page import markdown_table
+from tasks.scorer.scorer import build_backbone
 from tests.benchmarks.results import Results, machine, middle
 from tests.benchmarks.study import Study
 

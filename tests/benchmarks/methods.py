@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.parts.names import Candidate, Column, Split
-from tasks.parts.page import markdown_table
+from tasks.core.schema import Candidate, Column, Split
+from tasks.reports.page import markdown_table
 from tests.benchmarks.hymenoptera import CHANGES, redrawn
 from tests.benchmarks.results import Results, assets_folder, machine, mean_interval, middle
 from tests.benchmarks.sets import PLAIN, as_split, ingested, some, unpacked

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from tasks.parts.files import read_json
-from tasks.parts.page import markdown_table
+from tasks.core.files import read_json
+from tasks.reports.page import markdown_table
 from tests.benchmarks.results import Results, machine, spread
 from tests.project import Project, environment
 

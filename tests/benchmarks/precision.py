@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tasks.parts.digits import render
-from tasks.parts.names import FEATURES, Column, Split
-from tasks.parts.page import markdown_table
-from tasks.parts.weights import read
+from tasks.core.schema import FEATURES, Column, Split
+from tasks.embedded.digits import render
+from tasks.models.weights_file import read
+from tasks.reports.page import markdown_table
 from tests.benchmarks.hymenoptera import CHANGES
 from tests.benchmarks.results import Results, assets_folder, machine
 from tests.benchmarks.study import Study

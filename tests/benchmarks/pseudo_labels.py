@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.parts.names import Candidate, Column, Split
-from tasks.parts.page import markdown_table
+from tasks.core.schema import Candidate, Column, Split
+from tasks.reports.page import markdown_table
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, machine, spread
 from tests.benchmarks.sets import GLYPHS, PLAIN, ingested, partly_labelled, unpacked

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from tasks.parts.digits import render_rotations
-from tasks.parts.files import read_json
-from tasks.parts.names import VALUE, Candidate, Metric
-from tasks.parts.page import markdown_table
-from tasks.parts.tables import bring_together
+from tasks.core.files import read_json
+from tasks.core.schema import VALUE, Candidate, Metric
+from tasks.data.tables import bring_together
+from tasks.embedded.digits import render_rotations
+from tasks.reports.page import markdown_table
 from tests.benchmarks.results import Results, machine, spread
 from tests.benchmarks.study import Study
 from tests.project import ROOT

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tasks.parts.backbone import torchvision_preprocessing
-from tasks.parts.files import replacing
-from tasks.parts.names import Column, Split
-from tasks.parts.scorer import OWN, build_backbone
-from tasks.parts.weights import write
+from tasks.core.files import replacing
+from tasks.core.schema import Column, Split
+from tasks.models.backbone import torchvision_preprocessing
+from tasks.models.weights_file import write
+from tasks.scorer.scorer import OWN, build_backbone
 from tests.benchmarks.results import assets_folder
 from tests.benchmarks.study import Study
 from tests.project import ROOT

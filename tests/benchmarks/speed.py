@@ -21,9 +21,9 @@ import torch
 import torchvision
 from ruamel.yaml import YAML
 
-from tasks.parts.names import VALUE, Candidate, Metric
-from tasks.parts.page import markdown_table
-from tasks.parts.weights import write
+from tasks.core.schema import VALUE, Candidate, Metric
+from tasks.models.weights_file import write
+from tasks.reports.page import markdown_table
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.hymenoptera import whole
 from tests.benchmarks.results import Results, assets_folder, machine, middle, spread

@@ -14,13 +14,13 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from flows.parameters import stage_params
-from tasks.parts.files import read_json
-from tasks.parts.names import Candidate
-from tasks.parts.params import PARAMS_FILE
-from tasks.parts.paths import Paths
-from tasks.parts.teacher import SPEC
-from tasks.parts.weights import read, write
+from flows.config.parameters import stage_params
+from tasks.core.files import read_json
+from tasks.core.params import PARAMS_FILE
+from tasks.core.paths import Paths
+from tasks.core.schema import Candidate
+from tasks.models.weights_file import read, write
+from tasks.objectives.teacher import SPEC
 
 NETWORKS = (Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED)  # those that are trained
 STAGES = ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")

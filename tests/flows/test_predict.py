@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from flows.predict import files_of
-from flows.tracking import Tag
-from tasks.parts.errors import EXIT_BROKEN
-from tasks.parts.files import read_json
+from flows.registry.runs import Tag
+from tasks.core.errors import EXIT_BROKEN
+from tasks.core.files import read_json
 from tests.conftest import drawn
 from tests.project import Project, environment, wait_until
 

@@ -1,4 +1,4 @@
-"""From a person's wish to the live model, in a real registry; see tests/test_promotion.py for the browser."""
+"""From a person's wish to the live model, in a real registry; a browser clicks in test_promotion."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from itertools import count
 
 import pytest
 
-from flows.judge import NONE
-from flows.ledger import Event, Ledger
-from flows.mlflow_store import client
-from flows.models import CHAMPION, LIVE, PRODUCTION, find
+from flows.registry.ledger import Event, Ledger
+from flows.registry.runs import Tag
+from flows.registry.store import client
+from flows.registry.verdict import NONE
+from flows.registry.versions import CHAMPION, LIVE, PRODUCTION, find
 from flows.release import ledger_of, reconcile, roll_back
-from flows.tracking import Tag
-from tasks.parts.errors import RootstockError
+from tasks.core.errors import RootstockError
 
 NUMBERS = count()
 

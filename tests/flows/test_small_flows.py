@@ -17,31 +17,31 @@ import torch
 from mlflow import MlflowClient
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import git
 from flows.__main__ import COMMANDS, main
+from flows.config.parameters import check, load
 from flows.doctor import Finding
-from flows.environment import main_of, set_defaults
-from flows.lock import flow_lock, holder
-from flows.logs import RUN_LOGGERS, plain_errors
-from flows.parameters import check, load
+from flows.local import git
+from flows.local.environment import main_of, set_defaults
+from flows.local.lock import flow_lock, holder
+from flows.local.logs import RUN_LOGGERS, plain_errors
+from flows.local.servers import _alive
+from flows.registry.run_summary import result_rows, text_table
+from flows.registry.runs import experiment_id
 from flows.retrain import refuse_early
-from flows.servers import _alive
-from flows.source import images_of, listing
-from flows.stage import _failure, _slot
-from flows.summary import result_rows, text_table
-from flows.tracking import experiment_id
-from flows.weights import downloaded, teacher_of, weights_of
-from tasks.parts.errors import EXIT_USAGE, DataRefusedError, ParamsError, RootstockError
-from tasks.parts.names import Column
-from tasks.parts.params import Objective, read_document
-from tasks.parts.teacher import SPEC
-from tasks.parts.weights import read, write
+from flows.sources.images import images_of, listing
+from flows.sources.weights import downloaded, teacher_of, weights_of
+from flows.stages.supervise import _failure, _slot
+from tasks.core.errors import EXIT_USAGE, DataRefusedError, ParamsError, RootstockError
+from tasks.core.params import Objective, read_document
+from tasks.core.schema import Column
+from tasks.models.weights_file import read, write
+from tasks.objectives.teacher import SPEC
 from tests.conftest import write_shapes
 from tests.project import ROOT, Project, environment
 
 HOLDING = """
 from pathlib import Path
-from flows.lock import flow_lock
+from flows.local.lock import flow_lock
 with flow_lock(Path({folder!r}), "retrain"):
     print("in", flush=True)
     input()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tasks.parts.compiled_fit import compiled_fit
-from tasks.parts.device import choose
-from tasks.parts.fit import step
-from tasks.parts.memory import Parts
-from tasks.parts.names import Curve
-from tasks.parts.objectives.cross_entropy import cross_entropy
-from tasks.parts.scorer import build_network
-from tests.parts.test_fit import Killed, trained
+from tasks.core.schema import Curve
+from tasks.hardware.device import choose
+from tasks.hardware.microbatches import Parts
+from tasks.scorer.scorer import build_network
+from tasks.training.compiled import compiled_fit
+from tasks.training.loop import step
+from tasks.training.losses.cross_entropy import cross_entropy
+from tests.training.test_loop import Killed, trained
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tasks.parts.backbone import Backbone, embed, torchvision_preprocessing
-from tasks.parts.compiling import compiled
-from tasks.parts.device import choose
-from tasks.parts.files import read_json
-from tasks.parts.names import FEATURES, Candidate
-from tasks.parts.scorer import build_backbone
-from tasks.parts.weights import read
+from tasks.core.files import read_json
+from tasks.core.schema import FEATURES, Candidate
+from tasks.embedding.compiled import compiled
+from tasks.hardware.device import choose
+from tasks.models.backbone import Backbone, embed, torchvision_preprocessing
+from tasks.models.weights_file import read
+from tasks.scorer.scorer import build_backbone
 from tests.benchmarks.study import Study
 from tests.project import ROOT
 
@@ -21,7 +21,7 @@ EMBEDDED = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    from tasks.parts.digits import render
+    from tasks.embedded.digits import render
 
     folder = tmp_path_factory.mktemp("digits") / "raw"
     render(folder)

@@ -1,0 +1,65 @@
+"""The form of a deployed retraining: every parameter typed, with the values of params.yaml as its defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import copy
+from typing import Any
+
+from pydantic import BaseModel, create_model
+from pydantic.fields import FieldInfo
+
+from flows.config.parameters import FlowParams, stage_params
+from tasks import STAGES
+from tasks.core.params import PARAMS_FILE, Section, StageParams, read_document
+
+FIXED = {"compare", "gate", "paths", "presets", "pretrain", "predict"}  # not for a single retraining to change
+
+
+def form() -> type[Section]:
+    """A class with a field for each section of params.yaml, whose values are its defaults.
+
+    Raises ParamsError if params.yaml is not valid.
+    """
+    document = read_document(PARAMS_FILE)
+    fields: dict[str, tuple[FieldInfo, Any]] = {}
+    classes: list[type[StageParams]] = [FlowParams, *(stage_params(stage) for stage in STAGES)]
+    for params in classes:
+        typed = params.of(document)
+        for name, field in params.model_fields.items():
+            if (field.alias or name) not in FIXED:
+                fields[name] = (field, getattr(typed, name))
+    return _with_defaults("Parameters", Section, fields)
+
+
+def _with_defaults(name: str, base: type[Section], fields: Mapping[str, tuple[FieldInfo, Any]]) -> type[Section]:
+    """`base` with these fields, each with its default; in a field that is a section, every field has one too."""
+    own = {key: _field(field, value) for key, (field, value) in fields.items()}
+    model: type[Section] = create_model(name, __base__=base, **own)  # type: ignore[call-overload]
+    return model
+
+
+def _field(field: FieldInfo, value: Any) -> tuple[Any, FieldInfo]:  # noqa: ANN401 - whatever params.yaml holds
+    kind, default = field.annotation, value
+    if isinstance(value, Section):
+        inner = {name: (inside, getattr(value, name)) for name, inside in type(value).model_fields.items()}
+        kind = _with_defaults(type(value).__name__, type(value), inner)
+        default = kind()
+    copied = copy(field)
+    copied.default, copied.annotation = default, kind
+    return kind, copied
+
+
+def changes(wanted: BaseModel) -> dict[str, Any]:
+    """What was asked for and differs from params.yaml, by dotted name."""
+    return dict(
+        _changes(wanted.model_dump(mode="json", by_alias=True, exclude_unset=True), read_document(PARAMS_FILE), "")
+    )
+
+
+def _changes(wanted: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in wanted.items():
+        if isinstance(value, Mapping) and isinstance(now.get(key), Mapping):
+            yield from _changes(value, now[key], f"{prefix}{key}.")
+        elif now.get(key) != value:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,123 @@
+"""Overrides on the command line change params.yaml itself, so that what ran is what the file says."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from flows.config.parameters import FlowParams, check
+from flows.local.lock import flow_lock
+from tasks.core.errors import ParamsError
+from tasks.core.files import write_text
+from tasks.core.params import PARAMS_FILE, field_at, read_document
+from tasks.core.paths import PathsParams
+
+NULL = "tag:yaml.org,2002:null"
+NULLS = ("", "null", "~")
+PRESET = "preset"
+USAGE = "give overrides as pairs: --section.key value, such as --data.source ../my-images"
+
+
+@contextmanager
+def overridden(arguments: Sequence[str], what: str) -> Iterator[None]:
+    """Applies overrides to params.yaml, and prints what changed.
+
+    It holds the checkout's lock until what they are for has ended, so that no one else's come between.
+    """
+    with flow_lock(PathsParams.load().paths.state, what):
+        if arguments:
+            print(apply(arguments), end="", flush=True)
+        yield
+
+
+def apply(arguments: Sequence[str], file: Path = PARAMS_FILE) -> str:
+    """Writes `--section.key value` pairs into params.yaml, comments kept; the difference, empty if there is none.
+
+    Raises ParamsError, and writes nothing, for a key that is not there and for a value that is not allowed.
+    """
+    values: dict[str, Any] = {}
+    for name, text in _pairs(arguments):
+        values |= _preset(text, file) if name == PRESET else {name: _value(name, text)}
+    return write_values(values, file)
+
+
+def _preset(name: str, file: Path) -> dict[str, Any]:
+    """The overrides that params.yaml gives this name. Raises ParamsError, with the known ones, if it gives none."""
+    known = read_document(file).get("presets", {})
+    if name not in known:
+        raise ParamsError(f"--preset {name}: {file} has no such preset; it has {', '.join(known)}")
+    return dict(known[name])
+
+
+def write_values(values: Mapping[str, Any], file: Path = PARAMS_FILE) -> str:
+    """The same for values by dotted name."""
+    before = file.read_text(encoding="utf-8") if file.exists() else ""
+    document = read_document(file)
+    for name, value in values.items():
+        _set(document, name, value)
+    after = io.StringIO()
+    yaml = YAML()
+    yaml.representer.add_representer(type(None), lambda representer, _: representer.represent_scalar(NULL, "null"))
+    yaml.width = 10_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.dump(document, after)
+    check(document, file)
+    if after.getvalue() == before or not values:
+        return ""
+    write_text(file, after.getvalue())
+    return "".join(
+        difflib.unified_diff(before.splitlines(True), after.getvalue().splitlines(True), "before", file.name, n=0)
+    )
+
+
+def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
+    names, values = arguments[::2], arguments[1::2]
+    wrong = [name for name in names if not name.startswith("--")]
+    if wrong or len(names) != len(values):
+        raise ParamsError(f"cannot read {' '.join(arguments)}: {USAGE}")
+    return [(name.removeprefix("--"), value) for name, value in zip(names, values, strict=True)]
+
+
+def _value(name: str, text: str) -> Any:  # noqa: ANN401 - whatever YAML can hold
+    """What the text says in YAML; where a text is wanted the text itself, unless it is null or in quotes."""
+    if _wants_text(name) and text not in NULLS and text[0] not in "'\"":
+        return text
+    try:
+        return YAML(typ="safe").load(text)
+    except (YAMLError, ValueError):  # the latter of impossible dates
+        raise ParamsError(f"--{name}: {text!r} is not a YAML value") from None
+
+
+def _wants_text(name: str) -> bool:
+    """Whether the parameter is a text, or a text or null."""
+    field = field_at(FlowParams, name.split("."))
+    wanted: Any = field.annotation if field else None
+    return wanted is str or wanted == str | None
+
+
+def _set(document: CommentedMap, name: str, value: Any) -> None:  # noqa: ANN401
+    *sections, key = name.split(".")
+    node: Any = document
+    for section in sections:
+        node = node.get(section) if isinstance(node, CommentedMap) else None
+    if not isinstance(node, CommentedMap) or key not in node:
+        near = difflib.get_close_matches(name, _names(document), n=3)
+        raise ParamsError(
+            f"params.yaml has no {name}" + (f"; did you mean {' or '.join(near)}?" if near else f": {USAGE}")
+        )
+    node[key] = value
+
+
+def _names(node: CommentedMap, prefix: str = "") -> list[str]:
+    names = []
+    for key, value in node.items():
+        names += _names(value, f"{prefix}{key}.") if isinstance(value, CommentedMap) else [f"{prefix}{key}"]
+    return names

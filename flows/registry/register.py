@@ -1,0 +1,151 @@
+"""Registration: scorer and weights become a model version, once, which proves that it predicts what was evaluated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import version as installed
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.registry.runs import Run, Tag, lineage
+from flows.registry.store import client
+from flows.registry.versions import CHALLENGER, PRODUCTION, digest_of, find
+from flows.stages import dvc_cli as versioning
+from tasks import scorer
+from tasks.core.errors import RootstockError
+from tasks.core.files import read_json
+from tasks.core.paths import Paths
+from tasks.core.schema import ANSWER, Column
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities.model_registry import ModelVersion
+
+MODEL_CODE = Path(__file__).with_name("model_code.py")
+SCORER = Path(scorer.__file__).with_name("scorer.py")  # not imported, since torch takes seconds
+NEEDED = ("mlflow", "torch", "torchvision", "safetensors", "pillow", "numpy", "pandas")
+WISHES = "Copies made with the button Promote model come here: each is a wish that the release answers within a minute."
+TOLERANCE = 1e-3  # of a probability, or of a target's spread, between evaluation and the model that was loaded back
+PROVED = 512  # test images at most, in batches of one, two, five and the rest
+
+
+def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, bool]:
+    """The version for the current results, and whether it is new. Raises RootstockError if its proof fails.
+
+    One that has the same key (the outputs of finetune and evaluate, and the scorer's code) is not made again.
+    """
+    key = key_of(paths)
+    found = _existing(run, model, key)
+    if found and found.tags.get(Tag.PROOF) == "passed":
+        _challenge(model, found)
+        return found, False
+    versioning.push()
+    run.log_results()
+    version = found or _create(run, model, paths, key)
+    prove(version, paths)
+    run.client.set_model_version_tag(model, version.version, Tag.PROOF, "passed")
+    _challenge(model, version)
+    return version, True
+
+
+def _challenge(model: str, version: ModelVersion) -> None:
+    """The alias goes where the newest results are, also if those were registered before."""
+    now = find(model, CHALLENGER)
+    if now is None or str(now.version) != str(version.version):
+        client().set_registered_model_alias(model, CHALLENGER, version.version)
+
+
+def key_of(paths: Paths) -> str:
+    """What makes two versions the same."""
+    outs = [versioning.out_md5s(stage) for stage in ("finetune", "evaluate")]
+    code = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (SCORER, MODEL_CODE)]
+    return hashlib.sha256(json.dumps([outs, code], sort_keys=True).encode()).hexdigest()
+
+
+def _existing(run: Run, model: str, key: str) -> ModelVersion | None:
+    found = run.client.search_model_versions(f"name = '{model}' and tags.`{Tag.KEY}` = '{key}'", max_results=1)
+    return found[0] if found else None
+
+
+def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
+    """Logs the model, weights as safetensors and code as text, nothing pickled; and registers it."""
+    import mlflow
+    from mlflow.models import Model
+
+    logged = run.client.create_logged_model(run.experiment, name=model, source_run_id=run.id)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", ".*An input example was not provided"
+        )  # an example costs seconds; prove() shows more
+        Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            run_id=run.id,
+            model_id=logged.model_id,
+            python_model=str(MODEL_CODE),
+            artifacts={"scorer": str(SCORER), "spec": str(paths.spec), "weights": str(paths.tuned)},
+            signature=_signature(read_json(paths.spec)["targets"]),
+            pip_requirements=[f"{package}=={installed(package)}" for package in NEEDED],
+        )
+    for name, description in ((model, None), (f"{model}{PRODUCTION}", WISHES)):
+        with suppress(mlflow.exceptions.MlflowException):  # it is there already
+            run.client.create_registered_model(name, description=description)
+    files = digest_of([SCORER, paths.spec, paths.tuned])
+    tags = lineage(paths) | {Tag.KEY: key, Tag.FILES: files}
+    source = f"models:/{logged.model_id}"
+    return run.client.create_model_version(model, source, run_id=run.id, tags=tags, model_id=logged.model_id)
+
+
+def _signature(targets: Sequence[str]) -> object:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+    from mlflow.types.schema import Map
+
+    classes = [
+        ColSpec("string", "label"),
+        ColSpec("double", "probability"),
+        ColSpec("boolean", "confident"),
+        ColSpec(Map(DataType.double), "distribution"),
+    ]
+    answer: list[ColSpec | TensorSpec] = [*([ColSpec("double", name) for name in targets] or classes)]
+    return ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema(answer))
+
+
+def prove(version: ModelVersion, paths: Paths) -> None:
+    """Loads the version from the registry and compares its answers with the evaluated ones. Raises RootstockError."""
+    import mlflow
+    import pandas as pd
+
+    loaded = mlflow.pyfunc.load_model(f"models:/{version.name}/{version.version}")
+    rows = pd.read_parquet(paths.predictions)
+    rows = rows.iloc[:: -(-len(rows) // PROVED)]
+    pictures = iter([(paths.raw / path).read_bytes() for path in rows[Column.PATH]])
+    answers = pd.concat(
+        [
+            loaded.predict(pd.DataFrame({"image": batch}))
+            for size in (1, 2, 5, PROVED)
+            if (batch := list(islice(pictures, size)))
+        ]
+    )
+    apart = _apart(answers, rows, read_json(paths.spec)["targets"])
+    if not apart <= TOLERANCE:
+        raise RootstockError(
+            f"version {version.version} of {version.name} does not predict what was evaluated: answers differ by "
+            f"up to {apart:.2g}, so it gets no alias. Was it evaluated on another machine? Then: dvc repro -f evaluate"
+        )
+
+
+def _apart(answers: pd.DataFrame, rows: pd.DataFrame, targets: Sequence[str]) -> float:
+    """The largest difference of a probability; of a target, in units of its spread."""
+    import pandas as pd
+
+    if targets:
+        then = rows[[f"{ANSWER}{name}" for name in targets]].to_numpy()
+        return float((abs(answers[list(targets)].to_numpy() - then) / (then.std(0) + 1e-9)).max())
+    now = pd.DataFrame(answers[Column.DISTRIBUTION].tolist()).to_numpy()
+    return float(abs(now - pd.DataFrame(rows[Column.DISTRIBUTION].tolist()).to_numpy()).max())

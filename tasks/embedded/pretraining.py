@@ -1,0 +1,103 @@
+"""The embedded backbone is trained on printed characters, and measured on handwritten digits.
+
+Shapes: N glyphs or digits, S the input's side, D features, R draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from tasks.core.progress import percent, say
+from tasks.core.schema import Curve, Split
+from tasks.embedded.digits import digits
+from tasks.embedded.glyphs import CHARACTERS, clean_glyphs, photographed
+from tasks.hardware.device import Device
+from tasks.heads.linear import best, fit_probes
+from tasks.images.loading import ahead
+from tasks.models.backbone import embed
+from tasks.models.freezing import freeze_all_but_last, learn_mode, parameter_groups
+from tasks.scorer.scorer import Network, Preprocessing, build_network
+from tasks.training.loop import Batch, Recipe, fit, score
+from tasks.training.losses.cross_entropy import cross_entropy
+from tasks.training.state import Checkpoint, Row
+
+ARCHITECTURE = "resnet10"
+VALIDATION_GLYPHS = 2048
+EVERYTHING = 10**6  # blocks
+SMOOTHING = 0.05  # of the labels: several characters look alike (0 and O, l and I)
+
+
+def preprocessing(side: int) -> Preprocessing:
+    """What the embedded backbone expects."""
+    return Preprocessing(resize=side, crop=side, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear")
+
+
+def pretrained_network(
+    batch: int, side: int, rate: float, recipe: Recipe, device: Device, checkpoint: Checkpoint
+) -> Network:
+    """A network that tells 62 printed characters apart, trained on fresh renderings in batches of `batch`."""
+    glyph_NGG, class_N = clean_glyphs()
+    prepare = preprocessing(side)
+
+    def batches(seed: int, count: int) -> Iterator[Batch]:
+        random = torch.Generator().manual_seed(seed)
+        for _ in range(count):
+            chosen = torch.randint(len(glyph_NGG), (batch,), generator=random)
+            x_N3SS = prepare.normalise(photographed(glyph_NGG[chosen], side, random))
+            yield device.place(x_N3SS), class_N[chosen].to(device.device)
+
+    def on_row(row: Row) -> None:
+        say(
+            percent(
+                int(row[Curve.EPOCH]),
+                recipe.epochs,
+                f"epochs, {row[Curve.VALIDATION_SCORE]:.1%} of new glyphs known",
+            )
+        )
+
+    torch.manual_seed(recipe.seed)
+    network = build_network(ARCHITECTURE, len(CHARACTERS))
+    device.place(network)
+    learning = freeze_all_but_last(network.backbone, EVERYTHING)
+    fit(
+        network,
+        lambda epoch: ahead(batches(recipe.seed * 1000 + epoch + 1, recipe.steps_per_epoch)),
+        lambda: score(network, batches(recipe.seed * 1000, VALIDATION_GLYPHS // batch), device),
+        cross_entropy(SMOOTHING),
+        recipe,
+        groups=parameter_groups(network, learning, rate, rate, decay=1),
+        learn_mode=lambda _epoch: learn_mode(network, learning, batch_statistics=True),
+        device=device,
+        checkpoint=checkpoint,
+        on_row=on_row,
+    )
+    return network
+
+
+def digit_probes(backbone: nn.Module, side: int, labels: int, draws: int, strengths: Sequence[float]) -> list[float]:
+    """Test accuracy of a linear probe on `labels` digits a class, (R,), for as many random draws of them.
+
+    Validation and test are those of the default data; the labelled digits are drawn from all the others.
+    """
+    images, digit, split, _ = zip(*digits(), strict=True)
+    prepare = preprocessing(side)
+    x_N3SS = prepare([Image.fromarray(image).convert("RGB") for image in images])
+    x_ND = torch.cat([embed(backbone, part) for part in torch.split(x_N3SS, 64)])
+    y_N, split_N = torch.tensor(digit), np.array(split)
+    validation, test = (torch.from_numpy(split_N == wanted) for wanted in (Split.VALIDATION, Split.TEST))
+    pool = np.flatnonzero((split_N == Split.TRAIN) | (split_N == Split.UNLABELLED))
+    accuracies = []
+    for seed in range(draws):
+        random = np.random.default_rng(seed)
+        own = np.concatenate([random.permutation(pool[y_N[pool].numpy() == digit])[:labels] for digit in range(10)])
+        train = (x_ND[own], y_N[own], torch.ones(len(own)))
+        probe = best(fit_probes(train, (x_ND[validation], y_N[validation]), 10, strengths))
+        with torch.inference_mode():
+            predicted_N = probe.head(x_ND[test]).argmax(1)
+        accuracies.append((predicted_N == y_N[test]).double().mean().item())
+    return accuracies

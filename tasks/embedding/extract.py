@@ -1,0 +1,96 @@
+"""Feature extraction: reading ahead, one batch shape for all, so that a feature depends on its picture alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import PIL
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor
+
+from tasks.core.errors import ParamsError
+from tasks.core.files import sha256_of
+from tasks.core.params import BackboneParams
+from tasks.core.progress import counted
+from tasks.core.schema import HAS, LABELLED_SPLITS, TARGET, Column
+from tasks.data.manifest import label_names, target_names, usable
+from tasks.hardware.device import Device
+from tasks.images.loading import Squares, ahead
+from tasks.images.transforms import CLEAN, DRAW, Style, inputs
+from tasks.models.backbone import Backbone, embed
+
+CODE = Path(__file__).parents[1]
+SHARD = 32  # batches that are handed on at once
+
+
+def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.DataFrame:
+    """A row for each usable labelled image as it is, and for the first `views` planned views of training images.
+
+    In manifest order, then by view. Raises ParamsError if fewer views are planned.
+    """
+    planned = int(plan[Column.VIEW].max())
+    if views > planned:
+        raise ParamsError(f"features.views is {views}, but only {planned} are planned: raise augment.views")
+    rows = usable(manifest)
+    rows = rows.loc[
+        rows[Column.SPLIT].isin(LABELLED_SPLITS),
+        [
+            *(Column.PATH, Column.PIXEL_HASH, Column.LABEL, Column.SPLIT, Column.WEIGHT),
+            *(f"{TARGET}{name}" for name in target_names(rows)),
+            *(f"{HAS}{name}" for name in label_names(rows)),
+        ],
+    ]
+    clean = rows.assign(**{Column.VIEW: 0, **dict(zip(DRAW, CLEAN, strict=True))})
+    drawn = rows.merge(plan.loc[plan[Column.VIEW] <= views].drop(columns=Column.PIXEL_HASH), on=Column.PATH)
+    order = {path: place for place, path in enumerate(rows[Column.PATH])}
+    both = pd.concat([clean, drawn])
+    return both.iloc[np.lexsort([both[Column.VIEW], both[Column.PATH].map(order)])].reset_index(drop=True)
+
+
+def context(
+    pretrained: Path, wanted: BackboneParams, backbone: Backbone, device: Device, style: Style, batch: int
+) -> dict[str, object]:
+    """All that a feature depends on, beside picture and view."""
+    return {
+        "architecture": wanted.architecture,
+        "cut": wanted.cut,
+        "weights": sha256_of(pretrained),
+        "preprocessing": asdict(backbone.preprocessing),
+        **asdict(style),
+        "batch": batch,
+        "torchvision": torchvision.__version__,
+        "pillow": PIL.__version__,
+        "code": [sha256_of(CODE / f"{name}.py") for name in ("scorer/scorer", "images/transforms")],
+        **device.facts(),
+    }
+
+
+def extract(
+    root: Path, rows: pd.DataFrame, backbone: Backbone, device: Device, style: Style, batch: int
+) -> Iterator[tuple[range, np.ndarray]]:
+    """Features (n, D) of these rows, some batches at a time, with the positions that they belong to."""
+    squares = Squares(root, list(rows[Column.PATH]), backbone.preprocessing, memory=0)
+    draw_NP = torch.tensor(rows[list(DRAW)].to_numpy(), dtype=torch.float32)
+    module = device.place(backbone.module)
+    starts = range(0, len(rows), batch)
+    read = ahead((start, device.stage(squares[range(start, min(start + batch, len(rows)))])) for start in starts)
+    parts: list[Tensor] = []
+    first = 0
+    for start, square_N3RR in counted(read, len(starts), "batches embedded"):
+        count = len(square_N3RR)
+        padded = F.pad(square_N3RR, (0, 0, 0, 0, 0, 0, 0, batch - count)) if count < batch else square_N3RR
+        square_B3RR = padded.to(device.device, non_blocking=True)
+        draw_BP = torch.tensor([CLEAN]).repeat(batch, 1)
+        draw_BP[:count] = draw_NP[start : start + count]
+        x_B3SS = device.place(inputs(square_B3RR, draw_BP.to(device.device), backbone.preprocessing, style))
+        with device.autocast():
+            parts.append(embed(module, x_B3SS)[:count].cpu())
+        if len(parts) == SHARD or start == starts[-1]:
+            yield range(first, start + count), torch.cat(parts).numpy()
+            parts, first = [], start + count

@@ -1,0 +1,99 @@
+"""The feature store: computed features by content, so that only new pictures or views are ever embedded.
+
+A folder for each context (weights, preprocessing, device facts), with shards of a safetensors file each, which are
+only ever added: written beside and renamed, so that readers and writers need no lock. Contexts that were not used for
+the longest time are removed, whole, when the store outgrows its budget.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from tasks.core.files import replacing
+from tasks.core.progress import say
+
+GIB = 2**30
+KEYS, ROWS, CHECKSUM = "keys", "rows", "sha256"
+
+
+def key_of(pixel_hash: str, draw: Sequence[float]) -> bytes:
+    """The key of one row: the picture's pixels and the numbers of its view, 32 bytes."""
+    return hashlib.sha256(f"{pixel_hash}:{json.dumps(list(draw))}".encode()).digest()
+
+
+class FeatureStore:
+    """The rows of one context, (D,) float32 each, by key."""
+
+    def __init__(self, root: Path, context: Mapping[str, object]) -> None:
+        digest = hashlib.sha256(json.dumps(context, sort_keys=True).encode()).hexdigest()
+        self._folder = root / digest[:32]
+        self._rows: dict[bytes, np.ndarray] = {}
+        with suppress(FileNotFoundError):
+            os.utime(self._folder)  # used now
+        for shard in sorted(self._folder.glob("*.safetensors")):
+            self._rows.update(_read(shard))
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._rows
+
+    def __getitem__(self, keys: Sequence[bytes]) -> np.ndarray:
+        """The rows of these keys, (n, D). Raises KeyError for one that was never added."""
+        return np.stack([self._rows[key] for key in keys])
+
+    def add(self, keys: Sequence[bytes], rows: np.ndarray) -> None:
+        """Stores `rows`, (n, D) float32, in a shard of their own."""
+        if not keys:
+            return
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        tensors = {KEYS: np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32), ROWS: rows}
+        with replacing(self._folder / f"{uuid.uuid4().hex}.safetensors") as beside:
+            save_file(tensors, beside, {CHECKSUM: _checksum(tensors)})
+        self._rows.update(zip(keys, rows, strict=True))
+
+    def collect(self, most: float) -> None:
+        """Removes the contexts that were used least recently, never this one, until the store is within `most` GiB."""
+        others = [folder for folder in self._folder.parent.iterdir() if folder.is_dir() and folder != self._folder]
+        sizes = {folder: _size(folder) for folder in (*others, self._folder)}
+        for folder in sorted(others, key=lambda other: other.stat().st_mtime):
+            if sum(sizes.values()) <= most * GIB:
+                return
+            gone = folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}"))  # at once, for all readers
+            shutil.rmtree(gone, ignore_errors=True)
+            say(f"feature store: {sizes.pop(folder) / GIB:.2f} GiB that were not used for the longest time are removed")
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _read(shard: Path) -> dict[bytes, np.ndarray]:
+    """A shard's rows; one whose content does not match its digest is set aside, and its rows are computed again."""
+    try:
+        with safe_open(shard, "np") as file:
+            tensors = {name: file.get_tensor(name) for name in (KEYS, ROWS)}
+            intact = (file.metadata() or {}).get(CHECKSUM) == _checksum(tensors)
+    except FileNotFoundError:  # removed meanwhile, to make room
+        return {}
+    except (SafetensorError, OSError):
+        intact = False
+    if not intact:
+        say(f"feature store: {shard.name} does not match its digest; set aside, its rows are computed again")
+        with suppress(FileNotFoundError):  # another process did so
+            shard.rename(shard.with_suffix(".damaged"))
+        return {}
+    return dict(zip((key.tobytes() for key in tensors[KEYS]), tensors[ROWS], strict=True))
+
+
+def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
+    return hashlib.sha256(tensors[KEYS].tobytes() + tensors[ROWS].tobytes()).hexdigest()

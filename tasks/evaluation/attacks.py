@@ -1,0 +1,162 @@
+"""How much of a classifier's accuracy adversaries leave: an ensemble of attacks after AutoAttack, and checks of it.
+
+Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks"
+(2020): APGD on the cross-entropy and on the difference of logits, a minimum-norm attack, and Square, which sees no
+gradient; each tries only what those before it left. From the Adversarial Robustness Toolbox, whose only user this is.
+What differs: the minimum-norm attack is DeepFool, as that library has no FAB, and each attack starts once. That the
+pictures found are within the budget is checked here. Pictures are (N, 3, S, S) floats in [0, 1].
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from tasks.core.errors import RootstockError
+from tasks.core.progress import say
+from tasks.objectives.losses.adversarial import Attack, Objective
+from tasks.scorer.scorer import Network, Preprocessing
+from tasks.training.losses.cross_entropy import cross_entropy
+
+CLEAN, ALL, ONE_STEP, PGD, ANYTHING = "none", "all of them", "one step", "PGD, 20 steps", "PGD, any change at all"
+STEPS, QUERIES = 100, 1000  # of APGD and of Square
+SLACK = 1e-4  # of a radius, for float32
+SUSPICIOUS = 0.02  # share of images that a blind attack may break after those that see gradients
+
+
+class Pixels(nn.Module):
+    """A network that takes pictures in [0, 1]."""
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.network = network
+        self._preprocessing = preprocessing
+
+    def forward(self, pixel_N3SS: Tensor) -> Tensor:
+        """Logits, (N, C)."""
+        logits_NC: Tensor = self.network(self._preprocessing.normalise(pixel_N3SS))
+        return logits_NC
+
+
+def robust_accuracy(
+    network: Network,
+    preprocessing: Preprocessing,
+    pixel_N3SS: Tensor,
+    y_N: Tensor,
+    budget: Mapping[str, Any],
+    batch: int,
+    seed: int,
+) -> pd.DataFrame:
+    """A row an attack: how many of the images are still answered rightly after it and all before it, and alone.
+
+    `budget` is the section adversaries. Then the signs of masked gradients (Athalye et al., 2018): one step that does
+    more than many, a blind attack that does more than those that see, and a change without limit that does not do all.
+    Raises RootstockError if an attack leaves its budget.
+    """
+    norm, radius = budget["norm"], budget["radius"]
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # the library draws from numpy's own state
+    model = Pixels(network.eval(), preprocessing)
+    alive_N = hits(model, pixel_N3SS, y_N, batch)
+    rows = [(CLEAN, alive_N.mean())]
+    for name, attack in ensemble(model, pixel_N3SS, norm, radius, batch):
+        if alive_N.any():
+            at = torch.from_numpy(np.flatnonzero(alive_N))
+            found = torch.from_numpy(attack.generate(pixel_N3SS[at].numpy(), y_N[at].numpy()))
+            found = within(pixel_N3SS[at], found, norm, radius, name)
+            alive_N[at[~torch.from_numpy(hits(model, found, y_N[at], batch))].numpy()] = False
+        rows.append((name, alive_N.mean()))
+        say(f"{name}: {alive_N.mean():.1%} of {len(alive_N)} images are still answered rightly")
+    rows.append((ALL, alive_N.mean()))
+    for name, size, steps in (
+        (ONE_STEP, radius, 1),
+        (PGD, radius, 20),
+        (ANYTHING, 1.0 if norm == "linf" else float(pixel_N3SS[0].numel()) ** 0.5, 20),
+    ):
+        attack = Attack(norm, size, steps, preprocessing.mean, preprocessing.std)
+        rows.append((name, pgd(attack, network, preprocessing, pixel_N3SS, y_N, batch).mean()))
+    table = pd.DataFrame(rows, columns=["attack", "accuracy"])
+    return table.assign(images=len(y_N))
+
+
+def masked(table: pd.DataFrame) -> list[str]:
+    """Signs that gradients are masked, so that the figures say little; none is as it should be."""
+    accuracy = dict(zip(table["attack"], table["accuracy"], strict=True))
+    blind = accuracy["DeepFool"] - accuracy["Square"]
+    signs = {
+        "one step does more than twenty": accuracy[ONE_STEP] < accuracy[PGD] - SUSPICIOUS,
+        f"an attack without gradients breaks {blind:.1%} more": blind > SUSPICIOUS,
+        f"{accuracy[ANYTHING]:.1%} withstand any change at all": accuracy[ANYTHING] > SUSPICIOUS,
+    }
+    return [sign for sign, found in signs.items() if found]
+
+
+def ensemble(model: nn.Module, pixel_N3SS: Tensor, norm: str, radius: float, batch: int) -> Iterator[tuple[str, Any]]:
+    """The attacks, by name, in order."""
+    from art.attacks.evasion import AutoProjectedGradientDescent, DeepFool, SquareAttack
+    from art.estimators.classification import PyTorchClassifier
+
+    logging.getLogger("art").setLevel(logging.ERROR)
+    length = np.inf if norm == "linf" else 2
+    with torch.no_grad():
+        classes = model(pixel_N3SS[:1].to(next(model.parameters()).device)).shape[1]
+    device = "gpu" if next(model.parameters()).is_cuda else "cpu"
+    shape = tuple(pixel_N3SS.shape[1:])
+    target = PyTorchClassifier(model, nn.CrossEntropyLoss(), shape, classes, clip_values=(0.0, 1.0), device_type=device)
+    sizes = {"norm": length, "eps": radius, "batch_size": batch, "verbose": False}
+    steps = {"eps_step": 2 * radius, "max_iter": STEPS, "nb_random_init": 1}
+    yield "APGD-CE", AutoProjectedGradientDescent(target, loss_type="cross_entropy", **steps, **sizes)
+    if classes > 2:  # it compares the best three
+        yield "APGD-DLR", AutoProjectedGradientDescent(target, loss_type="difference_logits_ratio", **steps, **sizes)
+    yield (
+        "DeepFool",
+        DeepFool(target, max_iter=50, epsilon=0.02, nb_grads=min(classes, 10), batch_size=batch, verbose=False),
+    )
+    yield "Square", SquareAttack(target, max_iter=QUERIES, p_init=0.8, nb_restarts=1, **sizes)
+
+
+def within(pixel_N3SS: Tensor, found_N3SS: Tensor, norm: str, radius: float, name: str) -> Tensor:
+    """The pictures found, those of a minimum-norm attack that are too far away left as they were.
+
+    Raises RootstockError if another attack left its budget.
+    """
+    change = (found_N3SS - pixel_N3SS).flatten(1)
+    length_N = change.abs().amax(1) if norm == "linf" else torch.linalg.vector_norm(change, dim=1)
+    beyond_N = (found_N3SS - found_N3SS.clamp(0, 1)).flatten(1).abs().amax(1)
+    far_N = (length_N > radius * (1 + SLACK) + SLACK) | (beyond_N > SLACK)
+    if name != "DeepFool" and bool(far_N.any()):
+        raise RootstockError(f"{name} left its budget: {length_N.max():.4f} instead of {radius:.4f}")
+    return torch.where(far_N.view(-1, 1, 1, 1), pixel_N3SS, found_N3SS)
+
+
+def hits(model: nn.Module, pixel_N3SS: Tensor, y_N: Tensor, batch: int) -> np.ndarray:
+    """Which images are answered rightly, (N,) bool."""
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        parts = [model(part.to(device)).argmax(1).cpu() for part in torch.split(pixel_N3SS, batch)]
+    return np.asarray((torch.cat(parts) == y_N).numpy())
+
+
+def _loss(own: Objective, x: Tensor, y: Tensor, output: Tensor) -> Tensor:
+    return own(lambda _: output, x, y)
+
+
+def pgd(
+    attack: Attack, network: Network, preprocessing: Preprocessing, pixel_N3SS: Tensor, y_N: Tensor, batch: int
+) -> np.ndarray:
+    """Which images are answered rightly after this attack, (N,) bool."""
+    device, own, found = next(network.parameters()).device, cross_entropy(), []
+    for part, y in zip(torch.split(pixel_N3SS, batch), torch.split(y_N, batch), strict=True):
+        truth = y.to(device)
+        x = preprocessing.normalise(part.to(device))
+        changed = attack(network, x, partial(_loss, own, x, truth))
+        with torch.inference_mode():
+            found.append((network(changed).argmax(1) == truth).cpu().numpy())
+    return np.concatenate(found)

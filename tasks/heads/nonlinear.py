@@ -1,0 +1,158 @@
+"""Heads beside the linear one: the article's dense layer, prototypes, nearest neighbours.
+
+Shapes: N images, D features, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tasks.core.progress import say
+from tasks.hardware.device import Device
+from tasks.heads.linear import Probe, Rows, Train, probe
+from tasks.scorer.scorer import Neighbours, Prototypes, build_head
+from tasks.training.loop import Batch, Measure, Objective, Recipe, fit, measure_classes, score
+from tasks.training.losses.cross_entropy import cross_entropy
+
+PATIENCE = 10  # epochs without a lower validation loss before a dense head stops
+FLOOR = 0.05  # of a feature's standard deviation, as a fraction of all features': rare ones are not blown up
+ROUNDING = 1e-6  # what a loss may differ by where the function is the same
+SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, chosen on validation
+CPU = Device(torch.device("cpu"), torch.float32)
+
+
+class Forgetful:
+    """A checkpoint that keeps nothing: a head is fitted within seconds."""
+
+    def load(self) -> None:
+        """Nothing was saved."""
+
+    def save(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Nothing is."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """How Dense(ReLU) and a linear layer are fitted: hidden `widths` in the order of growth, and AdamW's settings."""
+
+    widths: Sequence[int]
+    strengths: Sequence[float]
+    rate: float
+    epochs: int
+    batch: int
+    seed: int
+    objective: Objective = field(default_factory=cross_entropy)
+    measure: Measure = measure_classes
+
+
+def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> list[Probe]:
+    """A dense head for each weight decay, with early stopping; grown from width to width while validation allows.
+
+    Features are standardised by the training rows, which is then folded into the first layer. A wider head begins as
+    the function that the narrower one computes (Net2Net), and is kept only if it learned a lower validation loss.
+    """
+    x_ND, y, weight_N = train
+    mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0)
+    deviation_D = deviation_D.clamp_min(FLOOR * float(deviation_D.mean()))
+    rows = ((x_ND - mean_D) / deviation_D, y, (weight_N / weight_N.mean()).float())
+    checked = ((validation[0] - mean_D) / deviation_D, validation[1])
+    probes = []
+    for strength in sorted(dense.strengths, reverse=True):
+        torch.manual_seed(dense.seed)
+        head = build_head(x_ND.shape[1], outputs, "dense", hidden=dense.widths[0])
+        kept = _fit(head, rows, checked, strength, dense)
+        for width in dense.widths[1:]:
+            grown = _fit(widened(kept.head, width), rows, checked, strength, dense)
+            say(f"{width} units: validation loss {grown.loss:.4f} after {kept.loss:.4f}")
+            if grown.loss > kept.loss - ROUNDING:
+                break
+            kept = grown
+        probes.append(probe(_folded(kept.head, mean_D, deviation_D), strength, validation, dense.measure))
+    return probes
+
+
+def widened(head: nn.Module, width: int) -> nn.Module:
+    """A dense head of more hidden units that computes the same function (Chen et al., "Net2Net", 2016).
+
+    New units copy old ones drawn at random; what goes out of a unit is shared among its copies by random parts, so
+    that they learn apart.
+    """
+    first, last = head.get_submodule("0"), head.get_submodule("2")
+    weight_HD, bias_H, out_CH = (first.weight.detach(), first.bias.detach(), last.weight.detach())  # type: ignore[operator]
+    hidden = len(bias_H)
+    source_W = torch.cat([torch.arange(hidden), torch.randint(hidden, (width - hidden,))])
+    part_W = torch.rand(width) + 0.5
+    part_W = part_W / torch.zeros(hidden).scatter_add(0, source_W, part_W)[source_W]
+    wide = build_head(weight_HD.shape[1], len(out_CH), "dense", hidden=width)
+    wide.load_state_dict(
+        {
+            "0.weight": weight_HD[source_W],
+            "0.bias": bias_H[source_W],
+            "2.weight": out_CH[:, source_W] * part_W,
+            "2.bias": last.bias.detach(),  # type: ignore[operator]
+        }
+    )
+    return wide
+
+
+def _fit(head: nn.Module, train: Train, validation: Rows, decay: float, dense: Dense) -> Probe:
+    def batches(epoch: int) -> Iterator[Batch]:
+        order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(dense.seed * 100_003 + epoch))
+        for part in order.split(dense.batch):  # type: ignore[no-untyped-call]
+            yield tuple(rows[part] for rows in train)
+
+    fit(
+        head,
+        batches,
+        lambda: score(head, [validation], CPU, dense.measure),
+        dense.objective,
+        Recipe(dense.epochs, -(-len(train[0]) // dense.batch), 0.1, decay, PATIENCE, dense.seed),
+        groups=[{"params": list(head.parameters()), "rate": dense.rate}],
+        learn_mode=lambda _epoch: None,
+        device=CPU,
+        checkpoint=Forgetful(),
+        on_row=lambda _row: None,
+    )
+    return probe(head, decay, validation, dense.measure)
+
+
+def _folded(head: nn.Module, mean_D: Tensor, deviation_D: Tensor) -> nn.Module:
+    """The same head for features as they are."""
+    first = head.get_submodule("0")
+    with torch.no_grad():
+        first.weight.div_(deviation_D)  # type: ignore[operator]
+        first.bias.sub_(first.weight @ mean_D)  # type: ignore[operator]
+    return head
+
+
+def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
+    """The mean of each class's normalised features, weighted, with each scale."""
+    x_ND, y_N, weight_N = train
+    weight_N1 = weight_N.to(x_ND.dtype).unsqueeze(1)
+    weighted_ND = F.normalize(x_ND, dim=1) * weight_N1
+    of_class = [y_N == place for place in range(classes)]
+    means = torch.stack([weighted_ND[own_N].sum(0) / weight_N1[own_N].sum() for own_N in of_class])
+    probes = []
+    for scale in SCALES:
+        head = Prototypes(x_ND.shape[1], classes)
+        head.load_state_dict({"weight": means, "scale": torch.tensor(scale)})
+        probes.append(probe(head, scale, validation))
+    return probes
+
+
+def fit_neighbours(train: Train, validation: Rows, classes: int, counts: Sequence[int]) -> list[Probe]:
+    """All training rows as they are, with votes by their weights, asked for each number of neighbours that there is."""
+    x_ND, y_N, weight_N = train
+    votes_RC = F.one_hot(y_N, classes) * (weight_N / weight_N.mean()).float().unsqueeze(1)
+    probes = []
+    for count in counts:
+        head = Neighbours(x_ND.shape[1], classes, len(x_ND), min(count, len(x_ND)))
+        head.load_state_dict({"keys_RD": F.normalize(x_ND, dim=1), "votes_RC": votes_RC})
+        probes.append(probe(head, count, validation))
+    return probes

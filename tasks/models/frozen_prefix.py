@@ -1,0 +1,68 @@
+"""A backbone in two: the frozen prefix, which runs before the first block that learns, and the rest.
+
+Blocks are left whole: only what a network does between them is traced (torch.fx), so dropout and BatchNorm inside them
+go on knowing whether they are trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import fx, nn
+
+from tasks.models.freezing import Names, blocks, within
+
+
+class _Tracer(fx.Tracer):
+    def __init__(self, whole: Sequence[str]) -> None:
+        super().__init__()
+        self._whole = whole
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return module_qualified_name in self._whole or super().is_leaf_module(m, module_qualified_name)
+
+
+def split(module: nn.Module, learning: Sequence[Names]) -> tuple[nn.Module, nn.Module] | None:
+    """Prefix, (N, 3, S, S) to activations (N, ...), and the rest, activations to features (N, D).
+
+    They share the module's own layers. None where nothing is frozen, or where more than one tensor crosses the cut.
+    """
+    ordered = blocks(module)
+    learns = [any(_touch(name, other) for name in block for group in learning for other in group) for block in ordered]
+    first = learns.index(True) if any(learns) else len(ordered)
+    if first == 0:
+        return None
+    held = [name for block in ordered for name in block]
+    rest = [name for block in ordered[first:] for name in block]
+    try:
+        graph = _Tracer(held).trace(module)
+    except (fx.proxy.TraceError, TypeError, RuntimeError):  # the forward pass depends on its input
+        return None
+    nodes = list(graph.nodes)
+    cut = next(place for place, node in enumerate(nodes) if _uses(node, rest))
+    before, after = nodes[:cut], nodes[cut:]
+    crossing = {node for later in after for node in later.all_input_nodes if node in before}
+    if len(crossing) != 1:
+        return None
+    across = crossing.pop()
+    return _copied(module, before, None, across), _copied(module, after, across, None)
+
+
+def _uses(node: fx.Node, names: Sequence[str]) -> bool:
+    return node.op == "output" or (node.op in {"call_module", "get_attr"} and within(str(node.target), names))
+
+
+def _copied(module: nn.Module, nodes: Sequence[fx.Node], start: fx.Node | None, end: fx.Node | None) -> fx.GraphModule:
+    """These nodes as a module; from `start` if that is given, and to `end`."""
+    graph = fx.Graph()
+    copies = {start: graph.placeholder("activations")} if start else {}
+    for node in nodes:
+        copies[node] = graph.node_copy(node, lambda other: copies[other])
+    if end:
+        graph.output(copies[end])
+    return fx.GraphModule(module, graph)
+
+
+def _touch(name: str, other: str) -> bool:
+    """Whether one is the other or in it."""
+    return within(name, (other,)) or within(other, (name,))

@@ -1,0 +1,121 @@
+"""Adversarial training (article): the loss on pictures that an attack has changed for the worse, within a budget.
+
+Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks" (2018): PGD. Zhang et al., "Theoretically
+Principled Trade-off between Robustness and Accuracy" (TRADES, 2019). Wong, Rice and Kolter, "Fast is better than free"
+(2020): one step from a random start. Cai et al., "Curriculum Adversarial Training" (2018): from easy attacks to hard
+ones; here the radius grows, not the number of steps. Budgets are in units of pixels from 0 to 1, before normalisation;
+pictures stay pictures. What differs: the attack sees the network in inference mode, so it moves no statistics.
+Shapes: N rows, S side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tasks.training.losses.partial_truth import as_served
+
+Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
+Differ = Callable[[Tensor], Tensor]  # of outputs: what the attack raises, (N,)
+Attacker = Callable[[Callable[[Tensor], Tensor], Tensor, Differ], Tensor]
+FAST = 1.25  # the fast attack's one step, of the radius, as its paper has it
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Projected gradient ascent: `steps` of 2.5 radius / steps each, or of `step`; `norm` is linf or l2."""
+
+    norm: str
+    radius: float
+    steps: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    step: float = 0.0
+
+    def __call__(self, network: Callable[[Tensor], Tensor], x_N3SS: Tensor, loss: Differ) -> Tensor:
+        """Changed inputs, (N, 3, S, S), normalised like those given."""
+        mean, std = (torch.tensor(list(v), device=x_N3SS.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
+        pixels = (x_N3SS * std + mean).clamp(0, 1)
+        change = self._kept(self._random(pixels), pixels)
+        length = self.step or 2.5 * self.radius / self.steps
+        with as_served(network):
+            for _ in range(self.steps):
+                change = change.detach().requires_grad_()
+                with torch.enable_grad():
+                    risen = loss(network((pixels + change - mean) / std).float()).sum()
+                (gradient,) = torch.autograd.grad(risen, change)
+                change = self._kept(change.detach() + length * self._direction(gradient), pixels)
+        return ((pixels + change - mean) / std).detach()
+
+    def _random(self, pixels: Tensor) -> Tensor:
+        noise = torch.rand_like(pixels) * 2 - 1
+        return self.radius * (
+            noise if self.norm == "linf" else self._direction(noise) * torch.rand_like(noise[:, :1, :1, :1])
+        )
+
+    def _direction(self, gradient: Tensor) -> Tensor:
+        return gradient.sign() if self.norm == "linf" else gradient / _length(gradient)
+
+    def _kept(self, change: Tensor, pixels: Tensor) -> Tensor:
+        """Within the budget, and such that the picture is one."""
+        if self.norm == "linf":
+            change = change.clamp(-self.radius, self.radius)
+        else:
+            change = change * (self.radius / _length(change)).clamp(max=1)
+        return (pixels + change).clamp(0, 1) - pixels
+
+
+class Growing:
+    """An attack whose radius grows over the first epochs, to its own: from a wide one some learn nothing."""
+
+    def __init__(self, attack: Attack, epochs: int) -> None:
+        self._last = self.now = attack
+        self._epochs = epochs
+
+    def begin(self, epoch: int) -> None:
+        """Before the epoch of this number, from 0."""
+        share = min(1.0, (epoch + 1) / (self._epochs + 1))
+        self.now = replace(self._last, radius=share * self._last.radius, step=share * self._last.step)
+
+    def __call__(self, network: Callable[[Tensor], Tensor], x_N3SS: Tensor, loss: Differ) -> Tensor:
+        """Changed inputs, as Attack gives them."""
+        return self.now(network, x_N3SS, loss)
+
+
+def _length(x: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(x, dim=(1, 2, 3), keepdim=True)
+    return length.clamp_min(1e-12)
+
+
+def adversarial(own: Objective, attack: Attacker) -> Objective:
+    """The loss `own` on pictures that `attack` made worse by it (Madry et al., 2018)."""
+
+    def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:
+        changed = attack(network, x_N3SS, lambda output: own(lambda _: output, x_N3SS, y))
+        return own(network, changed, y)
+
+    return loss
+
+
+def trades(own: Objective, attack: Attacker, beta: float) -> Objective:
+    """The clean loss, and `beta` times how far an attack can move the answers (Zhang et al., 2019)."""
+
+    def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:
+        with as_served(network):  # without no_grad, whose casts autocast would go on using
+            clean = network(x_N3SS).float().detach()
+        changed = attack(network, x_N3SS, lambda output: divergence(output, clean))
+        both = network(torch.cat([x_N3SS, changed])).float()
+        now, moved = both[: len(x_N3SS)], both[len(x_N3SS) :]
+        return own(lambda _: now, x_N3SS, y) + beta * divergence(moved, now)
+
+    return loss
+
+
+def divergence(moved_NC: Tensor, clean_NC: Tensor) -> Tensor:
+    """KL(clean || moved) of two rows of logits, (N,)."""
+    moved, clean = (logits_NC.log_softmax(1) for logits_NC in (moved_NC, clean_NC))
+    return F.kl_div(moved, clean, reduction="none", log_target=True).sum(1)

@@ -1,1 +1,0 @@
-"""What the fit loop minimises: one objective a file, chosen by name in params.yaml."""

@@ -1,0 +1,91 @@
+"""Diagrams of how far a classifier can be trusted, as PNG files. Shapes: N images, C classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+
+from tasks.core.schema import Candidate
+from tasks.metrics.answers import Answers
+from tasks.metrics.classification import reliability_bins
+from tasks.metrics.selective import answered, risk_coverage
+from tasks.reports.pictures import COLOURS, MOST_CLASSES, save
+
+
+def reliability(path: Path, raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.ndarray, bins: int) -> None:
+    """How often answers of each confidence are right, before and after temperature scaling; on the line is honest."""
+    figure, axes = plt.subplots(figsize=(4.5, 4))
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
+    for probability_NC, label, colour in ((raw_NC, "before scaling", "#999999"), (scaled_NC, "after", "#D55E00")):
+        confidence, right, share = reliability_bins(probability_NC, y_N, bins)
+        axes.plot(confidence, right, color=colour, linewidth=1, label=label)
+        axes.scatter(confidence, right, s=10 + 190 * share, color=colour, alpha=0.6, linewidths=0)
+    axes.set(xlabel="confidence", ylabel="fraction right", xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.set_title("reliability (size: share of images)", fontsize=10)
+    axes.legend(frameon=False, loc="upper left")
+    _plain(axes)
+    save(figure, path)
+
+
+def roc_and_pr(path: Path, probability_NC: np.ndarray, y_N: np.ndarray, classes: Sequence[str]) -> None:
+    """A curve a class against all others: true over false positives, and precision over recall."""
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
+    colours = plt.get_cmap("tab20")(np.linspace(0, 1, max(len(classes), 2)))
+    for place, name in enumerate(classes):
+        if not 0 < (y_N == place).sum() < len(y_N):
+            continue
+        false, true, _ = roc_curve(y_N == place, probability_NC[:, place])
+        precision, recall, _ = precision_recall_curve(y_N == place, probability_NC[:, place])
+        left.plot(false, true, color=colours[place], linewidth=1, label=name)
+        right.plot(recall, precision, color=colours[place], linewidth=1)
+    left.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, each class against the others")
+    right.set(xlabel="recall", ylabel="precision", title="precision and recall")
+    if len(classes) <= MOST_CLASSES:
+        left.legend(frameon=False, fontsize=7, ncols=2)
+    for cell in (left, right):
+        _plain(cell)
+    save(figure, path)
+
+
+def risk_over_coverage(path: Path, answers: Mapping[Candidate, Answers], threshold: float, risk: float) -> None:
+    """Wrong answers among those given, over the share of images answered; the cross is the chosen threshold."""
+    figure, axes = plt.subplots(figsize=(5.5, 3.6))
+    for name, answer in answers.items():
+        coverage, risks, _ = risk_coverage(answer.sure_N, answer.hit_N)
+        axes.plot(coverage, 100 * risks, color=COLOURS[name], label=name)
+    coverage_now, risk_now = answered(answers[Candidate.TUNED].sure_N, answers[Candidate.TUNED].hit_N, threshold)
+    axes.plot([coverage_now], [100 * risk_now], "x", color="black", markersize=9, label="with the threshold")
+    axes.axhline(100 * risk, color="#bbbbbb", linewidth=1)
+    axes.set(xlabel="fraction of images answered", ylabel="wrong among the answers, %", xlim=(0, 1.02))
+    axes.legend(frameon=False)
+    _plain(axes)
+    save(figure, path)
+
+
+def robustness(path: Path, rows: Sequence[Mapping[str, Any]], clean: float) -> None:
+    """Accuracy under each corruption, the stronger the paler, beside that on the pictures as they are."""
+    kinds = list(dict.fromkeys(row["corruption"] for row in rows))
+    figure, axes = plt.subplots(figsize=(7, 0.9 + 0.55 * max(len(kinds), 1)))
+    for place, kind in enumerate(kinds):
+        own = [row for row in rows if row["corruption"] == kind]
+        for step, row in enumerate(own):
+            height = 0.8 / len(own)
+            at = place - 0.4 + height * (step + 0.5)
+            axes.barh(at, 100 * row["accuracy"], height=height, color="#D55E00", alpha=1 - 0.75 * step / len(own))
+            axes.text(101, at, f"{row['strength']:g}: {100 * row['accuracy']:.0f}%", va="center", fontsize=7)
+    axes.axvline(100 * clean, color="black", linewidth=1)
+    axes.set_yticks(range(len(kinds)), kinds)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 100), xlabel="accuracy, % (line: the same pictures as they are)")
+    _plain(axes)
+    save(figure, path)
+
+
+def _plain(axes: Any) -> None:  # noqa: ANN401 - matplotlib is untyped here
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,30 @@
+"""The preview sheet: some pictures beside their views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from tasks.core.schema import Column
+from tasks.images.loading import Squares
+from tasks.images.transforms import CLEAN, DRAW, Style, view
+from tasks.reports.pictures import sheet
+from tasks.scorer.scorer import Preprocessing
+
+PICTURES, VIEWS = 8, 6
+
+
+def preview(target: Path, root: Path, plan: pd.DataFrame, preprocessing: Preprocessing, style: Style) -> None:
+    """Draws a picture of the plan a row: the clean one first, then its first views."""
+    planned = list(dict.fromkeys(plan[Column.PATH]))
+    chosen = planned[:: max(1, len(planned) // PICTURES)][:PICTURES]
+    squares = Squares(root, chosen, preprocessing, memory=0)
+    rows = []
+    for number, path in enumerate(chosen):
+        drawn = plan.loc[plan[Column.PATH] == path, list(DRAW)].head(VIEWS).to_numpy()
+        draw_NP = torch.tensor([CLEAN, *drawn.tolist()])
+        square_N3RR = squares[[number]].expand(len(draw_NP), -1, -1, -1)
+        rows.append(view(square_N3RR, draw_NP, preprocessing.crop, style).numpy())
+    sheet(target, rows, titles=["clean", *(f"view {n}" for n in range(1, len(rows[0])))])

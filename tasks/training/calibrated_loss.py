@@ -1,0 +1,28 @@
+"""The validation loss at the best temperature: models are compared by it, as what is kept is calibrated at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from tasks.metrics.classification import temperature
+from tasks.training.loop import Measure
+
+PLAIN = 1e-4  # share of the loss as it is: it decides where all answers are right, which is zero at a low temperature
+
+
+def refined(measure: Measure, weigh: Callable[[Tensor, int], Tensor] | None = None) -> Measure:
+    """The measure of logits (N, C) at the temperature that suits the truth (N,) best.
+
+    An epoch, or a penalty, that grew too sure or stayed too unsure is no worse for it (Berta et al., "Rethinking Early
+    Stopping: Refine, Then Calibrate", 2025). `weigh` gives the rows' weights, (N,), in the measure, of the truth and
+    the number of classes.
+    """
+
+    def measured(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:
+        weight_N = weigh(y_N, logits_NC.shape[1]) if weigh else None
+        loss, score = measure(logits_NC / temperature(logits_NC, y_N, weight_N), y_N)
+        return loss + PLAIN * measure(logits_NC, y_N)[0], score
+
+    return measured

@@ -1,0 +1,60 @@
+"""Checkpoints in .state/: a safetensors file each, named by a digest of all that the fit depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from tasks.core.errors import RootstockError
+from tasks.core.files import put_aside, sha256_of
+from tasks.core.progress import say
+from tasks.hardware.distributed import rank
+from tasks.models import weights_file as weights
+
+CODE = Path(__file__).parents[1]
+
+
+class FileCheckpoint:
+    """One file, replaced in one step by each save, unless the last one was less than `every` seconds ago.
+
+    Of several processes that share a fit the first one writes, and all read. One that a power failure cut off is set
+    aside, and the fit begins anew.
+    """
+
+    def __init__(self, path: Path, every: float = 0.0) -> None:
+        self._path = path
+        self._every = every
+        self._saved = -math.inf
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What was saved last, or None."""
+        if not self._path.exists():
+            return None
+        try:
+            return weights.read(self._path)
+        except RootstockError as error:
+            if not rank():
+                say(f"{error}; set aside, the fit begins anew")
+                put_aside(self._path, self._path.with_suffix(".damaged"))
+            return None
+
+    def save(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Replaces the file, if it is time."""
+        if rank() or time.monotonic() - self._saved < self._every:
+            return
+        self._saved = time.monotonic()
+        weights.write(self._path, tensors, values)
+
+
+def digest_of(files: Iterable[Path], values: object) -> str:
+    """A digest of these files, these values and all code of the stages: a checkpoint of anything else is not ours."""
+    code = sorted(CODE.rglob("*.py"))
+    digests = [sha256_of(path) for path in (*files, *code)]
+    return hashlib.sha256(json.dumps([digests, values], sort_keys=True, default=str).encode()).hexdigest()[:32]

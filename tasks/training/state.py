@@ -1,0 +1,143 @@
+"""All that a fit knows, so that it can stop anywhere and go on: network, optimiser, moving average, progress.
+
+A state is named tensors and JSON values. Randomness is seeded anew at each epoch, so none of it has to be kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tasks.hardware.distributed import count, equalise
+from tasks.models.freezing import BATCH_NORMS
+
+Row = dict[str, float]
+Tensors = dict[str, Tensor]
+
+
+class Checkpoint(Protocol):
+    """Where the state of a fit outlives the process."""
+
+    def load(self) -> tuple[Tensors, dict[str, Any]] | None:
+        """What was saved last, or None."""
+
+    def save(self, tensors: Tensors, values: dict[str, Any]) -> None:
+        """Replaces what was saved."""
+
+
+@dataclass
+class Progress:
+    """Where a fit stands: after `epoch` epochs; `best` are the learned tensors of the row `kept`, `lowest` its loss.
+
+    Batches were computed in `parts` last, since memory may have ended.
+    """
+
+    epoch: int = 0
+    seconds: float = 0.0
+    stale: int = 0
+    kept: int = 0
+    parts: int = 1
+    lowest: float = math.inf
+    rows: list[Row] = field(default_factory=list)
+    best: Tensors = field(default_factory=dict)
+
+
+class FitState:
+    """What a fit changes. `decay` is that of the weights' exponential moving average; 0: none is kept."""
+
+    def __init__(self, network: nn.Module, optimiser: torch.optim.Optimizer, decay: float = 0.0) -> None:
+        self.network = network
+        self.optimiser = optimiser
+        self.progress = Progress()
+        own = {id(parameter) for group in optimiser.param_groups for parameter in group["params"]}
+        self._names = changing(network, {name for name, p in network.named_parameters() if id(p) in own})
+        self._decay = decay
+        self._average = self.learned() if decay else {}
+
+    def learned(self) -> Tensors:
+        """A copy of the part of the network's state that this fit changes."""
+        return {name: tensor.clone() for name, tensor in self.network.state_dict().items() if name in self._names}
+
+    def average(self, step: int) -> None:
+        """Moves the average towards the weights after `step` steps (Polyak and Juditsky, 1992).
+
+        Early on it follows faster, by (1 + step) / (10 + step), as TensorFlow's ExponentialMovingAverage does.
+        """
+        if not self._decay:
+            return
+        decay = min(self._decay, (1 + step) / (10 + step))
+        now = self.network.state_dict()
+        for name, mean in self._average.items():
+            if mean.is_floating_point():
+                mean.lerp_(now[name], 1 - decay)
+            else:
+                mean.copy_(now[name])
+
+    def agree(self) -> None:
+        """Statistics that BatchNorm learned become the mean of the processes': each saw its share of the batches."""
+        if count() == 1:
+            return
+        learned = [
+            f"{name}.{buffer}"
+            for name, layer in self.network.named_modules()
+            if isinstance(layer, BATCH_NORMS) and layer.training and not isinstance(layer, nn.SyncBatchNorm)
+            for buffer in ("running_mean", "running_var")
+        ]
+        for state in (self.network.state_dict(), self._average):
+            equalise(state[name] for name in learned if name in state)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The network with the averaged weights, where there are any."""
+        if not self._decay:
+            yield
+            return
+        now = self.learned()
+        self.network.load_state_dict(self._average, strict=False)
+        yield
+        self.network.load_state_dict(now, strict=False)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Everything that `resume` needs."""
+        tensors = {f"network.{name}": tensor for name, tensor in self.learned().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.progress.best.items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self._average.items()}
+        for number, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in state.items()}
+        values = {name: value for name, value in vars(self.progress).items() if name != "best"}
+        checkpoint.save(tensors, values)
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Puts back what was saved; nothing happens if nothing was."""
+        found = checkpoint.load()
+        if found is None:
+            return
+        tensors, values = found
+        self.network.load_state_dict(_part(tensors, "network"), strict=False)
+        for name, tensor in _part(tensors, "average").items():
+            self._average[name].copy_(tensor)
+        state: dict[int, Tensors] = {}
+        for name, tensor in _part(tensors, "optimiser").items():
+            number, _, key = name.partition(".")
+            state.setdefault(int(number), {})[key] = tensor
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        for parameter, own in self.optimiser.state.items():  # kernels of GPUs want the parameter's own memory layout
+            own.update({n: torch.empty_like(parameter).copy_(t) for n, t in own.items() if t.shape == parameter.shape})
+        self.progress = Progress(**values, best=_part(tensors, "best"))
+
+
+def changing(network: nn.Module, learning: set[str]) -> set[str]:
+    """Names of the state that training changes: the parameters that learn, and the buffers beside them."""
+    modules = {name.rpartition(".")[0] for name in learning}
+    return learning | {name for name, _ in network.named_buffers() if name.rpartition(".")[0] in modules}
+
+
+def _part(tensors: Tensors, name: str) -> Tensors:
+    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}

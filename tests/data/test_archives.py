@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+
+import pytest
+
+from tasks.core.errors import DataRefusedError
+from tasks.data.archives import is_archive, unpack
+from tests.conftest import write_shapes
+
+
+def tar_of(file, **entries):
+    """A tar with entries that tarfile itself would not add: name to bytes, or to a prepared TarInfo."""
+    with tarfile.open(file, "w:gz") as archive:
+        for name, content in entries.items():
+            if isinstance(content, tarfile.TarInfo):
+                archive.addfile(content)
+            else:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+    return file
+
+
+def link(name, target, kind=tarfile.SYMTYPE):
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, target
+    return entry
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar", "tar.gz", "tar.xz"])
+def test_a_folder_comes_out_as_it_went_in(tmp_path, suffix):
+    source = write_shapes(tmp_path / "in" / "shapes", {"train": 2, "test": 1})
+    archive = tmp_path / f"shapes.{suffix}"
+    names = [file.relative_to(source.parent) for file in source.rglob("*.png")]
+    if suffix == "zip":
+        with zipfile.ZipFile(archive, "w") as opened:
+            for name in names:
+                opened.write(source.parent / name, name)
+    else:
+        with tarfile.open(archive, "w:" + suffix.partition(".")[2]) as opened:
+            opened.add(source, "shapes")
+    assert is_archive(archive)
+    folder = unpack(archive, tmp_path / "out", 1)
+    assert folder == tmp_path / "out" / "shapes"
+    assert {file.relative_to(folder.parent) for file in folder.rglob("*.png")} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("../out.png", b"x", "leads out of the folder"),
+        ("/etc/out.png", b"x", "leads out of the folder"),
+        ("a/../../out.png", b"x", "leads out of the folder"),
+        ("..\\out.png", b"x", "leads out of the folder"),
+        ("link", link("link", "/etc/passwd"), "is a link or a device"),
+        ("hard", link("hard", "a.png", tarfile.LNKTYPE), "is a link or a device"),
+        ("pipe", link("pipe", "", tarfile.FIFOTYPE), "is a link or a device"),
+    ],
+)
+def test_an_archive_that_reaches_outside_is_refused_and_leaves_nothing(tmp_path, name, content, told):
+    archive = tar_of(tmp_path / "a.tar.gz", **{"ok.png": b"fine", name: content})
+    with pytest.raises(DataRefusedError, match=told):
+        unpack(archive, tmp_path / "in" / "out", 1)
+    assert sorted(path.name for path in tmp_path.rglob("*")) in (["a.tar.gz"], ["a.tar.gz", "in"])
+
+
+def test_links_and_ways_out_are_refused_in_zips_too(tmp_path):
+    for name, mode, told in (("link", 0o120777, "link or a device"), ("../out", 0o100644, "leads out of the folder")):
+        archive = tmp_path / "a.zip"
+        with zipfile.ZipFile(archive, "w") as opened:
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = mode << 16
+            opened.writestr(entry, "/etc/passwd")
+        with pytest.raises(DataRefusedError, match=told):
+            unpack(archive, tmp_path / "out", 1)
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar.gz"])
+def test_a_bomb_is_stopped_before_it_fills_the_disk(tmp_path, suffix):
+    archive = tmp_path / f"bomb.{suffix}"
+    zeros = bytes(40 * 2**20)
+    if suffix == "zip":
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
+            opened.writestr("zeros.png", zeros)
+    else:
+        tar_of(archive, **{"zeros.png": zeros})
+    assert archive.stat().st_size < 10**6
+    with pytest.raises(DataRefusedError, match=r"more than 0\.01 GiB \(data\.archive_limit\)"):
+        unpack(archive, tmp_path / "out", 0.01)
+    assert list(tmp_path.iterdir()) == [archive]
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
+def test_a_broken_archive_is_told(tmp_path, content):
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(DataRefusedError, match="cannot be unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "out", 1)
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path):
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as inner:
+        inner.writestr("a.txt", "a")
+    with tarfile.open(tmp_path / "t.tar", "w") as opened:
+        for name in ("first", "z.zip"):
+            opened.add(tmp_path / "z.zip", name)
+    assert {file.name for file in unpack(tmp_path / "t.tar", tmp_path / "out", 1).iterdir()} == {"first", "z.zip"}
+
+
+def test_an_archive_with_an_entry_that_names_nothing_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
+        opened.writestr(".", "x")
+    with pytest.raises(DataRefusedError, match="leads out of the folder"):
+        unpack(tmp_path / "a.zip", tmp_path / "out", 1)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", ""])
+def test_a_tar_that_was_cut_off_or_damaged_is_refused_and_never_taken_in_part(tmp_path, kind):
+    source = write_shapes(tmp_path / "in" / "shapes", {"train": 3})
+    archive = tmp_path / f"a.tar.{kind}".rstrip(".")
+    with tarfile.open(archive, f"w:{kind}") as opened:
+        opened.add(source, "shapes")
+        end = opened.offset
+    content = archive.read_bytes()
+    length = len(content) if kind else end
+    damaged = [content[: length * tenth // 10] for tenth in range(1, 10)]
+    if kind:  # without compression there are no checksums but those of headers
+        places = [length * tenth // 10 for tenth in range(1, 10)]
+        damaged += [content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] for at in places]
+    for number, broken in enumerate(damaged):
+        archive.write_bytes(broken)
+        with pytest.raises(DataRefusedError, match="cannot be unpacked"):
+            unpack(archive, tmp_path / f"out-{number}", 1)
+        assert not (tmp_path / f"out-{number}").exists()

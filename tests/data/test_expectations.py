@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tasks.core.schema import Column
+from tasks.data.expectations import CRITICAL, WARNING, check, rules
+from tasks.data.findings import findings_page, sentence
+
+PLACES = [(split, label) for split in ("train", "validation", "test") for label in ("ant", "bee")]
+
+
+def manifest(**changes):
+    """Two images in each split and class; `changes` are (row, value) by column."""
+    rows = pd.DataFrame(
+        {
+            Column.PATH: [f"{split}/{label}/{n}.png" for split, label in PLACES for n in range(2)],
+            Column.PIXEL_HASH: [f"{split}{label}{n}" for split, label in PLACES for n in range(2)],
+            Column.WIDTH: 32,
+            Column.HEIGHT: 24,
+            Column.LABEL: [label for _, label in PLACES for _ in range(2)],
+            Column.SPLIT: [split for split, _ in PLACES for _ in range(2)],
+            Column.GROUP: [f"{split}{label}{n}" for split, label in PLACES for n in range(2)],
+            Column.QUARANTINE: None,
+        },
+        dtype=object,
+    )
+    for column, cells in changes.items():
+        for row, value in cells.items():
+            rows.loc[row, column] = value
+    return rows
+
+
+def failures(rows, max_unreadable=0.0):
+    return {finding.title: finding for finding in check(rows, rules(8, max_unreadable)) if not finding.success}
+
+
+def test_good_data_passes_every_rule():
+    assert failures(manifest()) == {}
+
+
+BROKEN = {
+    Column.QUARANTINE: {3: "broken image: cut"},
+    Column.WIDTH: {3: None},
+    Column.HEIGHT: {3: None},
+    Column.PIXEL_HASH: {3: None},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "title", "severity", "row"),
+    [
+        (BROKEN, "Every file can be read", CRITICAL, "train/bee/1.png: broken image: cut"),
+        ({Column.HEIGHT: {0: 7}}, "Every image is at least 8 pixels high and wide", CRITICAL, "train/ant/0.png"),
+        ({Column.LABEL: {10: "wasp"}}, "Every label is one of the training split's", CRITICAL, "test/bee/0.png"),
+        (
+            {Column.PIXEL_HASH: {8: "trainant0"}},
+            "No picture is in two splits",
+            CRITICAL,
+            "test/ant/0.png: the same picture as train/ant/0.png (train)",
+        ),
+        ({Column.GROUP: {0: "one", 9: "one"}}, "No group is in two splits", CRITICAL, "train/ant/0.png"),
+        (
+            {Column.PIXEL_HASH: {2: "trainant0"}},
+            "No picture has two labels",
+            CRITICAL,
+            "train/bee/0.png: the same picture as train/ant/0.png (train)",
+        ),
+        (
+            {Column.SPLIT: {0: "test", 1: "test"}},
+            "Every class has train images",
+            CRITICAL,
+            "ant: 0 train, 2 validation, 4 test",
+        ),
+        (
+            {Column.SPLIT: {8: "train", 9: "train"}},
+            "Every class has test images",
+            CRITICAL,
+            "ant: 4 train, 2 validation, 0 test",
+        ),
+        (
+            {Column.SPLIT: {4: "train", 5: "train"}},
+            "Every class has validation images",
+            WARNING,
+            "ant: 4 train, 0 validation, 2 test",
+        ),
+        (
+            {Column.SPLIT: dict.fromkeys(range(4, 8), "train")},
+            "There are images to train on, to choose on and to test on",
+            CRITICAL,
+            None,
+        ),
+    ],
+)
+def test_each_fault_fails_its_rule_and_names_rows(changes, title, severity, row):
+    found = failures(manifest(**changes))
+    assert found[title].severity == severity
+    assert row is None or row in found[title].rows
+    assert found[title].remedy in sentence(found[title])
+
+
+def test_a_budget_allows_some_broken_files_and_still_lists_them():
+    findings = {finding.title: finding for finding in check(manifest(**BROKEN), rules(8, 0.1))}
+    assert findings["Every file can be read"].success
+    assert findings["Every file can be read"].failed == 1
+
+
+def test_unlabelled_images_need_no_label_but_may_not_be_test_images():
+    rows = manifest(**{Column.SPLIT: {1: "unlabelled"}, Column.LABEL: {1: None}})
+    assert failures(rows) == {}
+    rows.loc[1, Column.PIXEL_HASH] = "testant0"
+    assert set(failures(rows)) == {"No picture is in two splits"}
+
+
+def test_the_page_is_self_contained_and_escapes_names():
+    found = failures(manifest(**{Column.PATH: {0: "train/ant/<script>.png"}, Column.HEIGHT: {0: 7}}))
+    html = findings_page(list(found.values()))
+    assert "&lt;script&gt;" in html
+    assert "<script" not in html
+    assert "http" not in html
+
+
+def test_a_group_may_have_pictures_without_a_label():
+    groups = {0: "one", 1: "one", 2: "one"}
+    rows = manifest(**{Column.GROUP: groups, Column.SPLIT: {0: "unlabelled"}, Column.LABEL: {0: None}})
+    assert "No group is in two splits" not in failures(rows)
+    assert "No group is in two splits" in failures(manifest(**{Column.GROUP: groups, Column.SPLIT: {0: "test"}}))
+
+
+def test_splits_that_have_no_images_are_named():
+    rows = manifest()
+    found = failures(rows[rows[Column.SPLIT] == "train"])
+    named = set(found["There are images to train on, to choose on and to test on"].rows)
+    assert named == {"none is validation", "none is test"}

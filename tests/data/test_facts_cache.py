@@ -1,0 +1,61 @@
+"""Files that were looked at before are not decoded again; what is kept is used only if it is whole and this code's."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.core.files import read_json, write_json
+from tasks.core.schema import Column
+from tasks.data import facts_cache as inspected
+from tasks.data import image_files as images
+from tests.conftest import drawn
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for number in range(3):
+        drawn("disc", number).save(tmp_path / f"{number}.png")
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    return tmp_path
+
+
+def looked_at(folder, monkeypatch) -> tuple[list[dict[str, object]], int]:
+    """The facts of all files, remembered, and how many files were decoded for them."""
+    decoded = []
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "decode", lambda data, real=images.decode: decoded.append(data) or real(data))
+        rows = list(images.facts(folder, images.find(folder)[0], inspected.recalled(folder / "facts.json")))
+    inspected.remember(folder / "facts.json", rows)
+    return rows, len(decoded)
+
+
+def test_only_new_contents_are_decoded_and_the_facts_are_the_same(folder, monkeypatch):
+    first, decoded = looked_at(folder, monkeypatch)
+    assert decoded == 4
+    assert looked_at(folder, monkeypatch) == (first, 0)
+    (folder / "0.png").rename(folder / "another.png")
+    (folder / "1.png").write_bytes((folder / "2.png").read_bytes())
+    drawn("bar", 9).save(folder / "new.png")
+    rows, decoded = looked_at(folder, monkeypatch)
+    assert decoded == 1
+    assert [row[Column.PATH] for row in rows] == ["1.png", "2.png", "another.png", "broken.png", "new.png"]
+    assert rows[0][Column.PIXEL_HASH] == rows[1][Column.PIXEL_HASH]
+    assert rows[3][Column.QUARANTINE]
+    assert rows == list(images.facts(folder, images.find(folder)[0], {}))
+
+
+@pytest.mark.parametrize("spoil", ["half", "other", "code", "list", "none"])
+def test_what_is_damaged_or_of_other_code_is_not_used(folder, monkeypatch, spoil):
+    first, _ = looked_at(folder, monkeypatch)
+    file = folder / "facts.json"
+    kept = read_json(file)
+    if spoil == "half":
+        file.write_bytes(file.read_bytes()[:200])
+    elif spoil == "other":
+        next(iter(kept["facts"].values()))["width"] = 1
+        write_json(file, kept)
+    elif spoil == "code":
+        write_json(file, {**kept, "code": []})
+    else:
+        write_json(file, [] if spoil == "list" else None)
+    assert looked_at(folder, monkeypatch) == (first, 4)

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tasks.core.errors import DataRefusedError
+from tasks.core.schema import TABLE, Column, Split
+from tasks.data.tables import _read_csv, bring_together, read_table
+from tasks.ingest import IngestParams, ingest
+from tests.conftest import write_shapes
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Twelve pictures in a folder, named by a CSV beside it, with everything that a table may say."""
+    write_shapes(tmp_path / "pictures", {"": 4})
+    rows = [
+        (
+            f"pictures/{shape}/{n}.png",
+            shape,
+            ["train", "train", "val", "test"][n],
+            f"{shape}{n}",
+            n + 1,
+            f"camera {n % 2}",
+        )
+        for shape in ("bar", "disc", "ring")
+        for n in range(4)
+    ]
+    file = tmp_path / "labels.csv"
+    pd.DataFrame(rows, columns=["path", "label", "split", "group", "weight", "camera"]).to_csv(file, index=False)
+    return file
+
+
+def ingested(paths, folder):
+    ingest(paths.model_copy(update={"raw": folder}), IngestParams(ingest={"validation": 0.2, "test": 0.2}))
+    return pd.read_parquet(paths.manifest)
+
+
+def test_what_the_table_says_reaches_the_manifest(table, tmp_path, paths):
+    manifest = ingested(paths, bring_together(table, tmp_path / "together"))
+    assert list(manifest[Column.PATH]) == list(pd.read_csv(table)["path"])
+    assert manifest[Column.SPLIT].value_counts().to_dict() == {"train": 6, "validation": 3, "test": 3}
+    assert list(manifest[Column.WEIGHT][:4]) == [1, 2, 3, 4]
+    assert list(manifest[Column.GROUP][:2]) == ["bar0", "bar1"]
+    assert list(manifest["camera"][:2]) == ["camera 0", "camera 1"]
+
+
+def test_labels_stay_text_and_splits_may_be_left_to_the_groups(tmp_path, paths):
+    write_shapes(tmp_path, {"": 20})
+    rows = [
+        (f"{shape}/{n}.png", number, f"group {n % 10}")
+        for number, shape in enumerate(("bar", "disc"))
+        for n in range(20)
+    ]
+    pd.DataFrame(rows, columns=["path", "label", "group"]).to_parquet(tmp_path / "labels.parquet")
+    manifest = ingested(paths, bring_together(tmp_path / "labels.parquet", tmp_path / "together"))
+    assert set(manifest[Column.LABEL]) == {"0", "1"}
+    assert manifest.groupby(Column.GROUP)[Column.SPLIT].nunique().eq(1).all()
+    assert manifest[Column.SPLIT].nunique() == 3
+
+
+def test_rows_without_a_label_are_unlabelled_and_missing_files_are_listed(table, tmp_path, paths):
+    rows = pd.read_csv(table)
+    rows.loc[0, "label"] = None
+    rows.to_csv(table, index=False)
+    (tmp_path / "pictures" / "bar" / "1.png").unlink()
+    manifest = ingested(paths, bring_together(table, tmp_path / "together"))
+    assert manifest.loc[0, Column.SPLIT] == "unlabelled"
+    assert "cannot be read" in manifest.loc[1, Column.QUARANTINE]
+
+
+def test_paths_from_elsewhere_get_a_name_of_their_own(table, tmp_path):
+    rows = pd.read_csv(table)
+    rows["path"] = [str(tmp_path / path) for path in rows["path"]]
+    (tmp_path / "deep").mkdir()
+    rows.to_csv(tmp_path / "deep" / "labels.csv", index=False)
+    folder = bring_together(tmp_path / "deep" / "labels.csv", tmp_path / "together")
+    names = pd.read_parquet(folder / TABLE)["path"]
+    assert names.is_unique
+    assert all((folder / name).is_file() for name in names)
+
+
+def test_it_is_copied_again_only_when_something_changed(table, tmp_path):
+    folder = bring_together(table, tmp_path / "together")
+    first = folder.stat().st_ino
+    assert bring_together(table, tmp_path / "together").stat().st_ino == first
+    picture = tmp_path / "pictures" / "bar" / "0.png"
+    picture.write_bytes(picture.read_bytes() + b" ")
+    assert bring_together(table, tmp_path / "together").stat().st_ino != first
+    assert (folder / "pictures" / "bar" / "0.png").read_bytes() == picture.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda rows: rows[:0], "labels.csv has no rows"),
+        (lambda rows: rows.drop(columns="label"), "no column label; it has path, split"),
+        (lambda rows: rows.rename(columns={"camera": "width"}), "rename width"),
+        (lambda rows: rows.assign(split="trian"), "splits trian are not known; use train"),
+        (lambda rows: rows.assign(weight=[0, *rows["weight"][1:]]), "weights must be numbers above 0.*bar/0.png"),
+        (lambda rows: rows.assign(weight=["inf", *rows["weight"][1:]]), "weights must be numbers above 0.*bar/0.png"),
+        (lambda rows: rows.assign(**{"target:age": 1}), "rename target:age"),
+        (lambda rows: rows.assign(**{"label:bar": 1, "predicted:x": 1}), "rename label:bar, predicted:x"),
+        (lambda rows: pd.concat([rows, rows[:1]]), "with one twice: pictures/bar/0.png"),
+        (
+            lambda rows: pd.concat([rows, rows[:1].assign(path="./pictures/bar/0.png")]),
+            "with one twice: ./pictures/bar/0",
+        ),
+        (lambda rows: rows.assign(path=["x" * 300, *rows["path"][1:]]), "no file can have such a path: xxx"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_told_with_the_place(table, change, told):
+    change(pd.read_csv(table)).to_csv(table, index=False)
+    with pytest.raises(DataRefusedError, match=told):
+        read_table(table)
+
+
+def test_an_empty_text_is_missing_in_parquet_as_in_csv(table):
+    rows = pd.read_csv(table)
+    rows.loc[[0, 5], "label"] = rows.loc[1:4, "group"] = rows.loc[7, "split"] = ""
+    rows.to_csv(table, index=False), rows.to_parquet(table.with_suffix(".parquet"))
+    for separator in (None, ";"):
+        from_csv, other = (read_table(table.with_suffix(f".{kind}"), (), separator) for kind in ("csv", "parquet"))
+        pd.testing.assert_frame_equal(other, from_csv)
+        assert (other[Column.SPLIT] == Split.UNLABELLED).sum() == 2
+
+
+def test_a_long_column_of_numbers_and_texts_is_one_of_texts(tmp_path):
+    """The reader takes a long file in parts."""
+    lines = [f"{number}.png,a,{number}" for number in range(300_000)]
+    (tmp_path / "long.csv").write_text("\n".join(["path,label,camera", *lines, "last.png,a,unknown"]))
+    assert set(_read_csv(tmp_path / "long.csv")["camera"].map(type)) == {str}
+
+
+def test_a_picture_that_may_not_be_read_is_told(table, tmp_path, monkeypatch):
+    def refused(*_files):
+        raise PermissionError
+
+    monkeypatch.setattr("tasks.data.tables.shutil.copy2", refused)
+    with pytest.raises(DataRefusedError, match=r"bar/0\.png may not be read"):
+        bring_together(table, tmp_path / "together")
+
+
+def test_labels_in_lists_are_refused(table):
+    rows = pd.read_csv(table)
+    rows.assign(label=[["a", "b"]] * len(rows)).to_parquet(table.with_suffix(".parquet"))
+    with pytest.raises(DataRefusedError, match=r"label holds lists; write .* data\.separator"):
+        read_table(table.with_suffix(".parquet"))
+
+
+@pytest.mark.parametrize("name", ["reason", "distribution"])
+def test_a_target_may_not_be_named_like_a_column_of_the_answers(table, name):
+    pd.read_csv(table).assign(**{name: 1.0}).to_csv(table, index=False)
+    with pytest.raises(DataRefusedError, match=f"rename {name}"):
+        read_table(table, [name])
+
+
+def test_a_file_that_is_no_table_is_told(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"junk")
+    with pytest.raises(DataRefusedError, match="is no table"):
+        read_table(tmp_path / "a.parquet")
+
+
+def test_targets_are_numbers_and_rows_without_one_are_unlabelled(table, tmp_path):
+    rows = pd.read_csv(table).assign(size=[1.5, None, *range(10)], word="large")
+    rows.to_csv(table, index=False)
+    read = read_table(table, ["size"])
+    assert "label" not in read
+    assert list(read["target:size"][:1]) == [1.5]
+    assert read["split"][1] == "unlabelled"
+    with pytest.raises(DataRefusedError, match="targets must be numbers, not so for pictures/bar/0"):
+        read_table(table, ["word"])
+    rows.assign(size=float("inf")).to_csv(table, index=False)
+    with pytest.raises(DataRefusedError, match="targets must be numbers, not so for pictures/bar/0"):
+        read_table(table, ["size"])
+    with pytest.raises(DataRefusedError, match="no column height; it has path"):
+        read_table(table, ["height"])
+    rows.rename(columns={"size": "width"}).to_csv(table, index=False)
+    assert list(read_table(table, ["width"])["target:width"][:1]) == [1.5]
+    with pytest.raises(DataRefusedError, match="rename width"):
+        read_table(table)
+
+
+def test_a_table_from_an_archive_may_not_name_files_outside(table, tmp_path):
+    rows = pd.read_csv(table)
+    rows.loc[0, "path"] = "../secret.png"
+    rows.to_csv(table, index=False)
+    with pytest.raises(DataRefusedError, match=r"outside of its archive: \.\./secret"):
+        bring_together(table, tmp_path / "together", trusted=False)
+
+
+def test_none_and_na_are_names_of_classes(table):
+    rows = pd.read_csv(table).assign(label=["None", "NA", "null"] * 4)
+    rows.to_csv(table, index=False)
+    assert set(read_table(table)["label"]) == {"None", "NA", "null"}
+
+
+def test_several_labels_become_columns_and_a_separator_alone_is_none(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\na.png,dog; cat\nb.png,;\nc.png,\nd.png,cat\n")
+    found = read_table(table, separator=";").set_index("path")
+    assert found["label"].fillna("-").to_dict() == {"a.png": "cat|dog", "b.png": "", "c.png": "-", "d.png": "cat"}
+    assert found["label:cat"].tolist() == [1, 0, 0, 1]
+    assert found["label:dog"].tolist() == [1, 0, 0, 0]
+    assert found["split"].tolist() == [None, None, Split.UNLABELLED, None]
+    with pytest.raises(DataRefusedError, match=r"data\.separator: targets have no labels"):
+        read_table(table, ["label"], ";")
+
+
+def test_a_column_may_have_any_other_name(table, tmp_path, paths):
+    rows = pd.read_csv(table)
+    rows["self"] = range(12)
+    rows.to_csv(table, index=False)
+    assert ingested(paths, bring_together(table, tmp_path / "together"))["self"].tolist() == list(range(12))

@@ -1,0 +1,335 @@
+"""The whole flow, with its real server, tracker, remote and processes, on drawn pictures with a tiny backbone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+from flows.local.lock import holder
+from flows.registry.runs import Tag
+from tasks import STAGES
+from tasks.core.errors import EXIT_BROKEN, EXIT_DATA_REFUSED, EXIT_USAGE
+from tasks.core.files import read_json
+from tests.conftest import drawn
+from tests.project import Project, wait_until
+
+WHAT = re.compile(r"^(\w+) *\| (.*)$", re.MULTILINE)
+
+
+def became(output: str) -> dict[str, str]:
+    """The last line of each stage."""
+    return dict(WHAT.findall(output))
+
+
+def statuses(project: Project) -> list[str]:
+    return sorted(run.info.status for run in project.runs())
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path) -> Project:
+    """A finished project of the test's own."""
+    return finished.copy(tmp_path / "project")
+
+
+def test_the_first_run_computes_every_stage_and_registers_a_challenger(finished):
+    assert set(finished.reports()) == set(STAGES)
+    assert "version 1, new: challenger" in finished.first
+    assert re.search(r"fine-tuned +\d+\.\d%", finished.first)
+    assert (finished.root / "data" / "evaluate" / "results.html").as_uri() in finished.first
+    (version,) = finished.versions()
+    challenger = finished.mlflow().get_model_version_by_alias("rootstock", "challenger")
+    assert int(challenger.version) == int(version.version) == 1
+    assert version.tags[Tag.PROOF] == "passed"
+    assert statuses(finished) == ["FINISHED"]
+
+
+def test_the_run_says_what_it_came_from_and_what_it_found(finished):
+    (run,) = finished.runs()
+    client = finished.mlflow()
+    assert run.data.params["augment.views"] == "3"
+    assert run.data.tags[Tag.GIT_DIRTY] == "false"
+    assert run.data.tags[Tag.GIT_COMMIT] == finished.git("rev-parse", "HEAD").strip()
+    assert {"tuned/accuracy", "tuned/accuracy_low", "scratch/ece", "probe/macro_f1", "seconds/finetune"} <= set(
+        run.data.metrics
+    )
+    steps = [point.step for point in client.get_metric_history(run.info.run_id, "tuned/validation_loss")]
+    assert steps == sorted(set(steps)) == [0, 3, 6, 9]
+    (dataset,) = [used.dataset for used in run.inputs.dataset_inputs]
+    assert dataset.digest == run.data.tags[Tag.DATA_MD5]
+    assert dataset.digest in (finished.root / "data" / "raw.dvc").read_text()
+    logged = {
+        file.path
+        for folder in ("evaluate", "validate", "lineage", "augment")
+        for file in client.list_artifacts(run.info.run_id, folder)
+    }
+    assert {"evaluate/confusion.png", "evaluate/results.html", "validate/report.html", "augment/preview.png"} <= logged
+    assert {"lineage/dvc.lock", "lineage/params.yaml", "lineage/raw.dvc", "lineage/difference.diff"} <= logged
+
+
+def test_the_registered_model_is_no_pickle_and_takes_bytes(finished, monkeypatch):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    (version,) = finished.versions()
+    (folder,) = (finished.root / ".registry" / "artifacts").rglob(version.source.removeprefix("models:/"))
+    files = {file.name: file for file in folder.rglob("*") if file.is_file()}
+    assert {"MLmodel", "model_code.py", "scorer.py", "spec.json", "model.safetensors"} <= set(files)
+    assert not [name for name in files if name.endswith(("pkl", "pickle", "pth"))]
+    model = mlflow.pyfunc.load_model(str(files["MLmodel"].parent))
+    assert [column.name for column in model.metadata.signature.outputs] == [
+        "label",
+        "probability",
+        "confident",
+        "distribution",
+    ]
+    rows = pd.read_parquet(finished.root / "data" / "evaluate" / "predictions.parquet")
+    pictures = [(finished.root / "data" / "raw" / path).read_bytes() for path in rows["path"]]
+    for count in (1, 2, 5):
+        answer = model.predict(pd.DataFrame({"image": pictures[:count]}))
+        assert list(answer["label"]) == list(rows["predicted"][:count])
+        assert all(sum(row.values()) == pytest.approx(1, abs=1e-5) for row in answer["distribution"])
+
+
+def test_a_second_run_computes_and_registers_nothing_and_says_so(project):
+    before = project.reports()
+    done = project.retrain()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {stage: became(done.stdout)[stage] for stage in STAGES} == dict.fromkeys(STAGES, "unchanged")
+    assert "version 1 is there already" in done.stdout
+    assert project.reports() == before
+    assert (len(project.versions()), statuses(project)) == (1, ["FINISHED"])
+
+
+@pytest.mark.slow
+def test_what_dvc_computed_alone_the_flow_finds_up_to_date(prepared, tmp_path):
+    project = prepared.copy(tmp_path / "project")
+    assert project.flows("data").returncode == 0
+    done = project.dvc("repro")
+    assert done.returncode == 0, done.stdout + done.stderr
+    before = project.reports()
+    done = project.retrain()
+    assert "version 1, new: challenger" in done.stdout, done.stdout + done.stderr
+    assert project.reports() == before
+    assert json.loads(project.dvc("status", "--json").stdout) == {}
+
+
+def test_what_the_flow_computed_dvc_finds_up_to_date(finished):
+    assert json.loads(finished.dvc("status", "--json").stdout) == {}
+    assert "Running stage" not in finished.dvc("repro", "--dry").stdout
+
+
+@pytest.mark.slow
+def test_a_changed_parameter_runs_what_follows_and_going_back_restores_it_without_computing(project):
+    before = project.reports()
+    done = project.retrain("--head.strengths", "[0.5]")
+    assert done.returncode == 0, done.stdout + done.stderr
+    after, place = project.reports(), STAGES.index("head")
+    assert [stage for stage in STAGES if after[stage] != before[stage]] == list(STAGES[place:])
+    assert [became(done.stdout)[stage] for stage in STAGES[:place]] == ["unchanged"] * place
+    assert project.numbers() == [1, 2]
+    client, (newest, _) = project.mlflow(), project.runs()
+    logged = [point.value for point in client.get_metric_history(newest.info.run_id, "tuned/validation_loss")]
+    curve = pd.read_json(project.root / "data" / "finetune" / "curves.jsonl", lines=True)
+    own = curve.loc[curve["candidate"] == "fine-tuned", "validation_loss"].tolist()
+    assert logged == pytest.approx(own, rel=1e-9)
+    before = after
+    done = project.retrain("--head.strengths", str(_strengths(project, "HEAD")))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert project.reports() == before
+    assert became(done.stdout)["finetune"] == "restored from an earlier run"
+    assert "version 1 is there already" in done.stdout
+    assert len(project.runs()) == 2
+    assert int(client.get_model_version_by_alias("rootstock", "challenger").version) == 1
+
+
+def _strengths(project: Project, commit: str) -> list[float]:
+    from ruamel.yaml import YAML
+
+    return list(YAML(typ="safe").load(project.git("show", f"{commit}:params.yaml"))["head"]["strengths"])
+
+
+def of_ones_own(project: Project) -> Path:
+    """The project's images as a folder that may be changed."""
+    source = project.root.parent / "images"
+    for path in (project.root / "data" / "raw").rglob("*.png"):
+        target = source / path.relative_to(project.root / "data" / "raw")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    return source
+
+
+@pytest.mark.slow
+def test_new_images_are_embedded_alone(project):
+    source = of_ones_own(project)
+    drawn("disc", 77).save(source / "test" / "disc" / "new.png")
+    done = project.retrain("--data.source", str(source))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert read_json(project.root / ".state" / "reports" / "features.json")["report"]["embedded"] == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda folder: (folder / "train" / "bar" / "0.png").write_bytes(b"junk"), "train/bar/0.png: not an image"),
+        (
+            lambda folder: [file.unlink() for file in (folder / "test" / "ring").iterdir()],
+            "every folder holds images (1: test/ring)",
+        ),
+        (
+            lambda folder: (folder / "test" / "bar" / "0.png").write_bytes(
+                (folder / "train" / "bar" / "1.png").read_bytes()
+            ),
+            "no picture is in two splits",
+        ),
+    ],
+    ids=["broken file", "empty class", "leak"],
+)
+def test_bad_data_is_refused_with_a_report_and_the_last_good_results_stay(project, spoil, told):
+    source = of_ones_own(project)
+    spoil(source)
+    good = (project.root / "data" / "evaluate" / "metrics.json").read_bytes()
+    done = project.retrain("--data.source", str(source))
+    assert done.returncode == EXIT_DATA_REFUSED, done.stdout + done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (project.root / "data" / "evaluate" / "metrics.json").read_bytes() == good
+    assert len(project.versions()) == 1
+    assert "RUNNING" not in statuses(project)
+    (page,) = re.findall(r"\.state/failed/\w+/report\.html", done.stderr)
+    assert "critical" in (project.root / page).read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("--finetune.blocks", "many"), EXIT_USAGE, "finetune.blocks"),
+        (("--fintune.blocks", "1"), EXIT_USAGE, "did you mean finetune.blocks"),
+        (("finetune.blocks=1",), EXIT_USAGE, "--section.key value"),
+        (("--backbone.architecture", "resnet51"), EXIT_BROKEN, "did you mean resnet"),
+        (("--backbone.weights", "none.pth"), EXIT_BROKEN, "none.pth is no file"),
+        (("--backbone.weights", "models:/rootstock@champion"), EXIT_BROKEN, "not in the registry"),
+        (("--data.source", "nowhere"), EXIT_BROKEN, "nowhere is no folder, table or archive"),
+        (("--head.strengths", "[.nan]"), EXIT_USAGE, "head.strengths"),
+        (("--head.grow", "[0]"), EXIT_USAGE, "head.grow"),
+        (("--data.targets", "[size, size]"), EXIT_USAGE, "a column is named twice"),
+        (("--evaluate.corruptions.blur", "[-1]"), EXIT_USAGE, "evaluate.corruptions.blur"),
+        (("--evaluate.slices", "[camera]"), EXIT_USAGE, "no column camera"),
+        (("--finetune.rate", "1e30", "--finetune.warmup", "0.0"), EXIT_BROKEN, "lower the learning rates"),
+    ],
+)
+def test_a_users_mistake_is_told_in_words(project, arguments, code, told):
+    done = project.retrain(*arguments)
+    assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (code, False), done.stdout + done.stderr
+    assert told in done.stderr
+    assert "RUNNING" not in statuses(project)
+    assert (project.root / "data" / "finetune" / "model.safetensors").exists()
+
+
+def test_an_objective_that_lacks_its_images_is_told_before_anything_is_computed_for_it(project):
+    source, good = of_ones_own(project), (project.root / "data" / "evaluate" / "metrics.json").read_bytes()
+    done = project.retrain("--data.source", str(source), "--objective", "mcc")
+    assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (EXIT_USAGE, False), done.stdout + done.stderr
+    assert "put them below unlabelled/" in done.stderr
+    assert "validate" in done.stdout
+    assert "augment" not in done.stdout
+    assert (project.root / "data" / "evaluate" / "metrics.json").read_bytes() == good
+
+
+def test_data_edited_by_hand_is_neither_used_nor_lost(project):
+    mine = project.root / "data" / "raw" / "train" / "bar" / "mine.png"
+    drawn("bar", 5).save(mine)
+    done = project.retrain()
+    assert done.returncode == EXIT_BROKEN
+    assert "changed by hand" in done.stderr
+    assert mine.exists()
+
+
+@pytest.mark.slow
+def test_an_earlier_model_can_be_the_start(project):
+    done = project.retrain("--backbone.weights", "models:/rootstock@challenger")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert read_json(project.root / "data" / "pins.json") == {"init": "models:/rootstock/1"}
+    assert read_json(project.root / "data" / "evaluate" / "spec.json")["init"] == "models:/rootstock/1"
+    assert project.numbers() == [1, 2]
+
+
+def test_the_data_can_be_had_back_from_the_remote(project):
+    for lost in ("data/raw", "data/evaluate", ".dvc/cache"):
+        shutil.rmtree(project.root / lost)
+    done = project.dvc("pull")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(project.dvc("status", "--json").stdout) == {}
+    assert (project.root / "data" / "raw" / "train" / "bar" / "0.png").exists()
+
+
+def test_two_at_once_exactly_one_works_and_the_other_says_why(project):
+    first = project.start("--evaluate.bins", "7")
+    wait_until(lambda: holder(project.root / ".state").startswith(f"retrain (process {first.pid})"))
+    second = project.retrain()
+    assert second.returncode == EXIT_BROKEN
+    assert f"this checkout is busy: retrain (process {first.pid})" in second.stderr
+    assert first.wait(300) == 0, (project.root / "started.log").read_text()
+    assert (project.numbers(), statuses(project)) == ([1, 2], ["FINISHED"] * 2)
+
+
+def test_a_termination_ends_the_stage_and_closes_the_run(prepared, tmp_path):
+    project = prepared.copy(tmp_path / "project")
+    flow = project.start()
+    stage = wait_until(lambda: project.stage_process("features"))
+    wait_until(project.runs)
+    flow.send_signal(signal.SIGTERM)
+    assert flow.wait(60) != 0
+    wait_until(lambda: not stage.is_running(), 5)
+    assert statuses(project) == ["KILLED"]
+
+
+def dvc_of(stage: psutil.Process) -> psutil.Process:
+    lines = {parent: parent.cmdline() for parent in stage.parents()}
+    return next(parent for parent, line in lines.items() if "dvc" in " ".join(line) and "repro" in line)
+
+
+@pytest.mark.slow
+def test_killed_in_every_stage_it_ends_as_if_undisturbed(prepared, finished, tmp_path):
+    """kill -9 of the flow in each stage: the stage is dead within two seconds, and the next run goes on.
+
+    That one is left without its DVC: it ends the stage, and tries again as often as run.retries says.
+    """
+    project = prepared.copy(tmp_path / "project")
+    for stage in STAGES:
+        flow = project.start("--run.retries", "1")
+        process = wait_until(lambda: project.stage_process(stage))
+        if stage == "finetune":
+            wait_until(lambda: list((project.root / ".state" / "checkpoints").rglob("*.safetensors")))
+        flow.kill()
+        flow.wait()
+        killed = time.monotonic()
+        wait_until(lambda: not process.is_running(), 5)
+        assert time.monotonic() - killed < 2
+    flow = project.start("--run.retries", "1")
+    process = wait_until(lambda: project.stage_process(STAGES[-1]))
+    dvc_of(process).kill()
+    wait_until(lambda: not process.is_running(), 5)
+    assert flow.wait(300) == 0, (project.root / "started.log").read_text()
+    assert (project.root / "dvc.lock").read_text() == (finished.root / "dvc.lock").read_text()
+    assert project.numbers() == [1]
+    assert statuses(project) == ["FINISHED"]
+    (run,) = project.runs()
+    steps = [point.step for point in project.mlflow().get_metric_history(run.info.run_id, "tuned/validation_loss")]
+    assert steps == [0, 3, 6, 9]
+
+
+@pytest.mark.slow
+def test_a_stage_that_takes_too_long_is_ended(prepared, tmp_path):
+    project = prepared.copy(tmp_path / "project")
+    done = project.retrain("--run.timeout", "1")
+    assert done.returncode == EXIT_BROKEN
+    assert "took longer than 1 seconds" in done.stderr
+    assert project.stage_process("ingest") is None

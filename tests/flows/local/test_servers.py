@@ -1,0 +1,79 @@
+"""make up, make down and make doctor, with the real servers, in a project of their own."""
+
+from __future__ import annotations
+
+import os
+from urllib.request import urlopen
+
+import psutil
+
+from tasks import STAGES
+from tasks.core.errors import EXIT_BROKEN, EXIT_REFUSED, EXIT_UNDECIDED
+from tasks.core.files import read_json
+from tests.project import Project, wait_until
+
+
+def test_both_pages_answer_on_loopback_and_show_what_the_run_wrote(served: Project):
+    assert all(address.startswith("http://127.0.0.1:") for address in served.addresses.values())
+    assert b"MLflow" in urlopen(served.addresses["mlflow"]).read()
+    assert b"Prefect" in urlopen(served.addresses["prefect"]).read()
+    from mlflow import MlflowClient
+
+    client = MlflowClient(served.addresses["mlflow"], served.addresses["mlflow"])
+    assert int(client.get_model_version_by_alias("rootstock", "challenger").version) == max(served.numbers())
+
+
+def test_starting_again_keeps_the_servers(served: Project):
+    before = read_json(served.root / ".state" / "servers.json")
+    assert served.flows("up").returncode == 0
+    assert read_json(served.root / ".state" / "servers.json") == before
+
+
+def test_a_retraining_uses_the_server_that_is_up(served: Project):
+    done = served.retrain()
+    assert done.returncode in {0, EXIT_REFUSED, EXIT_UNDECIDED}, done.stdout + done.stderr
+    assert done.stdout.count("| unchanged") >= len(STAGES)
+    assert not (served.root / ".state" / "logs" / "prefect-temporary.log").exists()
+    answer = urlopen(f"{served.addresses['prefect']}/api/health")
+    assert answer.status == 200
+
+
+def test_the_doctor_knows_them(served: Project):
+    done = served.flows("doctor")
+    assert f"prefect is up at {served.addresses['prefect']}" in done.stdout
+    assert "ok   params.yaml is valid" in done.stdout
+
+
+def test_down_stops_what_up_started_and_nothing_else(finished, tmp_path):
+    project = finished.copy(tmp_path / "project")
+    project.more = {}
+    project.flows("up")
+    noted = read_json(project.root / ".state" / "servers.json")
+    assert project.flows("down").stdout == "stopped: worker, mlflow, prefect\n"
+    wait_until(lambda: not any(psutil.pid_exists(server["pid"]) for server in noted.values()))
+    assert project.flows("down").stdout == "stopped: nothing was up\n"
+    stale = {"prefect": {"url": "http://127.0.0.1:1", "pid": os.getpid(), "created": 1.0}}
+    (project.root / ".state" / "servers.json").write_text(__import__("json").dumps(stale))
+    assert project.flows("down").stdout == "stopped: nothing was up\n"
+
+
+def test_a_server_that_does_not_answer_is_told_in_words(finished, tmp_path):
+    project = finished.copy(tmp_path / "project")
+    project.more = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    done = project.retrain()
+    assert done.returncode == EXIT_BROKEN
+    assert done.stderr.splitlines()[-1].startswith("error: PREFECT_API_URL: Failed to reach API at http://127.0.0.1:9")
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_server_a_temporary_one_comes_and_goes(finished, tmp_path):
+    project = finished.copy(tmp_path / "project")
+    project.more = {}
+    done = project.retrain()
+    assert done.returncode == 0, done.stdout + done.stderr
+    alive = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "flows.local.temporary_server" in (process.info["cmdline"] or []) and process.cwd() == str(project.root)
+    ]
+    assert alive == []

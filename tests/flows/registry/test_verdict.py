@@ -1,0 +1,80 @@
+"""The verdict of a retraining: on the version, in the table and in the exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.registry.runs import Tag
+from flows.registry.versions import LIVE
+from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED
+from tasks.core.files import read_json
+from tests.project import Project
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Project:
+    return finished.copy(tmp_path / "project")
+
+
+def tags(project: Project, version: int) -> dict[str, str]:
+    return project.mlflow().get_model_version("rootstock", str(version)).tags
+
+
+def verdict(project: Project, version: int) -> dict[str, object]:
+    found = project.mlflow().get_model_version("rootstock", str(version))
+    folder = project.mlflow().download_artifacts(found.run_id, "verdict")
+    return read_json(Path(folder) / "verdict.json")
+
+
+def test_without_a_live_model_the_floors_alone_count(finished):
+    assert tags(finished, 1)[Tag.VERDICT] == "pass"
+    assert tags(finished, 1)[Tag.VERDICT_AGAINST] == "none"
+    assert "no version is live yet" in tags(finished, 1)[Tag.VERDICT_WHY]
+    assert "verdict     pass" in finished.first
+
+
+def test_a_floor_that_is_not_reached_refuses_though_nothing_was_computed(project):
+    before = project.reports()
+    done = project.retrain("--gate.floors.accuracy", "1.01")
+    assert done.returncode == EXIT_REFUSED, done.stdout + done.stderr
+    assert project.reports() == before
+    assert project.numbers() == [1]
+    assert tags(project, 1)[Tag.VERDICT] == "refused"
+    assert "accuracy on test" in tags(project, 1)[Tag.VERDICT_WHY]
+    description = project.mlflow().get_model_version("rootstock", "1").description
+    assert "May it go live? refused" in description
+    assert project.retrain("--gate.floors.accuracy", "0.1").returncode == 0
+    assert tags(project, 1)[Tag.VERDICT] == "pass"
+
+
+def test_a_new_version_is_compared_with_the_live_one_on_the_same_images(project):
+    """Two equal models on twelve images: too few to tell; with a margin that twelve can tell, it passes."""
+    project.mlflow().set_registered_model_alias("rootstock", LIVE, "1")
+    done = project.retrain("--evaluate.bins", "7")
+    assert done.returncode == EXIT_UNDECIDED, done.stdout + done.stderr
+    assert project.numbers() == [1, 2]
+    assert tags(project, 2)[Tag.VERDICT_AGAINST] == "1"
+    checks = verdict(project, 2)["checks"]
+    assert checks[-1]["what"] == "accuracy against live, 12 images"
+    assert checks[-1]["found"].startswith("+0.0000")
+    done = project.retrain("--gate.margin", "0.5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert tags(project, 2)[Tag.VERDICT] == "pass"
+    assert project.numbers() == [1, 2]
+
+
+def test_what_is_live_is_not_compared_with_itself(project):
+    project.mlflow().set_registered_model_alias("rootstock", LIVE, "1")
+    done = project.retrain()
+    assert "version 1 is live itself" in done.stdout
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "nll"])
+def test_other_metrics_are_compared_by_the_bootstrap(project, metric):
+    project.mlflow().set_registered_model_alias("rootstock", LIVE, "1")
+    done = project.retrain("--evaluate.bins", "7", "--gate.metric", metric, "--gate.margin", "0.5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{metric} against live, 12 images: +0.0000" in done.stdout

@@ -1,0 +1,149 @@
+"""What DVC is asked to do, by the real DVC."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flows.sources.images import _bring_in
+from flows.stages import dvc_cli as versioning
+from tasks import STAGES
+from tasks.core.errors import RootstockError
+from tasks.core.files import write_json
+from tests.project import ROOT, Project
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A repository with DVC's settings and nothing else; it is where the test works."""
+    root = tmp_path / "checkout"
+    shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
+    (root / "data").mkdir()
+    Project(root).git("init", "--quiet")
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.mark.parametrize("way", ["absolute", "absolute with ..", "relative"])
+def test_files_keep_their_names_however_the_source_is_written(checkout, shapes, way):
+    source = {
+        "absolute": shapes,
+        "absolute with ..": checkout / ".." / shapes.name,
+        "relative": Path("..") / shapes.name,
+    }[way]
+    versioning.track(source, Path("data/raw"))
+    found = {str(file.relative_to(checkout / "data" / "raw")) for file in (checkout / "data" / "raw").rglob("*.png")}
+    assert found == {str(file.relative_to(shapes)) for file in shapes.rglob("*.png")}
+
+
+def test_a_copy_that_was_edited_by_hand_is_not_replaced(checkout, shapes):
+    target, state = Path("data/raw"), Path(".state")
+    assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+    edited = next((checkout / "data" / "raw").rglob("*.png"))
+    edited.unlink()
+    with pytest.raises(RootstockError, match=r"data/raw: changed by hand.*dvc checkout --force data/raw"):
+        _bring_in(changed(shapes), target, state)
+    assert not edited.exists()
+
+
+def changed(source, name="another"):
+    """One file more."""
+    shutil.copy(next(source.rglob("*.png")), source / f"{name}.png")
+    return source
+
+
+def test_hidden_files_of_desktops_and_of_git_are_no_edit(checkout, shapes):
+    """DVC looks at a source without .dvcignore, at its copy with it."""
+    shutil.copy(ROOT / ".dvcignore", checkout)
+    for name in (".DS_Store", "train/bar/Thumbs.db", ".git/config"):
+        (shapes / name).parent.mkdir(exist_ok=True)
+        (shapes / name).write_text("hidden")
+    target, state = Path("data/raw"), Path(".state")
+    assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+    versioning.refuse_edits(target)
+    (shapes / ".DS_Store").write_text("another size")
+    assert _bring_in(shapes, target, state) == f"unchanged: {shapes}"
+
+
+def test_what_a_person_tracks_is_not_looked_at(checkout, shapes):
+    """A folder of their own that has another picture since."""
+    shutil.copy(ROOT / "dvc.yaml", checkout)
+    shutil.copy(ROOT / "params.yaml", checkout)
+    shutil.copytree(shapes, checkout / "mine")
+    versioning.dvc("add", "mine")
+    changed(checkout / "mine")
+    target = Path("data/raw")
+    _bring_in(shapes, target, Path(".state"))
+    assert versioning.outdated(target) == list(STAGES)
+
+
+def test_a_source_may_be_named_like_a_folder_of_the_one_before(checkout, shapes):
+    """The folder `bar` becomes the source, where data/raw has a folder of this name."""
+    target, state = Path("data/raw"), Path(".state")
+    _bring_in(shapes, target, state)
+    (named,) = {path for path in shapes.rglob("bar") if path.parent.name == "test"}
+    _bring_in(named, target, state)
+    assert listing_of(target) == listing_of(named)
+
+
+def test_what_a_killed_import_left_is_replaced(checkout, shapes, monkeypatch):
+    """Killed between the copy and its record: at the first import, and at one that brings something new."""
+    target, state = Path("data/raw"), Path(".state")
+
+    def killed(source, target):
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        raise KeyboardInterrupt
+
+    for name in ("one", "two"):
+        with monkeypatch.context() as patch:
+            patch.setattr(versioning, "track", killed)
+            with pytest.raises(KeyboardInterrupt):
+                _bring_in(changed(shapes, name), target, state)
+        assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+        assert listing_of(target) == listing_of(shapes)
+
+
+def listing_of(folder):
+    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_place_of_the_copy_is_no_source_and_nothing_is_moved(checkout, shapes):
+    target, state = Path("data/raw"), Path(".state")
+    shutil.copytree(shapes, target)
+    for source in (target, target / "train", Path("data")):
+        with pytest.raises(RootstockError, match="keep yours in another folder"):
+            _bring_in(source, target, state)
+    with pytest.raises(RootstockError, match="no version holds what is there: move it away"):
+        _bring_in(shapes, target, state)
+    assert listing_of(target) == listing_of(shapes)
+
+
+def test_a_copy_whose_version_is_gone_is_put_aside_and_made_again(checkout, shapes):
+    """As where another branch is checked out."""
+    target, state = Path("data/raw"), Path(".state")
+    _bring_in(shapes, target, state)
+    versioning.dvc_file(target).unlink()
+    assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+    assert listing_of(state / "failed" / "raw") == listing_of(target) == listing_of(shapes)
+
+
+def test_a_copy_whose_version_git_changed_is_put_aside_and_made_again(checkout, shapes):
+    """As where a colleague's import is pulled, whose data is not here: nobody edited the copy."""
+    target, state = Path("data/raw"), Path(".state")
+    _bring_in(shapes, target, state)
+    file, md5 = versioning.dvc_file(target), versioning.tracked_md5(target)
+    file.write_text(file.read_text().replace(md5, "0" * 32 + ".dir"))
+    assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+    assert versioning.tracked_md5(target) == md5
+    assert listing_of(state / "failed" / "raw") == listing_of(target) == listing_of(shapes)
+
+
+def test_an_import_that_was_killed_in_another_checkout_excuses_no_edit_here(checkout, shapes):
+    target, state = Path("data/raw"), Path(".state")
+    _bring_in(shapes, target, state)
+    next((checkout / "data" / "raw").rglob("*.png")).unlink()
+    write_json(state / "source" / "raw.json", {"unfinished": "elsewhere"})
+    with pytest.raises(RootstockError, match="changed by hand"):
+        _bring_in(changed(shapes), target, state)

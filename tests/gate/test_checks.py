@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from tasks.core.schema import Metric
+from tasks.gate import checks as gate
+from tasks.gate.checks import Pair, Verdict
+
+
+def pair(better: int, worse: int, both: int) -> Pair:
+    """Two models' hits: so many images only the candidate gets right, only the live one, and both."""
+    candidate = np.array([1] * better + [0] * worse + [1] * both)
+    return Pair(candidate, np.array([0] * better + [1] * worse + [1] * both))
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "both", "verdict"),
+    [
+        (0, 0, 797, Verdict.PASS),
+        (10, 5, 782, Verdict.PASS),
+        (0, 0, 100, Verdict.UNDECIDED),
+        (5, 8, 187, Verdict.UNDECIDED),
+        (5, 25, 767, Verdict.REFUSED),
+    ],
+)
+def test_the_comparison_passes_refuses_or_cannot_tell(better, worse, both, verdict):
+    check = gate.compare_hits(pair(better, worse, both), margin=0.01, error=0.05)
+    assert check.verdict is verdict
+
+
+def test_the_statistic_at_zero_is_mcnemars():
+    assert gate.tango_z(10, 5, 100, 0.0) == pytest.approx((10 - 5) / 15**0.5)
+
+
+def test_bounds_are_where_the_statistic_says_so():
+    low, high = gate.tango_bounds(12, 7, 300, 0.05)
+    z = norm.ppf(0.95)
+    assert gate.tango_z(12, 7, 300, low) == pytest.approx(z, abs=1e-6)
+    assert gate.tango_z(12, 7, 300, high) == pytest.approx(-z, abs=1e-6)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(1, 400))
+def test_bounds_enclose_the_difference_and_mirror(better, worse, both):
+    count = better + worse + both
+    low, high = gate.tango_bounds(better, worse, count, 0.05)
+    assert -1 <= low <= (better - worse) / count <= high <= 1
+    mirrored = gate.tango_bounds(worse, better, count, 0.05)
+    assert mirrored == pytest.approx((-high, -low), abs=1e-9)
+
+
+def test_a_model_that_loses_the_margin_rarely_passes():
+    """At a true loss of exactly the margin, in at most 5% of cases and two standard errors."""
+    random, trials = np.random.default_rng(0), 2000
+    lost, margin = 0.04, 0.02
+    counts = random.multinomial(500, [lost - margin, lost, 1 - 2 * lost + margin], trials)
+    passed = np.mean([gate.tango_bounds(int(b), int(w), 500, 0.05)[0] > -margin for b, w, _ in counts])
+    assert passed <= 0.05 + 2 * (0.05 * 0.95 / trials) ** 0.5
+
+
+def test_a_class_that_fell_refuses_and_others_keep_quiet():
+    groups = {"cat": pair(0, 20, 30), "dog": pair(1, 2, 47), "fox": pair(3, 0, 10)}
+    (check,) = gate.compare_groups(groups, margin=0.1, error=0.05)
+    assert (check.verdict, "cat" in check.what) == (Verdict.REFUSED, True)
+
+
+def test_groups_rarely_err_together():
+    random = np.random.default_rng(0)
+    erred = 0
+    for _ in range(300):
+        groups = {}
+        for name in range(20):
+            both, better, worse = random.multinomial(40, [0.85, 0.05, 0.1])
+            groups[str(name)] = pair(better, worse, both)
+        erred += bool(gate.compare_groups(groups, margin=0.05, error=0.05))
+    assert erred / 300 <= 0.05 + 2 * (0.05 * 0.95 / 300) ** 0.5
+
+
+def test_holm_by_hand():
+    assert gate.holm({"a": 0.04, "b": 0.01, "c": 0.03}) == pytest.approx({"b": 0.03, "c": 0.06, "a": 0.06})
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "higher", "verdict"),
+    [(0.9, 0.8, True, Verdict.PASS), (0.7, 0.8, True, Verdict.REFUSED), (0.3, 0.2, False, Verdict.REFUSED)],
+)
+def test_floors(value, limit, higher, verdict):
+    assert gate.floor("score", value, limit, higher_is_better=higher).verdict is verdict
+
+
+def test_agreement_with_a_teacher_has_a_least_value():
+    found = [gate.floors({Metric.AGREEMENT: 0.95}, {Metric.AGREEMENT: value})[0].verdict for value in (0.98, 0.4)]
+    assert found == [Verdict.PASS, Verdict.REFUSED]
+
+
+def test_any_score_can_be_compared_by_the_paired_bootstrap():
+    random = np.random.default_rng(0)
+    live = random.normal(size=400)
+    better = live + 0.5 + random.normal(size=400)
+    score = lambda rows: float((better[rows] - live[rows]).mean())  # noqa: E731
+    how = {"count": 400, "margin": 0.1, "error": 0.05, "resamples": 500, "seed": 0, "what": "score"}
+    assert gate.compare_scores(score, **how).verdict is Verdict.PASS
+    assert gate.compare_scores(lambda rows: -score(rows), **how).verdict is Verdict.REFUSED
+
+
+def test_few_images_pass_no_more_often_than_they_may():
+    """A model that loses the whole margin, whose gains are normal; the plain percentiles pass 11% with 5 images."""
+    random, passed = np.random.default_rng(0), 0
+    for seed in range(400):
+        gain = random.normal(-0.5, 1, 5)
+        score = lambda rows, gain=gain: float(gain[rows].mean())  # noqa: E731
+        found = gate.compare_scores(score, 5, 0.5, 0.05, 400, seed, "score")
+        passed += found.verdict is Verdict.PASS
+    assert passed / 400 < 0.08
+    assert gate.compare_scores(lambda _rows: 1.0, 1, 0.5, 0.05, 400, 0, "score").verdict is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize(("margin", "error"), [(0.01, 0.05), (0.1, 0.05), (0.05, 0.2)])
+def test_models_that_answer_alike_pass_from_the_least_number_of_images_on(margin, error):
+    count = gate.least_images(margin, error)
+    assert gate.tango_bounds(0, 0, count, error)[0] > -margin >= gate.tango_bounds(0, 0, count - 1, error)[0]
+    how = {"margin": margin, "error": error, "resamples": 100, "seed": 0, "what": "", "least": count}
+    assert gate.compare_scores(lambda _rows: 0.0, count, **how).verdict is Verdict.PASS
+    assert gate.compare_scores(lambda _rows: 0.0, count - 1, **how).verdict is Verdict.UNDECIDED
+
+
+def test_slices_of_few_images_are_refused_no_more_often_than_they_may():
+    random, refused = np.random.default_rng(0), 0
+    for _ in range(1000):
+        groups = {str(place): random.normal(-0.1, 0.3, 3) for place in range(8)}
+        refused += bool(gate.compare_gains(groups, margin=0.1, error=0.05))
+    assert refused / 1000 < 0.08
+
+
+def test_one_refusal_outweighs_all_and_doubt_outweighs_passing():
+    checks = [gate.Check("", "", "", verdict) for verdict in (Verdict.PASS, Verdict.UNDECIDED, Verdict.REFUSED)]
+    assert [gate.overall(checks[:count]) for count in range(4)] == [Verdict.PASS, *(c.verdict for c in checks)]
+
+
+def test_a_slice_that_lost_too_much_refuses():
+    random = np.random.default_rng(0)
+    gains = {"dark": random.normal(-0.5, 0.3, 60), "light": random.normal(0, 0.3, 60), "one": np.array([-9.0])}
+    (check,) = gate.compare_gains(gains, margin=0.1, error=0.05)
+    assert (check.verdict, "dark" in check.what) == (Verdict.REFUSED, True)

@@ -1,0 +1,79 @@
+"""Two processes on the CPU (gloo) do what one does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from tasks.core.schema import Candidate, Curve
+from tasks.models.weights_file import read
+from tasks.scorer.scorer import build_network
+from tasks.training.loop import score
+from tests.conftest import TINY
+from tests.project import run_python
+from tests.stages.test_finetune_objectives import settled
+from tests.stages.test_stages import _pinned, through_head, tuned  # noqa: F401 - a fixture
+
+CHANGES = {"epochs": 3, "average": 0.9, "clip": 1.0, "unfreeze": 1, "blocks": 2}
+
+
+def test_two_processes_end_with_the_weights_of_one(paths, monkeypatch):
+    """18 pictures in batches of 6, three a process; also with weights, an average, clipping and unfreezing."""
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # as this process has: sums round alike
+    through_head(paths)
+    found = []
+    for processes in (1, 2):
+        shutil.rmtree(paths.finetune, ignore_errors=True)
+        report = tuned(paths, scratch=False, processes=processes, balance="weights", **CHANGES)
+        rows = [json.loads(line) for line in paths.curves.read_text().splitlines()]
+        assert [row[Curve.EPOCH] for row in rows] == [0, 1, 2, 3]
+        found.append((read(paths.tuned)[0], [row[Curve.VALIDATION_LOSS] for row in rows], report.steps))
+    (one, losses, steps), (two, other_losses, other_steps) = found
+    assert steps == other_steps == 9
+    assert losses == pytest.approx(other_losses, abs=1e-5)
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, two[name], atol=1e-5, rtol=1e-4)
+
+
+def test_torchrun_shares_a_fit_out(finished, tmp_path):
+    """Two processes on loopback; DVC then keeps what they wrote."""
+    project = finished.copy(tmp_path / "project")
+    tuned_file = project.root / "data" / "finetune" / "model.safetensors"
+    assert tuned_file.exists()
+    alone = read(tuned_file)[0]
+    together = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tasks")
+    refused = run_python(project.root, *together, "head")
+    assert refused.returncode
+    assert "torchrun shares out finetune alone" in refused.stderr
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = run_python(project.root, *together, "finetune", **threads)
+    assert done.returncode == 0, done.stderr
+    for name, tensor in read(tuned_file)[0].items():
+        torch.testing.assert_close(tensor, alone[name], atol=1e-4, rtol=1e-3)
+    assert project.dvc("commit", "--force", "finetune").returncode == 0
+    assert "finetune" not in json.loads(project.dvc("status", "--json").stdout)
+
+
+def test_an_error_in_one_process_is_told(paths):
+    from tasks.core.errors import RootstockError
+
+    through_head(paths)
+    with pytest.raises(RootstockError, match="lower the learning rates"):
+        tuned(paths, scratch=False, processes=2, rate=1e20, head_rate=1e20, warmup=0)
+
+
+def test_two_processes_agree_on_what_batchnorm_learned(paths):
+    """From scratch what is kept answers as validation said: had each process statistics of its own, it would not."""
+    through_head(paths)
+    tuned(paths, processes=2, epochs=20, patience=99, blocks=1)
+    found = [json.loads(line) for line in paths.curves.read_text().splitlines()]
+    losses = [row[Curve.VALIDATION_LOSS] for row in found if row[Curve.CANDIDATE] == Candidate.SCRATCH]
+    setting = settled(paths)
+    network = build_network(TINY["architecture"], 3)
+    network.load_state_dict(read(paths.scratch)[0])
+    loss, _ = score(network, setting.bench.validation.clean(), setting.bench.device, setting.bench.measure)
+    assert loss == pytest.approx(min(losses), rel=1e-5)
+    assert loss < losses[0]

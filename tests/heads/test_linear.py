@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score
+from sklearn.preprocessing import StandardScaler
+
+from tasks.heads.linear import best, fit_probes, fit_ridge, linear
+from tasks.training.class_balance import balanced, log_prior, measure_balanced
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 150)
+    x = rng.normal(size=(150, 6)) * [1, 10, 0.1, 1, 1, 1] + np.eye(3)[y] @ rng.normal(size=(3, 6)) * 1.5
+    return torch.tensor(x, dtype=torch.float32), torch.tensor(y)
+
+
+def test_it_is_the_logistic_regression_that_scikit_learn_finds(data):
+    x, y = data
+    strength = 0.01
+    (probe,) = fit_probes((x, y, torch.ones(len(x))), (x, y), 3, [strength])
+    scale = StandardScaler().fit(x.numpy())
+    theirs = LogisticRegression(C=1 / (strength * len(x)), tol=1e-10, max_iter=5000).fit(scale.transform(x.numpy()), y)
+    ours = probe.head(x).softmax(1).detach().numpy()
+    np.testing.assert_allclose(ours, theirs.predict_proba(scale.transform(x.numpy())), atol=2e-4)
+
+
+def test_rows_count_by_their_weights(data):
+    x, y = data
+    twice = fit_probes((torch.cat([x, x[:50]]), torch.cat([y, y[:50]]), torch.ones(200)), (x, y), 3, [0.1])[0]
+    weights = torch.ones(150)
+    weights[:50] = 2
+    weighted = fit_probes((x, y, weights), (x, y), 3, [0.1])[0]
+    assert (twice.head.weight - weighted.head.weight).abs().max() < 0.05
+
+
+def test_the_strength_is_chosen_on_validation(data):
+    """On labels that are noise a strong penalty is best; on separable ones, the weakest."""
+    x, y = data
+    noise = torch.randint(0, 3, y.shape, generator=torch.Generator().manual_seed(0))
+    strengths = [1e-4, 1e-2, 1.0, 100.0]
+    chosen = best(fit_probes((x[:60], noise[:60], torch.ones(60)), (x[60:], noise[60:]), 3, strengths))
+    assert chosen.setting >= 1
+    shift = torch.eye(3)[y] * 20
+    clear = torch.cat([x, shift], 1)
+    assert best(fit_probes((clear[:60], y[:60], torch.ones(60)), (clear[60:], y[60:]), 3, strengths)).setting == 1e-4
+
+
+def test_a_constant_feature_does_no_harm(data):
+    x, y = data
+    flat = torch.cat([x, torch.full((150, 1), 3.0)], 1)
+    probe = fit_probes((flat, y, torch.ones(150)), (flat, y), 3, [0.01])[0]
+    assert torch.isfinite(probe.head.weight).all()
+    assert probe.score > 0.7
+
+
+def test_ridge_is_scikit_learns_and_counts_rows_by_their_weights(data):
+    x, _ = data
+    target = x[:, :1] * 0.3 + x[:, 1:2] * 0.05 + torch.randn(len(x), 1) * 0.2
+    y = torch.cat([target, -2 * target], 1)
+    weight = torch.linspace(0.5, 2, len(x))
+    (probe,) = fit_ridge((x, y, weight), (x, y), [0.1])
+    z = StandardScaler().fit_transform(x.numpy())
+    theirs = Ridge(alpha=0.1 * float(weight.sum())).fit(z, y.numpy(), sample_weight=weight.numpy())
+    np.testing.assert_allclose(probe.head(x).detach(), theirs.predict(z), atol=2e-3)
+    assert probe.score == pytest.approx(r2_score(y, theirs.predict(z)), abs=1e-3)
+
+
+def test_a_head_that_goes_on_from_another_stays_near_it_as_the_penalty_asks(data):
+    x, y = data
+    start = linear(torch.randn(3, 6), torch.randn(3))
+    near, far = fit_probes((x, y, torch.ones(len(x))), (x, y), 3, [1e6, 1e-4], start)
+    assert (near.head.weight - start.weight).abs().max() < 1e-3
+    free = fit_probes((x, y, torch.ones(len(x))), (x, y), 3, [1e-4])[0]
+    assert far.loss == pytest.approx(free.loss, abs=1e-3)
+
+
+@pytest.mark.parametrize("how", ["weights", "logits"])
+def test_a_rare_class_is_found_more_often_when_classes_are_balanced(data, how):
+    x, y = data
+    keep = (y != 0) | (torch.arange(len(y)) % 8 == 0)
+    rare, y_rare, ones = x[keep], y[keep], torch.ones(int(keep.sum()))
+    plain = fit_probes((rare, y_rare, ones), (x, y), 3, [0.01])[0]
+    if how == "weights":
+        fair = fit_probes((rare, y_rare, balanced(ones, y_rare, 3)), (x, y), 3, [0.01])[0]
+    else:
+        fair = fit_probes((rare, y_rare, ones), (x, y), 3, [0.01], log_prior_C=log_prior(ones, y_rare, 3))[0]
+    recall = [(p.head(x).argmax(1)[y == 0] == 0).float().mean().item() for p in (plain, fair)]
+    assert recall[1] > recall[0] + 0.1
+    assert fair.score > plain.score
+
+
+def test_balanced_classes_weigh_the_same_and_all_rows_what_they_weighed():
+    y, weight = torch.tensor([0, 0, 0, 2]), torch.tensor([1.0, 2.0, 1.0, 1.0])
+    found = balanced(weight, y, 3)
+    assert found[:3].sum().item() == pytest.approx(found[3].item())
+    assert found.sum().item() == pytest.approx(5)
+
+
+def test_balanced_models_are_chosen_as_if_classes_were_equal():
+    logits, y = torch.randn(6, 2), torch.tensor([0, 0, 0, 0, 1, 1])
+    losses = torch.nn.functional.cross_entropy(logits, y, reduction="none")
+    loss, accuracy = measure_balanced(logits, y)
+    assert loss == pytest.approx(((losses[:4].mean() + losses[4:].mean()) / 2).item(), rel=1e-5)
+    assert accuracy == (logits.argmax(1) == y).float().mean().item()

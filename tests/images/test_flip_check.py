@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image, ImageDraw
+from scipy.stats import binomtest
+
+from tasks.core.errors import DataRefusedError
+from tasks.core.schema import Column
+from tasks.images.flip_check import mcnemar, nearest_label, refuse_flip
+
+
+def arrow(seed, left):
+    rng = np.random.default_rng(seed)
+    picture = Image.new("L", (40, 40))
+    x, y = 10 + rng.uniform(-2, 2), 20 + rng.uniform(-4, 4)
+    ImageDraw.Draw(picture).polygon([(x, y - 8), (x, y + 8), (x + 20, y)], fill=int(rng.integers(150, 255)))
+    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if left else picture
+
+
+def folder(root, labelled):
+    rows = []
+    for number, (label, picture) in enumerate(labelled):
+        picture.save(root / f"{number}.png")
+        rows.append({Column.PATH: f"{number}.png", Column.LABEL: label, Column.PIXEL_HASH: f"{number:04d}"})
+    return pd.DataFrame(rows)
+
+
+def test_arrows_may_not_be_mirrored(tmp_path):
+    train = folder(tmp_path, [("left" if n % 2 else "right", arrow(n, n % 2)) for n in range(40)])
+    clean, mirrored, p = nearest_label(tmp_path, train)
+    assert (clean, p < 0.001) == (1.0, True)
+    assert mirrored < 0.2
+    with pytest.raises(DataRefusedError, match=r"augment\.flip: false"):
+        refuse_flip(tmp_path, train)
+
+
+def test_what_is_symmetric_may_be(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def blob(tall):
+        picture = Image.new("L", (40, 40))
+        x, y = rng.uniform(16, 24, 2)
+        w, h = (4, 14) if tall else (14, 4)
+        ImageDraw.Draw(picture).ellipse((x - w, y - h, x + w, y + h), fill=200)
+        return picture
+
+    refuse_flip(tmp_path, folder(tmp_path, [(str(n % 2), blob(n % 2)) for n in range(40)]))
+
+
+@pytest.mark.parametrize(("first", "second"), [(9, 1), (5, 5), (0, 7), (0, 0)])
+def test_mcnemar_is_the_binomial_test_of_the_discordant(first, second):
+    a = np.array([True] * first + [False] * second + [True] * 3, dtype=bool)
+    b = np.array([False] * first + [True] * second + [True] * 3, dtype=bool)
+    expected = binomtest(first, first + second, alternative="greater").pvalue if first + second else 1.0
+    assert mcnemar(a, b) == pytest.approx(expected)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tasks.core.errors import ParamsError, RootstockError
+from tasks.heads.choose import head_of
+from tasks.models.freezing import drop, freeze_all_but_last, learn_mode
+from tasks.models.partial_loading import graft
+from tasks.scorer.scorer import Network, build_backbone
+
+
+def test_a_smaller_network_begins_with_what_a_bigger_one_knows():
+    bigger = build_backbone("resnet18")[0].state_dict()
+    state, report = graft("resnet10", bigger)
+    own = build_backbone("resnet10")[0]
+    own.load_state_dict(state)
+    assert all(torch.equal(state[name], bigger[name]) for name in state)
+    assert "parameters taken by name and shape" in report
+    assert "at random" not in report
+
+
+def test_what_does_not_match_is_drawn_and_told_and_always_the_same():
+    other = {name: t for name, t in build_backbone("resnet10")[0].state_dict().items() if "layer4" not in name}
+    other["conv1.weight"] = torch.zeros(64, 3, 3, 3)
+    state, report = graft("resnet10", other)
+    assert torch.equal(state["layer2.0.conv1.weight"], other["layer2.0.conv1.weight"])
+    assert "at random: conv1.weight, layer4.0.conv1.weight" in report
+    assert all(torch.equal(tensor, state[name]) for name, tensor in graft("resnet10", other)[0].items())
+    with pytest.raises(RootstockError, match=r"backbone\.match: no parameter of a vgg11"):
+        graft("vgg11", other)
+
+
+def test_an_earlier_head_keeps_the_rows_of_classes_it_knew():
+    state = {"head.weight": torch.randn(3, 4), "head.bias": torch.randn(3)}
+    head = head_of(state, {"classes": ["ant", "bee", "fly"]}, ["bee", "cat", "fly"], 4)
+    assert torch.equal(head.weight, torch.stack([state["head.weight"][1], torch.zeros(4), state["head.weight"][2]]))
+    assert torch.equal(head.bias, torch.stack([state["head.bias"][1], torch.zeros(()), state["head.bias"][2]]))
+    with pytest.raises(ParamsError, match="brings no linear head"):
+        head_of({}, {}, ["bee"], 4)
+    with pytest.raises(ParamsError, match="for 4 features, this backbone gives 5"):
+        head_of(state, {"classes": ["ant", "bee", "fly"]}, ["bee"], 5)
+
+
+def test_dropout_and_stochastic_depth_are_set_where_there_are_any():
+    module, width = build_backbone("efficientnet_b0")
+    drop(module, 0.4, 0.2)
+    depths = [layer.p for name, layer in module.named_modules() if type(layer).__name__ == "StochasticDepth"]
+    assert depths == sorted(depths)
+    assert depths[-1] == pytest.approx(0.2)
+    network = Network(module, nn.Linear(width, 2))
+    learn_mode(network, freeze_all_but_last(module, 1), batch_statistics=False, dropout=True)
+    (dropout,) = (layer for layer in module.modules() if isinstance(layer, nn.Dropout))
+    assert (dropout.p, dropout.training) == (0.4, True)
+    learn_mode(network, freeze_all_but_last(module, 1), batch_statistics=False)
+    assert not dropout.training
+    with pytest.raises(ParamsError, match=r"finetune\.stochastic_depth: this architecture has none"):
+        drop(build_backbone("resnet10")[0], None, 0.1)

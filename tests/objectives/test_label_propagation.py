@@ -1,0 +1,59 @@
+"""Labels that spread over nearest neighbours: against the closed form, and on what a linear head cannot tell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import make_moons
+
+from tasks.objectives.label_propagation import ALPHA, graph, propagate
+
+
+def test_edges_are_weighed_by_the_cube_of_the_cosine_whatever_the_length():
+    """Three directions at 0, 20 and 60 degrees; with one neighbour each, the second is nearest to both others."""
+    angle = np.radians([0, 20, 60])
+    x = np.c_[np.cos(angle), np.sin(angle)] * np.array([[1.0], [3.0], [0.5]])
+    all_of_them = [[0, 0.750795, 0.168773], [0.750795, 0, 0.524346], [0.168773, 0.524346, 0]]
+    assert graph(x, 2).toarray() == pytest.approx(np.array(all_of_them), abs=1e-6)
+    assert graph(x, 9).toarray() == pytest.approx(graph(x, 2).toarray())
+    nearest = graph(x, 1).toarray()
+    assert nearest[0, 2] == 0
+    assert nearest[0, 1] > nearest[1, 2] > 0
+
+
+@given(st.integers(4, 30), st.integers(1, 8), st.integers(0, 2**31 - 1))
+@settings(max_examples=40)
+def test_it_is_the_closed_form_of_local_and_global_consistency(rows, neighbours, seed):
+    x = np.random.default_rng(seed).normal(size=(rows, 3))
+    label = np.full(rows, -1)
+    label[:2] = [0, 1]
+    weights = graph(x, neighbours).toarray()
+    assert np.allclose(weights, weights.T)
+    assert (weights >= 0).all()
+    assert not weights.diagonal().any()
+    own = (label[:, None] == np.arange(2)).astype(float)
+    exact = np.linalg.solve(np.eye(rows) - ALPHA * weights, own).clip(0) + 1e-15
+    exact *= own.mean(0) / exact.sum(0)
+    found = propagate(x, label, 2, neighbours)
+    assert np.allclose(found.sum(1), 1)
+    reached = exact.max(1) > 1e-4 * exact.max()
+    assert np.abs(found - exact / exact.sum(1, keepdims=True))[reached].max() < 1e-3
+
+
+def test_labels_follow_the_shape_of_the_data():
+    """Two interleaved half circles, on a sphere since the graph is of angles; one label each."""
+    flat, truth = make_moons(400, noise=0.05, random_state=0)
+    x = np.c_[flat, np.full(400, 2.0)]
+    label = np.full(400, -1)
+    for of_class in (0, 1):
+        label[np.flatnonzero(truth == of_class)[0]] = of_class
+    assert (propagate(x, label, 2, 10).argmax(1) == truth).mean() > 0.95
+
+
+def test_an_image_that_no_label_reaches_is_of_no_class_in_particular():
+    x = np.array([[1.0, 0, 0], [0.9, 0.1, 0], [0, 1.0, 0], [0.1, 0.9, 0], [0, 0, 1.0], [0, 0.0, 0.9]])
+    found = propagate(x, np.array([0, -1, 1, -1, -1, -1]), 2, 1)
+    assert found[:4].argmax(1).tolist() == [0, 0, 1, 1]
+    assert found[4:] == pytest.approx(0.5)

@@ -1,0 +1,62 @@
+"""What has no meaning for the images is told from the manifest alone."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from tasks.core.errors import ParamsError
+from tasks.core.params import Objective
+from tasks.core.schema import HAS, TARGET, Column, Split
+from tasks.objectives.requirements import refuse_attacks, refuse_unsuited
+
+
+def manifest(*splits: Split, **more: object) -> pd.DataFrame:
+    rows = pd.DataFrame({Column.SPLIT: [split.value for split in splits], Column.LABEL: "a", Column.QUARANTINE: None})
+    return rows.assign(**more)
+
+
+LABELLED = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+BOTH = (*LABELLED, Split.UNLABELLED)
+TARGETS, SEVERAL = {f"{TARGET}height": 1.0}, {f"{HAS}a": 1.0}
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_classes_and_unlabelled_images_suit_every_objective(objective):
+    refuse_unsuited(objective, manifest(*BOTH))
+
+
+@pytest.mark.parametrize("objective", ["pseudo_labels", "fixmatch", "batchnorm", "coral", "dann", "mcc"])
+def test_objectives_that_need_unlabelled_images_say_so(objective):
+    with pytest.raises(ParamsError, match="unlabelled/"):
+        refuse_unsuited(Objective(objective), manifest(*LABELLED))
+    quarantined = manifest(*BOTH, **{Column.QUARANTINE: [None, None, None, "broken"]})
+    with pytest.raises(ParamsError, match="unlabelled/"):
+        refuse_unsuited(Objective(objective), quarantined)
+
+
+@pytest.mark.parametrize("objective", ["labels", "distillation", "pgd", "fast", "trades"])
+def test_others_need_none(objective):
+    refuse_unsuited(Objective(objective), manifest(*LABELLED))
+
+
+@pytest.mark.parametrize(
+    ("more", "objective", "said"),
+    [
+        (TARGETS, "fixmatch", "no meaning for targets"),
+        (TARGETS, "trades", "no meaning for targets"),
+        (SEVERAL, "mcc", "no meaning for several labels"),
+        (SEVERAL, "coral", "knows one class"),
+    ],
+)
+def test_what_has_no_meaning_is_refused(more, objective, said):
+    with pytest.raises(ParamsError, match=said):
+        refuse_unsuited(Objective(objective), manifest(*BOTH, **more))
+
+
+@pytest.mark.parametrize("more", [TARGETS, SEVERAL])
+def test_attacks_are_for_one_class_an_image(more):
+    refuse_attacks(0, manifest(*LABELLED, **more))
+    refuse_attacks(10, manifest(*LABELLED))
+    with pytest.raises(ParamsError, match="attacked"):
+        refuse_attacks(10, manifest(*LABELLED, **more))

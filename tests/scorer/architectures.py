@@ -1,0 +1,81 @@
+"""One pass over an architecture: what Rootstock asks of a backbone, with random weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torchvision import models
+
+from tasks.models.backbone import embed, preprocessing_of
+from tasks.models.freezing import blocks, freeze_all_but_last, learn_mode, parameter_groups
+from tasks.scorer.scorer import Network, build_backbone
+
+ALL = tuple(models.list_models(module=models))
+REAL = 100_000_000  # parameters of the largest network that is computed with; larger ones are looked at only
+SIDE = {"vit": 224, "swin": 64, "maxvit": 224, "inception": 96}  # pixels; others take 64
+
+
+@contextmanager
+def uninitialised() -> Iterator[None]:
+    """Networks are built without drawing their weights, so that even the largest takes no time and no memory."""
+    kept = {name: getattr(nn.init, name) for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")}
+    for name in kept:
+        setattr(nn.init, name, lambda tensor, *_, **__: tensor)
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(nn.init, name, function)
+
+
+def structure(architecture: str) -> tuple[nn.Module, int, list[tuple[str, ...]]]:
+    """The network without weights worth the name, its width and its blocks."""
+    with uninitialised():
+        module, width = build_backbone(architecture)
+    return module, width, blocks(module)
+
+
+def side_of(architecture: str) -> int:
+    return next((side for family, side in SIDE.items() if architecture.startswith(family)), 64)
+
+
+def examined(architecture: str) -> dict[str, object]:
+    """Builds it and takes one step with a head and the last block; facts, or an AssertionError."""
+    found = preprocessing_of(architecture, {}, None, None)
+    module, width, ordered = structure(architecture)
+    size = sum(parameter.numel() for parameter in module.parameters())
+    held = {name for block in ordered for name, _ in module.named_parameters() if within(name, block)}
+    assert held == {name for name, _ in module.named_parameters()}
+    facts = {"parameters": size, "width": width, "blocks": len(ordered), "crop": found.crop, "computed": size <= REAL}
+    if size <= REAL:
+        torch.manual_seed(0)
+        module, _ = build_backbone(architecture)
+        step_keeps_the_frozen_part(Network(module, nn.Linear(width, 3)), side_of(architecture))
+        assert embed(module.eval(), torch.randn(2, 3, side_of(architecture), side_of(architecture))).shape == (2, width)
+    return facts
+
+
+def step_keeps_the_frozen_part(network: Network, side: int) -> None:
+    learning = freeze_all_but_last(network.backbone, 1)
+    frozen = [name for name in network.backbone.state_dict() if not within(name, learning[0])]
+    groups = parameter_groups(network, learning, 0.1, 0.1, 1.0)
+    before, head = digest(network.backbone, frozen), digest(network.head, list(network.head.state_dict()))
+    optimiser = torch.optim.SGD([p for group in groups for p in group["params"]], 0.1)
+    learn_mode(network, learning, batch_statistics=True)
+    network(torch.randn(2, 3, side, side)).square().mean().backward()
+    optimiser.step()
+    assert digest(network.backbone, frozen) == before, "what is frozen changed"
+    assert digest(network.head, list(network.head.state_dict())) != head, "the head did not learn"
+
+
+def within(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+def digest(module: nn.Module, names: list[str]) -> str:
+    state = module.state_dict()
+    return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(names))).hexdigest()

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tasks.core.errors import RootstockError
+from tasks.core.schema import Curve
+from tasks.hardware.device import choose
+from tasks.hardware.microbatches import Parts
+from tasks.models.freezing import freeze_all_but_last, learn_mode, parameter_groups, thaw, unfrozen
+from tasks.scorer.scorer import build_network
+from tasks.training.checkpoint import FileCheckpoint
+from tasks.training.loop import Recipe, fit, score, step
+from tasks.training.losses.cross_entropy import cross_entropy
+from tasks.training.state import FitState
+
+CPU = choose("cpu", "float32")
+RECIPE = Recipe(epochs=4, steps_per_epoch=3, warmup=0.2, weight_decay=0.01, patience=9, seed=5)
+
+
+class Killed(Exception):  # noqa: N818
+    pass
+
+
+def batches(epoch, count=3):
+    random = torch.Generator().manual_seed(epoch)
+    for _ in range(count):
+        y = torch.randint(0, 3, (8,), generator=random)
+        yield torch.randn(8, 3, 32, 32, generator=random) + y.view(-1, 1, 1, 1), y
+
+
+def trained(
+    path,
+    recipe=RECIPE,
+    on_row=lambda _row: None,
+    train=batches,
+    blocks=2,
+    rate=1e-3,
+    every=0,
+    device=CPU,
+    objective=cross_entropy(),  # noqa: B008
+    **judges,
+):
+    """A network with dropout, fitted; its progress."""
+    torch.manual_seed(0)
+    network = build_network("resnet10", 3)
+    network.head = torch.nn.Sequential(torch.nn.Dropout(0.3), network.head)
+    learning = freeze_all_but_last(network.backbone, blocks)
+    device.place(network)
+
+    def there(epoch):
+        yield from ((device.place(x), y.to(device.device)) for x, y in train(epoch))
+
+    def ready(epoch):
+        now = unfrozen(learning, epoch, every)
+        thaw(network.backbone, now)
+        learn_mode(network, now, batch_statistics=True)
+
+    progress = fit(
+        network,
+        there,
+        lambda: score(network, ((device.place(x), y.to(device.device)) for x, y in batches(99)), device),
+        objective,
+        recipe,
+        groups=parameter_groups(network, learning, rate, rate, 0.5),
+        learn_mode=ready,
+        device=device,
+        checkpoint=FileCheckpoint(path),
+        on_row=on_row,
+        **judges,
+    )
+    return network, progress
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+@pytest.mark.parametrize(("recipe", "every"), [(RECIPE, 0), (replace(RECIPE, average=0.9, clip=1.0, parts=2), 2)])
+def test_a_run_that_was_killed_ends_with_the_same_weights_bit_by_bit(tmp_path, last, recipe, every):
+    """Also across the epoch from which one more block learns, and with a moving average."""
+    undisturbed, _ = trained(tmp_path / "a.safetensors", recipe, every=every)
+
+    def die(row):
+        if row[Curve.EPOCH] == last:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(tmp_path / "b.safetensors", recipe, on_row=die, every=every)
+    rows = []
+    resumed, progress = trained(tmp_path / "b.safetensors", recipe, on_row=rows.append, every=every)
+    for name, tensor in undisturbed.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    assert [row[Curve.EPOCH] for row in rows] == [0, 1, 2, 3, 4]
+    assert progress.epoch == 4
+
+
+def test_a_checkpoint_that_was_cut_off_is_set_aside(tmp_path, capsys):
+    undisturbed, _ = trained(tmp_path / "a.safetensors")
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "b.safetensors").write_bytes(whole[: len(whole) // 2])
+    again, _ = trained(tmp_path / "b.safetensors")
+    assert "set aside, the fit begins anew" in capsys.readouterr().out
+    assert (tmp_path / "b.damaged").stat().st_size == len(whole) // 2
+    for name, tensor in undisturbed.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_a_run_that_was_killed_goes_on_in_as_many_parts_as_memory_allowed(tmp_path):
+    """What is tried in vain draws random numbers too: it may be tried in vain no more often than undisturbed."""
+
+    def greedy(network, x, y):
+        loss = cross_entropy()(network, x, y)
+        if len(x) > 4:
+            raise torch.OutOfMemoryError("no more")
+        return loss
+
+    def die(row):
+        if row[Curve.EPOCH] == 2:
+            raise Killed
+
+    undisturbed, _ = trained(tmp_path / "a.safetensors", objective=greedy)
+    with pytest.raises(Killed):
+        trained(tmp_path / "b.safetensors", on_row=die, objective=greedy)
+    resumed, progress = trained(tmp_path / "b.safetensors", objective=greedy)
+    assert progress.parts == 2
+    for name, tensor in undisturbed.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_the_best_epoch_is_kept_be_it_the_start(tmp_path):
+    """With an absurd rate nothing gets better than the network that came."""
+    torch.manual_seed(0)
+    network, progress = trained(tmp_path / "a.safetensors", rate=3.0)
+    losses = [row[Curve.VALIDATION_LOSS] for row in progress.rows]
+    assert min(losses) == losses[0]
+    assert score(network, batches(99), choose("cpu", "float32"))[0] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_an_epoch_that_is_not_eligible_is_never_kept(tmp_path):
+    _, free = trained(tmp_path / "a.safetensors")
+    _, progress = trained(tmp_path / "b.safetensors", eligible=lambda rows: len(rows) == 1)
+    assert free.kept > 0 == progress.kept
+    assert progress.lowest == progress.rows[0][Curve.VALIDATION_LOSS]
+
+
+def test_an_epoch_that_is_enough_is_kept_and_the_last(tmp_path):
+    _, progress = trained(tmp_path / "a.safetensors", rate=3.0, enough=lambda rows: len(rows) == 3)
+    assert (progress.epoch, progress.kept) == (2, 2)
+
+
+def test_it_stops_when_patience_ends(tmp_path):
+    _, progress = trained(tmp_path / "a.safetensors", Recipe(50, 3, 0, 0, 2, 0), rate=3.0)
+    losses = [row[Curve.VALIDATION_LOSS] for row in progress.rows]
+    assert progress.epoch == losses.index(min(losses)) + 2 < 50
+
+
+def test_a_loss_that_is_not_finite_names_the_step(tmp_path):
+    def poisoned(epoch):
+        for number, (x, y) in enumerate(batches(epoch)):
+            yield (x * math.nan if (epoch, number) == (1, 1) else x), y
+
+    with pytest.raises(RootstockError, match="at step 5: lower the learning rates"):
+        trained(tmp_path / "a.safetensors", train=poisoned)
+
+
+def test_only_what_learns_is_kept_in_checkpoints():
+    network = build_network("resnet10", 3)
+    groups = parameter_groups(network, freeze_all_but_last(network.backbone, 1), 0.1, 0.1, 1)
+    names = set(FitState(network, torch.optim.SGD(groups, 0.1)).learned())
+    assert {"head.weight", "backbone.layer4.0.bn1.running_mean", "backbone.layer4.0.conv1.weight"} <= names
+    assert not any(name.startswith(("backbone.conv1", "backbone.layer3")) for name in names)
+
+
+def test_blocks_that_are_not_unfrozen_yet_do_not_move(tmp_path):
+    """Two blocks learn, the second from the third epoch: after two it is what it was."""
+    torch.manual_seed(0)
+    start = build_network("resnet10", 3).state_dict()
+    network, _ = trained(tmp_path / "a.safetensors", replace(RECIPE, epochs=2), every=2)
+    later = {name for name, value in network.state_dict().items() if name.startswith("backbone.layer3")}
+    assert all(torch.equal(network.state_dict()[name], start[name]) for name in later)
+    network, progress = trained(tmp_path / "b.safetensors", replace(RECIPE, patience=99), every=2)
+    best = min(progress.rows, key=lambda row: row[Curve.VALIDATION_LOSS])
+    moved = any(not torch.equal(network.state_dict()[name], start[name]) for name in later)
+    assert moved == (best[Curve.EPOCH] > 2)
+
+
+def test_the_moving_average_is_that_of_the_weights():
+    network = torch.nn.Linear(1, 1)
+    optimiser = torch.optim.SGD([{"params": list(network.parameters())}], 0.1)
+    state = FitState(network, optimiser, decay=0.5)
+    expected = network.weight.item()
+    for number in range(1, 30):
+        with torch.no_grad():
+            network.weight.add_(1)
+        decay = min(0.5, (1 + number) / (10 + number))
+        expected = decay * expected + (1 - decay) * network.weight.item()
+        state.average(number)
+    now = network.weight.item()
+    with state.averaged():
+        assert network.weight.item() == pytest.approx(expected)
+    assert network.weight.item() == now
+
+
+@pytest.mark.parametrize("parts", [2, 3, 8, 99])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(parts):
+    x, y = torch.randn(8, 3, 32, 32), torch.arange(8) % 3
+    gradients = []
+    for count in (1, parts):
+        torch.manual_seed(0)
+        network = build_network("resnet10", 3).eval()
+        step(
+            network,
+            (x, y, torch.arange(8.0)),
+            cross_entropy(),
+            torch.optim.SGD(network.parameters(), 0),
+            CPU,
+            Parts(count),
+        )
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+
+
+def test_where_memory_ends_the_batch_is_halved_and_it_is_said(capsys):
+    """An objective that cannot hold more than three rows; and one that cannot hold any."""
+
+    def greedy(most):
+        def loss(network, x, y):
+            if len(x) > most:
+                raise torch.OutOfMemoryError("no more")
+            return cross_entropy()(network, x, y)
+
+        return loss
+
+    network, parts = build_network("resnet10", 3), Parts()
+    batch, optimiser = next(iter(batches(0))), torch.optim.SGD(network.parameters(), 0.1)
+    assert math.isfinite(step(network, batch, greedy(3), optimiser, CPU, parts))
+    assert parts.count == 4
+    assert "batches are computed in 4 parts" in capsys.readouterr().out
+    with pytest.raises(RootstockError, match="cannot hold one image"):
+        step(network, batch, greedy(0), optimiser, CPU, parts)
+
+
+def test_gradients_are_clipped():
+    network = torch.nn.Linear(2, 2)
+    before = network.weight.detach().clone()
+    optimiser = torch.optim.SGD([{"params": list(network.parameters())}], 1.0)
+    batch = (torch.full((1, 2), 1e6), torch.tensor([0]))
+    step(network, batch, squared, optimiser, CPU, Parts(), clip=0.5)
+    moved = torch.cat([(network.weight - before).flatten()]).norm()
+    assert 0.3 < moved <= 0.5001
+
+
+def squared(network, x, _y):
+    return network(x).square().mean(1)
+
+
+def test_rates_warm_up_and_fall_to_zero():
+    recipe = Recipe(10, 10, 0.1, 0, 1, 0)
+    factors = [recipe.factor(step) for step in range(100)]
+    assert factors[0] < 0.2
+    assert max(factors) == factors[10] == 1
+    assert factors[11:] == sorted(factors[11:], reverse=True)
+    assert factors[-1] < 0.01
+    assert Recipe(1, 1, 0, 0, 1, 0).factor(0) == 1
+
+
+def test_score_is_mean_loss_and_accuracy_in_inference_mode():
+    network = build_network("resnet10", 3)
+    loss, accuracy = score(network, batches(0), choose("cpu", "float32"))
+    x, y = (torch.cat(parts) for parts in zip(*batches(0), strict=True))
+    logits = network.eval()(x)
+    assert loss == pytest.approx(torch.nn.functional.cross_entropy(logits, y).item(), rel=1e-4)
+    assert accuracy == pytest.approx((logits.argmax(1) == y).float().mean().item())
+    assert not network.training
+
+
+def test_a_rare_class_weighs_the_same_over_all_batches():
+    """Rows that weigh 8 and 8/15: a batch without the heavy one counts less than one with it."""
+    x = torch.randn(16, 3, 32, 32)
+    weight = torch.cat([torch.full((15,), 8 / 15), torch.tensor([8.0])])
+    network = build_network("resnet10", 3).eval()
+    optimiser = torch.optim.SGD(network.parameters(), 0)
+    y = torch.arange(16) % 3
+    parts = [(x[rows], y[rows], weight[rows]) for rows in torch.arange(16).split(4)]
+    losses = [step(network, part, cross_entropy(), optimiser, CPU, Parts()) for part in parts]
+    whole = step(network, (x, y, weight), cross_entropy(), optimiser, CPU, Parts())
+    assert sum(losses) / 4 == pytest.approx(whole, rel=1e-5)
+
+
+def test_rows_count_by_their_weights():
+    x, y = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 0])
+    losses = []
+    for rows, weights in (([0, 1, 2, 3], (torch.tensor([1.0, 0.0, 0.0, 3.0]),)), ([0], ()), ([3], ())):
+        torch.manual_seed(0)
+        network = build_network("resnet10", 3).eval()
+        optimiser = torch.optim.SGD(network.parameters(), 0)
+        losses.append(step(network, (x[rows], y[rows], *weights), cross_entropy(), optimiser, CPU, Parts()))
+    assert losses[0] == pytest.approx((losses[1] + 3 * losses[2]) / 4, rel=1e-4)
