@@ -10,7 +10,7 @@ export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run predict compare data test bench release rollback up down backbone doctor clean lint lock
+.PHONY: help run predict compare data test bench release rollback up down backbone doctor clean lint lock graph
 
 help:           ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -56,6 +56,9 @@ clean: down            ## remove .state (locks, checkpoints, feature store, logs
 
 lint: .venv/ready      ## ruff and mypy
 	@ruff check . && ruff format --check . && mypy
+
+graph: .venv/ready     ## write the code that each stage imports into dvc.yaml
+	@python -m tests.test_graph
 
 lock: .venv/ready      ## requirements.txt from pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate pyproject.toml --group dev -o requirements.txt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import re
 import shutil
@@ -15,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 
 from flows.config.parameters import FlowParams, stage_params
 from tasks import STAGES
-from tasks.core.files import read_json, write_json
+from tasks.core.digest import closure
+from tasks.core.files import read_json, write_json, write_text
 from tasks.core.params import PINS, Section
 from tests.project import Project, run_python
 
@@ -40,23 +40,24 @@ def outs(stage: str) -> list[str]:
     return [resolved(out) for out in GRAPH[stage]["outs"]]
 
 
-def closure(file: Path, seen: set[Path] | None = None) -> set[Path]:
-    """The project's modules that a file imports, and what those import, in functions too."""
-    seen = set() if seen is None else seen
-    if file in seen:
-        return seen
-    seen.add(file)
-    for node in ast.walk(ast.parse(file.read_text())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            found = ROOT / (name.replace(".", "/") + ".py")
-            if found.exists():
-                closure(found, seen)
-    return seen
+def code_of(stage: str) -> list[str]:
+    """The code deps that dvc.yaml must declare: the stage's import closure, below the root."""
+    return [str(file.relative_to(ROOT)) for file in closure(f"tasks.{stage}")]
+
+
+def with_code_deps(text: str) -> str:
+    """dvc.yaml with the code deps of each stage as the imports say; all else, comments too, stays to the letter."""
+    lines: list[str] = []
+    stage, listing = "", False
+    for line in text.splitlines():
+        if named := re.fullmatch(r"  (\w+):", line):
+            stage = named[1]
+        if listing and not line.startswith("      - "):
+            lines += [f"      - {file}" for file in code_of(stage)]
+        listing = line == "    deps:" or (listing and line.startswith("      - "))
+        if not re.fullmatch(r"      - tasks/\S+\.py", line):
+            lines.append(line)
+    return "\n".join(lines) + "\n"
 
 
 def test_the_stages_are_the_graphs_in_order():
@@ -70,8 +71,16 @@ def test_the_command_is_always_the_same(stage):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_code_dependencies_are_the_import_closure(stage):
-    code = {dep for dep in deps(stage) if dep.endswith(".py")}
-    assert code == {str(file.relative_to(ROOT)) for file in closure(ROOT / "tasks" / f"{stage}.py")}
+    code = [dep for dep in deps(stage) if dep.endswith(".py")]
+    assert len(code) > 5
+    assert code == code_of(stage), "make graph writes dvc.yaml anew"
+
+
+def test_the_graph_is_written_as_it_stands():
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    assert with_code_deps(text) == text, "make graph writes dvc.yaml anew"
+    emptied = re.sub(r"      - tasks/\S+\.py\n", "", text)
+    assert with_code_deps(emptied) == text
 
 
 @pytest.mark.parametrize(("before", "after"), list(pairwise(STAGES)))
@@ -94,7 +103,7 @@ def test_every_section_is_typed_and_every_key_documented_by_its_class():
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_parameter_of_a_section_is_read(stage):
     """Each field's name stands in the code of a stage that declares its section, or of what brings data in."""
-    brought_in = (ROOT / "flows" / "source.py").read_text()
+    brought_in = (ROOT / "flows" / "sources" / "images.py").read_text()
     for name, field in stage_params(stage).model_fields.items():
         section = field.annotation
         if not (isinstance(section, type) and issubclass(section, Section)):
@@ -181,7 +190,7 @@ def test_only_these_stages_keep_anything(finished):
     uses = {
         stage
         for stage in STAGES
-        for file in closure(ROOT / "tasks" / f"{stage}.py")
+        for file in closure(f"tasks.{stage}")
         for store in ("facts", "feature_store", "checkpoints")
         if f"paths.{store}" in file.read_text()
     }
@@ -207,3 +216,8 @@ def pollute(state: Path) -> None:
         target = state / "checkpoints" / "another" / f"{stale}.safetensors"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(b"not a checkpoint of ours")
+
+
+if __name__ == "__main__":
+    DVC_YAML = ROOT / "dvc.yaml"
+    write_text(DVC_YAML, with_code_deps(DVC_YAML.read_text(encoding="utf-8")))

@@ -1,0 +1,62 @@
+"""The code that a module runs: its import closure, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MODULE = re.compile(r"tasks(\.\w+)+(?=:|$)")  # in a string: a module that is imported by name, "module" or "module:Class"
+
+
+def closure(*modules: str) -> tuple[Path, ...]:
+    """Returns the files of the given modules and of all that these import, in functions too, sorted.
+
+    Relative imports count, and strings that name a module of ours; imports for type checking alone do not, since they
+    never run. Files are told apart by name: `tasks.core.files` is tasks/core/files.py.
+    """
+    seen: set[Path] = set()
+    waiting = [_file(module) for module in modules]
+    while waiting:
+        file = waiting.pop()
+        if file not in seen:
+            seen.add(file)
+            waiting += _imports(file)
+    return tuple(sorted(seen))
+
+
+def _file(module: str) -> Path:
+    return ROOT / (module.replace(".", "/") + ".py")
+
+
+@cache
+def _imports(file: Path) -> tuple[Path, ...]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    package = file.parent.relative_to(ROOT).parts
+    files = {_file(name) for node in _running(tree) for name in _names(node, package)}
+    return tuple(sorted(found for found in files if found.is_file()))
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """Yields all nodes but those below `if TYPE_CHECKING`."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            continue
+        yield from _running(child)
+
+
+def _names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
+    """Returns the dotted names that a node may import, members of modules among them."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        above = package[: len(package) - node.level + 1] if node.level else ()
+        base = ".".join([*above, *filter(None, [node.module])])
+        return [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and (named := MODULE.match(node.value)):
+        return [named[0]]
+    return []

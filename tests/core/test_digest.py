@@ -1,0 +1,37 @@
+"""The import closure: what an edit of a file can change."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.core import digest
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """An own tasks/ with one module that imports in every way there is."""
+    monkeypatch.setattr(digest, "ROOT", tmp_path)
+    digest._imports.cache_clear()
+    sources = {
+        "stage": (
+            "from typing import TYPE_CHECKING\nimport os\nfrom tasks.core import absolute\n"
+            "from tasks.core.member import thing\nif TYPE_CHECKING:\n    from tasks.core import typed\n"
+            "PLUGINS = {'x': 'tasks.core.plugin:Class'}\n"
+            "def run():\n    import tasks.core.lazy\n    return 'tasks.core.unheard_of'\n"
+        ),
+        "core/absolute": "from . import sibling\nfrom .nephew import thing\n",
+        "core/member": "from tasks import stage\nthing = 1\n",  # a circle ends
+        **{f"core/{name}": "" for name in ("typed", "plugin", "lazy", "sibling", "nephew", "apart")},
+    }
+    for name, source in sources.items():
+        file = tmp_path / "tasks" / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(source)
+    yield tmp_path / "tasks"
+    digest._imports.cache_clear()
+
+
+def test_the_closure_follows_each_kind_of_import_but_types(house):
+    names = {str(file.relative_to(house)) for file in digest.closure("tasks.stage")}
+    imported = {"absolute", "member", "plugin", "lazy", "sibling", "nephew"}
+    assert names == {"stage.py", *(f"core/{name}.py" for name in imported)}
