@@ -28,7 +28,8 @@ from tasks import STAGES
 from tasks.core.params import Section
 from tasks.core.paths import PathsParams
 from tasks.data.slices import refuse_unknown
-from tasks.objectives.requirements import refuse_attacks, refuse_unsuited
+from tasks.evaluation.requirements import refuse_attacks
+from tasks.objectives.requirements import refuse_unsuited
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.params import BackboneParams, Section, StageParams
+from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
+from tasks.core.sections import BackboneParams
 
 
 class AugmentSection(Section):

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.core.params import INIT, PINS, BackboneParams, ComputeParams, Objective, Section, StageParams, TeacherParams
+from tasks.core.params import INIT, PINS, Section, StageParams
 from tasks.core.paths import Paths
-from tasks.core.sections import AdversariesSection
+from tasks.core.sections import AdversariesSection, BackboneParams, ComputeParams, Objective, TeacherParams
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -68,9 +68,9 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     from tasks.core.target import Goal
     from tasks.data.manifest import of_split, usable
     from tasks.evaluation import candidates as rating
+    from tasks.evaluation.scorers import logits_of, scorers, teacher_scorer
     from tasks.hardware.device import choose
     from tasks.models.backbone import build
-    from tasks.models.networks import logits_of, scorers, teacher_scorer
     from tasks.models.weights_file import read
     from tasks.scorer.scorer import spec_of
 

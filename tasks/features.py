@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tasks.core.params import BackboneParams, ComputeParams, Section, StageParams
+from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
+from tasks.core.sections import BackboneParams, ComputeParams
 
 
 class FeaturesSection(Section):

@@ -6,10 +6,19 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks.core.params import BackboneParams, ComputeParams, Objective, Section, StageParams, TeacherParams
+from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
-from tasks.core.sections import AdversariesSection, DistillationSection, DomainSection, UnlabelledSection
-from tasks.training.class_balance import Balance
+from tasks.core.schema import Balance
+from tasks.core.sections import (
+    AdversariesSection,
+    BackboneParams,
+    ComputeParams,
+    DistillationSection,
+    DomainSection,
+    Objective,
+    TeacherParams,
+    UnlabelledSection,
+)
 
 
 class FinetuneSection(Section):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
-from tasks.training.class_balance import Balance
+from tasks.core.schema import Balance
 
 Count = Annotated[int, Field(ge=1)]
 

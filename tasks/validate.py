@@ -39,8 +39,9 @@ def validate(paths: Paths, params: ValidateParams) -> ValidateReport:
     from tasks.core.files import write_json, write_text
     from tasks.core.progress import say
     from tasks.data.expectations import CRITICAL, check, rules
-    from tasks.data.findings import findings_page, sentence
+    from tasks.data.findings import sentence
     from tasks.data.manifest import label_names, target_names
+    from tasks.reports.validation_page import findings_page
 
     manifest = pd.read_parquet(paths.manifest)
     suite = rules(

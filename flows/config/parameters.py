@@ -12,18 +12,10 @@ from ruamel.yaml.comments import CommentedMap
 
 from tasks import STAGES
 from tasks.core.errors import ParamsError
-from tasks.core.params import (
-    PARAMS_FILE,
-    BackboneParams,
-    Objective,
-    Section,
-    StageParams,
-    TeacherParams,
-    read_document,
-    refuse_tuning,
-)
+from tasks.core.params import PARAMS_FILE, Section, StageParams, read_document
 from tasks.core.paths import Paths
 from tasks.core.schema import Metric
+from tasks.core.sections import BackboneParams, Objective, TeacherParams, refuse_tuning
 from tasks.evaluate import EvaluateSection
 
 DIGITS, ROTATIONS = "digits", "rotations"  # embedded data

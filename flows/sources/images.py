@@ -86,7 +86,8 @@ def refuse_empty_folders(folder: Path, page: Path) -> None:
     """Raises DataRefusedError, and writes a report, if a folder has nothing in it: versions hold files only."""
     from tasks.core.files import write_text
     from tasks.data.expectations import CRITICAL
-    from tasks.data.findings import Finding, findings_page, sentence
+    from tasks.data.findings import Finding, sentence
+    from tasks.reports.validation_page import findings_page
 
     found = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir()))
     empty = tuple(str(path) for path in found if not any(part.startswith(".") for part in path.parts))

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-MODULE = re.compile(r"tasks(\.\w+)+(?=:|$)")  # in a string: a module that is imported by name, "module" or "module:Class"
+MODULE = re.compile(r"tasks(\.\w+)+(?=:|$)")  # a string that names a module of ours: "module" or "module:Class"
 
 
 def closure(*modules: str) -> tuple[Path, ...]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
@@ -17,8 +16,6 @@ from tasks.core.errors import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
 PINS = Path("data/pins.json")  # what the registry said when the flow started; null for what nothing asks for
-INIT = "init"  # the earlier model whose backbone this one starts from
-NO_TEACHER = "teacher.weights: there is no teacher; name models:/rootstock@live, a weights file or torchvision:DEFAULT"
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -45,76 +42,6 @@ class StageParams(Section):
     def sections(cls) -> tuple[str, ...]:
         """The top-level keys of params.yaml that this class reads."""
         return tuple(field.alias or name for name, field in cls.model_fields.items())
-
-
-class BackboneParams(Section):
-    """The pretrained network that features come from."""
-
-    architecture: str = Field(description="resnet10 (embedded), resnet8, resnet20, or a torchvision classifier")
-    weights: str = Field(description="a .safetensors or .pth file, torchvision:DEFAULT, models:/name@alias, or random")
-    match: Literal["strict", "names"] = Field(
-        description="names: parameters with the same name and shape are taken, others drawn at random"
-    )
-    cut: Literal["layer", "classifier"] = Field(
-        description="what the head replaces: the last layer, or the whole classifier (Keras's include_top=False)"
-    )
-    resize: int | None = Field(ge=8, description="pixels of the shorter side; null: as the weights say")
-    crop: int | None = Field(ge=8, description="pixels of the centre square; null: as the weights say")
-    letterbox: bool = Field(description="whole pictures, with black bars, instead of their centre square")
-
-
-class Objective(StrEnum):
-    """What fine-tuning learns from."""
-
-    LABELS = "labels"
-    DISTILLATION = "distillation"
-    PSEUDO_LABELS = "pseudo_labels"
-    FIXMATCH = "fixmatch"
-    BATCHNORM = "batchnorm"
-    CORAL = "coral"
-    DANN = "dann"
-    MCC = "mcc"
-    PGD = "pgd"
-    FAST = "fast"
-    TRADES = "trades"
-
-    @property
-    def has_teacher(self) -> bool:
-        """Whether a big model may be asked."""
-        return self in {Objective.DISTILLATION, Objective.PSEUDO_LABELS}
-
-    @property
-    def has_adversary(self) -> bool:
-        """Whether pictures are changed for the worse."""
-        return self in {Objective.PGD, Objective.FAST, Objective.TRADES}
-
-
-class TeacherParams(Section):
-    """The big model that another one learns from."""
-
-    architecture: str | None = Field(description="of weights that do not say it: a torchvision classification model")
-    weights: str | None = Field(
-        description="models:/name@alias, a weights file or torchvision:DEFAULT; null: there is no teacher"
-    )
-    resize: int | None = Field(ge=8, description="pixels of the shorter side; null: as the weights say")
-    crop: int | None = Field(ge=8, description="pixels of the centre square; null: as the weights say")
-
-
-class ComputeParams(Section):
-    """How numbers are computed. Evaluation and serving are always float32."""
-
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(description="auto: CUDA, else MPS, else CPU")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where faster")
-    batch: int = Field(ge=1, description="images in one forward pass")
-    memory: float = Field(
-        gt=0, description="GiB of decoded images kept between epochs; beyond it they are decoded again"
-    )
-
-
-def refuse_tuning(kind: str, epochs: int) -> None:
-    """Raises ParamsError for a head that has nothing to fine-tune."""
-    if kind == "knn" and epochs:
-        raise ParamsError("a knn head has nothing to fine-tune: set finetune.epochs to 0, or take another head.kind")
 
 
 def read_document(file: Path) -> CommentedMap:
@@ -185,3 +112,6 @@ def field_at(model: type[BaseModel], loc: Sequence[int | str]) -> FieldInfo | No
 def _field(model: type[BaseModel], key: int | str) -> FieldInfo | None:
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     return fields.get(str(key))
+
+
+INIT = "init"  # the earlier model whose backbone this one starts from

@@ -99,3 +99,12 @@ TARGET: Final = "target:"  # begins the manifest's columns of numbers to predict
 ANSWER: Final = "predicted:"  # begins the columns of their predictions
 FEATURES: Final = "features"  # the tensor of the feature matrix
 VALUE, LOW, HIGH = "value", "low", "high"  # of a metric and its 95% interval
+
+
+class Balance(StrEnum):
+    """How classes of unequal size are learned."""
+
+    NONE = "none"
+    WEIGHTS = "weights"
+    SAMPLING = "sampling"
+    LOGITS = "logits"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import Field
 
-from tasks.core.params import Objective, Section, TeacherParams
+from tasks.core.errors import ParamsError
+from tasks.core.params import Section
 
 
 class DistillationSection(Section):
@@ -65,3 +67,76 @@ class Methods(Section):
     unlabelled: UnlabelledSection
     domain: DomainSection
     adversaries: AdversariesSection
+
+
+NO_TEACHER = "teacher.weights: there is no teacher; name models:/rootstock@live, a weights file or torchvision:DEFAULT"
+
+
+class BackboneParams(Section):
+    """The pretrained network that features come from."""
+
+    architecture: str = Field(description="resnet10 (embedded), resnet8, resnet20, or a torchvision classifier")
+    weights: str = Field(description="a .safetensors or .pth file, torchvision:DEFAULT, models:/name@alias, or random")
+    match: Literal["strict", "names"] = Field(
+        description="names: parameters with the same name and shape are taken, others drawn at random"
+    )
+    cut: Literal["layer", "classifier"] = Field(
+        description="what the head replaces: the last layer, or the whole classifier (Keras's include_top=False)"
+    )
+    resize: int | None = Field(ge=8, description="pixels of the shorter side; null: as the weights say")
+    crop: int | None = Field(ge=8, description="pixels of the centre square; null: as the weights say")
+    letterbox: bool = Field(description="whole pictures, with black bars, instead of their centre square")
+
+
+class Objective(StrEnum):
+    """What fine-tuning learns from."""
+
+    LABELS = "labels"
+    DISTILLATION = "distillation"
+    PSEUDO_LABELS = "pseudo_labels"
+    FIXMATCH = "fixmatch"
+    BATCHNORM = "batchnorm"
+    CORAL = "coral"
+    DANN = "dann"
+    MCC = "mcc"
+    PGD = "pgd"
+    FAST = "fast"
+    TRADES = "trades"
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether a big model may be asked."""
+        return self in {Objective.DISTILLATION, Objective.PSEUDO_LABELS}
+
+    @property
+    def has_adversary(self) -> bool:
+        """Whether pictures are changed for the worse."""
+        return self in {Objective.PGD, Objective.FAST, Objective.TRADES}
+
+
+class TeacherParams(Section):
+    """The big model that another one learns from."""
+
+    architecture: str | None = Field(description="of weights that do not say it: a torchvision classification model")
+    weights: str | None = Field(
+        description="models:/name@alias, a weights file or torchvision:DEFAULT; null: there is no teacher"
+    )
+    resize: int | None = Field(ge=8, description="pixels of the shorter side; null: as the weights say")
+    crop: int | None = Field(ge=8, description="pixels of the centre square; null: as the weights say")
+
+
+class ComputeParams(Section):
+    """How numbers are computed. Evaluation and serving are always float32."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(description="auto: CUDA, else MPS, else CPU")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where faster")
+    batch: int = Field(ge=1, description="images in one forward pass")
+    memory: float = Field(
+        gt=0, description="GiB of decoded images kept between epochs; beyond it they are decoded again"
+    )
+
+
+def refuse_tuning(kind: str, epochs: int) -> None:
+    """Raises ParamsError for a head that has nothing to fine-tune."""
+    if kind == "knn" and epochs:
+        raise ParamsError("a knn head has nothing to fine-tune: set finetune.epochs to 0, or take another head.kind")

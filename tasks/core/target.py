@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from tasks.core.errors import DataRefusedError, ParamsError
-from tasks.core.schema import HAS, TARGET, Column, Split
+from tasks.core.schema import HAS, TARGET, Balance, Column, Split
 from tasks.data.manifest import class_names, class_numbers, label_names, target_names
 from tasks.training.calibrated_loss import refined
-from tasks.training.class_balance import Balance, equal, measure_balanced
-from tasks.training.loop import Measure, Objective, measure_classes
-from tasks.training.losses.binary_cross_entropy import binary_cross_entropy, measure_labels
+from tasks.training.class_balance import equal
+from tasks.training.losses.binary_cross_entropy import binary_cross_entropy
 from tasks.training.losses.cross_entropy import cross_entropy
-from tasks.training.losses.squared_error import measure_values, squared_error
+from tasks.training.losses.squared_error import squared_error
+from tasks.training.measures import measure_balanced, measure_classes, measure_labels, measure_values
+from tasks.training.types import Measure, Objective
 
 FARTHEST = 1e5  # spreads of a target that its mean may be from zero
 

@@ -22,9 +22,10 @@ from tasks.images.loading import ahead
 from tasks.models.backbone import embed
 from tasks.models.freezing import freeze_all_but_last, learn_mode, parameter_groups
 from tasks.scorer.scorer import Network, Preprocessing, build_network
-from tasks.training.loop import Batch, Recipe, fit, score
+from tasks.training.loop import Recipe, fit, score
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.state import Checkpoint, Row
+from tasks.training.types import Batch
 
 ARCHITECTURE = "resnet10"
 VALIDATION_GLYPHS = 2048

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from tasks.core.errors import RootstockError
 from tasks.core.files import replacing, sha256_of
 from tasks.core.progress import say
+from tasks.hardware.compiler import reason
 from tasks.hardware.device import Device, cpu_flags
 from tasks.hardware.machine_cache import cache, once
 from tasks.models.backbone import Backbone, embed
@@ -207,12 +208,6 @@ def _just_in_time(module: nn.Module) -> nn.Module:
 
 def _refused(reason: str) -> NotCompiledError:
     return NotCompiledError(f"the network cannot be compiled here: {reason} (features.compile: 0 does without)")
-
-
-def reason(error: Exception) -> str:
-    """The line of a compiler's many that tells the error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in lines if "error:" in line), next(iter(lines), type(error).__name__))
 
 
 def _some(backbone: Backbone, device: Device, batch: int) -> Tensor:

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from tasks.core.errors import ParamsError
 from tasks.core.files import sha256_of
-from tasks.core.params import BackboneParams
 from tasks.core.progress import counted
 from tasks.core.schema import HAS, LABELLED_SPLITS, TARGET, Column
+from tasks.core.sections import BackboneParams
 from tasks.data.manifest import label_names, target_names, usable
 from tasks.hardware.device import Device
 from tasks.images.loading import Squares, ahead

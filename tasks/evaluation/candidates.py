@@ -19,13 +19,16 @@ from tasks.core.paths import Paths
 from tasks.core.schema import VALUE, Candidate, Column, Metric
 from tasks.core.target import Goal
 from tasks.evaluation.classification import Table, write_page, write_pictures, write_predictions
-from tasks.evaluation.multilabel import label_scores, thresholds_for, write_labels
-from tasks.evaluation.regression import value_scores, write_values
+from tasks.evaluation.multilabel import write_labels
+from tasks.evaluation.regression import write_values
+from tasks.evaluation.requirements import refuse_attacks
 from tasks.evaluation.robustness import under_corruptions
 from tasks.evaluation.trust import write_trust
 from tasks.metrics.answers import Answers, calibrated, selective
-from tasks.metrics.classification import accuracy, scores, with_intervals
-from tasks.objectives.requirements import refuse_attacks
+from tasks.metrics.classification import accuracy, scores
+from tasks.metrics.intervals import with_intervals
+from tasks.metrics.multilabel import label_scores, thresholds_for
+from tasks.metrics.regression import value_scores
 from tasks.scorer.scorer import Scorer
 
 Outputs = Mapping[Candidate, Tensor]  # (M, C) or (M, K) each, validation first

@@ -7,55 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from matplotlib import pyplot as plt
 
 from tasks.core.files import replacing, write_text
 from tasks.core.paths import Paths
 from tasks.core.schema import ANSWER, HIGH, LOW, TARGET, VALUE, Candidate, Column, Metric
 from tasks.data.slices import slices_of
 from tasks.evaluation.classification import Table, interval_text, table_part
-from tasks.metrics.classification import Score, with_intervals
+from tasks.metrics.regression import METRICS
 from tasks.reports import pictures
+from tasks.reports.diagrams import residuals
 from tasks.reports.page import Part, page
-from tasks.training.losses.squared_error import variance
-
-
-def r2(predicted_NK: np.ndarray, y_NK: np.ndarray, variance_K: np.ndarray) -> float:
-    """The mean over targets of 1 - squared error / variance."""
-    return float((1 - ((predicted_NK - y_NK) ** 2).mean(0) / variance_K).mean())
-
-
-def mae(predicted_NK: np.ndarray, y_NK: np.ndarray) -> float:
-    """The mean absolute error, over targets too."""
-    return float(np.abs(predicted_NK - y_NK).mean())
-
-
-def rmse(predicted_NK: np.ndarray, y_NK: np.ndarray) -> float:
-    """The root of the mean squared error, over targets too."""
-    return float(((predicted_NK - y_NK) ** 2).mean() ** 0.5)
-
-
-METRICS = (Metric.R2, Metric.MAE, Metric.RMSE)
-
-
-def value_scores(
-    predicted_NK: np.ndarray, y_NK: np.ndarray, spread_K: Sequence[float], resamples: int, seed: int
-) -> dict[str, dict[str, float]]:
-    """Every metric with its 95% bootstrap interval.
-
-    R² is relative to the variance of all that is given, so that no resample is divided by next to nothing; to the
-    square of the spread in training where the values here are all the same.
-    """
-    variance_K = variance(torch.from_numpy(y_NK), torch.tensor(spread_K, dtype=torch.float64)).numpy()
-    relative = partial(r2, variance_K=variance_K)
-    measures: dict[Metric, Score] = {Metric.R2: relative, Metric.MAE: mae, Metric.RMSE: rmse}
-    return with_intervals(measures, predicted_NK, y_NK, resamples, seed)
 
 
 def write_values(
@@ -97,21 +61,6 @@ def slice_errors(test: pd.DataFrame, error_N: np.ndarray, columns: Sequence[str]
         for name, inside in slices_of(test, columns)
     ]
     return pd.DataFrame(rows, columns=["slice", "images", "mae"])
-
-
-def residuals(path: Path, predicted_NK: np.ndarray, y_NK: np.ndarray, targets: Sequence[str]) -> None:
-    """Predicted against true, and the distribution of the difference, a row a target."""
-    figure, axes = plt.subplots(len(targets), 2, figsize=(8, 3.2 * len(targets)), squeeze=False)
-    for (left, right), place in zip(axes, range(len(targets)), strict=True):
-        true_N, predicted_N = y_NK[:, place], predicted_NK[:, place]
-        left.plot([true_N.min(), true_N.max()], [true_N.min(), true_N.max()], color="#bbbbbb", linewidth=1)
-        left.scatter(true_N, predicted_N, s=6, alpha=0.5, color="#D55E00", linewidths=0)
-        left.set(xlabel=f"true {targets[place]}", ylabel="predicted")
-        right.hist(predicted_N - true_N, bins=40, color="#D55E00")
-        right.set(xlabel="predicted - true", ylabel="images")
-        for cell in (left, right):
-            cell.spines[["top", "right"]].set_visible(False)
-    pictures.save(figure, path)
 
 
 def _write_wrong(

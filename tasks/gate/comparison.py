@@ -13,6 +13,7 @@ from tasks.data.slices import slices_of
 from tasks.gate import checks as gate
 from tasks.gate.checks import Check, Pair, Verdict
 from tasks.metrics import classification as metrics
+from tasks.metrics.multilabel import label_macro_f1
 
 MEASURES = {"macro_f1": metrics.macro_f1, "nll": metrics.nll}
 LEAST = 8  # images whose values a bootstrap can compare
@@ -108,7 +109,7 @@ def _overall_labels(given: Sequence[np.ndarray], truth_NL: np.ndarray, hits: Pai
         return Check(what, "not known of labels that are given or not", "gate.metric: auto", Verdict.UNDECIDED)
 
     def gain(at: np.ndarray) -> float:
-        ours, live = (metrics.label_macro_f1(given_NL[at], truth_NL[at]) for given_NL in given)
+        ours, live = (label_macro_f1(given_NL[at], truth_NL[at]) for given_NL in given)
         return ours - live
 
     least = gate.least_images(terms.margin, terms.error)

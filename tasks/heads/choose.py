@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from tasks.core.errors import ParamsError
-from tasks.core.schema import Column, Split
+from tasks.core.schema import Balance, Column, Split
 from tasks.core.target import Goal
 from tasks.heads import linear as heads
 from tasks.heads import nonlinear as other_heads
 from tasks.heads.linear import Probe, linear
+from tasks.heads.nonparametric import fit_neighbours, fit_prototypes
 from tasks.models.partial_loading import EARLIER
-from tasks.training.class_balance import Balance, balanced, log_prior
+from tasks.training.class_balance import balanced, log_prior
 from tasks.training.losses.squared_error import squared_error
 
 
@@ -60,9 +61,9 @@ def choose_head(
         )
         return other_heads.fit_dense(train, validation, goal.outputs, dense)
     if kind == "prototype":
-        return other_heads.fit_prototypes(train, validation, goal.outputs)
+        return fit_prototypes(train, validation, goal.outputs)
     if kind == "knn":
-        return other_heads.fit_neighbours(train, validation, goal.outputs, section["neighbours"])
+        return fit_neighbours(train, validation, goal.outputs, section["neighbours"])
     if goal.targets:
         return heads.fit_ridge(train, validation, section["strengths"])
     start = head_of(*earlier, goal.classes, x_ND.shape[1]) if section["start"] == "earlier" else None

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks.training.loop import Measure, measure_classes
-from tasks.training.losses.squared_error import measure_values
+from tasks.training.measures import measure_classes, measure_values
+from tasks.training.types import Measure
 
 VALUES = measure_values((1.0,))  # of targets that are standardised
 STEPS = 200

@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks.core.progress import say
 from tasks.hardware.device import Device
 from tasks.heads.linear import Probe, Rows, Train, probe
-from tasks.scorer.scorer import Neighbours, Prototypes, build_head
-from tasks.training.loop import Batch, Measure, Objective, Recipe, fit, measure_classes, score
+from tasks.scorer.scorer import build_head
+from tasks.training.loop import Recipe, fit, score
 from tasks.training.losses.cross_entropy import cross_entropy
+from tasks.training.measures import measure_classes
+from tasks.training.types import Batch, Measure, Objective
 
 PATIENCE = 10  # epochs without a lower validation loss before a dense head stops
 FLOOR = 0.05  # of a feature's standard deviation, as a fraction of all features': rare ones are not blown up
 ROUNDING = 1e-6  # what a loss may differ by where the function is the same
-SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, chosen on validation
 CPU = Device(torch.device("cpu"), torch.float32)
 
 
@@ -129,30 +129,3 @@ def _folded(head: nn.Module, mean_D: Tensor, deviation_D: Tensor) -> nn.Module:
         first.weight.div_(deviation_D)  # type: ignore[operator]
         first.bias.sub_(first.weight @ mean_D)  # type: ignore[operator]
     return head
-
-
-def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
-    """The mean of each class's normalised features, weighted, with each scale."""
-    x_ND, y_N, weight_N = train
-    weight_N1 = weight_N.to(x_ND.dtype).unsqueeze(1)
-    weighted_ND = F.normalize(x_ND, dim=1) * weight_N1
-    of_class = [y_N == place for place in range(classes)]
-    means = torch.stack([weighted_ND[own_N].sum(0) / weight_N1[own_N].sum() for own_N in of_class])
-    probes = []
-    for scale in SCALES:
-        head = Prototypes(x_ND.shape[1], classes)
-        head.load_state_dict({"weight": means, "scale": torch.tensor(scale)})
-        probes.append(probe(head, scale, validation))
-    return probes
-
-
-def fit_neighbours(train: Train, validation: Rows, classes: int, counts: Sequence[int]) -> list[Probe]:
-    """All training rows as they are, with votes by their weights, asked for each number of neighbours that there is."""
-    x_ND, y_N, weight_N = train
-    votes_RC = F.one_hot(y_N, classes) * (weight_N / weight_N.mean()).float().unsqueeze(1)
-    probes = []
-    for count in counts:
-        head = Neighbours(x_ND.shape[1], classes, len(x_ND), min(count, len(x_ND)))
-        head.load_state_dict({"keys_RD": F.normalize(x_ND, dim=1), "votes_RC": votes_RC})
-        probes.append(probe(head, count, validation))
-    return probes

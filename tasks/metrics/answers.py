@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.metrics.classification import temperature
+from tasks.metrics.calibration import temperature
 from tasks.metrics.selective import answered, threshold_for
 
 

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from tasks.core.errors import ParamsError
-from tasks.core.params import Objective
 from tasks.core.schema import Curve, Split
-from tasks.core.sections import Methods
+from tasks.core.sections import Methods, Objective
 from tasks.models.freezing import BATCH_NORMS, Names, within
 from tasks.objectives.context import Setting
 from tasks.objectives.losses.coral import coral
@@ -21,8 +20,9 @@ from tasks.objectives.losses.mcc import mcc
 from tasks.objectives.self_train import mixed
 from tasks.objectives.unsupervised_validators import VALIDATORS
 from tasks.scorer.scorer import Network
-from tasks.training.loop import Scored, outputs, score
+from tasks.training.loop import outputs, score
 from tasks.training.trainer import Lesson, with_helper
+from tasks.training.types import Scored
 
 
 def adapt(setting: Setting, methods: Methods, base: Lesson, epochs: int, weight: float) -> Lesson:

@@ -8,17 +8,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from tasks.core.params import Objective
 from tasks.core.schema import Curve
-from tasks.core.sections import Methods
+from tasks.core.sections import Methods, Objective
 from tasks.hardware.microbatches import Batch, Parts
 from tasks.objectives.context import Setting
 from tasks.objectives.losses.adversarial import FAST, Attack, Growing, adversarial, trades
 from tasks.scorer.scorer import Network
-from tasks.training.loop import Objective as Loss
-from tasks.training.loop import Scored, outputs, score
+from tasks.training.loop import outputs, score
 from tasks.training.state import Row
 from tasks.training.trainer import Bench, Lesson
+from tasks.training.types import Objective as Loss
+from tasks.training.types import Scored
 
 
 def defend(setting: Setting, methods: Methods, base: Lesson) -> Lesson:

@@ -14,10 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tasks.core.params import TeacherParams
 from tasks.core.progress import say
 from tasks.core.schema import Curve, Split
-from tasks.core.sections import Methods
+from tasks.core.sections import Methods, TeacherParams
 from tasks.embedding.extract import extract
 from tasks.images.transforms import CLEAN, DRAW, Style
 from tasks.models.weights_file import write

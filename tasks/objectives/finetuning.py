@@ -11,11 +11,10 @@ from typing import Any
 
 import torch
 
-from tasks.core.params import BackboneParams, Objective, refuse_tuning
 from tasks.core.paths import Paths
 from tasks.core.progress import say
 from tasks.core.schema import Candidate, Curve
-from tasks.core.sections import Methods
+from tasks.core.sections import BackboneParams, Methods, Objective, refuse_tuning
 from tasks.hardware.distributed import rank
 from tasks.models.freezing import EVERYTHING, drop, freeze_all_but_last, parameter_groups
 from tasks.models.networks import probe_network, scratch_network
@@ -24,11 +23,11 @@ from tasks.objectives.context import Setting
 from tasks.objectives.registry import lesson_of, refuse
 from tasks.objectives.requirements import DOMAIN
 from tasks.scorer.scorer import Network
-from tasks.training.loop import Objective as Loss
 from tasks.training.loop import Recipe
 from tasks.training.losses.mixing import mixing
 from tasks.training.state import Progress, Row
 from tasks.training.trainer import Bench, Lesson
+from tasks.training.types import Objective as Loss
 
 More = dict[str, float]  # numbers for the report
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tasks.core.errors import ParamsError
-from tasks.core.params import Objective
-from tasks.core.sections import Methods
+from tasks.core.schema import Balance
+from tasks.core.sections import Methods, Objective
 from tasks.hardware.distributed import count
 from tasks.objectives.adapt import adapt
 from tasks.objectives.context import Setting
@@ -13,7 +13,6 @@ from tasks.objectives.distil import distil
 from tasks.objectives.requirements import DOMAIN, refuse_unsuited
 from tasks.objectives.self_train import fixmatch, pseudo_label
 from tasks.scorer.scorer import Network
-from tasks.training.class_balance import Balance
 from tasks.training.trainer import Bench, Lesson
 
 

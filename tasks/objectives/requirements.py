@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from tasks.core.errors import ParamsError
-from tasks.core.params import Objective
 from tasks.core.schema import Split
+from tasks.core.sections import Objective
 from tasks.data.manifest import label_names, of_split, target_names
 
 SELF = {Objective.PSEUDO_LABELS, Objective.FIXMATCH}
@@ -27,9 +27,3 @@ def refuse_unsuited(objective: Objective, manifest: pd.DataFrame) -> None:
             "objective: it learns from unlabelled images, and there are none; put them below unlabelled/, beside "
             "train/, or give a table rows without a label"
         )
-
-
-def refuse_attacks(attacked: int, manifest: pd.DataFrame) -> None:
-    """Raises ParamsError if attacks are asked for that have no meaning for these images."""
-    if attacked and (target_names(manifest) or label_names(manifest)):
-        raise ParamsError("evaluate.attacked: AutoAttack knows one class an image; set it to 0")

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from tasks.core.errors import DataRefusedError
-from tasks.core.params import TeacherParams
 from tasks.core.progress import say
-from tasks.core.schema import Column, Split
-from tasks.core.sections import Methods
+from tasks.core.schema import Balance, Column, Split
+from tasks.core.sections import Methods, TeacherParams
 from tasks.data.splits import unit_hash
 from tasks.images.transforms import CLEAN, DRAW, Style
-from tasks.metrics.classification import temperature
+from tasks.metrics.calibration import temperature
 from tasks.objectives.context import Setting, relative
 from tasks.objectives.distil import teacher_of
 from tasks.objectives.label_propagation import propagate
@@ -27,7 +26,7 @@ from tasks.objectives.losses.fixmatch import FixMatch
 from tasks.objectives.losses.pseudo_labels import Audit, accept, audit
 from tasks.objectives.teacher import Answering
 from tasks.scorer.scorer import Network
-from tasks.training.class_balance import Balance, balanced, log_prior
+from tasks.training.class_balance import balanced, log_prior
 from tasks.training.loop import outputs
 from tasks.training.mixed_batches import Mixed, Viewed
 from tasks.training.trainer import Bench, Lesson

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from tasks.core.errors import ParamsError
 from tasks.core.files import sha256_of
-from tasks.core.params import NO_TEACHER, TeacherParams
 from tasks.core.schema import Column
+from tasks.core.sections import NO_TEACHER, TeacherParams
 from tasks.core.target import Goal
 from tasks.data.manifest import usable
 from tasks.embedding.extract import CODE, extract

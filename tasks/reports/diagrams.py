@@ -11,8 +11,9 @@ from matplotlib import pyplot as plt
 
 from tasks.core.schema import Candidate
 from tasks.metrics.answers import Answers
-from tasks.metrics.classification import reliability_bins
+from tasks.metrics.calibration import reliability_bins
 from tasks.metrics.selective import answered, risk_coverage
+from tasks.reports import pictures
 from tasks.reports.pictures import COLOURS, MOST_CLASSES, save
 
 
@@ -89,3 +90,18 @@ def robustness(path: Path, rows: Sequence[Mapping[str, Any]], clean: float) -> N
 
 def _plain(axes: Any) -> None:  # noqa: ANN401 - matplotlib is untyped here
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def residuals(path: Path, predicted_NK: np.ndarray, y_NK: np.ndarray, targets: Sequence[str]) -> None:
+    """Predicted against true, and the distribution of the difference, a row a target."""
+    figure, axes = plt.subplots(len(targets), 2, figsize=(8, 3.2 * len(targets)), squeeze=False)
+    for (left, right), place in zip(axes, range(len(targets)), strict=True):
+        true_N, predicted_N = y_NK[:, place], predicted_NK[:, place]
+        left.plot([true_N.min(), true_N.max()], [true_N.min(), true_N.max()], color="#bbbbbb", linewidth=1)
+        left.scatter(true_N, predicted_N, s=6, alpha=0.5, color="#D55E00", linewidths=0)
+        left.set(xlabel=f"true {targets[place]}", ylabel="predicted")
+        right.hist(predicted_N - true_N, bins=40, color="#D55E00")
+        right.set(xlabel="predicted - true", ylabel="images")
+        for cell in (left, right):
+            cell.spines[["top", "right"]].set_visible(False)
+    pictures.save(figure, path)

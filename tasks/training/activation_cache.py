@@ -22,7 +22,7 @@ from tasks.hardware.device import Device
 from tasks.hardware.microbatches import Parts
 from tasks.images.transforms import Style
 from tasks.training.batches import CLEAN_VIEW, Batches, pieces
-from tasks.training.loop import Batch
+from tasks.training.types import Batch
 
 GIB = 2**30
 PARTS = Parts()

@@ -14,7 +14,7 @@ from tasks.hardware.distributed import share
 from tasks.images.loading import Squares, ahead
 from tasks.images.transforms import CLEAN, Style, inputs
 from tasks.scorer.scorer import Preprocessing
-from tasks.training.loop import Batch
+from tasks.training.types import Batch
 
 Answers = Callable[
     [int], Tensor

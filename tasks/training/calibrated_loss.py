@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from tasks.metrics.classification import temperature
-from tasks.training.loop import Measure
+from tasks.metrics.calibration import temperature
+from tasks.training.types import Measure
 
 PLAIN = 1e-4  # share of the loss as it is: it decides where all answers are right, which is zero at a low temperature
 

@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-
-
-class Balance(StrEnum):
-    """How classes of unequal size are learned."""
-
-    NONE = "none"
-    WEIGHTS = "weights"
-    SAMPLING = "sampling"
-    LOGITS = "logits"
 
 
 def balanced(weight_N: Tensor, y_N: Tensor, classes: int) -> Tensor:
@@ -28,14 +16,6 @@ def balanced(weight_N: Tensor, y_N: Tensor, classes: int) -> Tensor:
 def equal(y_N: Tensor, classes: int) -> Tensor:
     """Weights of the rows, (N,), such that every class weighs the same; their mean is 1."""
     return balanced(torch.ones(len(y_N), device=y_N.device), y_N, classes)
-
-
-def measure_balanced(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:
-    """The cross-entropy as if all classes were equal, and the accuracy: what balanced models are chosen by."""
-    loss_N = F.cross_entropy(logits_NC, y_N, reduction="none")
-    equal_N = equal(y_N, logits_NC.shape[1])
-    accuracy = (logits_NC.argmax(1) == y_N).float().mean()
-    return (loss_N * equal_N).mean().item(), accuracy.item()
 
 
 def log_prior(weight_N: Tensor, y_N: Tensor, classes: int) -> Tensor:

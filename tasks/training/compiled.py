@@ -11,7 +11,7 @@ from torch import nn
 
 from tasks.core.errors import ParamsError
 from tasks.core.progress import say
-from tasks.embedding.compiled import reason
+from tasks.hardware.compiler import reason
 from tasks.hardware.machine_cache import cache
 
 SHAPES = 256  # sizes of a batch, blocks that learn and modes of a fit, each of which is compiled

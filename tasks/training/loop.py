@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks.core.errors import RootstockError
@@ -20,16 +19,10 @@ from tasks.core.schema import Curve
 from tasks.hardware.device import Device
 from tasks.hardware.distributed import gathered, rank, sum_gradients, summed
 from tasks.hardware.microbatches import Parts
+from tasks.training.measures import measure_classes
 from tasks.training.state import Checkpoint, FitState, Progress, Row
+from tasks.training.types import Batch, Batches, Judge, MeasureMore, Objective, Scored
 
-# Inputs (N, 3, S, S), classes (N,), and where rows count differently, weights (N,): 1 on average over all batches.
-Batch = tuple[Tensor, ...]
-Batches = Callable[[int], Iterable[Batch]]  # of an epoch
-Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]  # of network, inputs, truth: a loss a row
-Scored = tuple[float, float] | tuple[float, float, Row]  # a loss, how good that is, and more columns of the curve
-Measure = Callable[[Tensor, Tensor], tuple[float, float]]  # of outputs and truth: loss, and how good that is
-MeasureMore = Callable[[Tensor, Tensor], Scored]
-Judge = Callable[[Sequence[Row]], bool]  # of the curve so far
 APART = 2**40  # between the seeds of processes: each drops units of its own
 
 
@@ -162,11 +155,6 @@ def _gradient(network: nn.Module, chunk: Batch, objective: Objective, device: De
         loss = (objective(network, x, y) * share_N).sum()
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.item()
-
-
-def measure_classes(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy."""
-    return F.cross_entropy(logits_NC, y_N).item(), (logits_NC.argmax(1) == y_N).float().mean().item()
 
 
 def score(

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from tasks.images.transforms import Style
 from tasks.training.batches import Batches, pieces
-from tasks.training.loop import Batch
 from tasks.training.losses.partial_truth import without
+from tasks.training.types import Batch
 
 APART = 2**32  # between the seeds of both orders: classes would meet their own in files that are sorted alike
 ORDERS = 1000  # orders of an epoch, at most, in which the fewer pictures are gone through again

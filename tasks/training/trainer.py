@@ -28,9 +28,10 @@ from tasks.training.activation_cache import Cached, fits
 from tasks.training.batches import Answers, Batches
 from tasks.training.checkpoint import FileCheckpoint
 from tasks.training.compiled import compiled_fit
-from tasks.training.loop import Batch, Judge, MeasureMore, Objective, Recipe, Scored, fit, score
+from tasks.training.loop import Recipe, fit, score
 from tasks.training.mixed_batches import Mixed
 from tasks.training.state import Progress, Row
+from tasks.training.types import Batch, Judge, MeasureMore, Objective, Scored
 
 HELPER = "helper"
 SAVE_SECONDS = 10.0  # between checkpoints: what a kill may cost

@@ -16,7 +16,7 @@ from tasks.models.weights_file import write
 from tasks.reports.page import markdown_table
 from tasks.scorer.scorer import build_backbone
 from tasks.training.batches import Batches
-from tasks.training.loop import Batch
+from tasks.training.types import Batch
 from tests.benchmarks.extraction import WAYS, ours
 from tests.benchmarks.increment import draw
 from tests.benchmarks.results import NoAssetsError, Results, spread

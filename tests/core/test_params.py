@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tasks.core.errors import EXIT_USAGE, ParamsError
-from tasks.core.params import BackboneParams, StageParams, read_document
+from tasks.core.params import StageParams, read_document
 from tasks.core.paths import PathsParams
+from tasks.core.sections import BackboneParams
 from tasks.finetune import FinetuneParams
 from tasks.ingest import IngestParams
 from tests.project import ROOT

@@ -5,7 +5,8 @@ import pytest
 
 from tasks.core.schema import Column
 from tasks.data.expectations import CRITICAL, WARNING, check, rules
-from tasks.data.findings import findings_page, sentence
+from tasks.data.findings import sentence
+from tasks.reports.validation_page import findings_page
 
 PLACES = [(split, label) for split in ("train", "validation", "test") for label in ("ant", "bee")]
 

@@ -32,8 +32,9 @@ from flows.sources.images import images_of, listing
 from flows.sources.weights import downloaded, teacher_of, weights_of
 from flows.stages.supervise import _failure, _slot
 from tasks.core.errors import EXIT_USAGE, DataRefusedError, ParamsError, RootstockError
-from tasks.core.params import Objective, read_document
+from tasks.core.params import read_document
 from tasks.core.schema import Column
+from tasks.core.sections import Objective
 from tasks.models.weights_file import read, write
 from tasks.objectives.teacher import SPEC
 from tests.conftest import write_shapes

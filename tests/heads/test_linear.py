@@ -8,7 +8,8 @@ from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
 from tasks.heads.linear import best, fit_probes, fit_ridge, linear
-from tasks.training.class_balance import balanced, log_prior, measure_balanced
+from tasks.training.class_balance import balanced, log_prior
+from tasks.training.measures import measure_balanced
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from tasks.heads.linear import best
-from tasks.heads.nonlinear import Dense, fit_dense, fit_neighbours, fit_prototypes, widened
+from tasks.heads.nonlinear import Dense, fit_dense, widened
+from tasks.heads.nonparametric import fit_neighbours, fit_prototypes
 from tasks.models.freezing import freeze_all_but_last
 from tasks.scorer.scorer import Network, build_backbone, build_head
 from tests.scorer.architectures import uninitialised

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
 
 from tasks.core.schema import HIGH, LOW, VALUE, Metric
-from tasks.evaluation.regression import value_scores
+from tasks.metrics import calibration, intervals
 from tasks.metrics import classification as metrics
+from tasks.metrics.regression import value_scores
 
 
 @pytest.fixture
@@ -44,11 +45,11 @@ def test_a_class_that_never_occurs_does_not_count(scored):
 def test_calibration_error_by_hand():
     """Two answers at 0.9, one right; two at 0.6, both right: (2 * |0.5 - 0.9| + 2 * |1 - 0.6|) / 4."""
     p = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
-    assert metrics.ece(p, np.array([0, 1, 0, 0]), 10) == pytest.approx(0.4)
+    assert calibration.ece(p, np.array([0, 1, 0, 0]), 10) == pytest.approx(0.4)
 
 
 def test_sure_answers_fall_in_the_last_bin():
-    assert metrics.ece(np.array([[1.0, 0.0]]), np.array([0]), 10) == 0
+    assert calibration.ece(np.array([[1.0, 0.0]]), np.array([0]), 10) == 0
 
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
@@ -56,7 +57,7 @@ def test_temperature_undoes_a_scaling_of_the_logits(factor):
     rng = np.random.default_rng(1)
     logits = torch.tensor(rng.normal(size=(4000, 3)) * 1.5)
     y = torch.multinomial(logits.softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
-    assert metrics.temperature(logits * factor, y) == pytest.approx(factor, rel=0.1)
+    assert calibration.temperature(logits * factor, y) == pytest.approx(factor, rel=0.1)
 
 
 @given(st.integers(0, 2**31 - 1), st.integers(2, 5), st.floats(0.2, 5), st.booleans())
@@ -66,7 +67,7 @@ def test_no_other_temperature_has_a_lower_loss(seed, classes, scale, weighted):
     logits = torch.tensor(rng.normal(size=(60, classes)) * scale)
     y = torch.tensor(rng.integers(0, classes, 60))
     weight = torch.tensor(rng.uniform(0.1, 3, 60)) if weighted else None
-    best = metrics.temperature(logits, y, weight)
+    best = calibration.temperature(logits, y, weight)
 
     def loss(t):
         own = F.cross_entropy(logits / t, y, reduction="none")
@@ -77,18 +78,18 @@ def test_no_other_temperature_has_a_lower_loss(seed, classes, scale, weighted):
 
 
 def test_temperature_stays_finite_when_everything_is_right():
-    assert metrics.temperature(torch.eye(3) * 5, torch.arange(3)) >= 1 / 20
+    assert calibration.temperature(torch.eye(3) * 5, torch.arange(3)) >= 1 / 20
 
 
 def test_a_calibrated_model_that_is_always_right_on_few_images_stays_calibrated():
     """40 right answers at 99%: the plain optimum would be sure of everything."""
     logits = torch.tensor([[math.log(99.0), 0.0]]).repeat(40, 1)
     y = torch.zeros(40, dtype=torch.long)
-    assert (logits / metrics.temperature(logits, y)).softmax(1)[0, 1] < 1e-12
-    sure = (logits / metrics.temperature(logits, y, cautious=True)).softmax(1)[0, 0]
+    assert (logits / calibration.temperature(logits, y)).softmax(1)[0, 1] < 1e-12
+    sure = (logits / calibration.temperature(logits, y, cautious=True)).softmax(1)[0, 0]
     assert sure == pytest.approx(1 - 0.25 / 41, abs=1e-4)
     wrong = torch.cat([y, 1 - y])
-    assert metrics.temperature(logits.repeat(2, 1), wrong, cautious=True) == pytest.approx(20, rel=1e-3)
+    assert calibration.temperature(logits.repeat(2, 1), wrong, cautious=True) == pytest.approx(20, rel=1e-3)
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
@@ -97,7 +98,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     for seed in range(200):
         right = rng.random(120) < 0.8
         p = np.where(right[:, None], [0.9, 0.1], [0.1, 0.9])
-        low, high = metrics.interval(metrics.accuracy, p, np.zeros(120, int), 300, seed)
+        low, high = intervals.interval(metrics.accuracy, p, np.zeros(120, int), 300, seed)
         hits += low <= 0.8 <= high
     assert 0.88 <= hits / 200 <= 0.99
 
@@ -112,8 +113,8 @@ def test_the_table_holds_every_metric_and_scaling_never_changes_accuracy(scored)
 
 
 def test_all_right_answers_are_no_certainty():
-    assert metrics.hit_interval(1.0, 20) == pytest.approx((0.8389, 1.0), abs=1e-4)  # Wilson's
-    assert metrics.hit_interval(0.0, 7) == pytest.approx((0.0, 0.3543), abs=1e-4)
+    assert intervals.hit_interval(1.0, 20) == pytest.approx((0.8389, 1.0), abs=1e-4)  # Wilson's
+    assert intervals.hit_interval(0.0, 7) == pytest.approx((0.0, 0.3543), abs=1e-4)
     p = np.tile([0.9, 0.1], (20, 1))
     table = metrics.scores(p, p, np.zeros(20, int), 10, 100, 0)
     assert table[Metric.ACCURACY][LOW] == pytest.approx(0.8389, abs=1e-4)

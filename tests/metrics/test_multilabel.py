@@ -14,11 +14,11 @@ from sklearn.metrics import average_precision_score, f1_score
 from tasks.core.errors import DataRefusedError
 from tasks.core.schema import TARGET, Column
 from tasks.core.target import Goal
-from tasks.evaluation.multilabel import exact, label_scores, mean_average_precision, thresholds_for
 from tasks.gate.checks import Verdict
 from tasks.gate.comparison import Terms, compare_labels
-from tasks.metrics.classification import label_macro_f1
-from tasks.training.losses.binary_cross_entropy import binary_cross_entropy, measure_labels
+from tasks.metrics.multilabel import exact, label_macro_f1, label_scores, mean_average_precision, thresholds_for
+from tasks.training.losses.binary_cross_entropy import binary_cross_entropy
+from tasks.training.measures import measure_labels
 
 TERMS = Terms("auto", 0.02, 0.05, 0.1, 500)
 

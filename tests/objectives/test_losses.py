@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tasks.core.schema import Curve
+from tasks.core.schema import Balance, Curve
 from tasks.core.target import Goal
 from tasks.objectives.losses.adversarial import Attack, Growing, adversarial, divergence, trades
 from tasks.objectives.losses.coral import coral, covariance
@@ -24,11 +24,10 @@ from tasks.objectives.losses.pseudo_labels import accept, audit
 from tasks.objectives.unsupervised_validators import information, neighbourhood
 from tasks.scorer.scorer import Network
 from tasks.training.calibrated_loss import refined
-from tasks.training.class_balance import Balance
-from tasks.training.loop import measure_classes
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.losses.partial_truth import as_rows, is_known, without
-from tasks.training.losses.squared_error import measure_values, squared_error
+from tasks.training.losses.squared_error import squared_error
+from tasks.training.measures import measure_classes, measure_values
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 

@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 
 from tasks.core.errors import ParamsError
-from tasks.core.params import Objective
 from tasks.core.schema import HAS, TARGET, Column, Split
-from tasks.objectives.requirements import refuse_attacks, refuse_unsuited
+from tasks.core.sections import Objective
+from tasks.evaluation.requirements import refuse_attacks
+from tasks.objectives.requirements import refuse_unsuited
 
 
 def manifest(*splits: Split, **more: object) -> pd.DataFrame:

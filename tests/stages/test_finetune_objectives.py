@@ -11,9 +11,8 @@ from safetensors.torch import load_file
 
 from tasks.core.errors import DataRefusedError, ParamsError
 from tasks.core.files import read_json
-from tasks.core.params import BackboneParams, ComputeParams
-from tasks.core.schema import Candidate, Curve, Metric, Split
-from tasks.core.sections import Methods
+from tasks.core.schema import Balance, Candidate, Curve, Metric, Split
+from tasks.core.sections import BackboneParams, ComputeParams, Methods
 from tasks.data.tables import bring_together
 from tasks.hardware import machine_cache as remembered
 from tasks.models.networks import probe_network
@@ -28,9 +27,9 @@ from tasks.objectives.teacher import SPEC, refuse_other_classes
 from tasks.scorer.scorer import Scorer
 from tasks.training.batches import Batches
 from tasks.training.calibrated_loss import refined
-from tasks.training.class_balance import Balance
-from tasks.training.loop import measure_classes, score
+from tasks.training.loop import score
 from tasks.training.losses.cross_entropy import cross_entropy
+from tasks.training.measures import measure_classes
 from tests.conftest import CPU, SHAPES, TINY, drawn, write_discs
 from tests.stages.test_stages import (
     BACKBONE,

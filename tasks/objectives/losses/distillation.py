@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks.core.schema import Curve
+from tasks.metrics.regression import variance
 from tasks.training.losses.partial_truth import features_and_outputs, is_known, spread_out
-from tasks.training.losses.squared_error import variance
 
 Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 Scored = tuple[float, float, dict[str, float]]

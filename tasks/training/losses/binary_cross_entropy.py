@@ -16,12 +16,3 @@ def binary_cross_entropy(smoothing: float = 0.0) -> Callable[..., Tensor]:
         return F.binary_cross_entropy_with_logits(network(x_N3SS).float(), truth_NC, reduction="none").mean(1)
 
     return loss
-
-
-def measure_labels(logits_NC: Tensor, y_NC: Tensor) -> tuple[float, float]:
-    """The same loss, and the mean F1 of the labels that are there or given, where their probability reaches a half."""
-    loss = F.binary_cross_entropy_with_logits(logits_NC, y_NC.to(logits_NC.dtype))
-    given_NC, true_NC = logits_NC >= 0, y_NC > 0.5
-    hits_C, all_C = (given_NC & true_NC).sum(0), given_NC.sum(0) + true_NC.sum(0)
-    f1_C = 2 * hits_C[all_C > 0] / all_C[all_C > 0]
-    return loss.item(), f1_C.mean().item() if len(f1_C) else 1.0

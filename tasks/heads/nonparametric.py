@@ -1,0 +1,43 @@
+"""Heads that are made of features, not learned: prototypes and nearest neighbors.
+
+Shapes: N images, D features, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from tasks.heads.linear import Probe, Rows, Train, probe
+from tasks.scorer.scorer import Neighbours, Prototypes
+
+SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, chosen on validation
+
+
+def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
+    """The mean of each class's normalised features, weighted, with each scale."""
+    x_ND, y_N, weight_N = train
+    weight_N1 = weight_N.to(x_ND.dtype).unsqueeze(1)
+    weighted_ND = F.normalize(x_ND, dim=1) * weight_N1
+    of_class = [y_N == place for place in range(classes)]
+    means = torch.stack([weighted_ND[own_N].sum(0) / weight_N1[own_N].sum() for own_N in of_class])
+    probes = []
+    for scale in SCALES:
+        head = Prototypes(x_ND.shape[1], classes)
+        head.load_state_dict({"weight": means, "scale": torch.tensor(scale)})
+        probes.append(probe(head, scale, validation))
+    return probes
+
+
+def fit_neighbours(train: Train, validation: Rows, classes: int, counts: Sequence[int]) -> list[Probe]:
+    """All training rows as they are, with votes by their weights, asked for each number of neighbours that there is."""
+    x_ND, y_N, weight_N = train
+    votes_RC = F.one_hot(y_N, classes) * (weight_N / weight_N.mean()).float().unsqueeze(1)
+    probes = []
+    for count in counts:
+        head = Neighbours(x_ND.shape[1], classes, len(x_ND), min(count, len(x_ND)))
+        head.load_state_dict({"keys_RD": F.normalize(x_ND, dim=1), "votes_RC": votes_RC})
+        probes.append(probe(head, count, validation))
+    return probes
