@@ -2,28 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field
-
 from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
-from tasks.core.sections import BackboneParams
-
-
-class AugmentSection(Section):
-    """The policy: how far a view may differ from its picture."""
-
-    views: int = Field(ge=1, le=1000, description="views of each training image, beside the clean one")
-    shift: float = Field(ge=0, le=0.5, description="fraction of the side; uniform in +- this, both ways")
-    scale: float = Field(ge=0, le=0.5, description="zoom; uniform in 1 +- this")
-    flip: bool = Field(description="mirror left to right, half of the views")
-    rotation: float = Field(ge=0, le=180, description="degrees; uniform in +- this")
-    erase: float = Field(ge=0, le=1, description="chance that a square of 10 to 40% of the side is erased")
-    automatic: Literal["none", "rand", "trivial", "augmix"] = Field(description="a policy of torchvision's, before it")
-    colour: float = Field(ge=0, le=0.9, description="brightness, contrast and saturation; uniform in 1 +- this")
-    fill: Literal["black", "edge", "mirror"] = Field(description="what lies outside of the picture")
-    check: bool = Field(description="refuse a flip under which classes are taken for one another")
+from tasks.core.sections import AugmentSection, BackboneParams
 
 
 class AugmentParams(StageParams):

@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
 from tasks.core.params import INIT, PINS, Section, StageParams
 from tasks.core.paths import Paths
-from tasks.core.sections import AdversariesSection, BackboneParams, ComputeParams, Objective, TeacherParams
-
-Positive = Annotated[float, Field(gt=0)]
-
-
-class CorruptionsSection(Section):
-    """Strengths at which the model is tried; none: not tried."""
-
-    shift: tuple[float, ...] = Field(description="fractions of the side, diagonally")
-    scale: tuple[Positive, ...] = Field(description="zooms")
-    flip: tuple[float, ...] = Field(description="1: left to right")
-    rotation: tuple[float, ...] = Field(description="degrees, clockwise and back by turns")
-    noise: tuple[Positive, ...] = Field(description="standard deviations; white is 1")
-    blur: tuple[Positive, ...] = Field(description="standard deviations; fractions of the side")
-    jpeg: tuple[Annotated[float, Field(ge=1, le=95)], ...] = Field(description="qualities, 1 to 95")
-
-
-class EvaluateSection(Section):
-    """How scores are made."""
-
-    bins: int = Field(ge=2, description="bins of confidence in the calibration error")
-    resamples: int = Field(ge=100, description="bootstrap resamples behind each interval but accuracy's")
-    wrong: int = Field(ge=1, description="most wrong images on the sheet")
-    risk: float = Field(gt=0, lt=1, description="share of wrong answers that is accepted among those given")
-    slices: tuple[str, ...] = Field(description="columns of the manifest whose values are scored apart")
-    corrupted: int = Field(ge=0, description="test images that corruptions are tried on; 0: none")
-    attacked: int = Field(ge=0, description="test images that AutoAttack is tried on, within adversaries; 0: none")
-    corruptions: CorruptionsSection
+from tasks.core.sections import (
+    AdversariesSection,
+    BackboneParams,
+    ComputeParams,
+    EvaluateSection,
+    Objective,
+    TeacherParams,
+)
 
 
 class EvaluateParams(StageParams):
@@ -65,7 +41,6 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     from tasks.core.files import read_json, write_json
     from tasks.core.progress import say
     from tasks.core.schema import VALUE, Candidate, Column, Split
-    from tasks.core.target import Goal
     from tasks.data.manifest import of_split, usable
     from tasks.evaluation import candidates as rating
     from tasks.evaluation.scorers import logits_of, scorers, teacher_scorer
@@ -73,6 +48,7 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     from tasks.models.backbone import build
     from tasks.models.weights_file import read
     from tasks.scorer.scorer import spec_of
+    from tasks.training.goal import Goal
 
     wanted, batch = params.backbone, params.compute.batch
     manifest = pd.read_parquet(paths.manifest)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
@@ -15,49 +15,12 @@ from tasks.core.sections import (
     ComputeParams,
     DistillationSection,
     DomainSection,
+    FinetuneSection,
     Objective,
+    ScratchSection,
     TeacherParams,
     UnlabelledSection,
 )
-
-
-class FinetuneSection(Section):
-    """How the last blocks learn; the rates are AdamW's."""
-
-    blocks: int = Field(ge=0, description="last blocks of the backbone that learn with the head")
-    layers: int | None = Field(ge=0, description="count single layers instead, as Keras does; null: blocks")
-    unfreeze: int = Field(ge=0, description="epochs until one more block learns, from the last; 0: all at once")
-    epochs: int = Field(ge=0, description="passes over the training images, a view each; 0: the probe as it is")
-    batch: int = Field(ge=2, description="images an optimiser step")
-    parts: int = Field(ge=1, description="parts that a batch is computed in, where memory is short")
-    rate: float = Field(gt=0, description="learning rate of the last block")
-    head_rate: float = Field(gt=0, description="learning rate of the head")
-    decay: float = Field(gt=0, le=1, description="factor of the rate from each block to the one before it")
-    weight_decay: float = Field(ge=0)
-    warmup: float = Field(ge=0, lt=1, description="fraction of the steps")
-    clip: float = Field(ge=0, description="longest gradient; 0: any")
-    patience: int = Field(
-        ge=1, description="epochs without a lower validation loss before it stops; of classes, at the best temperature"
-    )
-    average: float = Field(ge=0, lt=1, description="decay of the weights' moving average; 0: none")
-    batchnorm: Literal["frozen", "training"] = Field(
-        description="frozen: the learning blocks keep their statistics too"
-    )
-    dropout: float | None = Field(ge=0, lt=1, description="chance; null: inactive outside of the learning blocks")
-    stochastic_depth: float | None = Field(ge=0, lt=1, description="chance in the last block; null: as it is built")
-    smoothing: float = Field(ge=0, lt=1, description="share of the truth that is spread over all classes")
-    mixup: float = Field(ge=0, description="alpha of the share of two pictures in one; 0: never")
-    cutmix: float = Field(ge=0, description="alpha of the area of one picture in another; 0: never")
-    processes: int = Field(ge=0, description="that share a fit; 0: one for each GPU, and one without")
-    cache: float = Field(ge=0, description="GiB on disk for what the frozen blocks give; 0: computed in each epoch")
-    compile: bool = Field(description="whether what learns is compiled (torch.compile); for long fits")
-
-
-class ScratchSection(Section):
-    """The baseline: the same network from random weights, as many optimiser steps."""
-
-    run: bool = Field(description="whether to train it")
-    rate: float = Field(gt=0, description="learning rate of all layers")
 
 
 class FinetuneParams(StageParams):

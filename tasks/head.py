@@ -2,33 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
-
 from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
 from tasks.core.schema import Balance
-
-Count = Annotated[int, Field(ge=1)]
-
-
-class HeadSection(Section):
-    """The head on the frozen backbone."""
-
-    kind: Literal["linear", "dense", "prototype", "knn"]
-    start: Literal["zero", "earlier"] = Field(
-        description="of a linear head; earlier: the head of the model that backbone.weights names, its classes' rows"
-    )
-    strengths: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
-        min_length=1, description="penalties to choose from, on validation loss; of a linear or dense head"
-    )
-    hidden: int = Field(ge=1, description="units of a dense head's hidden layer")
-    grow: tuple[Count, ...] = Field(description="units that a dense head has before it grows to hidden")
-    rate: float = Field(gt=0, description="AdamW's learning rate of a dense head")
-    epochs: int = Field(ge=1, description="passes over the features, of a dense head; of each step of its growth")
-    batch: int = Field(ge=1, description="rows an optimiser step, of a dense head")
-    neighbours: tuple[Count, ...] = Field(min_length=1, description="numbers to choose from, of a knn head")
+from tasks.core.sections import HeadSection
 
 
 class HeadParams(StageParams):
@@ -54,11 +31,11 @@ def head(paths: Paths, params: HeadParams) -> HeadReport:
     from tasks.core.files import write_json
     from tasks.core.progress import say
     from tasks.core.schema import FEATURES
-    from tasks.core.target import Goal
     from tasks.heads.choose import choose_head, settings_of
     from tasks.heads.linear import best
     from tasks.models import weights_file as weights
     from tasks.scorer.scorer import Scaled
+    from tasks.training.goal import Goal
 
     section = params.head
     index = pd.read_parquet(paths.index)

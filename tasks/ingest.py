@@ -43,7 +43,7 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     from tasks.data import facts_cache as inspected
     from tasks.data import image_files as images
     from tasks.data import splits
-    from tasks.data.manifest import class_names, label_names, target_names, usable
+    from tasks.data.manifest import target_spec, usable
 
     table = paths.raw / TABLE
     said = pd.read_parquet(table) if table.exists() else None
@@ -61,26 +61,21 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     rows[Column.GROUP] = rows[Column.GROUP].astype("string").fillna(own)
     rows[Column.WEIGHT] = rows[Column.WEIGHT].astype(float).fillna(1.0)
     rows[Column.SPLIT] = splits.complete(rows, params.ingest.validation, params.ingest.test)
-    classes = () if target_names(rows) else class_names(usable(rows))
-    there = label_names(rows) or tuple(usable(rows)[Column.LABEL].dropna().unique())
-    if len(there) == 1 and not target_names(rows):
-        raise DataRefusedError(f"there is one class only, {there[0]}: add pictures of something else")
+    target = target_spec(usable(rows))
     with replacing(paths.manifest) as beside:
         rows.astype(COLUMNS).to_parquet(beside, index=False)
+    target.save(paths.task)
     counts = rows[Column.SPLIT].value_counts()
     report = IngestReport(
         images={split: int(counts.get(split, 0)) for split in Split},
-        classes=len(classes),
+        classes=len(target.classes),
         quarantined=int(rows[Column.QUARANTINE].notna().sum()),
         ignored=len(others),
     )
     if others:
         kinds = sorted({PurePosixPath(file).suffix.lower() or "without a suffix" for file in others})
         say(f"{len(others)} files are no images and left out: {', '.join(kinds)}")
-    targets = target_names(rows)
-    labels = f"{report.classes} labels" if label_names(rows) else f"{report.classes} classes"
-    what = f"targets {', '.join(targets)}" if targets else labels
-    say(f"{len(rows)} images, {what}: " + ", ".join(f"{n} {split}" for split, n in report.images.items()))
+    say(f"{len(rows)} images, {target.summary}: " + ", ".join(f"{n} {split}" for split, n in report.images.items()))
     return report
 
 

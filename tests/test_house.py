@@ -30,16 +30,6 @@ RANKS = (  # each package imports only itself and what stands in a row above its
 )
 RANK = {package: rank for rank, row in enumerate(RANKS) for package in row}
 EXCEPTIONS = {  # imports that still go upward or sideways; one that is gone must leave this list
-    ("tasks.core.target", "tasks.data.manifest"),
-    ("tasks.core.target", "tasks.training.calibrated_loss"),
-    ("tasks.core.target", "tasks.training.class_balance"),
-    ("tasks.core.target", "tasks.training.loop"),
-    ("tasks.core.target", "tasks.training.losses.binary_cross_entropy"),
-    ("tasks.core.target", "tasks.training.losses.cross_entropy"),
-    ("tasks.core.target", "tasks.training.losses.squared_error"),
-    ("tasks.data.findings", "tasks.reports.page"),
-    ("tasks.models.networks", "tasks.objectives.teacher"),
-    ("tasks.training.compiled", "tasks.embedding.compiled"),
 }
 COMPUTE = (
     *("models.backbone", "models.freezing", "models.frozen_prefix", "models.partial_loading", "heads.linear"),

@@ -15,8 +15,7 @@ from tasks.core.errors import ParamsError
 from tasks.core.params import PARAMS_FILE, Section, StageParams, read_document
 from tasks.core.paths import Paths
 from tasks.core.schema import Metric
-from tasks.core.sections import BackboneParams, Objective, TeacherParams, refuse_tuning
-from tasks.evaluate import EvaluateSection
+from tasks.core.sections import BackboneParams, EvaluateSection, Objective, TeacherParams, refuse_tuning
 
 DIGITS, ROTATIONS = "digits", "rotations"  # embedded data
 

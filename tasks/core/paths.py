@@ -35,6 +35,11 @@ class Paths(Section):
         return self.ingest / "manifest.parquet"
 
     @property
+    def task(self) -> Path:
+        """What is predicted: the problem type, the classes in order or the targets."""
+        return self.ingest / "task.json"
+
+    @property
     def validation(self) -> Path:
         """What was expected of the data and what was found."""
         return self.validate_ / "validation.json"

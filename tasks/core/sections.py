@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -140,3 +140,106 @@ def refuse_tuning(kind: str, epochs: int) -> None:
     """Raises ParamsError for a head that has nothing to fine-tune."""
     if kind == "knn" and epochs:
         raise ParamsError("a knn head has nothing to fine-tune: set finetune.epochs to 0, or take another head.kind")
+
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class HeadSection(Section):
+    """The head on the frozen backbone."""
+
+    kind: Literal["linear", "dense", "prototype", "knn"]
+    start: Literal["zero", "earlier"] = Field(
+        description="of a linear head; earlier: the head of the model that backbone.weights names, its classes' rows"
+    )
+    strengths: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
+        min_length=1, description="penalties to choose from, on validation loss; of a linear or dense head"
+    )
+    hidden: int = Field(ge=1, description="units of a dense head's hidden layer")
+    grow: tuple[Count, ...] = Field(description="units that a dense head has before it grows to hidden")
+    rate: float = Field(gt=0, description="AdamW's learning rate of a dense head")
+    epochs: int = Field(ge=1, description="passes over the features, of a dense head; of each step of its growth")
+    batch: int = Field(ge=1, description="rows an optimiser step, of a dense head")
+    neighbours: tuple[Count, ...] = Field(min_length=1, description="numbers to choose from, of a knn head")
+
+
+class FinetuneSection(Section):
+    """How the last blocks learn; the rates are AdamW's."""
+
+    blocks: int = Field(ge=0, description="last blocks of the backbone that learn with the head")
+    layers: int | None = Field(ge=0, description="count single layers instead, as Keras does; null: blocks")
+    unfreeze: int = Field(ge=0, description="epochs until one more block learns, from the last; 0: all at once")
+    epochs: int = Field(ge=0, description="passes over the training images, a view each; 0: the probe as it is")
+    batch: int = Field(ge=2, description="images an optimiser step")
+    parts: int = Field(ge=1, description="parts that a batch is computed in, where memory is short")
+    rate: float = Field(gt=0, description="learning rate of the last block")
+    head_rate: float = Field(gt=0, description="learning rate of the head")
+    decay: float = Field(gt=0, le=1, description="factor of the rate from each block to the one before it")
+    weight_decay: float = Field(ge=0)
+    warmup: float = Field(ge=0, lt=1, description="fraction of the steps")
+    clip: float = Field(ge=0, description="longest gradient; 0: any")
+    patience: int = Field(
+        ge=1, description="epochs without a lower validation loss before it stops; of classes, at the best temperature"
+    )
+    average: float = Field(ge=0, lt=1, description="decay of the weights' moving average; 0: none")
+    batchnorm: Literal["frozen", "training"] = Field(
+        description="frozen: the learning blocks keep their statistics too"
+    )
+    dropout: float | None = Field(ge=0, lt=1, description="chance; null: inactive outside of the learning blocks")
+    stochastic_depth: float | None = Field(ge=0, lt=1, description="chance in the last block; null: as it is built")
+    smoothing: float = Field(ge=0, lt=1, description="share of the truth that is spread over all classes")
+    mixup: float = Field(ge=0, description="alpha of the share of two pictures in one; 0: never")
+    cutmix: float = Field(ge=0, description="alpha of the area of one picture in another; 0: never")
+    processes: int = Field(ge=0, description="that share a fit; 0: one for each GPU, and one without")
+    cache: float = Field(ge=0, description="GiB on disk for what the frozen blocks give; 0: computed in each epoch")
+    compile: bool = Field(description="whether what learns is compiled (torch.compile); for long fits")
+
+
+class ScratchSection(Section):
+    """The baseline: the same network from random weights, as many optimiser steps."""
+
+    run: bool = Field(description="whether to train it")
+    rate: float = Field(gt=0, description="learning rate of all layers")
+
+
+class AugmentSection(Section):
+    """The policy: how far a view may differ from its picture."""
+
+    views: int = Field(ge=1, le=1000, description="views of each training image, beside the clean one")
+    shift: float = Field(ge=0, le=0.5, description="fraction of the side; uniform in +- this, both ways")
+    scale: float = Field(ge=0, le=0.5, description="zoom; uniform in 1 +- this")
+    flip: bool = Field(description="mirror left to right, half of the views")
+    rotation: float = Field(ge=0, le=180, description="degrees; uniform in +- this")
+    erase: float = Field(ge=0, le=1, description="chance that a square of 10 to 40% of the side is erased")
+    automatic: Literal["none", "rand", "trivial", "augmix"] = Field(description="a policy of torchvision's, before it")
+    colour: float = Field(ge=0, le=0.9, description="brightness, contrast and saturation; uniform in 1 +- this")
+    fill: Literal["black", "edge", "mirror"] = Field(description="what lies outside of the picture")
+    check: bool = Field(description="refuse a flip under which classes are taken for one another")
+
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class CorruptionsSection(Section):
+    """Strengths at which the model is tried; none: not tried."""
+
+    shift: tuple[float, ...] = Field(description="fractions of the side, diagonally")
+    scale: tuple[Positive, ...] = Field(description="zooms")
+    flip: tuple[float, ...] = Field(description="1: left to right")
+    rotation: tuple[float, ...] = Field(description="degrees, clockwise and back by turns")
+    noise: tuple[Positive, ...] = Field(description="standard deviations; white is 1")
+    blur: tuple[Positive, ...] = Field(description="standard deviations; fractions of the side")
+    jpeg: tuple[Annotated[float, Field(ge=1, le=95)], ...] = Field(description="qualities, 1 to 95")
+
+
+class EvaluateSection(Section):
+    """How scores are made."""
+
+    bins: int = Field(ge=2, description="bins of confidence in the calibration error")
+    resamples: int = Field(ge=100, description="bootstrap resamples behind each interval but accuracy's")
+    wrong: int = Field(ge=1, description="most wrong images on the sheet")
+    risk: float = Field(gt=0, lt=1, description="share of wrong answers that is accepted among those given")
+    slices: tuple[str, ...] = Field(description="columns of the manifest whose values are scored apart")
+    corrupted: int = Field(ge=0, description="test images that corruptions are tried on; 0: none")
+    attacked: int = Field(ge=0, description="test images that AutoAttack is tried on, within adversaries; 0: none")
+    corruptions: CorruptionsSection

@@ -1,100 +1,109 @@
-"""What a network is to answer: one of several classes, or numbers (targets). Shapes: N images, C classes, K targets."""
+"""What a network predicts: one of several classes, several labels an image, or numbers. Data only; no torch here.
+
+Shapes: N images, C classes, K targets.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import pandas as pd
-import torch
-from torch import Tensor
 
-from tasks.core.errors import DataRefusedError, ParamsError
-from tasks.core.schema import HAS, TARGET, Balance, Column, Split
-from tasks.data.manifest import class_names, class_numbers, label_names, target_names
-from tasks.training.calibrated_loss import refined
-from tasks.training.class_balance import equal
-from tasks.training.losses.binary_cross_entropy import binary_cross_entropy
-from tasks.training.losses.cross_entropy import cross_entropy
-from tasks.training.losses.squared_error import squared_error
-from tasks.training.measures import measure_balanced, measure_classes, measure_labels, measure_values
-from tasks.training.types import Measure, Objective
+from tasks.core.files import read_json, write_json
+from tasks.core.schema import HAS, TARGET, Column
 
-FARTHEST = 1e5  # spreads of a target that its mean may be from zero
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+
+class TargetKind(StrEnum):
+    """The problem type. What depends on it is a table by kind in the package that does it, never an `if`."""
+
+    CLASSIFICATION = "classification"
+    MULTILABEL = "multilabel"
+    REGRESSION = "regression"
 
 
 @dataclass(frozen=True)
-class Goal:
-    """The classes, of which an image has one or `several`; or targets, with mean and spread over training images."""
+class TargetSpec:
+    """The classes in the order of the logits; or the targets, with mean and standard deviation over training images.
 
+    Ingest writes it once, to task.json; every stage after it reads that file.
+    """
+
+    kind: TargetKind = TargetKind.CLASSIFICATION
     classes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     mean_K: tuple[float, ...] = ()
-    spread_K: tuple[float, ...] = ()
-    several: bool = False
+    std_K: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, rows: pd.DataFrame) -> Goal:
-        """From usable rows of the manifest: the training ones alone decide.
+    def load(cls, file: Path) -> Self:
+        """Reads task.json."""
+        fields = read_json(file)
+        return cls(TargetKind(fields.pop("kind")), **{name: tuple(values) for name, values in fields.items()})
 
-        Raises DataRefusedError for targets that do not differ, or whose spread is lost beside their mean.
-        """
-        targets = target_names(rows)
-        if not targets:
-            return cls(class_names(rows), several=bool(label_names(rows)))
-        y_NK = rows.loc[rows[Column.SPLIT] == Split.TRAIN, [f"{TARGET}{name}" for name in targets]].to_numpy(float)
-        spread_K = y_NK.std(0)
-        same = [name for name, values in zip(targets, y_NK.T, strict=True) if values.min() == values.max()]
-        if same:
-            raise DataRefusedError(
-                f"data.targets: {', '.join(same)}: all training images have the same number; leave it out"
-            )
-        far = [name for name, of in zip(targets, np.abs(y_NK.mean(0)) / spread_K, strict=True) if of > FARTHEST]
-        if far:
-            raise DataRefusedError(
-                f"data.targets: {', '.join(far)}: the numbers differ by less than float32 can tell so far from zero; "
-                "subtract a constant from them"
-            )
-        return cls((), targets, tuple(y_NK.mean(0).tolist()), tuple(spread_K.tolist()))
+    def save(self, file: Path) -> None:
+        """Writes task.json."""
+        write_json(file, asdict(self))
 
     @property
-    def outputs(self) -> int:
-        """How many numbers the network gives: logits, or values."""
-        return len(self.classes or self.targets)
+    def names(self) -> tuple[str, ...]:
+        """The classes or the targets, in the order of the network's outputs."""
+        return self.classes or self.targets
 
-    def truth(self, rows: pd.DataFrame) -> Tensor:
-        """Class numbers, (N,) int64; labels of 0 and 1, (N, C), or values, (N, K), float32."""
-        if self.several:
-            return torch.tensor(rows[[f"{HAS}{name}" for name in self.classes]].to_numpy(float), dtype=torch.float32)
-        if not self.targets:
-            return torch.from_numpy(class_numbers(rows, self.classes))
-        return torch.tensor(rows[[f"{TARGET}{name}" for name in self.targets]].to_numpy(float), dtype=torch.float32)
+    @property
+    def num_outputs(self) -> int:
+        """The width of the network's output: C logits or K values."""
+        return len(self.names)
 
-    def standardised(self, y: Tensor) -> Tensor:
-        """Values in units of their spread around their mean, as a head on features learns them; classes as they are."""
-        return (y - torch.tensor(self.mean_K)) / torch.tensor(self.spread_K) if self.targets else y
+    @property
+    def summary(self) -> str:
+        """What is predicted, in a few words: `10 classes`, `3 labels`, `targets width, height`."""
+        return SUMMARIES[self.kind].format(count=self.num_outputs, names=", ".join(self.names))
 
-    def objective(self, smoothing: float = 0.0, log_prior_C: Tensor | None = None) -> Objective:
-        """The loss that training lowers; of classes, with smoothed labels and adjusted logits where wanted."""
-        if self.targets and smoothing:
-            raise ParamsError("finetune.smoothing: targets have no labels to smooth; set it to 0")
-        if self.several:
-            return binary_cross_entropy(smoothing)
-        return squared_error(self.spread_K) if self.targets else cross_entropy(smoothing, log_prior_C)
+    def encode(self, rows: pd.DataFrame) -> np.ndarray:
+        """Encodes the truth of manifest rows: (N,) int64, -1 for an unknown class; (N, C) or (N, K) float32."""
+        return ENCODERS[self.kind](rows, self.names)
 
-    def measure(self, balance: Balance = Balance.NONE) -> Measure:
-        """Validation loss, and how good that is: accuracy; macro F1 of several labels; the mean R² of targets.
+    def describe(self, score: float) -> str:
+        """Formats a validation score with the name of its metric."""
+        return SCORES[self.kind].format(score)
 
-        That of classes is `refined`; of balanced ones, as if all were of equal size.
-        """
-        if self.several:
-            return measure_labels
-        if self.targets:
-            return measure_values(self.spread_K)
-        return refined(measure_classes) if balance is Balance.NONE else refined(measure_balanced, equal)
 
-    def told(self, score: float) -> str:
-        """How good, in words."""
-        if self.several:
-            return f"validation macro F1 {score:.3f}"
-        return f"validation R² {score:.3f}" if self.targets else f"validation accuracy {score:.1%}"
+def encode_classes(rows: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
+    """Returns each row's position in the class map, (N,) int64; -1 for a label that is not in it."""
+    place = {name: number for number, name in enumerate(classes)}
+    return np.array([place.get(label, -1) for label in rows[Column.LABEL]], np.int64)
+
+
+def encode_labels(rows: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
+    """Returns 0 or 1 for each row and label, (N, C) float32."""
+    return rows[[f"{HAS}{name}" for name in classes]].to_numpy(float).astype(np.float32)
+
+
+def encode_values(rows: pd.DataFrame, targets: tuple[str, ...]) -> np.ndarray:
+    """Returns each row's targets, (N, K) float32."""
+    return rows[[f"{TARGET}{name}" for name in targets]].to_numpy(float).astype(np.float32)
+
+
+ENCODERS: Mapping[TargetKind, Callable[[pd.DataFrame, tuple[str, ...]], np.ndarray]] = {
+    TargetKind.CLASSIFICATION: encode_classes,
+    TargetKind.MULTILABEL: encode_labels,
+    TargetKind.REGRESSION: encode_values,
+}
+SUMMARIES: Mapping[TargetKind, str] = {
+    TargetKind.CLASSIFICATION: "{count} classes",
+    TargetKind.MULTILABEL: "{count} labels",
+    TargetKind.REGRESSION: "targets {names}",
+}
+SCORES: Mapping[TargetKind, str] = {
+    TargetKind.CLASSIFICATION: "validation accuracy {:.1%}",
+    TargetKind.MULTILABEL: "validation macro F1 {:.3f}",
+    TargetKind.REGRESSION: "validation R² {:.3f}",
+}

@@ -17,7 +17,6 @@ from torch import Tensor
 from tasks.core.files import replacing, write_json
 from tasks.core.paths import Paths
 from tasks.core.schema import VALUE, Candidate, Column, Metric
-from tasks.core.target import Goal
 from tasks.evaluation.classification import Table, write_page, write_pictures, write_predictions
 from tasks.evaluation.multilabel import write_labels
 from tasks.evaluation.regression import write_values
@@ -30,6 +29,7 @@ from tasks.metrics.intervals import with_intervals
 from tasks.metrics.multilabel import label_scores, thresholds_for
 from tasks.metrics.regression import value_scores
 from tasks.scorer.scorer import Scorer
+from tasks.training.goal import Goal
 
 Outputs = Mapping[Candidate, Tensor]  # (M, C) or (M, K) each, validation first
 TURNING = ("flip", "rotation")  # corruptions that may change a target

@@ -12,7 +12,6 @@ from tasks.core.errors import ParamsError
 from tasks.core.progress import counted
 from tasks.core.schema import Candidate
 from tasks.core.sections import BackboneParams, TeacherParams
-from tasks.core.target import Goal
 from tasks.hardware.device import Device
 from tasks.images.loading import Squares, ahead
 from tasks.models.backbone import Backbone
@@ -20,6 +19,7 @@ from tasks.models.networks import probe_network, scratch_head
 from tasks.models.weights_file import read
 from tasks.objectives.teacher import load
 from tasks.scorer.scorer import Scorer, build_network, spec_of
+from tasks.training.goal import Goal
 
 
 def scorers(

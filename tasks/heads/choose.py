@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from tasks.core.errors import ParamsError
 from tasks.core.schema import Balance, Column, Split
-from tasks.core.target import Goal
 from tasks.heads import linear as heads
 from tasks.heads import nonlinear as other_heads
 from tasks.heads.linear import Probe, linear
 from tasks.heads.nonparametric import fit_neighbours, fit_prototypes
 from tasks.models.partial_loading import EARLIER
 from tasks.training.class_balance import balanced, log_prior
+from tasks.training.goal import Goal
 from tasks.training.losses.squared_error import squared_error
 
 

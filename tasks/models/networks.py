@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from tasks.core.target import Goal
 from tasks.models.backbone import Backbone
 from tasks.models.weights_file import read
 from tasks.scorer.scorer import Network, Scaled, build_head, build_network
+from tasks.training.goal import Goal
 
 
 def probe_network(backbone: Backbone, head_weights: Path, outputs: int) -> Network:

@@ -16,7 +16,6 @@ from tasks.core.files import read_json
 from tasks.core.paths import Paths
 from tasks.core.schema import Balance, Column, Split
 from tasks.core.sections import BackboneParams, ComputeParams
-from tasks.core.target import Goal
 from tasks.data.manifest import of_split, usable
 from tasks.hardware.device import choose
 from tasks.hardware.distributed import count, rank
@@ -29,6 +28,7 @@ from tasks.models.weights_file import read
 from tasks.training.batches import Answers, Batches
 from tasks.training.checkpoint import digest_of
 from tasks.training.class_balance import balanced, log_prior
+from tasks.training.goal import Goal
 from tasks.training.losses.partial_truth import without
 from tasks.training.trainer import Bench, batches, draws, weights_of
 

@@ -20,7 +20,6 @@ from tasks.core.errors import ParamsError
 from tasks.core.files import sha256_of
 from tasks.core.schema import Column
 from tasks.core.sections import NO_TEACHER, TeacherParams
-from tasks.core.target import Goal
 from tasks.data.manifest import usable
 from tasks.embedding.extract import CODE, extract
 from tasks.embedding.feature_store import FeatureStore, key_of
@@ -30,6 +29,7 @@ from tasks.images.transforms import DRAW, Style
 from tasks.models.backbone import Backbone, build, check_architecture
 from tasks.models.weights_file import described, read
 from tasks.scorer.scorer import Network, Preprocessing, Scaled, build_backbone, build_head, folded
+from tasks.training.goal import Goal
 
 SPEC = "spec"  # of a whole model, in the description of its weights file
 LINEAR = {"kind": "linear"}

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from tasks.core.progress import percent, say
 from tasks.core.schema import Candidate, Column, Curve
-from tasks.core.target import Goal
 from tasks.hardware.device import Device
 from tasks.hardware.distributed import count, rank, synchronised
 from tasks.images.loading import Squares
@@ -28,6 +27,7 @@ from tasks.training.activation_cache import Cached, fits
 from tasks.training.batches import Answers, Batches
 from tasks.training.checkpoint import FileCheckpoint
 from tasks.training.compiled import compiled_fit
+from tasks.training.goal import Goal
 from tasks.training.loop import Recipe, fit, score
 from tasks.training.mixed_batches import Mixed
 from tasks.training.state import Progress, Row

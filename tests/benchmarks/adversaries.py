@@ -11,12 +11,12 @@ import pandas as pd
 from safetensors.torch import save_file
 
 from tasks.core.schema import Candidate, Column, Split
-from tasks.core.target import Goal
 from tasks.data.manifest import of_split, usable
 from tasks.evaluation.attacks import ALL, masked, robust_accuracy
 from tasks.images.loading import Squares
 from tasks.reports.page import markdown_table
 from tasks.scorer.scorer import Scorer
+from tasks.training.goal import Goal
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, machine, spread
 from tests.benchmarks.sets import PLAIN, WHOLE, ingested, random_backbone, some, unpacked

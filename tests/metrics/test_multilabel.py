@@ -13,10 +13,10 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from tasks.core.errors import DataRefusedError
 from tasks.core.schema import TARGET, Column
-from tasks.core.target import Goal
 from tasks.gate.checks import Verdict
 from tasks.gate.comparison import Terms, compare_labels
 from tasks.metrics.multilabel import exact, label_macro_f1, label_scores, mean_average_precision, thresholds_for
+from tasks.training.goal import Goal
 from tasks.training.losses.binary_cross_entropy import binary_cross_entropy
 from tasks.training.measures import measure_labels
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tasks.core.schema import Balance, Curve
-from tasks.core.target import Goal
 from tasks.objectives.losses.adversarial import Attack, Growing, adversarial, divergence, trades
 from tasks.objectives.losses.coral import coral, covariance
 from tasks.objectives.losses.dann import Dann
@@ -24,6 +23,7 @@ from tasks.objectives.losses.pseudo_labels import accept, audit
 from tasks.objectives.unsupervised_validators import information, neighbourhood
 from tasks.scorer.scorer import Network
 from tasks.training.calibrated_loss import refined
+from tasks.training.goal import Goal
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.losses.partial_truth import as_rows, is_known, without
 from tasks.training.losses.squared_error import squared_error
