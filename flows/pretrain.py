@@ -48,10 +48,10 @@ def train(params: FlowParams) -> nn.Module:
     from tasks.embedded.pretraining import pretrained_network
     from tasks.hardware.device import choose
     from tasks.training.checkpoint import FileCheckpoint, digest_of
-    from tasks.training.loop import Recipe
+    from tasks.training.loop import Schedule
 
     wanted, device = params.pretrain, choose("auto", "auto")
-    recipe = Recipe(
+    schedule = Schedule(
         epochs=wanted.epochs,
         steps_per_epoch=wanted.glyphs // wanted.batch,
         warmup=wanted.warmup,
@@ -60,7 +60,7 @@ def train(params: FlowParams) -> nn.Module:
         seed=0,
     )
     kept = params.paths.checkpoints / f"pretrain-{digest_of([], [wanted.model_dump(), device.facts()])}.safetensors"
-    network = pretrained_network(wanted.batch, wanted.side, wanted.rate, recipe, device, FileCheckpoint(kept))
+    network = pretrained_network(wanted.batch, wanted.side, wanted.rate, schedule, device, FileCheckpoint(kept))
     kept.unlink()
     return network.backbone.cpu().eval()
 

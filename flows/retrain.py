@@ -27,9 +27,10 @@ from flows.stages.supervise import Outcome, reproduce
 from tasks import STAGES
 from tasks.core.params import Section
 from tasks.core.paths import PathsParams
+from tasks.core.target import TargetSpec
 from tasks.data.slices import refuse_unknown
 from tasks.evaluation.requirements import refuse_attacks
-from tasks.objectives.requirements import refuse_unsuited
+from tasks.objectives.requirements import check_objective_supported
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -81,13 +82,14 @@ def bring_in(params: FlowParams) -> list[str]:
 def refuse_early(params: FlowParams) -> None:
     """Raises ParamsError for what these images cannot be used for, before hours of computing come to it."""
     manifest = pd.read_parquet(params.paths.manifest)
-    refuse_unsuited(params.objective, manifest)
+    target = TargetSpec.load(params.paths.task)
+    check_objective_supported(params.objective, manifest, target)
     refuse_attacks(params.evaluate.attacked, manifest)
     refuse_unknown(manifest, params.evaluate.slices)
     if params.objective.has_teacher and params.teacher.weights:
         from tasks.objectives.teacher import refuse_other_classes  # torch, which only this one needs
 
-        refuse_other_classes(params.paths.teacher, manifest)
+        refuse_other_classes(params.paths.teacher, target)
 
 
 def reproduced(stage: str, params: FlowParams, run: Run, outdated: list[str]) -> Outcome:

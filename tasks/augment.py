@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
-from tasks.core.sections import AugmentSection, BackboneParams
+from tasks.core.sections import AugmentPolicy, AugmentSection, BackboneParams
 
 
 class AugmentParams(StageParams):
@@ -26,13 +26,13 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     import pandas as pd
 
     from tasks.core.errors import ParamsError
-    from tasks.core.files import replacing, write_json
+    from tasks.core.files import replacing
     from tasks.core.progress import say
     from tasks.core.schema import Column, Split
     from tasks.data.manifest import label_names, of_split, target_names
     from tasks.images.flip_check import refuse_flip
     from tasks.images.transforms import Style
-    from tasks.images.view_plan import plan
+    from tasks.images.view_plan import plan_views
     from tasks.models.backbone import preprocessing_of
     from tasks.models.weights_file import read
     from tasks.reports.preview import preview
@@ -49,13 +49,14 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     if policy.flip and policy.check and not label_names(train):
         refuse_flip(paths.raw, train)
     pictures = zip(train[Column.PATH], train[Column.PIXEL_HASH], strict=True)
-    planned = plan(pictures, policy.views, params.seed, policy.model_dump())
-    write_json(paths.policy, {"seed": params.seed, **policy.model_dump()})
+    resolved = AugmentPolicy.of(policy, params.seed)
+    planned = plan_views(pictures, resolved)
+    resolved.write(paths.policy)
     with replacing(paths.plan) as beside:
         planned.to_parquet(beside, index=False)
     _, description = read(paths.pretrained)
     sizes = (backbone.resize, backbone.crop)
     preprocessing = preprocessing_of(backbone.architecture, description, *sizes, backbone.letterbox)
-    preview(paths.preview, paths.raw, planned, preprocessing, Style(policy.fill, policy.automatic))
+    preview(paths.preview, paths.raw, planned, preprocessing, Style.of(policy))
     say(f"{len(planned)} views of {len(train)} training images planned")
     return AugmentReport(views=len(planned))

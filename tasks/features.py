@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
-from tasks.core.sections import BackboneParams, ComputeParams
+from tasks.core.sections import AugmentPolicy, BackboneParams, ComputeParams
 
 
 class FeaturesSection(Section):
@@ -44,14 +44,14 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     import torch
     import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
 
-    from tasks.core.files import read_json, replacing
+    from tasks.core.files import replacing
     from tasks.core.progress import say
     from tasks.core.schema import FEATURES, Column
     from tasks.embedding import compiled as compiling
     from tasks.embedding.extract import context, extract, rows_to_embed
     from tasks.embedding.feature_store import FeatureStore, key_of
     from tasks.hardware.precision import device_for
-    from tasks.images.transforms import DRAW, style_of
+    from tasks.images.transforms import DRAW, Style
     from tasks.models.backbone import build
     from tasks.models.weights_file import read, write
 
@@ -60,7 +60,7 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox).folded()
     backbone.module.requires_grad_(False)
     device = device_for(params.compute.device, params.compute.precision, backbone.module, backbone.preprocessing.crop)
-    style = style_of(read_json(paths.policy))
+    style = Style.of(AugmentPolicy.read(paths.policy))
     index = rows_to_embed(pd.read_parquet(paths.manifest), pd.read_parquet(paths.plan), params.features.views)
     keys = [key_of(pixels, draw) for pixels, *draw in index[[Column.PIXEL_HASH, *DRAW]].itertuples(index=False)]
     facts = context(paths.pretrained, wanted, backbone, device, style, batch)

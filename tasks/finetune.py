@@ -105,31 +105,30 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
 
     from tasks.core.schema import Curve
     from tasks.core.sections import Methods
-    from tasks.objectives import context as settings
-    from tasks.objectives import finetuning as tuning
+    from tasks.objectives.context import build_context
+    from tasks.objectives.finetuning import conclude, from_scratch, last_of, tune
 
     section = params.finetune
-    how = section.model_dump()
-    setting = settings.prepare(
+    context = build_context(
         paths,
         params.backbone,
         params.compute,
         section.batch,
-        tuning.last_of(how),
+        last_of(section),
         balance=params.balance,
-        key=params.model_dump(mode="json"),
+        key=params.model_dump_json(),
     )
     methods = Methods(**{name: getattr(params, name) for name in Methods.model_fields})
-    tuned, more = tuning.tune(setting, how, methods, params.seed)
+    tuned, numbers = tune(context, section, methods, params.seed)
     seconds = 0.0
     if params.scratch.run and tuned.steps:  # without a step there is nothing to compare with
-        seconds = tuning.from_scratch(setting, params.backbone, how, params.scratch.rate, tuned, params.seed)
-    tuning.conclude(setting, paths, tuned)
+        seconds = from_scratch(context, params.backbone, section, params.scratch.rate, tuned, params.seed)
+    conclude(context, tuned)
     return FinetuneReport(
         steps=tuned.steps,
         best_epoch=int(tuned.best[Curve.EPOCH]),
         validation_score=tuned.best[Curve.VALIDATION_SCORE],
         seconds_tuned=tuned.seconds,
         seconds_scratch=seconds,
-        more=more,
+        more=numbers,
     )

@@ -31,27 +31,22 @@ def head(paths: Paths, params: HeadParams) -> HeadReport:
     from tasks.core.files import write_json
     from tasks.core.progress import say
     from tasks.core.schema import FEATURES
-    from tasks.heads.choose import choose_head, settings_of
+    from tasks.core.target import TargetSpec
+    from tasks.heads.choose import EarlierModel, choose_head, settings_of
+    from tasks.heads.kinds import unstandardize_head
     from tasks.heads.linear import best
     from tasks.models import weights_file as weights
-    from tasks.scorer.scorer import Scaled
-    from tasks.training.goal import Goal
 
     section = params.head
     index = pd.read_parquet(paths.index)
-    goal = Goal.of(index)
+    target = TargetSpec.load(paths.task)
     x_ND = weights.read(paths.matrix)[0][FEATURES]
-    probes = choose_head(
-        index, x_ND, goal, section.model_dump(), params.balance, params.seed, weights.read(paths.pretrained)
-    )
+    earlier = EarlierModel(*weights.read(paths.pretrained))
+    probes = choose_head(index, x_ND, target, section, params.balance, params.seed, earlier)
     chosen = best(probes)
-    settings = settings_of(chosen, section.kind)
-    learned = chosen.head
-    if goal.targets:
-        learned = Scaled(learned, goal.outputs)
-        learned.set_scale(goal.mean_K, goal.spread_K)
-        settings["scaled"] = 1
-    weights.write(paths.head_weights, learned.state_dict(), {"kind": section.kind, **settings})
+    learned, scaling = unstandardize_head(chosen.head, target)
+    settings = {"kind": section.kind, **settings_of(chosen, section.kind), **scaling}
+    weights.write(paths.head_weights, learned.state_dict(), settings)
     write_json(paths.probe, [{"setting": p.setting, "loss": p.loss, "score": p.score} for p in probes])
-    say(f"{section.kind}, setting {chosen.setting:g}: {goal.told(chosen.score)}")
+    say(f"{section.kind}, setting {chosen.setting:g}: {target.describe(chosen.score)}")
     return HeadReport(setting=chosen.setting, validation_loss=chosen.loss, validation_score=chosen.score)

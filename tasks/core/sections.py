@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
 from tasks.core.errors import ParamsError
+from tasks.core.files import read_json, write_json
 from tasks.core.params import Section
 
 
@@ -215,6 +217,27 @@ class AugmentSection(Section):
     colour: float = Field(ge=0, le=0.9, description="brightness, contrast and saturation; uniform in 1 +- this")
     fill: Literal["black", "edge", "mirror"] = Field(description="what lies outside of the picture")
     check: bool = Field(description="refuse a flip under which classes are taken for one another")
+
+
+class AugmentPolicy(AugmentSection):
+    """The resolved policy with the seed of its views, as augment writes it to policy.json."""
+
+    seed: int
+
+    @classmethod
+    def of(cls, section: AugmentSection, seed: int) -> Self:
+        """Completes a section by the seed."""
+        return cls(**dict(section), seed=seed)
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Reads policy.json."""
+        return cls.model_validate(read_json(file))
+
+    def write(self, file: Path) -> None:
+        """Writes policy.json."""
+        fields = self.model_dump()
+        write_json(file, {"seed": fields.pop("seed"), **fields})
 
 
 Positive = Annotated[float, Field(gt=0)]

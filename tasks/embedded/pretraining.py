@@ -22,10 +22,10 @@ from tasks.images.loading import ahead
 from tasks.models.backbone import embed
 from tasks.models.freezing import freeze_all_but_last, learn_mode, parameter_groups
 from tasks.scorer.scorer import Network, Preprocessing, build_network
-from tasks.training.loop import Recipe, fit, score
+from tasks.training.loop import Schedule, fit, score
 from tasks.training.losses.cross_entropy import cross_entropy
-from tasks.training.state import Checkpoint, Row
-from tasks.training.types import Batch
+from tasks.training.state import Checkpoint
+from tasks.training.types import Batch, Row
 
 ARCHITECTURE = "resnet10"
 VALIDATION_GLYPHS = 2048
@@ -39,7 +39,7 @@ def preprocessing(side: int) -> Preprocessing:
 
 
 def pretrained_network(
-    batch: int, side: int, rate: float, recipe: Recipe, device: Device, checkpoint: Checkpoint
+    batch: int, side: int, rate: float, schedule: Schedule, device: Device, checkpoint: Checkpoint
 ) -> Network:
     """A network that tells 62 printed characters apart, trained on fresh renderings in batches of `batch`."""
     glyph_NGG, class_N = clean_glyphs()
@@ -50,29 +50,29 @@ def pretrained_network(
         for _ in range(count):
             chosen = torch.randint(len(glyph_NGG), (batch,), generator=random)
             x_N3SS = prepare.normalise(photographed(glyph_NGG[chosen], side, random))
-            yield device.place(x_N3SS), class_N[chosen].to(device.device)
+            yield Batch(device.place(x_N3SS), class_N[chosen].to(device.device))
 
     def on_row(row: Row) -> None:
         say(
             percent(
                 int(row[Curve.EPOCH]),
-                recipe.epochs,
+                schedule.epochs,
                 f"epochs, {row[Curve.VALIDATION_SCORE]:.1%} of new glyphs known",
             )
         )
 
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(schedule.seed)
     network = build_network(ARCHITECTURE, len(CHARACTERS))
     device.place(network)
     learning = freeze_all_but_last(network.backbone, EVERYTHING)
     fit(
         network,
-        lambda epoch: ahead(batches(recipe.seed * 1000 + epoch + 1, recipe.steps_per_epoch)),
-        lambda: score(network, batches(recipe.seed * 1000, VALIDATION_GLYPHS // batch), device),
+        lambda epoch: ahead(batches(schedule.seed * 1000 + epoch + 1, schedule.steps_per_epoch)),
+        lambda: score(network, batches(schedule.seed * 1000, VALIDATION_GLYPHS // batch), device),
         cross_entropy(SMOOTHING),
-        recipe,
-        groups=parameter_groups(network, learning, rate, rate, decay=1),
-        learn_mode=lambda _epoch: learn_mode(network, learning, batch_statistics=True),
+        schedule,
+        groups=parameter_groups(network, learning, rate, rate, layer_lr_decay=1),
+        prepare_epoch=lambda _epoch: learn_mode(network, learning, batch_statistics=True),
         device=device,
         checkpoint=checkpoint,
         on_row=on_row,

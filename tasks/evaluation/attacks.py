@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from tasks.core.errors import RootstockError
 from tasks.core.progress import say
-from tasks.objectives.losses.adversarial import Attack, Objective
+from tasks.objectives.losses.adversarial import Attack
 from tasks.scorer.scorer import Network, Preprocessing
 from tasks.training.losses.cross_entropy import cross_entropy
+from tasks.training.types import Batch, Loss
 
 CLEAN, ALL, ONE_STEP, PGD, ANYTHING = "none", "all of them", "one step", "PGD, 20 steps", "PGD, any change at all"
 STEPS, QUERIES = 100, 1000  # of APGD and of Square
@@ -144,8 +145,8 @@ def hits(model: nn.Module, pixel_N3SS: Tensor, y_N: Tensor, batch: int) -> np.nd
     return np.asarray((torch.cat(parts) == y_N).numpy())
 
 
-def _loss(own: Objective, x: Tensor, y: Tensor, output: Tensor) -> Tensor:
-    return own(lambda _: output, x, y)
+def _loss(supervised: Loss, batch: Batch, output: Tensor) -> Tensor:
+    return supervised(lambda _: output, batch)
 
 
 def pgd(
@@ -156,7 +157,7 @@ def pgd(
     for part, y in zip(torch.split(pixel_N3SS, batch), torch.split(y_N, batch), strict=True):
         truth = y.to(device)
         x = preprocessing.normalise(part.to(device))
-        changed = attack(network, x, partial(_loss, own, x, truth))
+        changed = attack(network, x, partial(_loss, own, Batch(x, truth)))
         with torch.inference_mode():
             found.append((network(changed).argmax(1) == truth).cpu().numpy())
     return np.concatenate(found)

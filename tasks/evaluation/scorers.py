@@ -48,7 +48,7 @@ def teacher_scorer(file: Path, wanted: TeacherParams, goal: Goal, head: Path, *,
 
     Raises ParamsError if it still has none.
     """
-    found = load(file, wanted, goal, head, letterbox=letterbox)
+    found = load(file, wanted, goal.spec, head, letterbox=letterbox)
     if isinstance(found, Backbone):
         raise ParamsError("teacher.weights: no head was fitted on it; run finetune first")
     halves = [0.5] * len(goal.classes) if goal.several else []

@@ -1,13 +1,13 @@
-"""A batch that the device's memory cannot hold is computed in parts.
+"""Computes a batch that the device's memory cannot hold in micro-batches.
 
-Gradients add up to those of the whole, but for BatchNorm that learns statistics, CORAL and MCC, which look at all rows
-together: they take a part for the whole.
+Gradients add up to those of the whole batch, except under BatchNorm that learns statistics, CORAL and MCC: these look
+at all rows together and take a micro-batch for the whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,19 +17,20 @@ from tasks.core.progress import say
 from tasks.hardware.distributed import count, least
 
 Result = TypeVar("Result")
-Batch = tuple[Tensor, ...]
+Rows = TypeVar("Rows", bound=tuple[Tensor | None, ...])
 
 
-class Parts:
-    """How many parts a batch is computed in: as many as asked for, and twice as many each time memory ends."""
+class MicroBatches:
+    """The number of micro-batches in a batch: as asked for, doubled each time the device is out of memory."""
 
     def __init__(self, count: int = 1) -> None:
         self.count = count
 
-    def tried(self, attempt: Callable[[list[Batch]], Result], batch: Batch) -> Result:
-        """What `attempt` makes of the batch's parts. Raises RootstockError if not even one row fits.
+    def run_with_retry(self, attempt: Callable[[list[Rows]], Result], batch: Rows) -> Result:
+        """Calls `attempt` on the micro-batches of `batch`; on CUDA out-of-memory doubles their number and retries.
 
-        Also where several processes share a fit: one of them cannot try again while the others go on.
+        Raises RootstockError if a single row does not fit, and where several processes share a fit, since one of them
+        cannot retry while the others go on.
         """
         while True:
             try:
@@ -39,7 +40,7 @@ class Parts:
                     raise RootstockError(
                         f"the device's memory cannot hold a batch in {self.count} parts: raise finetune.parts"
                     ) from None
-                if self.count >= len(batch[0]):
+                if self.count >= _length(batch):
                     raise RootstockError(
                         "the device's memory cannot hold one image's pass: take a smaller backbone or backbone.crop, "
                         "let fewer blocks learn (finetune.blocks), or set compute.device to cpu"
@@ -49,7 +50,17 @@ class Parts:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    def of(self, batch: Batch) -> list[Batch]:
-        """The batch's rows in nearly equal parts, none of them empty; in as many for every process that shares it."""
-        parts = min(self.count, least(len(batch[0]), batch[0].device)) if self.count > 1 else 1
-        return list(zip(*(rows.tensor_split(parts) for rows in batch), strict=True))
+    def of(self, batch: Rows) -> list[Rows]:
+        """Splits the rows into nearly equal micro-batches, none empty; into as many in every process of a fit."""
+        parts = min(self.count, least(_length(batch), _device(batch))) if self.count > 1 else 1
+        columns = [[None] * parts if rows is None else rows.tensor_split(parts) for rows in batch]
+        make: Any = getattr(batch, "_make", tuple)  # a named tuple stays one
+        return [make(rows) for rows in zip(*columns, strict=True)]
+
+
+def _length(batch: tuple[Tensor | None, ...]) -> int:
+    return next(len(rows) for rows in batch if rows is not None)
+
+
+def _device(batch: tuple[Tensor | None, ...]) -> torch.device:
+    return next(rows.device for rows in batch if rows is not None)

@@ -1,8 +1,9 @@
-"""The heads to choose from, fitted on features: what the stage head is made of. Shapes: N rows, D features."""
+"""Fits the heads to choose from, one for each setting. Shapes: N rows, D features, C classes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -11,76 +12,127 @@ from torch import Tensor, nn
 
 from tasks.core.errors import ParamsError
 from tasks.core.schema import Balance, Column, Split
-from tasks.heads import linear as heads
-from tasks.heads import nonlinear as other_heads
-from tasks.heads.linear import Probe, linear
+from tasks.core.sections import HeadSection
+from tasks.core.target import TargetSpec
+from tasks.heads.kinds import (
+    CAN_START_FROM_EARLIER,
+    SUPPORTED_HEADS,
+    LinearFit,
+    fit_linear,
+    head_loss,
+    head_measure,
+    standardize,
+)
+from tasks.heads.linear import Probe, Rows, Train, linear
+from tasks.heads.nonlinear import Dense, fit_dense
 from tasks.heads.nonparametric import fit_neighbours, fit_prototypes
 from tasks.models.partial_loading import EARLIER
 from tasks.training.class_balance import balanced, log_prior
-from tasks.training.goal import Goal
-from tasks.training.losses.squared_error import squared_error
+from tasks.training.kinds import check_balance_supported
+
+LEARNED = {"linear", "dense"}  # heads whose weights are learned
+
+
+@dataclass(frozen=True)
+class EarlierModel:
+    """The weights file that the backbone came from: its tensors, and what it says of itself."""
+
+    state: Mapping[str, Tensor]
+    description: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class HeadProblem:
+    """Rows to fit on and to choose on, what is predicted, and how classes are balanced."""
+
+    train: Train
+    validation: Rows
+    target: TargetSpec
+    balance: Balance
+    log_prior_C: Tensor | None
+    seed: int
 
 
 def choose_head(
     index: pd.DataFrame,
     x_ND: Tensor,
-    goal: Goal,
-    section: Mapping[str, Any],
+    target: TargetSpec,
+    section: HeadSection,
     balance: Balance,
     seed: int,
-    earlier: tuple[dict[str, Tensor], dict[str, Any]],
+    earlier: EarlierModel,
 ) -> list[Probe]:
-    """Heads of the kind that `section` (head of params.yaml) asks for, one a setting, on the rows of the index.
+    """Fits heads of the kind that `section` asks for, one a setting, on the rows of the index.
 
-    `earlier` is the weights file that the backbone came from, with what it says of itself. Raises ParamsError for a
-    combination that has no meaning.
+    Raises ParamsError for a combination that is not supported.
     """
-    kind = section["kind"]
-    refuse(section, goal, balance)
-    y = goal.standardised(goal.truth(index))
+    check_head_supported(section, target, balance)
+    problem = _problem(index, x_ND, target, balance, seed)
+    return FITTERS[section.kind](problem, section, earlier)
+
+
+def _problem(index: pd.DataFrame, x_ND: Tensor, target: TargetSpec, balance: Balance, seed: int) -> HeadProblem:
+    y = standardize(torch.from_numpy(target.encode(index)), target)
     is_train, is_validation = (
         torch.tensor((index[Column.SPLIT] == split).to_numpy()) for split in (Split.TRAIN, Split.VALIDATION)
     )
-    validation = (x_ND[is_validation], y[is_validation])
     weight_N = torch.tensor(index[Column.WEIGHT].to_numpy())[is_train]
-    prior = log_prior(weight_N, y[is_train], goal.outputs) if balance is Balance.LOGITS else None
-    if balance in {Balance.WEIGHTS, Balance.SAMPLING}:  # on all rows at once they are the same
-        weight_N = balanced(weight_N, y[is_train], goal.outputs)
-    measure = heads.VALUES if goal.targets else goal.measure(balance)
-    train = (x_ND[is_train], y[is_train], weight_N)
-    if kind == "dense":
-        dense = other_heads.Dense(
-            widths=(*section["grow"], section["hidden"]),
-            strengths=section["strengths"],
-            rate=section["rate"],
-            epochs=section["epochs"],
-            batch=section["batch"],
-            seed=seed,
-            objective=squared_error((1.0,)) if goal.targets else goal.objective(log_prior_C=prior),
-            measure=measure,
-        )
-        return other_heads.fit_dense(train, validation, goal.outputs, dense)
-    if kind == "prototype":
-        return fit_prototypes(train, validation, goal.outputs)
-    if kind == "knn":
-        return fit_neighbours(train, validation, goal.outputs, section["neighbours"])
-    if goal.targets:
-        return heads.fit_ridge(train, validation, section["strengths"])
-    start = head_of(*earlier, goal.classes, x_ND.shape[1]) if section["start"] == "earlier" else None
-    return heads.fit_probes(train, validation, goal.outputs, section["strengths"], start, prior, measure)
+    prior = log_prior(weight_N, y[is_train], target.num_outputs) if balance is Balance.LOGITS else None
+    if balance in {Balance.WEIGHTS, Balance.SAMPLING}:  # the same where all rows are seen at once
+        weight_N = balanced(weight_N, y[is_train], target.num_outputs)
+    train, validation = (x_ND[is_train], y[is_train], weight_N), (x_ND[is_validation], y[is_validation])
+    return HeadProblem(train, validation, target, balance, prior, seed)
 
 
-def refuse(section: Mapping[str, Any], goal: Goal, balance: Balance) -> None:
-    """Raises ParamsError for what cannot be meant."""
-    kind, grow, hidden = section["kind"], section["grow"], section["hidden"]
-    what = "targets" if goal.targets else "several labels" if goal.several else ""
-    if what and kind not in {"linear", "dense"}:
-        raise ParamsError(f"head.kind: a {kind} head has no meaning for {what}; take linear or dense")
-    if what and balance is not Balance.NONE:
-        raise ParamsError(f"balance: it has no meaning for {what}; set it to none")
-    if kind not in {"linear", "dense"} and balance is not Balance.NONE:
+def _linear(problem: HeadProblem, section: HeadSection, earlier: EarlierModel) -> list[Probe]:
+    width = problem.train[0].shape[1]
+    start = head_of(earlier, problem.target.classes, width) if section.start == "earlier" else None
+    fit = LinearFit(problem.target, section.strengths, start, problem.log_prior_C, problem.balance)
+    return fit_linear(problem.train, problem.validation, fit)
+
+
+def _dense(problem: HeadProblem, section: HeadSection, earlier: EarlierModel) -> list[Probe]:
+    del earlier
+    dense = Dense(
+        widths=(*section.grow, section.hidden),
+        l2_penalties=section.strengths,
+        lr=section.rate,
+        epochs=section.epochs,
+        batch=section.batch,
+        seed=problem.seed,
+        loss=head_loss(problem.target, problem.log_prior_C),
+        measure=head_measure(problem.target, problem.balance),
+    )
+    return fit_dense(problem.train, problem.validation, problem.target.num_outputs, dense)
+
+
+def _prototypes(problem: HeadProblem, section: HeadSection, earlier: EarlierModel) -> list[Probe]:
+    del section, earlier
+    return fit_prototypes(problem.train, problem.validation, problem.target.num_outputs)
+
+
+def _neighbors(problem: HeadProblem, section: HeadSection, earlier: EarlierModel) -> list[Probe]:
+    del earlier
+    return fit_neighbours(problem.train, problem.validation, problem.target.num_outputs, section.neighbours)
+
+
+FITTERS: Mapping[str, Callable[[HeadProblem, HeadSection, EarlierModel], list[Probe]]] = {
+    "linear": _linear,
+    "dense": _dense,
+    "prototype": _prototypes,
+    "knn": _neighbors,
+}
+
+
+def check_head_supported(section: HeadSection, target: TargetSpec, balance: Balance) -> None:
+    """Raises ParamsError for a combination of head, problem type and balance that is not defined."""
+    kind, grow, hidden = section.kind, section.grow, section.hidden
+    if kind not in SUPPORTED_HEADS[target.kind]:
+        raise ParamsError(f"head.kind: a {kind} head has no meaning for {target.summary}; take linear or dense")
+    check_balance_supported(balance, target)
+    if kind not in LEARNED and balance is not Balance.NONE:
         raise ParamsError(f"balance: a {kind} head learns nothing that could be balanced; set it to none")
-    if section["start"] == "earlier" and (kind != "linear" or goal.targets):
+    if section.start == "earlier" and (kind != "linear" or not CAN_START_FROM_EARLIER[target.kind]):
         raise ParamsError("head.start: only a linear head on classes can start from an earlier one; set it to zero")
     if grow and kind != "dense":
         raise ParamsError(f"head.grow: a {kind} head has no units to grow by; set it to []")
@@ -88,14 +140,13 @@ def refuse(section: Mapping[str, Any], goal: Goal, balance: Balance) -> None:
         raise ParamsError(f"head.grow: {list(grow)} must rise, up to less than head.hidden ({hidden})")
 
 
-def head_of(
-    state: Mapping[str, Tensor], description: Mapping[str, Any], classes: Sequence[str], width: int
-) -> nn.Linear:
-    """The earlier model's rows for the classes it knew, and zeros for those it did not.
+def head_of(earlier: EarlierModel, classes: Sequence[str], width: int) -> nn.Linear:
+    """Returns the earlier model's rows for the classes that it has, and zeros for the others.
 
-    Raises ParamsError if the weights file brings no linear head.
+    Raises ParamsError if the weights file has no linear head for `width` features.
     """
-    if not {f"{EARLIER}weight", f"{EARLIER}bias"} <= state.keys() or "classes" not in description:
+    state = earlier.state
+    if not {f"{EARLIER}weight", f"{EARLIER}bias"} <= state.keys() or "classes" not in earlier.description:
         raise ParamsError(
             "head.start: backbone.weights brings no linear head to start from; name an earlier model, such as "
             "models:/rootstock@live, or set head.start to zero"
@@ -105,9 +156,9 @@ def head_of(
             f"head.start: the earlier head is for {state[f'{EARLIER}weight'].shape[1]} features, this backbone gives "
             f"{width}; take the earlier model's own architecture and backbone.cut, or set head.start to zero"
         )
-    known = {name: place for place, name in enumerate(description["classes"])}
+    place = {name: row for row, name in enumerate(earlier.description["classes"])}
     weight_CD, bias_C = (state[f"{EARLIER}{name}"].float() for name in ("weight", "bias"))
-    rows = [known.get(name) for name in classes]
+    rows = [place.get(name) for name in classes]
     return linear(
         torch.stack([torch.zeros_like(weight_CD[0]) if row is None else weight_CD[row] for row in rows]),
         torch.stack([torch.zeros_like(bias_C[0]) if row is None else bias_C[row] for row in rows]),
@@ -115,7 +166,7 @@ def head_of(
 
 
 def settings_of(chosen: Probe, kind: str) -> dict[str, int]:
-    """What must be known to build the head again."""
+    """Returns the settings that build the head again."""
     if kind == "dense":
         return {"hidden": len(chosen.head.state_dict()["0.bias"])}
     if kind == "knn":

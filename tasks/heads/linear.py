@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tasks.training.measures import measure_classes, measure_values
 from tasks.training.types import Measure
 
-VALUES = measure_values((1.0,))  # of targets that are standardised
+STANDARDIZED_VALUES = measure_values((1.0,))
 STEPS = 200
 FLOOR = 1e-6  # of a feature's standard deviation
 
@@ -106,7 +106,7 @@ def fit_ridge(train: Train, validation: Rows, strengths: Sequence[float]) -> lis
     for strength in sorted(strengths, reverse=True):
         weight_KD = torch.linalg.solve(gram_DD + max(strength, 1e-9) * identity_DD, moment_DK).T
         bias_K = centre_K - weight_KD @ (centre_D + mean_D / deviation_D)
-        probes.append(probe(linear(weight_KD / deviation_D, bias_K), strength, validation, VALUES))
+        probes.append(probe(linear(weight_KD / deviation_D, bias_K), strength, validation, STANDARDIZED_VALUES))
     return probes
 
 

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from tasks.core.progress import say
 from tasks.hardware.device import Device
 from tasks.heads.linear import Probe, Rows, Train, probe
+from tasks.models.freezing import ParameterGroup
 from tasks.scorer.scorer import build_head
-from tasks.training.loop import Recipe, fit, score
+from tasks.training.loop import Schedule, fit, score
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.measures import measure_classes
-from tasks.training.types import Batch, Measure, Objective
+from tasks.training.types import Batch, Loss, Measure, scoring
 
 PATIENCE = 10  # epochs without a lower validation loss before a dense head stops
 FLOOR = 0.05  # of a feature's standard deviation, as a fraction of all features': rare ones are not blown up
@@ -42,12 +43,12 @@ class Dense:
     """How Dense(ReLU) and a linear layer are fitted: hidden `widths` in the order of growth, and AdamW's settings."""
 
     widths: Sequence[int]
-    strengths: Sequence[float]
-    rate: float
+    l2_penalties: Sequence[float]
+    lr: float
     epochs: int
     batch: int
     seed: int
-    objective: Objective = field(default_factory=cross_entropy)
+    loss: Loss = field(default_factory=cross_entropy)
     measure: Measure = measure_classes
 
 
@@ -63,7 +64,7 @@ def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> lis
     rows = ((x_ND - mean_D) / deviation_D, y, (weight_N / weight_N.mean()).float())
     checked = ((validation[0] - mean_D) / deviation_D, validation[1])
     probes = []
-    for strength in sorted(dense.strengths, reverse=True):
+    for strength in sorted(dense.l2_penalties, reverse=True):
         torch.manual_seed(dense.seed)
         head = build_head(x_ND.shape[1], outputs, "dense", hidden=dense.widths[0])
         kept = _fit(head, rows, checked, strength, dense)
@@ -105,16 +106,16 @@ def _fit(head: nn.Module, train: Train, validation: Rows, decay: float, dense: D
     def batches(epoch: int) -> Iterator[Batch]:
         order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(dense.seed * 100_003 + epoch))
         for part in order.split(dense.batch):  # type: ignore[no-untyped-call]
-            yield tuple(rows[part] for rows in train)
+            yield Batch(*(rows[part] for rows in train))
 
     fit(
         head,
         batches,
-        lambda: score(head, [validation], CPU, dense.measure),
-        dense.objective,
-        Recipe(dense.epochs, -(-len(train[0]) // dense.batch), 0.1, decay, PATIENCE, dense.seed),
-        groups=[{"params": list(head.parameters()), "rate": dense.rate}],
-        learn_mode=lambda _epoch: None,
+        lambda: score(head, [Batch(*validation)], CPU, scoring(dense.measure)),
+        dense.loss,
+        Schedule(dense.epochs, -(-len(train[0]) // dense.batch), 0.1, decay, PATIENCE, dense.seed),
+        groups=[ParameterGroup(list(head.parameters()), dense.lr)],
+        prepare_epoch=lambda _epoch: None,
         device=CPU,
         checkpoint=Forgetful(),
         on_row=lambda _row: None,

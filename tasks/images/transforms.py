@@ -6,9 +6,8 @@ Shapes: N pictures, R the side of the kept square, S the side of what the networ
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from tasks.scorer.scorer import Preprocessing
+
+if TYPE_CHECKING:
+    from tasks.core.sections import AugmentSection
 
 # Shifts are fractions of S, to the right and down; scale above 1 enlarges; flip is 0 or 1; then three factors; the
 # rotation is in degrees, clockwise; the erased square's middle and side are fractions of S; the last number seeds the
@@ -39,10 +41,10 @@ class Style:
     fill: str = "black"
     automatic: str = "none"
 
-
-def style_of(policy: Mapping[str, Any]) -> Style:
-    """Of a policy, as the stage augment writes it."""
-    return Style(policy["fill"], policy["automatic"])
+    @classmethod
+    def of(cls, policy: AugmentSection) -> Style:
+        """Takes what concerns rendering from a policy."""
+        return cls(policy.fill, policy.automatic)
 
 
 def inputs(square_N3RR: Tensor, draw_NP: Tensor, preprocessing: Preprocessing, style: Style) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from torch import nn
 from torchvision.ops import StochasticDepth
@@ -16,6 +17,13 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)  # noqa: SL
 BATCH_NORMS = (nn.modules.batchnorm._NormBase,)  # noqa: SLF001
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 EVERYTHING = 10**6  # blocks
+
+
+class ParameterGroup(NamedTuple):
+    """Parameters that share a learning rate."""
+
+    parameters: list[nn.Parameter]
+    lr: float
 
 
 def blocks(module: nn.Module) -> list[Names]:
@@ -126,11 +134,11 @@ def drop(module: nn.Module, dropout: float | None, depth: float | None) -> None:
 
 
 def parameter_groups(
-    network: Network, learning: Sequence[Names], head_rate: float, rate: float, decay: float
-) -> list[dict[str, object]]:
-    """Discriminative rates: the head's, then `rate` for the last block, times `decay` for each block before it."""
-    groups: list[dict[str, object]] = [{"params": list(network.head.parameters()), "rate": head_rate}]
+    network: Network, learning: Sequence[Names], head_lr: float, lr: float, layer_lr_decay: float
+) -> list[ParameterGroup]:
+    """Returns discriminative rates: `head_lr`, then `lr` for the last block, decayed for each block before it."""
+    groups = [ParameterGroup(list(network.head.parameters()), head_lr)]
     for depth, block in enumerate(learning):
         parameters = [p for name, p in network.backbone.named_parameters() if within(name, block)]
-        groups.append({"params": parameters, "rate": rate * decay**depth})
+        groups.append(ParameterGroup(parameters, lr * layer_lr_decay**depth))
     return groups

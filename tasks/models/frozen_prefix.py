@@ -1,7 +1,7 @@
-"""A backbone in two: the frozen prefix, which runs before the first block that learns, and the rest.
+"""Splits a backbone into the frozen prefix, which runs before the first block that learns, and the rest.
 
-Blocks are left whole: only what a network does between them is traced (torch.fx), so dropout and BatchNorm inside them
-go on knowing whether they are trained.
+Blocks are left whole: only the code between them is traced (torch.fx), so dropout and BatchNorm inside them keep their
+train and eval modes. Shapes: N images, S side, D features.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class _Tracer(fx.Tracer):
         return module_qualified_name in self._whole or super().is_leaf_module(m, module_qualified_name)
 
 
-def split(module: nn.Module, learning: Sequence[Names]) -> tuple[nn.Module, nn.Module] | None:
-    """Prefix, (N, 3, S, S) to activations (N, ...), and the rest, activations to features (N, D).
+def split_at_first_trainable(module: nn.Module, learning: Sequence[Names]) -> tuple[nn.Module, nn.Module] | None:
+    """Returns the prefix, (N, 3, S, S) to activations (N, ...), and the rest, activations to features (N, D).
 
-    They share the module's own layers. None where nothing is frozen, or where more than one tensor crosses the cut.
+    Both share the module's own layers. Returns None if nothing is frozen or more than one tensor crosses the cut.
     """
     ordered = blocks(module)
     learns = [any(_touch(name, other) for name in block for group in learning for other in group) for block in ordered]

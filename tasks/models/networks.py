@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from tasks.core.target import TargetSpec
 from tasks.models.backbone import Backbone
 from tasks.models.weights_file import read
 from tasks.scorer.scorer import Network, Scaled, build_head, build_network
-from tasks.training.goal import Goal
 
 
 def probe_network(backbone: Backbone, head_weights: Path, outputs: int) -> Network:
@@ -22,12 +22,12 @@ def probe_network(backbone: Backbone, head_weights: Path, outputs: int) -> Netwo
     return Network(backbone.module, head)
 
 
-def scratch_network(architecture: str, cut: str, head: Mapping[str, Any], goal: Goal, seed: int) -> Network:
+def scratch_network(architecture: str, cut: str, head: Mapping[str, Any], target: TargetSpec, seed: int) -> Network:
     """The same network with random weights; with a linear head where the head is made of features, not learned."""
     torch.manual_seed(seed)
-    network = build_network(architecture, goal.outputs, cut, **scratch_head(head))
+    network = build_network(architecture, target.num_outputs, cut, **scratch_head(head))
     if isinstance(network.head, Scaled):
-        network.head.set_scale(goal.mean_K, goal.spread_K)
+        network.head.set_scale(target.mean_K, target.std_K)
     return network
 
 

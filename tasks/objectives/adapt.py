@@ -1,86 +1,142 @@
-"""The lessons of a labelled domain and an unlabelled one; no label of the target decides anything."""
+"""Adaptation of a labeled domain's model to an unlabeled one; no label of the target domain decides anything."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-import pandas as pd
 import torch
 from torch import nn
 
 from tasks.core.errors import ParamsError
 from tasks.core.schema import Curve, Split
 from tasks.core.sections import Methods, Objective
+from tasks.core.target import TargetKind
+from tasks.hardware.device import Device
 from tasks.models.freezing import BATCH_NORMS, Names, within
-from tasks.objectives.context import Setting
+from tasks.objectives.context import TrainingContext
 from tasks.objectives.losses.coral import coral
 from tasks.objectives.losses.dann import Dann
 from tasks.objectives.losses.mcc import mcc
-from tasks.objectives.self_train import mixed
+from tasks.objectives.self_train import mixed_batches
 from tasks.objectives.unsupervised_validators import VALIDATORS
 from tasks.scorer.scorer import Network
+from tasks.training.batches import Batches
+from tasks.training.callbacks import Callback
+from tasks.training.kinds import measure_for
 from tasks.training.loop import outputs, score
-from tasks.training.trainer import Lesson, with_helper
-from tasks.training.types import Scored
+from tasks.training.trainer import TrainingPlan
+from tasks.training.types import Row, Score, Scoring, scoring
+
+VALIDATED_WITHOUT_LABELS = {TargetKind.CLASSIFICATION: True, TargetKind.MULTILABEL: True, TargetKind.REGRESSION: False}
 
 
-def adapt(setting: Setting, methods: Methods, base: Lesson, epochs: int, weight: float) -> Lesson:
-    """A labelled domain's lesson, adapted to the unlabelled one; the epoch is chosen without that one's labels."""
-    bench, goal, unlabelled = setting.bench, setting.bench.goal, setting.rows(Split.UNLABELLED)
-    target, source = setting.batches(unlabelled), setting.batches(setting.rows(Split.VALIDATION))
-    looked_at = setting.batches(setting.rows(Split.TEST)) if methods.domain.oracle else None
+@dataclass(frozen=True)
+class DomainValidation(Callback):
+    """Scores epochs without the target domain's labels; `oracle` adds a column that is reported and never used."""
 
-    def validate(network: Network) -> Scored:
-        loss, known, *_ = score(network, source.clean(), bench.device, goal.measure())
-        if not goal.targets:
-            loss = -VALIDATORS[methods.domain.chosen_by](outputs(network, target.clean(), bench.device)[0])
-        more = {}
-        if looked_at:
-            more[Curve.TARGET_SCORE.value] = score(network, looked_at.clean(), bench.device, goal.measure())[1]
-        return loss, known, more
+    source: Batches
+    target: Batches
+    oracle: Batches | None
+    device: Device
+    scoring: Scoring
+    validator: str | None  # None: the source's validation loss decides
 
+    def validate(self, network: Network) -> Score:
+        """Scores the source domain; the loss is the validator's on the target domain, where there is one."""
+        loss, known, _ = score(network, self.source.clean(), self.device, self.scoring)
+        if self.validator:
+            loss = -VALIDATORS[self.validator](outputs(network, self.target.clean(), self.device).output)
+        extra = {}
+        if self.oracle:
+            extra[Curve.TARGET_SCORE.value] = score(network, self.oracle.clean(), self.device, self.scoring).score
+        return Score(loss, known, extra)
+
+
+@dataclass(frozen=True)
+class CriticSchedule(Callback):
+    """Raises the weight of the reversed gradient over the epochs."""
+
+    dann: Dann
+    epochs: int
+
+    def on_epoch_begin(self, epoch: int, network: Network) -> None:
+        """Sets the weight for this epoch."""
+        del network
+        self.dann.begin(epoch, self.epochs)
+
+
+@dataclass(frozen=True)
+class BatchNormReestimation(Callback):
+    """Replaces the statistics of the BatchNorms that learned by those of the target domain, after the fit."""
+
+    layers: Sequence[str]
+    target: Batches
+
+    def may_be_best(self, rows: Sequence[Row]) -> bool:
+        """Rejects the start, which learned no statistics."""
+        return len(rows) > 1
+
+    def on_end(self, network: Network) -> dict[str, float]:
+        """Returns the number of layers that were re-estimated."""
+        return reestimate(network, self.layers, self.target)
+
+
+def adapt(context: TrainingContext, methods: Methods, base: TrainingPlan, epochs: int, weight: float) -> TrainingPlan:
+    """Plans the adaptation to the unlabeled images' domain; `weight` is that of the adaptation's loss."""
     if methods.objective is Objective.BATCHNORM:
-        layers = batch_norms(setting.backbone.module, base.learning)
-
-        def finish(network: Network) -> dict[str, float]:
-            return reestimated(setting, network, layers, unlabelled)
-
-        return replace(base, finish=finish, eligible=lambda rows: len(rows) > 1)  # the start learned no statistics
-    lesson = replace(base, train=mixed(setting, methods, strong=False), validate=validate, cache=0)
+        layers = batch_norms(context.backbone.module, base.learning)
+        rows = context.data.rows(Split.UNLABELLED).sample(frac=1, random_state=0)  # batches of one class would differ
+        return replace(base, callbacks=(*base.callbacks, BatchNormReestimation(layers, context.clean_batches(rows))))
+    validation = domain_validation(context, methods)
+    train = mixed_batches(context, methods.unlabelled, strong=False)
+    plan = replace(base, train=train, callbacks=(*base.callbacks, validation), cache_gib=0)
     if methods.objective is Objective.DANN:
-        dann = Dann(base.objective, setting.backbone.width, weight)
-        lesson = with_helper(lesson, dann.critic)
-        return replace(lesson, objective=dann, begin=lambda epoch, _network: dann.begin(epoch, epochs))
-    return replace(lesson, objective=(coral if methods.objective is Objective.CORAL else mcc)(base.objective, weight))
+        dann = Dann(base.loss, context.backbone.width, weight)
+        plan = plan.with_auxiliary(dann.critic)
+        return replace(plan, loss=dann, callbacks=(*plan.callbacks, CriticSchedule(dann, epochs)))
+    return replace(plan, loss=(coral if methods.objective is Objective.CORAL else mcc)(base.loss, weight))
+
+
+def domain_validation(context: TrainingContext, methods: Methods) -> DomainValidation:
+    """Validates on source and target domain, as the section `domain` says."""
+    data = context.data
+    oracle = context.clean_batches(data.rows(Split.TEST)) if methods.domain.oracle else None
+    return DomainValidation(
+        source=context.clean_batches(data.rows(Split.VALIDATION)),
+        target=context.clean_batches(data.rows(Split.UNLABELLED)),
+        oracle=oracle,
+        device=context.loader.device,
+        scoring=scoring(measure_for(data.target)),
+        validator=methods.domain.chosen_by if VALIDATED_WITHOUT_LABELS[data.target.kind] else None,
+    )
 
 
 def batch_norms(module: nn.Module, learning: Sequence[Names]) -> list[str]:
-    """Names of the BatchNorm layers in what learns. Raises ParamsError if there is none."""
+    """Returns the names of the BatchNorm layers in what learns. Raises ParamsError if there is none."""
     names = [name for block in learning for name in block]
-    found = [name for name, layer in module.named_modules() if isinstance(layer, BATCH_NORMS) and within(name, names)]
-    if not found:
+    layers = [name for name, layer in module.named_modules() if isinstance(layer, BATCH_NORMS) and within(name, names)]
+    if not layers:
         raise ParamsError(
             "objective: batchnorm re-estimates what no learning block of this architecture has; take coral or mcc, or "
             "raise finetune.blocks"
         )
-    return found
+    return layers
 
 
-def reestimated(setting: Setting, network: Network, names: Sequence[str], rows: pd.DataFrame) -> dict[str, float]:
-    """These BatchNorms' statistics become those of these images, their plain mean (Li et al., "AdaBN", 2018).
+def reestimate(network: Network, names: Sequence[str], target: Batches) -> dict[str, float]:
+    """Sets these BatchNorms' statistics to the plain mean over the target's batches (Li et al., "AdaBN", 2018).
 
-    Only of layers that learned with the statistics of their batches: the others never saw their own domain's.
+    Only layers that learned with the statistics of their batches take part: the others never saw their own domain's.
     """
     layers = [layer for name, layer in network.backbone.named_modules() if name in set(names)]
-    rows = rows.sample(frac=1, random_state=0)  # a batch of one class has other statistics
     network.eval()
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None
         layer.train()
     with torch.no_grad():
-        for x_N3SS, *_ in setting.batches(rows).clean():
-            network(x_N3SS)
+        for batch in target.clean():
+            network(batch.inputs)
     network.eval()
     return {"batchnorm_layers": float(len(layers))}

@@ -1,10 +1,13 @@
-"""What all candidates of a fine-tuning share: data, machine, backbone, and the teacher where there is one."""
+"""What all candidates of a fine-tuning share: images, machine, backbone, files.
+
+Shapes: N rows, C classes, V views, P numbers a view.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,144 +15,199 @@ import torch
 from torch import Tensor
 
 from tasks.core.errors import ParamsError
-from tasks.core.files import read_json
 from tasks.core.paths import Paths
 from tasks.core.schema import Balance, Column, Split
-from tasks.core.sections import BackboneParams, ComputeParams
-from tasks.data.manifest import of_split, usable
-from tasks.hardware.device import choose
+from tasks.core.sections import AugmentPolicy, BackboneParams, ComputeParams
+from tasks.core.target import TargetSpec
+from tasks.data.manifest import of_split
+from tasks.hardware.device import Device, choose
 from tasks.hardware.distributed import count, rank
 from tasks.hardware.precision import device_for
-from tasks.images.transforms import style_of
-from tasks.images.view_plan import plan
+from tasks.images.loading import Squares
+from tasks.images.transforms import DRAW, Style
+from tasks.images.view_plan import plan_views
 from tasks.models.backbone import Backbone, build
 from tasks.models.freezing import freeze_all_but_last
 from tasks.models.weights_file import read
-from tasks.training.batches import Answers, Batches
+from tasks.scorer.scorer import Preprocessing
+from tasks.training.batches import Batches, TeacherOutputs
 from tasks.training.checkpoint import digest_of
 from tasks.training.class_balance import balanced, log_prior
-from tasks.training.goal import Goal
-from tasks.training.losses.partial_truth import without
-from tasks.training.trainer import Bench, batches, draws, weights_of
+from tasks.training.kinds import check_balance_supported, measure_for
+from tasks.training.losses.partial_truth import mask_labels
+from tasks.training.trainer import Trainer
+from tasks.training.types import scoring
 
 
 @dataclass(frozen=True)
-class Setting:
-    """The bench, the backbone as it came, what the head is, and the classes' shares where logits are adjusted."""
+class ImageLoader:
+    """Makes batches of manifest rows: images below `root`, preprocessed for one backbone, on one device."""
 
-    paths: Paths
-    bench: Bench
-    backbone: Backbone
-    head: dict[str, Any]
-    log_prior_C: Tensor | None
-    manifest: pd.DataFrame
-    policy: Mapping[str, Any]
-    compute: ComputeParams
-    batch: int
-    weight_N: Tensor  # of the training images, balanced where that is wanted
-    balance: Balance
-
-    def fresh(self) -> Backbone:
-        """The backbone as it came, once more."""
-        return replace(self.backbone, module=copy.deepcopy(self.backbone.module))
-
-    def rows(self, split: Split) -> pd.DataFrame:
-        """The usable images of a split."""
-        return of_split(self.manifest, split)
-
-    def truth(self, rows: pd.DataFrame) -> Tensor:
-        """What is known of these rows: nothing of unlabelled ones."""
-        y = self.bench.goal.truth(rows)
-        unknown_N = torch.tensor((rows[Column.SPLIT] == Split.UNLABELLED).to_numpy())
-        y[unknown_N] = without(y[unknown_N])
-        return y
+    root: Path
+    preprocessing: Preprocessing
+    device: Device
+    batch: int  # images in a forward pass
+    memory_gib: float  # of decoded images that are kept for each set of rows
 
     def batches(
         self,
         rows: pd.DataFrame,
-        y: Tensor | None = None,
+        y: Tensor,
         weight_N: Tensor | None = None,
         size: int = 0,
-        answers: Answers | None = None,
+        *,
+        drawn: bool = False,
+        teacher: TeacherOutputs | None = None,
     ) -> Batches:
-        """Batches of these rows, each counting the same unless weighted; `size` 0 is that of a forward pass."""
-        given = (self.truth(rows) if y is None else y, torch.ones(len(rows)) if weight_N is None else weight_N)
-        sizes = (size or self.compute.batch, self.compute.memory / 4)
-        common = (self.backbone.preprocessing, self.bench.device)
-        return batches(self.paths.raw, rows, *given, *common, *sizes, answers=answers)
-
-    def draws(self, rows: pd.DataFrame, policy: Mapping[str, Any] | None = None) -> Tensor:
-        """The views of these rows, (N, V, P): as planned for training images, or of another policy, drawn apart."""
-        wanted, salt = (self.policy, "") if policy is None else (policy, "other ")
-        pictures = zip(rows[Column.PATH], rows[Column.PIXEL_HASH], strict=True)
-        return draws(plan(pictures, self.policy["views"], self.policy["seed"], wanted, salt), len(rows))
+        """Returns batches of `size` rows (0: of a forward pass), all of the same weight unless `weight_N` is given."""
+        squares = Squares(self.root, list(rows[Column.PATH]), self.preprocessing, self.memory_gib)
+        weight_N = torch.ones(len(rows)) if weight_N is None else weight_N
+        how = (self.preprocessing, self.device, size or self.batch)
+        return Batches(squares, y, weight_N, *how, drawn=drawn, teacher=teacher)
 
 
-def prepare(
+@dataclass(frozen=True)
+class TrainingData:
+    """The manifest, what is predicted, the augmentation policy, and the weights of the training images, (N,)."""
+
+    manifest: pd.DataFrame
+    target: TargetSpec
+    policy: AugmentPolicy
+    balance: Balance
+    weight_N: Tensor
+    log_prior_C: Tensor | None  # where logits are adjusted
+
+    def rows(self, split: Split) -> pd.DataFrame:
+        """Returns the usable images of a split."""
+        return of_split(self.manifest, split)
+
+    def encode(self, rows: pd.DataFrame) -> Tensor:
+        """Encodes the targets of `rows`; unlabeled rows get -1 (classes) or NaN."""
+        y = torch.from_numpy(self.target.encode(rows))
+        unlabeled_N = torch.tensor((rows[Column.SPLIT] == Split.UNLABELLED).to_numpy())
+        y[unlabeled_N] = mask_labels(y[unlabeled_N])
+        return y
+
+    def sample_views(self, rows: pd.DataFrame, policy: AugmentPolicy | None = None) -> Tensor:
+        """Returns the views of these rows, (N, V, P): as planned for training images, or of another policy."""
+        images = zip(rows[Column.PATH], rows[Column.PIXEL_HASH], strict=True)
+        planned = plan_views(images, self.policy) if policy is None else plan_views(images, policy, "other ")
+        return views_of(planned, len(rows))
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """All that an objective may use; functions take the part that they need."""
+
+    files: Paths
+    data: TrainingData
+    loader: ImageLoader
+    trainer: Trainer
+    backbone: Backbone
+    head: dict[str, Any]  # how the head is built, as its weights file says
+    batch: int  # images in an optimizer step
+
+    def fresh_backbone(self) -> Backbone:
+        """Copies the backbone as it was loaded."""
+        return replace(self.backbone, module=copy.deepcopy(self.backbone.module))
+
+    def clean_batches(self, rows: pd.DataFrame) -> Batches:
+        """Returns batches of these rows with their encoded targets, all of the same weight."""
+        return self.loader.batches(rows, self.data.encode(rows))
+
+
+def build_context(
     paths: Paths,
-    wanted: BackboneParams,
+    backbone_params: BackboneParams,
     compute: ComputeParams,
     batch: int,
     last: tuple[int, str],
     *,
     balance: Balance,
     key: object,
-) -> Setting:
-    """All that candidates share. `last` is how many blocks or layers learn; `key` what else checkpoints depend on."""
-    sizes = (wanted.resize, wanted.crop)
-    backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox)
-    freeze_all_but_last(backbone.module, *last)
+) -> TrainingContext:
+    """Loads what the candidates share. `last`: how many blocks or layers learn; `key`: what else checkpoints depend on.
+
+    Raises ParamsError for a balance that the problem type does not support, and for batches too small to be shared.
+    """
+    backbone = _frozen_backbone(paths, backbone_params, last)
     device = choose(compute.device, compute.precision)
-    if count() == 1:  # several must choose alike
+    if count() == 1:  # several processes must choose alike
         device = device_for(compute.device, compute.precision, backbone.module, backbone.preprocessing.crop)
-    manifest = pd.read_parquet(paths.manifest)
-    goal = Goal.of(usable(manifest))
-    train, validation = of_split(manifest, Split.TRAIN), of_split(manifest, Split.VALIDATION)
-    if (goal.targets or goal.several) and balance is not Balance.NONE:
-        raise ParamsError("balance: it has a meaning for one class an image only; set it to none")
-    y, weight_N, prior = goal.truth(train), relative(train), None
+    data = load_data(paths, balance)
+    loader = ImageLoader(paths.raw, backbone.preprocessing, device, compute.batch, compute.memory / 4)
+    trainer = _trainer(paths, data, replace(loader, memory_gib=compute.memory / 2), batch, key)
+    refuse_small_batches(trainer)
+    _start_files_afresh(paths)
+    return TrainingContext(paths, data, loader, trainer, backbone, read(paths.head_weights)[1], batch)
+
+
+def _frozen_backbone(paths: Paths, params: BackboneParams, last: tuple[int, str]) -> Backbone:
+    sizes = (params.resize, params.crop)
+    backbone = build(params.architecture, *read(paths.pretrained), *sizes, params.cut, params.letterbox)
+    freeze_all_but_last(backbone.module, *last)
+    return backbone
+
+
+def load_data(paths: Paths, balance: Balance) -> TrainingData:
+    """Reads manifest, target and policy, and weighs the training images as `balance` says."""
+    manifest, target = pd.read_parquet(paths.manifest), TargetSpec.load(paths.task)
+    check_balance_supported(balance, target)
+    train = of_split(manifest, Split.TRAIN)
+    y, weight_N, prior = torch.from_numpy(target.encode(train)), relative_weights(train), None
     if balance in {Balance.WEIGHTS, Balance.SAMPLING}:
-        weight_N = balanced(weight_N, y, goal.outputs)
+        weight_N = balanced(weight_N, y, target.num_outputs)
     elif balance is Balance.LOGITS:
-        prior = log_prior(weight_N, y, goal.outputs)
+        prior = log_prior(weight_N, y, target.num_outputs)
+    return TrainingData(manifest, target, AugmentPolicy.read(paths.policy), balance, weight_N, prior)
+
+
+def _trainer(paths: Paths, data: TrainingData, loader: ImageLoader, batch: int, key: object) -> Trainer:
+    train, validation = data.rows(Split.TRAIN), data.rows(Split.VALIDATION)
     inputs = (paths.manifest, paths.plan, paths.policy, paths.head_weights, paths.pretrained, paths.teacher)
-    eyes = (backbone.preprocessing, device)
-    memory = compute.memory / 2
-    policy = read_json(paths.policy)
-    drawn = balance is Balance.SAMPLING
-    truth = goal.truth(validation)
-    bench = Bench(
-        train=batches(paths.raw, train, y, weight_N, *eyes, batch, memory, drawn=drawn),
-        validation=batches(paths.raw, validation, truth, weights_of(validation), *eyes, compute.batch, memory),
-        draw_NVP=draws(pd.read_parquet(paths.plan), len(train)),
-        style=style_of(policy),
-        device=device,
-        checkpoints=paths.checkpoints / digest_of(inputs, [key, device.facts()]),
+    drawn = data.balance is Balance.SAMPLING
+    return Trainer(
+        train=loader.batches(train, data.encode(train), data.weight_N, batch, drawn=drawn),
+        validation=loader.batches(validation, data.encode(validation), weights_of(validation)),
+        draw_NVP=views_of(pd.read_parquet(paths.plan), len(train)),
+        style=Style.of(data.policy),
+        device=loader.device,
+        checkpoints=paths.checkpoints / digest_of(inputs, [key, loader.device.facts()]),
         curves=paths.curves,
-        goal=goal,
-        measure=goal.measure(balance),
+        target=data.target,
+        scoring=scoring(measure_for(data.target, data.balance)),
     )
-    refuse_small_batches(bench)
+
+
+def _start_files_afresh(paths: Paths) -> None:
     paths.finetune.mkdir(parents=True, exist_ok=True)
     if not rank():
         for file in (paths.curves, paths.teacher_head):
             file.unlink(missing_ok=True)
-    head = read(paths.head_weights)[1]
-    common = (manifest, policy, compute, batch, weight_N, balance)
-    return Setting(paths, bench, backbone, head, prior, *common)
 
 
-def relative(rows: pd.DataFrame) -> Tensor:
-    """The rows' weights, (N,), with a mean of 1: unlabelled rows may come beside them, each of which counts as one."""
+def weights_of(rows: pd.DataFrame) -> Tensor:
+    """Returns how much each row counts, (N,)."""
+    return torch.tensor(rows[Column.WEIGHT].to_numpy(), dtype=torch.float32)
+
+
+def relative_weights(rows: pd.DataFrame) -> Tensor:
+    """Returns the rows' weights, (N,), with a mean of 1: unlabeled rows, each of weight 1, may come beside them."""
     weight_N = weights_of(rows)
     return weight_N / weight_N.mean()
 
 
-def refuse_small_batches(bench: Bench) -> None:
-    """Raises ParamsError if a process would get nothing of a batch."""
-    for batches_, name in ((bench.train, "finetune.batch"), (bench.validation, "compute.batch")):
-        least = batches_.pictures // len(batches_)
-        if least < count():
+def views_of(planned: pd.DataFrame, count: int) -> Tensor:
+    """Returns planned views as (N, V, P), `count` images in the order of the plan."""
+    return torch.tensor(planned[list(DRAW)].to_numpy(), dtype=torch.float32).view(count, -1, len(DRAW))
+
+
+def refuse_small_batches(trainer: Trainer) -> None:
+    """Raises ParamsError if one of several processes would get no row of a batch."""
+    for batches, name in ((trainer.train, "finetune.batch"), (trainer.validation, "compute.batch")):
+        smallest = batches.pictures // len(batches)
+        if smallest < count():
             raise ParamsError(
-                f"finetune.processes: {count()} processes for batches of {least} pictures; take fewer, or raise {name}"
+                f"finetune.processes: {count()} processes for batches of {smallest} pictures; take fewer, or raise "
+                f"{name}"
             )

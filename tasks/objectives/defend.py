@@ -1,70 +1,87 @@
-"""The lesson of adversaries."""
+"""Training on adversarial examples (article)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from tasks.core.schema import Curve
-from tasks.core.sections import Methods, Objective
-from tasks.hardware.microbatches import Batch, Parts
-from tasks.objectives.context import Setting
+from tasks.core.sections import AdversariesSection, Methods, Objective
+from tasks.hardware.microbatches import MicroBatches
+from tasks.objectives.context import TrainingContext
 from tasks.objectives.losses.adversarial import FAST, Attack, Growing, adversarial, trades
 from tasks.scorer.scorer import Network
+from tasks.training.callbacks import Callback
 from tasks.training.loop import outputs, score
-from tasks.training.state import Row
-from tasks.training.trainer import Bench, Lesson
-from tasks.training.types import Objective as Loss
-from tasks.training.types import Scored
+from tasks.training.trainer import Trainer, TrainingPlan
+from tasks.training.types import Batch, Loss, Outputs, Row, Score
 
 
-def defend(setting: Setting, methods: Methods, base: Lesson) -> Lesson:
-    """Learn on pictures that an adversary changed; an epoch that loses too much without one is not kept."""
-    section, bench = methods.adversaries, setting.bench
-    pictures = setting.backbone.preprocessing
-    attack = Attack(section.norm, section.radius, section.steps, pictures.mean, pictures.std)
-    trained = replace(attack, steps=1, step=FAST * section.radius) if methods.objective is Objective.FAST else attack
-    growing = Growing(trained, section.grow)
-    loss = adversarial(base.objective, growing)
+@dataclass(frozen=True)
+class AdversarialValidation(Callback):
+    """Scores epochs under attack; an epoch that loses too much on clean images is not kept."""
+
+    trainer: Trainer
+    attack: Attack
+    growing: Growing
+    supervised: Loss
+    max_clean_drop: float
+
+    def on_epoch_begin(self, epoch: int, network: Network) -> None:
+        """Lets the radius grow."""
+        del network
+        self.growing.begin(epoch)
+
+    def validate(self, network: Network) -> Score:
+        """Scores the network under the full attack; the clean score becomes a column of the curve."""
+        trainer = self.trainer
+        clean = score(network, trainer.validation.clean(), trainer.device, trainer.scoring)
+        attacked = score_under_attack(network, trainer, self.attack, self.supervised)
+        return Score(attacked.loss, attacked.score, {Curve.CLEAN_SCORE.value: clean.score})
+
+    def may_be_best(self, rows: Sequence[Row]) -> bool:
+        """Returns whether the clean score is close enough to that of the start."""
+        return rows[-1][Curve.CLEAN_SCORE] >= rows[0][Curve.CLEAN_SCORE] - self.max_clean_drop
+
+
+def defend(context: TrainingContext, methods: Methods, base: TrainingPlan) -> TrainingPlan:
+    """Plans a fit on images that an adversary perturbs in each step."""
+    section, preprocessing = methods.adversaries, context.backbone.preprocessing
+    attack = Attack(section.norm, section.radius, section.steps, preprocessing.mean, preprocessing.std)
+    growing = Growing(_training_attack(attack, section, methods.objective), section.grow)
+    loss = adversarial(base.loss, growing)
     if methods.objective is Objective.TRADES:
-        loss = trades(base.objective, growing, section.beta)
-
-    def begin(epoch: int, network: Network) -> None:
-        base.begin(epoch, network)
-        growing.begin(epoch)
-
-    def validate(network: Network) -> Scored:
-        clean = score(network, bench.validation.clean(), bench.device, bench.measure)
-        found = under_attack(network, bench, attack, base.objective)
-        return found[0], found[1], {Curve.CLEAN_SCORE.value: clean[1]}
-
-    def eligible(curve: Sequence[Row]) -> bool:
-        return curve[-1][Curve.CLEAN_SCORE] >= curve[0][Curve.CLEAN_SCORE] - section.clean
-
-    return replace(base, objective=loss, begin=begin, validate=validate, eligible=eligible, cache=0)
+        loss = trades(base.loss, growing, section.beta)
+    validation = AdversarialValidation(context.trainer, attack, growing, base.loss, section.clean)
+    return replace(base, loss=loss, callbacks=(*base.callbacks, validation), cache_gib=0)
 
 
-def under_attack(network: Network, bench: Bench, attack: Attack, own: Loss) -> Scored:
-    """Loss and score on the validation images, each changed for the worse; the same changes each time."""
-    with torch.random.fork_rng(devices=[bench.device.device] if bench.device.is_cuda else []):
+def _training_attack(attack: Attack, section: AdversariesSection, objective: Objective) -> Attack:
+    return replace(attack, steps=1, step=FAST * section.radius) if objective is Objective.FAST else attack
+
+
+def score_under_attack(network: Network, trainer: Trainer, attack: Attack, supervised: Loss) -> Score:
+    """Scores the validation images after the attack; the perturbations are the same each time."""
+    with torch.random.fork_rng(devices=[trainer.device.device] if trainer.device.is_cuda else []):
         torch.manual_seed(0)
-        found, parts = [], Parts()
+        parts: list[Outputs] = []
+        micro = MicroBatches()
         network.eval()
 
-        def changed(chunks: list[Batch]) -> Tensor:
-            return torch.cat([attack(network, x_N3SS, _loss(own, x_N3SS, y)) for x_N3SS, y in chunks])
+        def perturb(chunks: list[Batch]) -> Tensor:
+            return torch.cat([attack(network, chunk.inputs, _ascent(supervised, chunk)) for chunk in chunks])
 
-        for x_N3SS, y, *_ in bench.validation.clean():
-            with bench.device.autocast():
-                attacked_N3SS = parts.tried(changed, (x_N3SS, y))
-            found.append(outputs(network, [(attacked_N3SS, y)], bench.device))
-    output, truth = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return bench.measure(output, truth)
+        for batch in trainer.validation.clean():
+            with trainer.device.autocast():
+                attacked_N3SS = micro.run_with_retry(perturb, Batch(batch.inputs, batch.target))
+            parts.append(outputs(network, [Batch(attacked_N3SS, batch.target)], trainer.device))
+    output, target = (torch.cat(column) for column in zip(*((p.output, p.target) for p in parts), strict=True))
+    return trainer.scoring(Outputs(output, target))
 
 
-def _loss(own: Loss, x_N3SS: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-    """The loss of outputs."""
-    return lambda output: own(lambda _: output, x_N3SS, y)
+def _ascent(supervised: Loss, batch: Batch) -> Callable[[Tensor], Tensor]:
+    """Returns the loss of given outputs, which the attack raises."""
+    return lambda output: supervised(lambda _: output, batch)

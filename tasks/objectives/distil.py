@@ -1,13 +1,10 @@
-"""The lesson of a big model's answers (article, 2.2).
-
-Shapes: N rows, C outputs.
-"""
+"""Learning from a big model's outputs (article, 2.2). Shapes: N rows, C outputs, A columns of the teacher."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -20,74 +17,83 @@ from tasks.core.sections import Methods, TeacherParams
 from tasks.embedding.extract import extract
 from tasks.images.transforms import CLEAN, DRAW, Style
 from tasks.models.weights_file import write
-from tasks.objectives.context import Setting
-from tasks.objectives.losses.distillation import Distillation
-from tasks.objectives.teacher import Teacher, fitted, headed, load
-from tasks.training.state import Row
-from tasks.training.trainer import Bench, Lesson, weights_of, with_helper
+from tasks.objectives.context import TrainingContext, weights_of
+from tasks.objectives.losses.distillation import Distillation, DistillationWeights
+from tasks.objectives.teacher import Teacher, fit_head, load, with_head
+from tasks.training.callbacks import Callback
+from tasks.training.kinds import measure_for
+from tasks.training.trainer import Trainer, TrainingPlan
+from tasks.training.types import Row
 
 
-def distil(setting: Setting, methods: Methods, base: Lesson) -> tuple[Bench, Lesson]:
-    """Learn the teacher's answers on labelled and unlabelled images, until the two agree and are as good."""
-    section, bench, goal = methods.distillation, setting.bench, setting.bench.goal
-    teacher = teacher_of(setting, methods.teacher)
-    train, validation = setting.rows(Split.TRAIN), setting.rows(Split.VALIDATION)
-    rows = pd.concat([train, setting.rows(Split.UNLABELLED)], ignore_index=True)
-    objective = Distillation(
-        "targets" if goal.targets else "labels" if goal.several else "classes",
-        goal.outputs,
-        base.objective,
-        temperature=section.temperature,
-        labels=section.labels,
-        known=len(train) / len(rows),
-        features=section.features,
-        widths=(setting.backbone.width, teacher.width),
-        spread_K=goal.spread_K,
-    )
-    weight_N = torch.cat([setting.weight_N, torch.ones(len(rows) - len(train))])
-    draw_NVP = setting.draws(rows)
+@dataclass(frozen=True)
+class Agreement(Callback):
+    """Ends the fit when student and teacher agree often enough and the student is as good."""
 
-    def told(of: pd.DataFrame, draw_NP: Tensor, style: Style) -> Tensor:
-        drawn = of.assign(**dict(zip(DRAW, draw_NP.double().round(decimals=6).T.numpy(), strict=True)))
-        common = (setting.paths.feature_store, bench.device, style, setting.compute.batch)
-        return teacher.answers(setting.paths.raw, drawn, *common, features=bool(section.features))
+    min_agreement: float
+    margin: float
+
+    def should_stop(self, rows: Sequence[Row]) -> bool:
+        """Compares the last row with the teacher's score."""
+        last = rows[-1]
+        as_good = last[Curve.VALIDATION_SCORE] >= last[Curve.TEACHER_SCORE] - self.margin
+        return as_good and last[Curve.AGREEMENT] >= self.min_agreement
+
+
+def distil(context: TrainingContext, methods: Methods, base: TrainingPlan) -> tuple[Trainer, TrainingPlan]:
+    """Plans a fit to the teacher's outputs on labeled and unlabeled images, until both agree and are as good."""
+    section, data, trainer = methods.distillation, context.data, context.trainer
+    teacher = teacher_of(context, methods.teacher)
+    train, validation = data.rows(Split.TRAIN), data.rows(Split.VALIDATION)
+    rows = pd.concat([train, data.rows(Split.UNLABELLED)], ignore_index=True)
+    weights = DistillationWeights(section.temperature, section.labels, len(train) / len(rows), section.features)
+    loss = Distillation(data.target, base.loss, weights, (context.backbone.width, teacher.width))
+    weight_N = torch.cat([data.weight_N, torch.ones(len(rows) - len(train))])
+    draw_NVP = data.sample_views(rows)
+    answer = partial(teacher_outputs, context, teacher, features=bool(section.features))
 
     @lru_cache(maxsize=1)  # the view whose turn it is
     def of_view(view: int) -> Tensor:
         say(f"the teacher answers for view {view + 1}")
-        return told(rows, draw_NVP[:, view], bench.style)
+        return answer(rows, draw_NVP[:, view], trainer.style)
 
-    answers = told(validation, torch.tensor([CLEAN]).expand(len(validation), -1), Style())
-    taught = replace(
-        bench,
-        train=setting.batches(rows, weight_N=weight_N, size=setting.batch, answers=of_view),
-        validation=setting.batches(validation, answers=lambda _: answers),
+    on_validation = answer(validation, torch.tensor([CLEAN]).expand(len(validation), -1), Style())
+    batches = context.loader.batches
+    student = replace(
+        trainer,
+        train=batches(rows, data.encode(rows), weight_N, context.batch, teacher=of_view),
+        validation=batches(validation, data.encode(validation), teacher=lambda _: on_validation),
         draw_NVP=draw_NVP,
-        measure=objective.measure(goal.measure()),
+        scoring=loss.scoring(measure_for(data.target)),
     )
-
-    def enough(curve: Sequence[Row]) -> bool:
-        now = curve[-1]
-        as_good = now[Curve.VALIDATION_SCORE] >= now[Curve.TEACHER_SCORE] - section.margin
-        return as_good and now[Curve.AGREEMENT] >= section.agreement
-
-    helped = with_helper(base, objective.map)
-    return taught, replace(helped, objective=objective, enough=enough)
+    stop = Agreement(section.agreement, section.margin)
+    plan = base.with_auxiliary(loss.map)
+    return student, replace(plan, loss=loss, callbacks=(*plan.callbacks, stop))
 
 
-def teacher_of(setting: Setting, wanted: TeacherParams) -> Teacher:
-    """The big model; where it came without a head, a linear one is fitted on its features and kept beside the tuned."""
-    paths, bench = setting.paths, setting.bench
-    goal, device = bench.goal, bench.device
-    letterbox = setting.backbone.preprocessing.letterbox
-    found = load(paths.teacher, wanted, goal, paths.teacher_head, letterbox=letterbox)
-    if isinstance(found, Teacher):
-        return found
-    train, validation = setting.rows(Split.TRAIN), setting.rows(Split.VALIDATION)
+def teacher_outputs(
+    context: TrainingContext, teacher: Teacher, rows: pd.DataFrame, draw_NP: Tensor, style: Style, *, features: bool
+) -> Tensor:
+    """Returns the teacher's columns for these rows under these views, (N, A); only what the store lacks is computed."""
+    columns = draw_NP.double().round(decimals=6).T.numpy()
+    drawn = rows.assign(**dict(zip(DRAW, columns, strict=True)))
+    loader = context.loader
+    where = (context.files.feature_store, loader.device, style, loader.batch)
+    return teacher.outputs(loader.root, drawn, *where, features=features)
+
+
+def teacher_of(context: TrainingContext, params: TeacherParams) -> Teacher:
+    """Loads the big model; one without a head gets a linear one, fitted on its features and kept beside the student."""
+    paths, data, loader = context.files, context.data, context.loader
+    letterbox = loader.preprocessing.letterbox
+    loaded = load(paths.teacher, params, data.target, paths.teacher_head, letterbox=letterbox)
+    if isinstance(loaded, Teacher):
+        return loaded
+    train, validation = data.rows(Split.TRAIN), data.rows(Split.VALIDATION)
     rows = pd.concat([train, validation]).assign(**dict(zip(DRAW, CLEAN, strict=True)))
-    parts = extract(paths.raw, rows, found.folded(), device, Style(), setting.compute.batch)
-    x_ND, y = torch.from_numpy(np.concatenate([part for _, part in parts])), goal.standardised(goal.truth(rows))
+    parts = extract(paths.raw, rows, loaded.folded(), loader.device, Style(), loader.batch)
+    x_ND, y = torch.from_numpy(np.concatenate([part for _, part in parts])), torch.from_numpy(data.target.encode(rows))
     count = len(train)
-    learned, settings = fitted((x_ND[:count], y[:count], weights_of(train)), (x_ND[count:], y[count:]), goal)
-    write(paths.teacher_head, learned.state_dict(), settings)
-    return headed(found, learned.state_dict(), settings, goal, paths.teacher)
+    fitted = fit_head((x_ND[:count], y[:count], weights_of(train)), (x_ND[count:], y[count:]), data.target)
+    write(paths.teacher_head, fitted.head.state_dict(), fitted.settings)
+    return with_head(loaded, fitted.head.state_dict(), fitted.settings, data.target, paths.teacher)

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from tasks.core.paths import Paths
 from tasks.core.progress import say
 from tasks.core.schema import Candidate, Curve
-from tasks.core.sections import BackboneParams, Methods, Objective, refuse_tuning
+from tasks.core.sections import BackboneParams, FinetuneSection, Methods, Objective, refuse_tuning
 from tasks.hardware.distributed import rank
 from tasks.models.freezing import EVERYTHING, drop, freeze_all_but_last, parameter_groups
 from tasks.models.networks import probe_network, scratch_network
 from tasks.models.weights_file import write
-from tasks.objectives.context import Setting
-from tasks.objectives.registry import lesson_of, refuse
-from tasks.objectives.requirements import DOMAIN
+from tasks.objectives.context import TrainingContext, TrainingData
+from tasks.objectives.registry import Request, build_plan, check_supported
+from tasks.objectives.requirements import DOMAIN_ADAPTATION
 from tasks.scorer.scorer import Network
-from tasks.training.loop import Recipe
+from tasks.training.kinds import loss_for
+from tasks.training.loop import Schedule
 from tasks.training.losses.mixing import mixing
-from tasks.training.state import Progress, Row
-from tasks.training.trainer import Bench, Lesson
-from tasks.training.types import Objective as Loss
+from tasks.training.state import Progress
+from tasks.training.trainer import TrainingPlan
+from tasks.training.types import Loss, Row
 
-More = dict[str, float]  # numbers for the report
+Numbers = dict[str, float]  # for the report
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The last round of what was kept, the epochs before it, the steps of all rounds, the seconds of all tries."""
+    """The last round of the kept fit, the epochs before it, the steps of all rounds, the seconds of all attempts."""
 
     progress: Progress
     before: int
@@ -43,139 +41,155 @@ class Tuned:
 
     @property
     def best(self) -> Row:
-        """The row that was kept, its epoch counted over all rounds as in the curve."""
+        """The row that was kept; its epoch is counted over all rounds, as in the curve."""
         row = self.progress.rows[self.progress.kept]
         return {**row, Curve.EPOCH: row[Curve.EPOCH] + self.before}
 
 
-def tune(setting: Setting, learn: Mapping[str, Any], methods: Methods, seed: int) -> tuple[Tuned, More]:
-    """From the probe (LP-FT, Kumar et al., 2022). `learn` is the section finetune. Writes the network.
+@dataclass(frozen=True)
+class Attempt:
+    """A fit with one weight of an adaptation's loss: its result, the network, numbers for the report, its curve."""
 
-    Of several weights of an adaptation's loss, the one whose model is best is kept. Raises ParamsError for a head that
+    weight: float
+    curves: Path
+    tuned: Tuned
+    network: Network
+    numbers: Numbers
+
+
+def tune(context: TrainingContext, section: FinetuneSection, methods: Methods, seed: int) -> tuple[Tuned, Numbers]:
+    """Fine-tunes from the probe (LP-FT, Kumar et al., 2022) and writes the network.
+
+    Of several weights of an adaptation's loss, the one with the best model is kept. Raises ParamsError for a head that
     has nothing to fine-tune.
     """
-    refuse_tuning(setting.head["kind"], learn["epochs"])
-    refuse(setting, methods.objective, mixed=bool(learn["mixup"] or learn["cutmix"]))
-    weighted = methods.objective in DOMAIN - {Objective.BATCHNORM}
+    refuse_tuning(context.head["kind"], section.epochs)
+    check_supported(context, methods.objective, mixed=bool(section.mixup or section.cutmix))
+    weighted = methods.objective in DOMAIN_ADAPTATION - {Objective.BATCHNORM}
     weights = methods.domain.weights if weighted else (0.0,)
-    files = [setting.bench.curves]
+    trainer = context.trainer
+    files = [trainer.curves]
     if len(weights) > 1:
-        files = [setting.bench.checkpoints / f"curves-{weight:g}.jsonl" for weight in weights]
-    tried = [
-        with_weight(setting, learn, methods, seed, weight, file) for weight, file in zip(weights, files, strict=True)
-    ]
-    best = min(range(len(tried)), key=lambda place: tried[place][0].progress.lowest)
-    tuned, network, more = tried[best]
+        files = [trainer.checkpoints / f"curves-{weight:g}.jsonl" for weight in weights]
+    attempts = [fit_with(context, section, methods, seed, *each) for each in zip(weights, files, strict=True)]
+    best = min(attempts, key=lambda attempt: attempt.tuned.progress.lowest)
     if len(weights) > 1:
-        shutil.copy(files[best], setting.bench.curves)
+        shutil.copy(best.curves, trainer.curves)
     if not rank():
-        write(setting.paths.tuned, network.state_dict())
-    more |= setting.bench.saved | ({"weight": weights[best]} if weighted else {}) | looked_up(tuned.progress)
-    return replace(tuned, seconds=sum(found.seconds for found, *_ in tried)), more
+        write(context.files.tuned, best.network.state_dict())
+    numbers = best.numbers | trainer.cache_counts | ({"weight": best.weight} if weighted else {})
+    seconds = sum(attempt.tuned.seconds for attempt in attempts)
+    return replace(best.tuned, seconds=seconds), numbers | extra_columns(best.tuned.progress)
 
 
-def with_weight(
-    setting: Setting,
-    learn: Mapping[str, Any],
-    methods: Methods,
-    seed: int,
-    weight: float,
-    curves: Path,
-) -> tuple[Tuned, Network, More]:
-    """One fit, with this weight of an adaptation's loss; or as many rounds of it as pseudo-labels are given."""
+def fit_with(
+    context: TrainingContext, section: FinetuneSection, methods: Methods, seed: int, weight: float, curves: Path
+) -> Attempt:
+    """Fits with this weight of an adaptation's loss; with pseudo-labels, in as many rounds as `unlabelled.rounds`."""
     torch.manual_seed(seed)  # of what learns beside the network
-    network, base = lesson_on_labels(setting, learn)
-    if curves != setting.bench.curves:
+    network, base = plan_on_labels(context, section)
+    if curves != context.trainer.curves:
         curves.parent.mkdir(parents=True, exist_ok=True)
         curves.unlink(missing_ok=True)
-    itself = methods.teacher.model_copy(update={"weights": None})
-    tuned, lesson, epochs = Tuned(Progress(), 0, 0, 0.0), base, 0
+    itself = methods.model_copy(update={"teacher": methods.teacher.model_copy(update={"weights": None})})
+    tuned, plan, epochs = Tuned(Progress(), 0, 0, 0.0), base, 0
     for turn in range(methods.unlabelled.rounds if methods.objective is Objective.PSEUDO_LABELS else 1):
-        now = methods.model_copy(update={"teacher": itself}) if turn else methods
-        bench, lesson = lesson_of(setting, now, network, base, learn["epochs"], weight)
-        bench = replace(bench, curves=curves, before=(epochs, tuned.steps))
-        progress = bench.fit(Candidate.TUNED, network, recipe(bench, learn, seed), lesson, f"{weight:g}-{turn}")
+        request = Request(context, itself if turn else methods, network, base, section.epochs, weight)
+        trainer, plan = build_plan(request)
+        trainer = replace(trainer, curves=curves, offset=(epochs, tuned.steps))
+        schedule = schedule_of(section, len(trainer.train), seed)
+        progress = trainer.fit(Candidate.TUNED, network, schedule, plan, f"{weight:g}-{turn}")
         steps = tuned.steps + int(progress.rows[-1][Curve.STEP])
         tuned = Tuned(progress, epochs, steps, tuned.seconds + progress.seconds)
         epochs += progress.epoch
-    return tuned, network, lesson.finish(network)
+    return Attempt(weight, curves, tuned, network, plan.finish(network))
 
 
-def looked_up(progress: Progress) -> More:
-    """What the kept epoch's row says beside loss and score; and what the best epoch by the target's labels would be."""
-    own = {Curve.CANDIDATE, Curve.EPOCH, Curve.STEP, Curve.TRAIN_LOSS, Curve.VALIDATION_LOSS, Curve.VALIDATION_SCORE}
-    more = {name: value for name, value in progress.rows[progress.kept].items() if name not in own}
-    if Curve.TARGET_SCORE in more:
-        more["oracle_score"] = max(row[Curve.TARGET_SCORE] for row in progress.rows)
-    return more
+def extra_columns(progress: Progress) -> Numbers:
+    """Returns the extra columns of the best epoch, plus the oracle score (best epoch by target labels) if recorded."""
+    usual = {Curve.CANDIDATE, Curve.EPOCH, Curve.STEP, Curve.TRAIN_LOSS, Curve.VALIDATION_LOSS, Curve.VALIDATION_SCORE}
+    numbers = {name: value for name, value in progress.rows[progress.kept].items() if name not in usual}
+    if Curve.TARGET_SCORE in numbers:
+        numbers["oracle_score"] = max(row[Curve.TARGET_SCORE] for row in progress.rows)
+    return numbers
 
 
-def last_of(learn: Mapping[str, Any]) -> tuple[int, str]:
-    """How many of the last blocks or layers learn, and which of the two."""
-    return (learn["blocks"], "blocks") if learn["layers"] is None else (learn["layers"], "layers")
+def last_of(section: FinetuneSection) -> tuple[int, str]:
+    """Returns how many of the last blocks or layers learn, and which of the two are counted."""
+    return (section.blocks, "blocks") if section.layers is None else (section.layers, "layers")
 
 
-def lesson_on_labels(setting: Setting, learn: Mapping[str, Any]) -> tuple[Network, Lesson]:
-    """The probe's network, and how it learns from labels alone."""
-    network = probe_network(setting.fresh(), setting.paths.head_weights, setting.bench.goal.outputs)
-    learning = freeze_all_but_last(network.backbone, *last_of(learn))
-    drop(network.backbone, learn["dropout"], learn["stochastic_depth"])
-    mixed = bool(learn["mixup"] or learn["cutmix"])
-    return network, Lesson(
+def plan_on_labels(context: TrainingContext, section: FinetuneSection) -> tuple[Network, TrainingPlan]:
+    """Returns the probe's network, and the plan to fine-tune it on labels alone."""
+    network = probe_network(context.fresh_backbone(), context.files.head_weights, context.data.target.num_outputs)
+    learning = freeze_all_but_last(network.backbone, *last_of(section))
+    drop(network.backbone, section.dropout, section.stochastic_depth)
+    return network, TrainingPlan(
         learning=learning,
-        groups=parameter_groups(network, learning, learn["head_rate"], learn["rate"], learn["decay"]),
-        objective=loss_on_labels(setting, learn),
-        smoothing=learn["smoothing"],
-        batch_statistics=learn["batchnorm"] == "training",
-        every=learn["unfreeze"],
-        dropout=bool(learn["dropout"]),
-        cache=0.0 if mixed else learn["cache"],  # pictures that are mixed anew are no views to keep
-        compile=learn["compile"],
+        groups=parameter_groups(network, learning, section.head_rate, section.rate, section.decay),
+        loss=loss_on_labels(context.data, section),
+        smoothing=section.smoothing,
+        batch_statistics=section.batchnorm == "training",
+        unfreeze_every=section.unfreeze,
+        dropout=bool(section.dropout),
+        cache_gib=0.0 if section.mixup or section.cutmix else section.cache,  # mixed images are never the same
+        compile=section.compile,
     )
 
 
 def from_scratch(
-    setting: Setting, wanted: BackboneParams, learn: Mapping[str, Any], rate: float, tuned: Tuned, seed: int
+    context: TrainingContext, params: BackboneParams, section: FinetuneSection, lr: float, tuned: Tuned, seed: int
 ) -> float:
-    """The same network from random weights, on labels, in as many steps as `tuned` took (one or more). Writes it.
+    """Trains the same network from random weights on labels, for as many steps as `tuned`, and writes it.
 
-    Its seconds.
+    Returns its seconds.
     """
-    bench = setting.bench
-    network = scratch_network(wanted.architecture, wanted.cut, setting.head, bench.goal, seed)
+    trainer, target = context.trainer, context.data.target
+    network = scratch_network(params.architecture, params.cut, context.head, target, seed)
     learning = freeze_all_but_last(network.backbone, EVERYTHING)
-    drop(network.backbone, learn["dropout"], learn["stochastic_depth"])
-    groups = parameter_groups(network, learning, rate, rate, decay=1)
-    wanted_passes = ceil(tuned.steps / len(bench.train))
-    passes = max(wanted_passes // learn["epochs"], 1)  # unlabelled images may make many steps of few labelled ones
-    loss, dropout = loss_on_labels(setting, learn), bool(learn["dropout"])
-    lesson = Lesson(
-        learning, groups, loss, batch_statistics=True, passes=passes, dropout=dropout, compile=learn["compile"]
+    drop(network.backbone, section.dropout, section.stochastic_depth)
+    all_passes = ceil(tuned.steps / len(trainer.train))
+    passes = max(all_passes // section.epochs, 1)  # unlabeled images may add many steps to few labeled ones
+    plan = TrainingPlan(
+        learning,
+        parameter_groups(network, learning, lr, lr, layer_lr_decay=1),
+        loss_on_labels(context.data, section),
+        batch_statistics=True,
+        passes=passes,
+        dropout=bool(section.dropout),
+        compile=section.compile,
     )
-    epochs = ceil(wanted_passes / passes)
-    as_long = replace(recipe(bench, learn, seed), epochs=epochs, patience=epochs)
-    progress = bench.fit(Candidate.SCRATCH, network, as_long, lesson)
+    epochs = ceil(all_passes / passes)
+    schedule = replace(schedule_of(section, len(trainer.train), seed), epochs=epochs, patience=epochs)
+    progress = trainer.fit(Candidate.SCRATCH, network, schedule, plan)
     if not rank():
-        write(setting.paths.scratch, network.state_dict())
+        write(context.files.scratch, network.state_dict())
     return progress.seconds
 
 
-def loss_on_labels(setting: Setting, learn: Mapping[str, Any]) -> Loss:
-    """The loss of both candidates."""
-    return mixing(
-        setting.bench.goal.objective(learn["smoothing"], setting.log_prior_C), learn["mixup"], learn["cutmix"]
+def loss_on_labels(data: TrainingData, section: FinetuneSection) -> Loss:
+    """Returns the supervised loss of both candidates."""
+    return mixing(loss_for(data.target, section.smoothing, data.log_prior_C), section.mixup, section.cutmix)
+
+
+def schedule_of(section: FinetuneSection, steps_per_epoch: int, seed: int) -> Schedule:
+    """Takes what concerns the schedule from the section."""
+    return Schedule(
+        epochs=section.epochs,
+        steps_per_epoch=steps_per_epoch,
+        warmup=section.warmup,
+        weight_decay=section.weight_decay,
+        patience=section.patience,
+        seed=seed,
+        max_grad_norm=section.clip,
+        accumulation_steps=section.parts,
+        ema_decay=section.average,
     )
 
 
-def recipe(bench: Bench, learn: Mapping[str, Any], seed: int) -> Recipe:
-    """How long and how fast."""
-    names = ("epochs", "warmup", "weight_decay", "patience", "clip", "parts", "average")
-    return Recipe(steps_per_epoch=len(bench.train), seed=seed, **{name: learn[name] for name in names})
-
-
-def conclude(setting: Setting, paths: Paths, tuned: Tuned) -> None:
-    """Forgets the checkpoints, and tells the epoch that was kept."""
+def conclude(context: TrainingContext, tuned: Tuned) -> None:
+    """Deletes the checkpoints, and reports the epoch that was kept."""
     if not rank():
-        shutil.rmtree(paths.checkpoints, ignore_errors=True)
-    told = setting.bench.goal.told(tuned.best[Curve.VALIDATION_SCORE])
-    say(f"kept epoch {tuned.best[Curve.EPOCH]} of {tuned.before + tuned.progress.epoch}: {told}")
+        shutil.rmtree(context.files.checkpoints, ignore_errors=True)
+    score_text = context.data.target.describe(tuned.best[Curve.VALIDATION_SCORE])
+    say(f"kept epoch {tuned.best[Curve.EPOCH]} of {tuned.before + tuned.progress.epoch}: {score_text}")

@@ -1,50 +1,96 @@
-"""How each objective becomes a lesson: its loss, its batches, and which epoch is kept."""
+"""How each objective plans its fit: loss, batches, and which epoch is kept."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from tasks.core.errors import ParamsError
 from tasks.core.schema import Balance
 from tasks.core.sections import Methods, Objective
 from tasks.hardware.distributed import count
 from tasks.objectives.adapt import adapt
-from tasks.objectives.context import Setting
+from tasks.objectives.context import TrainingContext
 from tasks.objectives.defend import defend
 from tasks.objectives.distil import distil
-from tasks.objectives.requirements import DOMAIN, refuse_unsuited
+from tasks.objectives.requirements import check_objective_supported
 from tasks.objectives.self_train import fixmatch, pseudo_label
 from tasks.scorer.scorer import Network
-from tasks.training.trainer import Bench, Lesson
+from tasks.training.trainer import Trainer, TrainingPlan
 
 
-def refuse(setting: Setting, objective: Objective, mixed: bool) -> None:
-    """Raises ParamsError for what has no meaning together."""
-    refuse_unsuited(objective, setting.manifest)
+@dataclass(frozen=True)
+class Request:
+    """What a plan is made for: the plan on labels alone, the network, and the weight of an adaptation's loss."""
+
+    context: TrainingContext
+    methods: Methods
+    network: Network
+    base: TrainingPlan
+    epochs: int
+    weight: float
+
+
+Planned = tuple[Trainer, TrainingPlan]
+
+
+def check_supported(context: TrainingContext, objective: Objective, *, mixed: bool) -> None:
+    """Raises ParamsError for combinations that are not defined; `mixed`: images are mixed (mixup or CutMix)."""
+    data = context.data
+    check_objective_supported(objective, data.manifest, data.target)
     if objective is Objective.LABELS:
         return
     if mixed:
         raise ParamsError(f"finetune.mixup, finetune.cutmix: {objective} takes pictures as they are; set both to 0")
-    if objective in {Objective.DISTILLATION, Objective.PSEUDO_LABELS} and setting.balance is Balance.SAMPLING:
+    if objective in {Objective.DISTILLATION, Objective.PSEUDO_LABELS} and data.balance is Balance.SAMPLING:
         raise ParamsError(f"balance: {objective} goes through all images, so none is drawn; take weights or logits")
     if count() > 1:
         raise ParamsError(f"finetune.processes: {objective} takes whole batches; set it to 1, and do without torchrun")
 
 
-def lesson_of(
-    setting: Setting, methods: Methods, network: Network, base: Lesson, epochs: int, weight: float
-) -> tuple[Bench, Lesson]:
-    """The bench and the lesson of the objective; `base` is that on labels, `weight` that of the adaptation's loss.
+def build_plan(request: Request) -> Planned:
+    """Returns the trainer and the plan of the objective.
 
     Raises ParamsError for what is missing, and DataRefusedError for labels that fail their audit.
     """
-    objective = methods.objective
-    if objective is Objective.DISTILLATION:
-        return distil(setting, methods, base)
-    if objective is Objective.PSEUDO_LABELS:
-        return pseudo_label(setting, methods, network, base)
-    if objective is Objective.FIXMATCH:
-        return fixmatch(setting, methods, base)
-    if objective in DOMAIN:
-        return setting.bench, adapt(setting, methods, base, epochs, weight)
-    if objective.has_adversary:
-        return setting.bench, defend(setting, methods, base)
-    return setting.bench, base
+    return PLANNERS[request.methods.objective](request)
+
+
+def _labels(request: Request) -> Planned:
+    return request.context.trainer, request.base
+
+
+def _distillation(request: Request) -> Planned:
+    return distil(request.context, request.methods, request.base)
+
+
+def _pseudo_labels(request: Request) -> Planned:
+    return pseudo_label(request.context, request.methods, request.network, request.base)
+
+
+def _fixmatch(request: Request) -> Planned:
+    return request.context.trainer, fixmatch(request.context, request.methods, request.base)
+
+
+def _adaptation(request: Request) -> Planned:
+    plan = adapt(request.context, request.methods, request.base, request.epochs, request.weight)
+    return request.context.trainer, plan
+
+
+def _defence(request: Request) -> Planned:
+    return request.context.trainer, defend(request.context, request.methods, request.base)
+
+
+PLANNERS: Mapping[Objective, Callable[[Request], Planned]] = {
+    Objective.LABELS: _labels,
+    Objective.DISTILLATION: _distillation,
+    Objective.PSEUDO_LABELS: _pseudo_labels,
+    Objective.FIXMATCH: _fixmatch,
+    Objective.BATCHNORM: _adaptation,
+    Objective.CORAL: _adaptation,
+    Objective.DANN: _adaptation,
+    Objective.MCC: _adaptation,
+    Objective.PGD: _defence,
+    Objective.FAST: _defence,
+    Objective.TRADES: _defence,
+}

@@ -1,4 +1,4 @@
-"""What an objective has a meaning for: known from the manifest, so told before anything is computed."""
+"""What an objective needs of the data: checked from the manifest, before anything is computed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ import pandas as pd
 from tasks.core.errors import ParamsError
 from tasks.core.schema import Split
 from tasks.core.sections import Objective
-from tasks.data.manifest import label_names, of_split, target_names
+from tasks.core.target import TargetKind, TargetSpec
+from tasks.data.manifest import of_split
 
-SELF = {Objective.PSEUDO_LABELS, Objective.FIXMATCH}
-DOMAIN = {Objective.BATCHNORM, Objective.CORAL, Objective.DANN, Objective.MCC}
-CLASSES_ONLY = {*SELF, Objective.MCC, Objective.TRADES}
+SELF_TRAINING = {Objective.PSEUDO_LABELS, Objective.FIXMATCH}
+DOMAIN_ADAPTATION = {Objective.BATCHNORM, Objective.CORAL, Objective.DANN, Objective.MCC}
+UNSUPPORTED = {  # objectives that are not defined for a problem type
+    TargetKind.CLASSIFICATION: set[Objective](),
+    TargetKind.MULTILABEL: {*SELF_TRAINING, *DOMAIN_ADAPTATION, Objective.TRADES},
+    TargetKind.REGRESSION: {*SELF_TRAINING, Objective.MCC, Objective.TRADES},
+}
 
 
-def refuse_unsuited(objective: Objective, manifest: pd.DataFrame) -> None:
-    """Raises ParamsError for an objective that has no meaning for these images, or lacks some."""
-    several = bool(label_names(manifest))
-    what = "targets" if target_names(manifest) else "several labels" if several else ""
-    if what and objective in CLASSES_ONLY:
-        raise ParamsError(f"objective: {objective} has no meaning for {what}: it needs one class an image")
-    if several and objective in DOMAIN:
-        raise ParamsError(f"objective: {objective} knows one class an image, or targets; take distillation or labels")
-    if objective in SELF | DOMAIN and of_split(manifest, Split.UNLABELLED).empty:
+def check_objective_supported(objective: Objective, manifest: pd.DataFrame, target: TargetSpec) -> None:
+    """Raises ParamsError for an objective that this problem type does not support, or that lacks unlabeled images."""
+    if objective in UNSUPPORTED[target.kind]:
+        raise ParamsError(
+            f"objective: {objective} has no meaning for {target.summary}: it needs one class an image; take labels or "
+            "distillation"
+        )
+    if objective in SELF_TRAINING | DOMAIN_ADAPTATION and of_split(manifest, Split.UNLABELLED).empty:
         raise ParamsError(
             "objective: it learns from unlabelled images, and there are none; put them below unlabelled/, beside "
             "train/, or give a table rows without a label"

@@ -1,4 +1,4 @@
-"""The big model: brought in whole, or as a backbone on which a head is fitted; what it says of a view is kept.
+"""The teacher: brought in whole, or as a backbone on which a head is fitted; its outputs are stored for each view.
 
 Shapes: N rows, C outputs, E features of the teacher.
 """
@@ -20,24 +20,23 @@ from tasks.core.errors import ParamsError
 from tasks.core.files import sha256_of
 from tasks.core.schema import Column
 from tasks.core.sections import NO_TEACHER, TeacherParams
-from tasks.data.manifest import usable
+from tasks.core.target import TargetKind, TargetSpec
 from tasks.embedding.extract import CODE, extract
 from tasks.embedding.feature_store import FeatureStore, key_of
 from tasks.hardware.device import Device
-from tasks.heads.linear import Rows, Train, best, fit_probes, fit_ridge
+from tasks.heads.kinds import LinearFit, fit_linear, standardize, unstandardize_head
+from tasks.heads.linear import Rows, Train, best
 from tasks.images.transforms import DRAW, Style
 from tasks.models.backbone import Backbone, build, check_architecture
 from tasks.models.weights_file import described, read
-from tasks.scorer.scorer import Network, Preprocessing, Scaled, build_backbone, build_head, folded
-from tasks.training.goal import Goal
+from tasks.scorer.scorer import Network, Preprocessing, build_backbone, build_head, folded
 
 SPEC = "spec"  # of a whole model, in the description of its weights file
-LINEAR = {"kind": "linear"}
-STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)  # penalties of the head that is fitted on a teacher without one
+L2_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)  # penalties of the head that is fitted on a teacher without one
 
 
-class Answering(nn.Module):
-    """A network whose answer is its outputs, and its features beside them where they are wanted, (N, C + E)."""
+class OutputsAndFeatures(nn.Module):
+    """A network that returns its outputs, and with `features` these beside them, (N, C + E)."""
 
     def __init__(self, network: Network, *, features: bool) -> None:
         super().__init__()
@@ -45,7 +44,7 @@ class Answering(nn.Module):
         self._features = features
 
     def forward(self, x_N3SS: Tensor) -> Tensor:
-        """Outputs first."""
+        """Returns the outputs first, then the features."""
         feature_NE = self.network.backbone(x_N3SS)
         output_NC: Tensor = self.network.head(feature_NE)
         return torch.cat([output_NC, feature_NE], 1) if self._features else output_NC
@@ -53,17 +52,17 @@ class Answering(nn.Module):
 
 @dataclass(frozen=True)
 class Teacher:
-    """A network with the width of its features and its preprocessing; `identity` is all that its answers depend on."""
+    """A network, the width of its features, its preprocessing, and the `identity` that its outputs depend on."""
 
     network: Network
     width: int
     preprocessing: Preprocessing
     identity: Mapping[str, object]
 
-    def answers(
+    def outputs(
         self, root: Path, rows: pd.DataFrame, store: Path, device: Device, style: Style, batch: int, *, features: bool
     ) -> Tensor:
-        """What it says of each row, a path and a draw, (N, C) or (N, C + E); only what the store lacks is computed."""
+        """Returns the outputs for each row, a path and a view, (N, C) or (N, C + E); computes what the store lacks."""
         context = {
             **self.identity,
             "answers": "with features" if features else "outputs",
@@ -82,77 +81,92 @@ class Teacher:
         missing = [place for place, key in enumerate(keys) if key not in kept]
         if missing:
             network = Network(folded(self.network.backbone), self.network.head)
-            answering = Backbone(Answering(network, features=features).eval(), self.width, self.preprocessing)
-            for found, matrix in extract(root, rows.iloc[missing], answering, device, style, batch):
-                kept.add([keys[missing[row]] for row in found], matrix)
+            module = OutputsAndFeatures(network, features=features).eval()
+            backbone = Backbone(module, self.width, self.preprocessing)
+            for computed, matrix in extract(root, rows.iloc[missing], backbone, device, style, batch):
+                kept.add([keys[missing[row]] for row in computed], matrix)
         return torch.from_numpy(kept[keys]) if keys else torch.empty(0, 0)
 
 
-def load(file: Path, wanted: TeacherParams, goal: Goal, head: Path, *, letterbox: bool) -> Teacher | Backbone:
-    """The teacher that was brought in, with the head in a file where it has none of its own; else its backbone.
+def load(file: Path, params: TeacherParams, target: TargetSpec, head: Path, *, letterbox: bool) -> Teacher | Backbone:
+    """Loads the teacher, with the head of the file `head` if it has none of its own; returns its backbone if neither.
 
-    One that does not bring its own preprocessing sees whole pictures (`letterbox`) where its student does.
-
-    Raises ParamsError if there is no teacher, or it answers another question.
+    A teacher without its own preprocessing sees letterboxed images if its student does. Raises ParamsError if there is
+    no teacher, or it predicts something else.
     """
     state, description = read(file)
     if not state:
         raise ParamsError(NO_TEACHER)
     if SPEC in description:
-        if wanted.resize or wanted.crop:
+        if params.resize or params.crop:
             raise ParamsError("teacher.resize, teacher.crop: this teacher brings its own; set both to null")
-        return whole(state, description[SPEC], goal, file)
-    if wanted.architecture is None:
+        return whole(state, description[SPEC], target, file)
+    if params.architecture is None:
         raise ParamsError("teacher.architecture: these weights do not say it; set it")
-    check_architecture(wanted.architecture)
-    backbone = build(wanted.architecture, state, description, wanted.resize, wanted.crop, letterbox=letterbox)
+    check_architecture(params.architecture)
+    backbone = build(params.architecture, state, description, params.resize, params.crop, letterbox=letterbox)
     if not head.exists():
         return backbone
     head_state, settings = read(head)
-    return headed(backbone, head_state, settings, goal, file)
+    return with_head(backbone, head_state, settings, target, file)
 
 
-def check_classes(spec: Mapping[str, Any], goal: Goal) -> None:
-    """Raises ParamsError if a model that Rootstock made knows other classes or targets."""
-    known, asked = [*spec["classes"], *spec["targets"]], [*goal.classes, *goal.targets]
-    if known != asked or bool(spec["label_thresholds"]) != goal.several:
+def check_classes(spec: Mapping[str, Any], target: TargetSpec) -> None:
+    """Raises ParamsError if a model that Rootstock made predicts other classes or targets."""
+    theirs = [*spec["classes"], *spec["targets"]]
+    kind = kind_of(spec)
+    if theirs != list(target.names) or kind != target.kind:
         raise ParamsError(
-            f"teacher.weights: the teacher answers {', '.join(known[:5])}, but the data asks for "
-            f"{', '.join(asked[:5])}; take one that was trained on the same classes"
+            f"teacher.weights: the teacher answers {', '.join(theirs[:5])}, but the data asks for "
+            f"{', '.join(target.names[:5])}; take one that was trained on the same classes"
         )
 
 
-def whole(state: dict[str, Tensor], spec: Mapping[str, Any], goal: Goal, file: Path) -> Teacher:
-    """A model that Rootstock made. Raises ParamsError if it knows other classes or targets."""
-    check_classes(spec, goal)
+def kind_of(spec: Mapping[str, Any]) -> TargetKind:
+    """Returns the problem type of a registered model from its spec.json."""
+    if spec["targets"]:
+        return TargetKind.REGRESSION
+    return TargetKind.MULTILABEL if spec["label_thresholds"] else TargetKind.CLASSIFICATION
+
+
+def whole(state: dict[str, Tensor], spec: Mapping[str, Any], target: TargetSpec, file: Path) -> Teacher:
+    """Builds a model that Rootstock made. Raises ParamsError if it predicts other classes or targets."""
+    check_classes(spec, target)
     backbone, width = build_backbone(spec["architecture"], spec["cut"])
-    network = Network(backbone, build_head(width, goal.outputs, **spec["head"]))
+    network = Network(backbone, build_head(width, target.num_outputs, **spec["head"]))
     network.load_state_dict(state)
     preprocessing = Preprocessing.of(spec["preprocessing"])
     return Teacher(network.eval(), width, preprocessing, {"teacher": sha256_of(file)})
 
 
-def refuse_other_classes(file: Path, manifest: pd.DataFrame) -> None:
-    """Raises ParamsError if the teacher that was brought in answers another question than the data asks."""
+def refuse_other_classes(file: Path, target: TargetSpec) -> None:
+    """Raises ParamsError if the teacher that was brought in predicts something else than the data asks for."""
     if spec := described(file).get(SPEC):
-        check_classes(spec, Goal.of(usable(manifest)))
+        check_classes(spec, target)
 
 
-def headed(
-    backbone: Backbone, state: dict[str, Tensor], settings: Mapping[str, Any], goal: Goal, file: Path
+def with_head(
+    backbone: Backbone, state: dict[str, Tensor], settings: Mapping[str, Any], target: TargetSpec, file: Path
 ) -> Teacher:
-    """A backbone with a head that was fitted on it."""
-    head = build_head(backbone.width, goal.outputs, **settings)
+    """Joins a backbone and a head that was fitted on it."""
+    head = build_head(backbone.width, target.num_outputs, **settings)
     head.load_state_dict(state)
     identity = {"teacher": sha256_of(file), "head": {name: tensor.tolist() for name, tensor in state.items()}}
     network = Network(backbone.module, head).eval()
     return Teacher(network, backbone.width, backbone.preprocessing, identity)
 
 
-def fitted(train: Train, validation: Rows, goal: Goal) -> tuple[nn.Module, dict[str, Any]]:
-    """The best linear head on a teacher's features, and what it is."""
-    if not goal.targets:
-        return best(fit_probes(train, validation, goal.outputs, STRENGTHS, measure=goal.measure())).head, LINEAR
-    learned = Scaled(best(fit_ridge(train, validation, STRENGTHS)).head, goal.outputs)
-    learned.set_scale(goal.mean_K, goal.spread_K)
-    return learned, {**LINEAR, "scaled": 1}
+@dataclass(frozen=True)
+class FittedHead:
+    """A head, and the settings that build it again."""
+
+    head: nn.Module
+    settings: dict[str, Any]
+
+
+def fit_head(train: Train, validation: Rows, target: TargetSpec) -> FittedHead:
+    """Fits the best linear head on a teacher's features; the targets of both are in their own units."""
+    (x_ND, y, weight_N), (x_VD, y_V) = train, validation
+    rows = ((x_ND, standardize(y, target), weight_N), (x_VD, standardize(y_V, target)))
+    head, scaling = unstandardize_head(best(fit_linear(*rows, LinearFit(target, L2_PENALTIES))).head, target)
+    return FittedHead(head, {"kind": "linear", **scaling})

@@ -1,4 +1,4 @@
-"""The validation loss at the best temperature: models are compared by it, as what is kept is calibrated at the end."""
+"""The validation loss at the best temperature: candidates are compared by it, since the winner is calibrated anyway."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from tasks.training.types import Measure
 PLAIN = 1e-4  # share of the loss as it is: it decides where all answers are right, which is zero at a low temperature
 
 
-def refined(measure: Measure, weigh: Callable[[Tensor, int], Tensor] | None = None) -> Measure:
-    """The measure of logits (N, C) at the temperature that suits the truth (N,) best.
+def at_best_temperature(measure: Measure, weigh: Callable[[Tensor, int], Tensor] | None = None) -> Measure:
+    """Wraps a measure of logits (N, C) so that it is taken at the temperature that minimizes the loss.
 
-    An epoch, or a penalty, that grew too sure or stayed too unsure is no worse for it (Berta et al., "Rethinking Early
-    Stopping: Refine, Then Calibrate", 2025). `weigh` gives the rows' weights, (N,), in the measure, of the truth and
-    the number of classes.
+    An over- or underconfident epoch is then not at a disadvantage (Berta et al., "Rethinking Early Stopping: Refine,
+    Then Calibrate", 2025). `weigh` gives the rows' weights, (N,), from targets (N,) and the number of classes.
     """
 
     def measured(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:

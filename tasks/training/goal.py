@@ -11,14 +11,16 @@ from torch import Tensor
 
 from tasks.core.errors import DataRefusedError, ParamsError
 from tasks.core.schema import HAS, TARGET, Balance, Column, Split
+from tasks.core.target import TargetKind, TargetSpec
 from tasks.data.manifest import class_names, class_numbers, label_names, target_names
-from tasks.training.calibrated_loss import refined
+from tasks.training.calibrated_loss import at_best_temperature
 from tasks.training.class_balance import equal
 from tasks.training.losses.binary_cross_entropy import binary_cross_entropy
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.losses.squared_error import squared_error
 from tasks.training.measures import measure_balanced, measure_classes, measure_labels, measure_values
-from tasks.training.types import Measure, Objective
+from tasks.training.types import Loss as Objective
+from tasks.training.types import Measure
 
 FARTHEST = 1e5  # spreads of a target that its mean may be from zero
 
@@ -58,6 +60,13 @@ class Goal:
         return cls((), targets, tuple(y_NK.mean(0).tolist()), tuple(spread_K.tolist()))
 
     @property
+    def spec(self) -> TargetSpec:
+        """The same as data."""
+        kind = TargetKind.REGRESSION if self.targets else TargetKind.CLASSIFICATION
+        kind = TargetKind.MULTILABEL if self.several else kind
+        return TargetSpec(kind, self.classes, self.targets, self.mean_K, self.spread_K)
+
+    @property
     def outputs(self) -> int:
         """How many numbers the network gives: logits, or values."""
         return len(self.classes or self.targets)
@@ -85,13 +94,17 @@ class Goal:
     def measure(self, balance: Balance = Balance.NONE) -> Measure:
         """Validation loss, and how good that is: accuracy; macro F1 of several labels; the mean R² of targets.
 
-        That of classes is `refined`; of balanced ones, as if all were of equal size.
+        That of classes is `at_best_temperature`; of balanced ones, as if all were of equal size.
         """
         if self.several:
             return measure_labels
         if self.targets:
             return measure_values(self.spread_K)
-        return refined(measure_classes) if balance is Balance.NONE else refined(measure_balanced, equal)
+        return (
+            at_best_temperature(measure_classes)
+            if balance is Balance.NONE
+            else at_best_temperature(measure_balanced, equal)
+        )
 
     def told(self, score: float) -> str:
         """How good, in words."""

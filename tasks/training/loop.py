@@ -1,6 +1,6 @@
-"""The fit loop, a ladder: fit -> run_epoch -> step. Each rung can be replaced; objectives ride on the lowest.
+"""The fit loop, a ladder: fit -> run_epoch -> step. Each rung can be replaced; objectives plug in at the lowest.
 
-A run that was killed goes on from the last epoch that was saved and ends with the same weights as an undisturbed one.
+A run that was killed resumes from the last saved epoch and ends with the same weights as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,30 +17,33 @@ from tasks.core.errors import RootstockError
 from tasks.core.schema import Curve
 from tasks.hardware.device import Device
 from tasks.hardware.distributed import gathered, rank, sum_gradients, summed
-from tasks.hardware.microbatches import Parts
+from tasks.hardware.microbatches import MicroBatches
+from tasks.models.freezing import ParameterGroup
+from tasks.training.callbacks import Callback
 from tasks.training.measures import measure_classes
-from tasks.training.state import Checkpoint, FitState, Progress, Row
-from tasks.training.types import Batch, Batches, Judge, MeasureMore, Objective, Scored
+from tasks.training.state import Checkpoint, FitState, Progress
+from tasks.training.types import Batch, EpochBatches, Loss, Outputs, Row, Score, Scoring, scoring
 
-APART = 2**40  # between the seeds of processes: each drops units of its own
+SEED_STRIDE = 2**40  # between the seeds of processes: each drops units of its own
+BY_ACCURACY = scoring(measure_classes)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Schedule:
     """How long and how fast to learn. Rates are those of the parameter groups, scaled by warm-up and cosine."""
 
     epochs: int
     steps_per_epoch: int
-    warmup: float
+    warmup: float  # fraction of the steps
     weight_decay: float
-    patience: int
+    patience: int  # epochs without a lower validation loss
     seed: int
-    clip: float = 0.0  # longest gradient; 0: any
-    parts: int = 1  # that a batch is computed in, its gradients accumulated
-    average: float = 0.0  # decay of the weights' moving average, which is what is kept; 0: the weights themselves
+    max_grad_norm: float = 0.0  # 0: gradients are not clipped
+    accumulation_steps: int = 1  # micro-batches that a batch is computed in
+    ema_decay: float = 0.0  # of the weights' moving average, which is what is kept; 0: the weights themselves
 
     def factor(self, step: int) -> float:
-        """The rates' factor at `step`: linear warm-up, then a cosine to zero (Loshchilov and Hutter, 2017)."""
+        """Returns the rates' factor at `step`: linear warm-up, then a cosine to zero (Loshchilov and Hutter, 2017)."""
         total = self.epochs * self.steps_per_epoch
         warm = self.warmup * total
         if step < warm:
@@ -49,49 +51,63 @@ class Recipe:
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
 
 
+@dataclass(frozen=True)
+class Fit:
+    """The fixed parts of a fit: network, loss, schedule, device and callbacks."""
+
+    network: nn.Module
+    loss: Loss
+    schedule: Schedule
+    device: Device
+    callbacks: Sequence[Callback] = ()
+
+    def should_stop(self, rows: Sequence[Row]) -> bool:
+        """Asks the callbacks whether the last row ends the fit."""
+        return any(callback.should_stop(rows) for callback in self.callbacks)
+
+    def may_be_best(self, rows: Sequence[Row]) -> bool:
+        """Asks the callbacks whether the last row may be kept."""
+        return all(callback.may_be_best(rows) for callback in self.callbacks)
+
+
 def fit(
     network: nn.Module,
-    train: Batches,
-    validate: Callable[[], Scored],
-    objective: Objective,
-    recipe: Recipe,
+    train: EpochBatches,
+    validate: Callable[[], Score],
+    loss: Loss,
+    schedule: Schedule,
     *,
-    groups: Sequence[dict[str, Any]],
-    learn_mode: Callable[[int], None],
+    groups: Sequence[ParameterGroup],
+    prepare_epoch: Callable[[int], None],
     device: Device,
     checkpoint: Checkpoint,
     on_row: Callable[[Row], None],
-    eligible: Judge = lambda _rows: True,
-    enough: Judge = lambda _rows: False,
+    callbacks: Sequence[Callback] = (),
 ) -> Progress:
-    """Trains, stops early, and leaves the network with its best weights, which may be those it came with.
+    """Trains with early stopping and leaves the network with its best weights, which may be the initial ones.
 
-    `groups` are parameter groups with a `rate`; `learn_mode` makes ready for an epoch: what learns in it, and the
-    modules' modes. Rows of the curve, also those of a resumed run's past, go to `on_row`. Only an epoch that is
-    `eligible` is kept; one that is `enough` is kept and ends the fit. Raises RootstockError for a loss that is not
-    finite.
+    `prepare_epoch` sets what learns in an epoch and the modules' modes. `on_row` gets every row of the curve, also
+    those of a resumed run's past. Raises RootstockError for a loss that is not finite.
     """
-    optimiser = torch.optim.AdamW(
-        [{**group, "lr": 0.0} for group in groups], weight_decay=recipe.weight_decay, fused=device.fuses
-    )
-    state = FitState(network, optimiser, recipe.average)
+    run = Fit(network, loss, schedule, device, callbacks)
+    state = FitState(network, _optimizer(groups, schedule, device), schedule.ema_decay)
     state.resume(checkpoint)
     progress = state.progress
-    parts = Parts(max(recipe.parts, progress.parts))
+    micro = MicroBatches(max(schedule.accumulation_steps, progress.parts))
     for row in progress.rows:
         on_row(row)
     if not progress.rows:
-        note(state, validate(), None, recipe, eligible, enough)
+        record(state, validate(), None, run)
         on_row(progress.rows[-1])
-    while progress.epoch < recipe.epochs and progress.stale < recipe.patience and not enough(progress.rows):
+    while not _is_over(progress, run):
         started = time.perf_counter()
-        torch.manual_seed(recipe.seed * 100_003 + progress.epoch + APART * rank())
-        learn_mode(progress.epoch)
-        loss = run_epoch(state, train(progress.epoch), objective, recipe, device, parts)
-        state.agree()
-        progress.epoch, progress.parts = progress.epoch + 1, parts.count
+        torch.manual_seed(schedule.seed * 100_003 + progress.epoch + SEED_STRIDE * rank())
+        prepare_epoch(progress.epoch)
+        train_loss = run_epoch(run, state, train(progress.epoch), micro)
+        state.synchronize()
+        progress.epoch, progress.parts = progress.epoch + 1, micro.count
         with state.averaged():
-            note(state, validate(), loss, recipe, eligible, enough)
+            record(state, validate(), train_loss, run)
         progress.seconds += time.perf_counter() - started
         state.save(checkpoint)
         on_row(progress.rows[-1])
@@ -99,16 +115,26 @@ def fit(
     return progress
 
 
-def run_epoch(
-    state: FitState, batches: Iterable[Batch], objective: Objective, recipe: Recipe, device: Device, parts: Parts
-) -> float:
-    """One pass over the batches; the mean of their losses."""
+def _is_over(progress: Progress, run: Fit) -> bool:
+    schedule = run.schedule
+    ended = progress.epoch >= schedule.epochs or progress.stale >= schedule.patience
+    return ended or run.should_stop(progress.rows)
+
+
+def _optimizer(groups: Sequence[ParameterGroup], schedule: Schedule, device: Device) -> torch.optim.Optimizer:
+    """AdamW whose groups remember their full rate as `base_lr`."""
+    settings = [{"params": group.parameters, "base_lr": group.lr, "lr": 0.0} for group in groups]
+    return torch.optim.AdamW(settings, weight_decay=schedule.weight_decay, fused=device.fuses)
+
+
+def run_epoch(run: Fit, state: FitState, batches: Iterable[Batch], micro: MicroBatches) -> float:
+    """Passes over the batches once. Returns the mean of their losses."""
     losses = []
     for number, batch in enumerate(batches):
-        count = state.progress.epoch * recipe.steps_per_epoch + number
-        for group in state.optimiser.param_groups:
-            group["lr"] = group["rate"] * recipe.factor(count)
-        losses.append(step(state.network, batch, objective, state.optimiser, device, parts, recipe.clip))
+        count = state.progress.epoch * run.schedule.steps_per_epoch + number
+        for group in state.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * run.schedule.factor(count)
+        losses.append(step(run, batch, state.optimizer, micro))
         if not math.isfinite(losses[-1]):
             raise RootstockError(
                 f"the loss is {losses[-1]} at step {count + 1}: lower the learning rates of this stage"
@@ -117,75 +143,68 @@ def run_epoch(
     return sum(losses) / len(losses)
 
 
-def step(
-    network: nn.Module,
-    batch: Batch,
-    objective: Objective,
-    optimiser: torch.optim.Optimizer,
-    device: Device,
-    parts: Parts,
-    clip: float = 0.0,
-) -> float:
-    """One update; the loss before it, the mean over rows of what each one's weight makes of its own.
+def step(run: Fit, batch: Batch, optimizer: torch.optim.Optimizer, micro: MicroBatches) -> float:
+    """Updates the weights once. Returns the loss before the update: the weighted sum over rows, over the batch size.
 
-    It is not divided by the weights of the batch: in one without a rare class the others would count in full, and the
-    rare rows less in one with it, so that over all batches classes would not weigh what they should.
+    The loss is divided by the batch size, not by the sum of its weights: otherwise classes would be weighted
+    differently in batches that lack a rare class.
     """
-    x, y, *weights = batch
-    weight_N = weights[0] if weights else torch.ones(len(x), device=x.device)
+    x = batch.inputs
+    weight_N = torch.ones(len(x), device=x.device) if batch.weight is None else batch.weight
     share_N = weight_N / summed(torch.tensor(float(len(x)), device=x.device))
 
     def gradients(chunks: list[Batch]) -> float:
-        optimiser.zero_grad(set_to_none=True)
-        return sum(_gradient(network, chunk, objective, device) for chunk in chunks)
+        optimizer.zero_grad(set_to_none=True)
+        return sum(_gradient(run, chunk) for chunk in chunks)
 
-    loss = summed(torch.tensor(parts.tried(gradients, (x, y, share_N)), device=x.device)).item()
-    learning = [p for group in optimiser.param_groups for p in group["params"]]
+    loss = micro.run_with_retry(gradients, batch._replace(weight=share_N))
+    total = summed(torch.tensor(loss, device=x.device)).item()
+    learning = [p for group in optimizer.param_groups for p in group["params"]]
     sum_gradients(learning)
-    if clip:
-        torch.nn.utils.clip_grad_norm_(learning, clip)
-    optimiser.step()
-    return loss
+    if run.schedule.max_grad_norm:
+        torch.nn.utils.clip_grad_norm_(learning, run.schedule.max_grad_norm)
+    optimizer.step()
+    return total
 
 
-def _gradient(network: nn.Module, chunk: Batch, objective: Objective, device: Device) -> float:
-    """Adds the gradient of some rows, each by its share of the batch; their part of the loss."""
-    x, y, share_N = chunk
-    with device.autocast():
-        loss = (objective(network, x, y) * share_N).sum()
+def _gradient(run: Fit, chunk: Batch) -> float:
+    """Adds the gradient of a micro-batch, whose weights are shares of the whole batch. Returns its part of the loss."""
+    share_N = torch.ones(()) if chunk.weight is None else chunk.weight
+    with run.device.autocast():
+        loss = (run.loss(run.network, chunk) * share_N).sum()
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.item()
 
 
-def score(
-    network: nn.Module, batches: Iterable[Batch], device: Device, measure: MeasureMore = measure_classes
-) -> Scored:
-    """Mean loss, and accuracy or what else `measure` finds, in inference mode."""
-    return measure(*outputs(network, batches, device))
+def score(network: nn.Module, batches: Iterable[Batch], device: Device, score_outputs: Scoring = BY_ACCURACY) -> Score:
+    """Scores the network on these batches in inference mode."""
+    return score_outputs(outputs(network, batches, device))
 
 
-def outputs(network: nn.Module, batches: Iterable[Batch], device: Device) -> tuple[Tensor, Tensor]:
-    """What the network gives for all inputs, float32, and the truths."""
+def outputs(network: nn.Module, batches: Iterable[Batch], device: Device) -> Outputs:
+    """Computes the network's outputs for all batches, float32, in inference mode."""
     network.eval()
-    parts = Parts()
+    micro = MicroBatches()
+
+    def forward(chunks: list[tuple[Tensor]]) -> Tensor:
+        return torch.cat([network(x).float() for (x,) in chunks])
+
     with torch.inference_mode(), device.autocast():
-        outcomes = [
-            (parts.tried(lambda chunks: torch.cat([network(x).float() for x, *_ in chunks]), (x,)), y)
-            for x, y, *_ in batches
-        ]
-    output, y = (gathered(torch.cat(found)) for found in zip(*outcomes, strict=True))
-    return output, y
+        rows = [Outputs(micro.run_with_retry(forward, (b.inputs,)), b.target, b.teacher) for b in batches]
+    output, target, teacher = zip(*rows, strict=True)
+    teacher_NA = None if teacher[0] is None else gathered(torch.cat(teacher))
+    return Outputs(gathered(torch.cat(output)), gathered(torch.cat(target)), teacher_NA)
 
 
-def note(state: FitState, scored: Scored, loss: float | None, recipe: Recipe, eligible: Judge, enough: Judge) -> None:
+def record(state: FitState, scored: Score, train_loss: float | None, run: Fit) -> None:
     """Adds a row to the curve; keeps the learned tensors if they are the best so far, or good enough."""
     progress = state.progress
-    row: Row = {Curve.EPOCH: progress.epoch, Curve.STEP: progress.epoch * recipe.steps_per_epoch}
-    row |= {Curve.VALIDATION_LOSS: scored[0], Curve.VALIDATION_SCORE: scored[1]}
-    row |= scored[2] if len(scored) == 3 else {}
-    progress.rows.append(row if loss is None else {**row, Curve.TRAIN_LOSS: loss})
-    better = (scored[0] < progress.lowest and eligible(progress.rows)) or enough(progress.rows)
-    progress.stale = 0 if better or loss is None else progress.stale + 1
+    row: Row = {Curve.EPOCH: progress.epoch, Curve.STEP: progress.epoch * run.schedule.steps_per_epoch}
+    row |= {Curve.VALIDATION_LOSS: scored.loss, Curve.VALIDATION_SCORE: scored.score, **scored.extra}
+    progress.rows.append(row if train_loss is None else {**row, Curve.TRAIN_LOSS: train_loss})
+    better = scored.loss < progress.lowest and run.may_be_best(progress.rows)
+    better = better or run.should_stop(progress.rows)
+    progress.stale = 0 if better or train_loss is None else progress.stale + 1
     if better or not progress.best:
         progress.best, progress.kept = state.learned(), len(progress.rows) - 1
-        progress.lowest = scored[0] if better else math.inf
+        progress.lowest = scored.loss if better else math.inf

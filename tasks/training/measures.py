@@ -1,4 +1,4 @@
-"""How good outputs are on validation: a loss to compare epochs by, and a score.
+"""Measures of outputs on validation: a loss to compare epochs by, and a score.
 
 Shapes: N images, C classes, K targets.
 """
@@ -13,37 +13,37 @@ from torch import Tensor
 
 from tasks.metrics.regression import variance
 from tasks.training.class_balance import equal
-from tasks.training.losses.squared_error import Measure
+from tasks.training.types import Measure
 
 
 def measure_classes(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy."""
+    """Returns mean cross-entropy and accuracy."""
     return F.cross_entropy(logits_NC, y_N).item(), (logits_NC.argmax(1) == y_N).float().mean().item()
 
 
 def measure_labels(logits_NC: Tensor, y_NC: Tensor) -> tuple[float, float]:
-    """The same loss, and the mean F1 of the labels that are there or given, where their probability reaches a half."""
+    """Returns mean binary cross-entropy, and macro F1 at a threshold of 0.5 (labels that occur or are predicted)."""
     loss = F.binary_cross_entropy_with_logits(logits_NC, y_NC.to(logits_NC.dtype))
-    given_NC, true_NC = logits_NC >= 0, y_NC > 0.5
-    hits_C, all_C = (given_NC & true_NC).sum(0), given_NC.sum(0) + true_NC.sum(0)
+    predicted_NC, true_NC = logits_NC >= 0, y_NC > 0.5
+    hits_C, all_C = (predicted_NC & true_NC).sum(0), predicted_NC.sum(0) + true_NC.sum(0)
     f1_C = 2 * hits_C[all_C > 0] / all_C[all_C > 0]
     return loss.item(), f1_C.mean().item() if len(f1_C) else 1.0
 
 
-def measure_values(spread_K: Sequence[float]) -> Measure:
-    """The same loss, and the mean over targets of R² = 1 - squared error / variance of what is predicted."""
+def measure_values(std_K: Sequence[float]) -> Measure:
+    """Returns a measure of values (N, K): squared error in units of `std_K`, and the mean over targets of R²."""
 
     def measure(output_NK: Tensor, y_NK: Tensor) -> tuple[float, float]:
         error_K = (output_NK - y_NK).square().mean(0)
-        loss = (error_K / torch.tensor(spread_K, device=y_NK.device).square()).mean()
-        variance_K = variance(y_NK, torch.tensor(spread_K, device=y_NK.device))
+        loss = (error_K / torch.tensor(std_K, device=y_NK.device).square()).mean()
+        variance_K = variance(y_NK, torch.tensor(std_K, device=y_NK.device))
         return loss.item(), (1 - error_K / variance_K).mean().item()
 
     return measure
 
 
 def measure_balanced(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:
-    """The cross-entropy as if all classes were equal, and the accuracy: what balanced models are chosen by."""
+    """Returns cross-entropy as if all classes were of equal size, and accuracy: what balanced models are chosen by."""
     loss_N = F.cross_entropy(logits_NC, y_N, reduction="none")
     equal_N = equal(y_N, logits_NC.shape[1])
     accuracy = (logits_NC.argmax(1) == y_N).float().mean()

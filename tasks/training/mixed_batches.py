@@ -1,6 +1,6 @@
-"""Batches of labelled and of unlabelled pictures together, for the objectives that learn from both.
+"""Batches of labeled and unlabeled images together, for the objectives that learn from both.
 
-Shapes: N labelled pictures, U unlabelled ones, V views, P numbers of a draw, S side.
+Shapes: N labeled images, U unlabeled ones, V views, P numbers a view, S side.
 """
 
 from __future__ import annotations
@@ -14,80 +14,82 @@ import torch
 from torch import Tensor
 
 from tasks.images.transforms import Style
-from tasks.training.batches import Batches, pieces
-from tasks.training.losses.partial_truth import without
+from tasks.training.batches import Batches, split_evenly
+from tasks.training.losses.partial_truth import mask_labels
 from tasks.training.types import Batch
 
-APART = 2**32  # between the seeds of both orders: classes would meet their own in files that are sorted alike
-ORDERS = 1000  # orders of an epoch, at most, in which the fewer pictures are gone through again
+SEED_STRIDE = 2**32  # between the seeds of both orders: else sorted files would always meet images of their own class
+ORDERS = 1000  # per epoch at most, in which the smaller set is gone through again
 
 
 @dataclass(frozen=True)
-class Viewed:
-    """Pictures, and the views of them that are planned, (N, V, P)."""
+class PlannedViews:
+    """Images and their planned views, (N, V, P)."""
 
     batches: Batches
     draw_NVP: Tensor
     style: Style
 
     def epoch(self, number: int, size: int, steps: int, seed: int) -> Iterator[Batch]:
-        """So many batches: every picture once if they are enough for `steps` of `size`, else as often as it takes.
+        """Yields `steps` batches: every image once if they last for `steps` of `size`, else as often as it takes.
 
-        Each time that a picture comes it is another view of it.
+        Each time an image comes, it is another view of it.
         """
         pictures, views = self.batches.pictures, self.draw_NVP.shape[1]
-        wanted = pictures if ceil(pictures / size) == steps else steps * size
-        times = ceil(wanted / pictures)
-        order = np.concatenate([self.batches.order(number * ORDERS + again, seed) for again in range(times)])[:wanted]
-        view = (number * times + np.arange(wanted) // pictures) % views
-        parts = zip(*(pieces(torch.from_numpy(of), steps) for of in (order, view)), strict=True)
-        return self.batches.placed(((part, self.draw_NVP[part, at]) for part, at in parts), self.style, number)
+        total = pictures if ceil(pictures / size) == steps else steps * size
+        times = ceil(total / pictures)
+        order = np.concatenate([self.batches.order(number * ORDERS + again, seed) for again in range(times)])[:total]
+        view = (number * times + np.arange(total) // pictures) % views
+        parts = zip(*(split_evenly(torch.from_numpy(of), steps) for of in (order, view)), strict=True)
+        return self.batches.render(((part, self.draw_NVP[part, at]) for part, at in parts), self.style, number)
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """Each batch has `batch` labelled pictures and `ratio` times as many unlabelled ones, evenly mixed.
+class MixedBatches:
+    """Batches of `batch` labeled images and `ratio` times as many unlabeled ones, evenly interleaved.
 
-    An epoch goes once through those of which there are more, and as often as it takes through the others. With a
-    `strong` view, unlabelled pictures come under both of theirs, in six channels: the weak one first.
+    An epoch goes once through the larger set and as often as it takes through the other. With a `strong` view, images
+    come under both of theirs, in six channels: the weak one first.
     """
 
-    labelled: Viewed
-    unlabelled: Viewed
-    strong: Viewed | None
+    labeled: PlannedViews
+    unlabeled: PlannedViews
+    strong: PlannedViews | None
     batch: int
     ratio: float
     seed: int
 
     def __len__(self) -> int:
-        """Batches in one epoch."""
-        known, other = (viewed.batches.pictures for viewed in (self.labelled, self.unlabelled))
-        return max(ceil(known / self.batch), ceil(other / self._size))
+        """Returns the number of batches in one epoch."""
+        labeled, unlabeled = (views.batches.pictures for views in (self.labeled, self.unlabeled))
+        return max(ceil(labeled / self.batch), ceil(unlabeled / self._size))
 
     @property
     def _size(self) -> int:
-        """Unlabelled pictures in a batch."""
+        """Unlabeled images in a batch."""
         return ceil(self.batch * self.ratio)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of an epoch, in an order of its own."""
+        """Yields the batches of an epoch, in an order of its own."""
         steps = len(self)
-        known = self.labelled.epoch(number, self.batch, steps, self.seed)
-        apart = self.seed + APART
-        weak = self.unlabelled.epoch(number, self._size, steps, apart)
+        labeled = self.labeled.epoch(number, self.batch, steps, self.seed)
+        apart = self.seed + SEED_STRIDE
+        weak = self.unlabeled.epoch(number, self._size, steps, apart)
         if self.strong is None:
-            yield from (woven(own, other, None) for own, other in zip(known, weak, strict=True))
+            yield from (interleave(first, second, None) for first, second in zip(labeled, weak, strict=True))
             return
         strong = self.strong.epoch(number, self._size, steps, apart)
-        yield from (woven(own, other, second[0]) for own, other, second in zip(known, weak, strong, strict=True))
+        for first, second, third in zip(labeled, weak, strong, strict=True):
+            yield interleave(first, second, third.inputs)
 
 
-def woven(known: Batch, unknown: Batch, strong_U3SS: Tensor | None) -> Batch:
-    """One batch of both, evenly mixed, so that each part of it has some of either; nothing is known of the second."""
-    x, y, *weight = known
-    u, unused, *_ = unknown
+def interleave(labeled: Batch, unlabeled: Batch, strong_U3SS: Tensor | None) -> Batch:
+    """Merges both evenly, so that each micro-batch has some of either; the unlabeled rows' targets are masked."""
+    x, y, weight, _ = labeled
+    u = unlabeled.inputs
     if strong_U3SS is not None:
         x, u = torch.cat([x, x], 1), torch.cat([u, strong_U3SS], 1)
     place = torch.cat([(torch.arange(len(part)) + 0.5) / len(part) for part in (x, u)]).argsort(stable=True)
-    weights = [torch.cat([own, torch.ones(len(u), device=own.device)])[place] for own in weight]
-    return torch.cat([x, u])[place], torch.cat([y, without(unused)])[place], *weights
+    if weight is not None:
+        weight = torch.cat([weight, torch.ones(len(u), device=weight.device)])[place]
+    return Batch(torch.cat([x, u])[place], torch.cat([y, mask_labels(unlabeled.target)])[place], weight)

@@ -1,6 +1,6 @@
-"""All that a fit knows, so that it can stop anywhere and go on: network, optimiser, moving average, progress.
+"""The complete state of a fit, so that it can stop anywhere and resume: network, optimizer, moving average, progress.
 
-A state is named tensors and JSON values. Randomness is seeded anew at each epoch, so none of it has to be kept.
+A state is named tensors and JSON values. Random numbers are seeded anew at each epoch, so no generator is saved.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from tasks.hardware.distributed import count, equalise
 from tasks.models.freezing import BATCH_NORMS
+from tasks.training.types import Row
 
-Row = dict[str, float]
 Tensors = dict[str, Tensor]
 
 
@@ -25,7 +25,7 @@ class Checkpoint(Protocol):
     """Where the state of a fit outlives the process."""
 
     def load(self) -> tuple[Tensors, dict[str, Any]] | None:
-        """What was saved last, or None."""
+        """Returns what was saved last, or None."""
 
     def save(self, tensors: Tensors, values: dict[str, Any]) -> None:
         """Replaces what was saved."""
@@ -33,9 +33,9 @@ class Checkpoint(Protocol):
 
 @dataclass
 class Progress:
-    """Where a fit stands: after `epoch` epochs; `best` are the learned tensors of the row `kept`, `lowest` its loss.
+    """The position after `epoch` epochs; `best` holds the learned tensors of the row `kept`, `lowest` its loss.
 
-    Batches were computed in `parts` last, since memory may have ended.
+    `parts`: micro-batches per batch in the last epoch (it grows after out-of-memory).
     """
 
     epoch: int = 0
@@ -51,21 +51,21 @@ class Progress:
 class FitState:
     """What a fit changes. `decay` is that of the weights' exponential moving average; 0: none is kept."""
 
-    def __init__(self, network: nn.Module, optimiser: torch.optim.Optimizer, decay: float = 0.0) -> None:
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, decay: float = 0.0) -> None:
         self.network = network
-        self.optimiser = optimiser
+        self.optimizer = optimizer
         self.progress = Progress()
-        own = {id(parameter) for group in optimiser.param_groups for parameter in group["params"]}
-        self._names = changing(network, {name for name, p in network.named_parameters() if id(p) in own})
+        learning = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        self._names = changing(network, {name for name, p in network.named_parameters() if id(p) in learning})
         self._decay = decay
         self._average = self.learned() if decay else {}
 
     def learned(self) -> Tensors:
-        """A copy of the part of the network's state that this fit changes."""
+        """Copies the part of the network's state that this fit changes."""
         return {name: tensor.clone() for name, tensor in self.network.state_dict().items() if name in self._names}
 
     def average(self, step: int) -> None:
-        """Moves the average towards the weights after `step` steps (Polyak and Juditsky, 1992).
+        """Moves the average toward the weights after `step` steps (Polyak and Juditsky, 1992).
 
         Early on it follows faster, by (1 + step) / (10 + step), as TensorFlow's ExponentialMovingAverage does.
         """
@@ -79,8 +79,8 @@ class FitState:
             else:
                 mean.copy_(now[name])
 
-    def agree(self) -> None:
-        """Statistics that BatchNorm learned become the mean of the processes': each saw its share of the batches."""
+    def synchronize(self) -> None:
+        """Averages the statistics that BatchNorm learned over the processes, each of which saw part of the batches."""
         if count() == 1:
             return
         learned = [
@@ -94,7 +94,7 @@ class FitState:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The network with the averaged weights, where there are any."""
+        """Swaps the averaged weights in, where there are any, for the length of the block."""
         if not self._decay:
             yield
             return
@@ -104,37 +104,43 @@ class FitState:
         self.network.load_state_dict(now, strict=False)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Everything that `resume` needs."""
+        """Saves everything that `resume` needs."""
         tensors = {f"network.{name}": tensor for name, tensor in self.learned().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.progress.best.items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self._average.items()}
-        for number, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{number}.{name}": tensor for name, tensor in state.items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
         values = {name: value for name, value in vars(self.progress).items() if name != "best"}
         checkpoint.save(tensors, values)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Puts back what was saved; nothing happens if nothing was."""
-        found = checkpoint.load()
-        if found is None:
+        """Restores what was saved; does nothing if nothing was."""
+        saved = checkpoint.load()
+        if saved is None:
             return
-        tensors, values = found
+        tensors, values = saved
         self.network.load_state_dict(_part(tensors, "network"), strict=False)
         for name, tensor in _part(tensors, "average").items():
             self._average[name].copy_(tensor)
         state: dict[int, Tensors] = {}
-        for name, tensor in _part(tensors, "optimiser").items():
+        for name, tensor in _part(tensors, "optimizer").items():
             number, _, key = name.partition(".")
             state.setdefault(int(number), {})[key] = tensor
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
-        for parameter, own in self.optimiser.state.items():  # kernels of GPUs want the parameter's own memory layout
-            own.update({n: torch.empty_like(parameter).copy_(t) for n, t in own.items() if t.shape == parameter.shape})
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for parameter, moments in self.optimizer.state.items():  # GPU kernels need the parameter's own memory layout
+            moments.update(
+                {
+                    name: torch.empty_like(parameter).copy_(t)
+                    for name, t in moments.items()
+                    if t.shape == parameter.shape
+                }
+            )
         self.progress = Progress(**values, best=_part(tensors, "best"))
 
 
 def changing(network: nn.Module, learning: set[str]) -> set[str]:
-    """Names of the state that training changes: the parameters that learn, and the buffers beside them."""
+    """Returns the names of the state that training changes: the parameters that learn and the buffers beside them."""
     modules = {name.rpartition(".")[0] for name in learning}
     return learning | {name for name, _ in network.named_buffers() if name.rpartition(".")[0] in modules}
 

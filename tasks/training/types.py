@@ -1,30 +1,54 @@
-"""The types that the fit loop and what rides on it share."""
+"""Types that the fit loop shares with what rides on it.
+
+Shapes: N rows, S side, C classes, K targets, A columns that a teacher gives.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from torch import Tensor
 
-from tasks.training.state import Row
 
-# Inputs (N, 3, S, S), classes (N,), and where rows count differently, weights (N,): 1 on average over all batches.
-Batch = tuple[Tensor, ...]
+class Batch(NamedTuple):
+    """Rows that are learned together.
 
+    Inputs are (N, 3, S, S), or activations (N, ...); targets (N,) int64, (N, C) or (N, K) float32; weights (N,) with a
+    mean of 1 over all batches, None where all rows weigh the same; a teacher's outputs, (N, A), where there is one.
+    """
 
-Batches = Callable[[int], Iterable[Batch]]  # of an epoch
-
-
-Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]  # of network, inputs, truth: a loss a row
-
-
-Scored = tuple[float, float] | tuple[float, float, Row]  # a loss, how good that is, and more columns of the curve
-
-
-Measure = Callable[[Tensor, Tensor], tuple[float, float]]  # of outputs and truth: loss, and how good that is
+    inputs: Tensor
+    target: Tensor
+    weight: Tensor | None = None
+    teacher: Tensor | None = None
 
 
-MeasureMore = Callable[[Tensor, Tensor], Scored]
+class Outputs(NamedTuple):
+    """The network's outputs for all rows, (N, C) or (N, K) float32, beside their targets and the teacher's outputs."""
+
+    output: Tensor
+    target: Tensor
+    teacher: Tensor | None = None
 
 
-Judge = Callable[[Sequence[Row]], bool]  # of the curve so far
+class Score(NamedTuple):
+    """A loss that epochs are compared by (lower is better), a score for people, and extra columns of the curve."""
+
+    loss: float
+    score: float
+    extra: Mapping[str, float] = MappingProxyType({})
+
+
+Row = dict[str, float]  # of the training curve, by column
+Forward = Callable[[Tensor], Tensor]  # inputs to outputs
+Loss = Callable[[Forward, Batch], Tensor]  # a loss a row, (N,)
+EpochBatches = Callable[[int], Iterable[Batch]]  # the batches of an epoch, by its number
+Measure = Callable[[Tensor, Tensor], tuple[float, float]]  # of outputs and targets: loss and score
+Scoring = Callable[[Outputs], Score]
+
+
+def scoring(measure: Measure) -> Scoring:
+    """Scores outputs by `measure`, whatever a teacher says."""
+    return lambda outputs: Score(*measure(outputs.output, outputs.target))

@@ -1,10 +1,11 @@
-"""Adversarial training (article): the loss on pictures that an attack has changed for the worse, within a budget.
+"""Adversarial training (article): the loss on images that an attack has perturbed within a budget.
 
 Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks" (2018): PGD. Zhang et al., "Theoretically
 Principled Trade-off between Robustness and Accuracy" (TRADES, 2019). Wong, Rice and Kolter, "Fast is better than free"
 (2020): one step from a random start. Cai et al., "Curriculum Adversarial Training" (2018): from easy attacks to hard
-ones; here the radius grows, not the number of steps. Budgets are in units of pixels from 0 to 1, before normalisation;
-pictures stay pictures. What differs: the attack sees the network in inference mode, so it moves no statistics.
+ones; here the radius grows, not the number of steps. Budgets are in units of pixels from 0 to 1, before normalization;
+perturbed pixels stay in that range. What differs: the attack sees the network in inference mode, so it moves no
+statistics.
 Shapes: N rows, S side.
 """
 
@@ -17,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.training.losses.partial_truth import as_served
+from tasks.training.losses.partial_truth import inference_mode_of
+from tasks.training.types import Batch, Forward, Loss
 
-Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
-Differ = Callable[[Tensor], Tensor]  # of outputs: what the attack raises, (N,)
-Attacker = Callable[[Callable[[Tensor], Tensor], Tensor, Differ], Tensor]
-FAST = 1.25  # the fast attack's one step, of the radius, as its paper has it
+Ascent = Callable[[Tensor], Tensor]  # of outputs: what the attack raises, (N,)
+Attacker = Callable[[Forward, Tensor, Ascent], Tensor]
+FAST = 1.25  # the fast attack's single step, as a fraction of the radius (its paper's)
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Attack:
     std: Sequence[float]
     step: float = 0.0
 
-    def __call__(self, network: Callable[[Tensor], Tensor], x_N3SS: Tensor, loss: Differ) -> Tensor:
-        """Changed inputs, (N, 3, S, S), normalised like those given."""
+    def __call__(self, network: Forward, x_N3SS: Tensor, loss: Ascent) -> Tensor:
+        """Returns perturbed inputs, (N, 3, S, S), normalized like `x_N3SS`."""
         mean, std = (torch.tensor(list(v), device=x_N3SS.device).view(1, -1, 1, 1) for v in (self.mean, self.std))
         pixels = (x_N3SS * std + mean).clamp(0, 1)
         change = self._kept(self._random(pixels), pixels)
         length = self.step or 2.5 * self.radius / self.steps
-        with as_served(network):
+        with inference_mode_of(network):
             for _ in range(self.steps):
                 change = change.detach().requires_grad_()
                 with torch.enable_grad():
@@ -61,7 +62,7 @@ class Attack:
         return gradient.sign() if self.norm == "linf" else gradient / _length(gradient)
 
     def _kept(self, change: Tensor, pixels: Tensor) -> Tensor:
-        """Within the budget, and such that the picture is one."""
+        """Projects onto the budget and onto valid pixels."""
         if self.norm == "linf":
             change = change.clamp(-self.radius, self.radius)
         else:
@@ -70,19 +71,19 @@ class Attack:
 
 
 class Growing:
-    """An attack whose radius grows over the first epochs, to its own: from a wide one some learn nothing."""
+    """An attack whose radius grows over the first epochs: some networks learn nothing from the full radius at once."""
 
     def __init__(self, attack: Attack, epochs: int) -> None:
         self._last = self.now = attack
         self._epochs = epochs
 
     def begin(self, epoch: int) -> None:
-        """Before the epoch of this number, from 0."""
+        """Sets the radius for the epoch of this number, from 0."""
         share = min(1.0, (epoch + 1) / (self._epochs + 1))
         self.now = replace(self._last, radius=share * self._last.radius, step=share * self._last.step)
 
-    def __call__(self, network: Callable[[Tensor], Tensor], x_N3SS: Tensor, loss: Differ) -> Tensor:
-        """Changed inputs, as Attack gives them."""
+    def __call__(self, network: Forward, x_N3SS: Tensor, loss: Ascent) -> Tensor:
+        """Returns perturbed inputs, as Attack does."""
         return self.now(network, x_N3SS, loss)
 
 
@@ -91,31 +92,32 @@ def _length(x: Tensor) -> Tensor:
     return length.clamp_min(1e-12)
 
 
-def adversarial(own: Objective, attack: Attacker) -> Objective:
-    """The loss `own` on pictures that `attack` made worse by it (Madry et al., 2018)."""
+def adversarial(supervised: Loss, attack: Attacker) -> Loss:
+    """Returns the supervised loss on images that `attack` perturbed to raise it (Madry et al., 2018)."""
 
-    def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:
-        changed = attack(network, x_N3SS, lambda output: own(lambda _: output, x_N3SS, y))
-        return own(network, changed, y)
+    def loss(network: Forward, batch: Batch) -> Tensor:
+        changed = attack(network, batch.inputs, lambda output: supervised(lambda _: output, batch))
+        return supervised(network, batch._replace(inputs=changed))
 
     return loss
 
 
-def trades(own: Objective, attack: Attacker, beta: float) -> Objective:
-    """The clean loss, and `beta` times how far an attack can move the answers (Zhang et al., 2019)."""
+def trades(supervised: Loss, attack: Attacker, beta: float) -> Loss:
+    """Returns the clean loss plus `beta` times how far an attack can move the outputs (Zhang et al., 2019)."""
 
-    def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:
-        with as_served(network):  # without no_grad, whose casts autocast would go on using
+    def loss(network: Forward, batch: Batch) -> Tensor:
+        x_N3SS = batch.inputs
+        with inference_mode_of(network):  # without no_grad, whose casts autocast would go on using
             clean = network(x_N3SS).float().detach()
         changed = attack(network, x_N3SS, lambda output: divergence(output, clean))
         both = network(torch.cat([x_N3SS, changed])).float()
         now, moved = both[: len(x_N3SS)], both[len(x_N3SS) :]
-        return own(lambda _: now, x_N3SS, y) + beta * divergence(moved, now)
+        return supervised(lambda _: now, batch) + beta * divergence(moved, now)
 
     return loss
 
 
 def divergence(moved_NC: Tensor, clean_NC: Tensor) -> Tensor:
-    """KL(clean || moved) of two rows of logits, (N,)."""
+    """Returns KL(clean || moved) of each row of logits, (N,)."""
     moved, clean = (logits_NC.log_softmax(1) for logits_NC in (moved_NC, clean_NC))
     return F.kl_div(moved, clean, reduction="none", log_target=True).sum(1)

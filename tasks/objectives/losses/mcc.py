@@ -1,38 +1,36 @@
 """Minimum class confusion (Jin et al., "Minimum Class Confusion for Versatile Domain Adaptation", 2020).
 
-What differs: the target's answers are those of inference mode.
-Shapes: N rows, L labelled, U of the target domain, C classes.
+What differs: the target domain's outputs are computed in inference mode.
+Shapes: N rows, L labeled, U of the target domain, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from tasks.training.losses.partial_truth import apart, as_rows, is_known
+from tasks.training.losses.partial_truth import forward_by_domain, is_labeled, scatter_rows, supervised_rows
+from tasks.training.types import Batch, Forward, Loss
 
 TEMPERATURE = 2.5  # the paper's
-Objective = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 
 
-def mcc(own: Objective, weight: float) -> Objective:
-    """The loss `own` on labelled rows, and `weight` times how much the target's answers confuse classes."""
+def mcc(supervised: Loss, weight: float) -> Loss:
+    """Returns the supervised loss on labeled rows plus `weight` times the class confusion of the target's outputs."""
 
-    def loss(network: Callable[[Tensor], Tensor], x_N3SS: Tensor, y: Tensor) -> Tensor:
-        known_N = is_known(y)
-        (_, output_LC), (_, output_UC) = apart(network, x_N3SS, known_N)
-        rows_N = as_rows(own(lambda _: output_LC, x_N3SS[known_N], y[known_N]), known_N)
+    def loss(network: Forward, batch: Batch) -> Tensor:
+        labeled_N = is_labeled(batch.target)
+        (_, output_LC), (_, output_UC) = forward_by_domain(network, batch.inputs, labeled_N)
+        rows_N = scatter_rows(supervised_rows(supervised, batch, labeled_N, output_LC), labeled_N)
         if not len(output_UC):
             return rows_N
-        return rows_N + weight * as_rows(confusion(output_UC.float()).expand(len(output_UC)), ~known_N)
+        return rows_N + weight * scatter_rows(confusion(output_UC.float()).expand(len(output_UC)), ~labeled_N)
 
     return loss
 
 
 def confusion(logits_UC: Tensor) -> Tensor:
-    """The mean over classes of the share of each that is confused with others; rows that are surer count more."""
+    """Returns the mean share of each class that is confused with others; confident rows weigh more."""
     p_UC = (logits_UC / TEMPERATURE).softmax(1)
     entropy_U = -(p_UC * p_UC.clamp_min(1e-12).log()).sum(1)
     certainty_U = 1 + torch.exp(-entropy_U).detach()

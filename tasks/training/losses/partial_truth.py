@@ -1,31 +1,35 @@
-"""Batches in which some rows have no truth: unlabelled images, or images of another domain. Shapes: N rows."""
+"""Batches in which some rows have no target: unlabeled images, or images of another domain.
+
+Shapes: N rows, M of them labeled, D features, C outputs.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from tasks.scorer.scorer import Network
+from tasks.training.types import Batch, Forward, Loss
 
-UNKNOWN = -1  # instead of a class; instead of values, NaN
+UNLABELED = -1  # instead of a class; instead of values, NaN
 
 
-def is_known(y: Tensor) -> Tensor:
-    """Which rows have a truth, (N,): of classes (N,), or of values (N, K)."""
+def is_labeled(y: Tensor) -> Tensor:
+    """Returns which rows have a target, (N,) bool: of classes (N,), or of labels or values (N, K)."""
     return y >= 0 if y.dim() == 1 else ~y.isnan().any(1)
 
 
-def without(y: Tensor) -> Tensor:
-    """The same truths with nothing known."""
-    return torch.full_like(y, UNKNOWN) if y.dim() == 1 else torch.full_like(y, torch.nan)
+def mask_labels(y: Tensor) -> Tensor:
+    """Returns targets of the same shape in which no row is labeled."""
+    return torch.full_like(y, UNLABELED) if y.dim() == 1 else torch.full_like(y, torch.nan)
 
 
 @contextmanager
-def as_served(network: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Inference mode for a while: BatchNorm takes its statistics as they are and does not move them."""
+def inference_mode_of(network: Forward) -> Iterator[None]:
+    """Puts the network in eval mode for the block: BatchNorm uses its running statistics and does not move them."""
     training = [part for part in network.modules() if part.training] if isinstance(network, nn.Module) else []
     for part in training:
         part.training = False
@@ -36,21 +40,21 @@ def as_served(network: Callable[[Tensor], Tensor]) -> Iterator[None]:
             part.training = True
 
 
-def apart(
-    network: Callable[[Tensor], Tensor], x_N3SS: Tensor, known_N: Tensor
+def forward_by_domain(
+    network: Forward, x_N3SS: Tensor, labeled_N: Tensor
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Features and outputs of the rows that are known, and of the others, which are seen as they will be served.
+    """Returns features and outputs of the labeled rows, and of the others, which are seen in inference mode.
 
-    So BatchNorm learns one domain's statistics alone: those of a mixture fit neither.
+    BatchNorm thereby learns one domain's statistics alone: those of a mixture fit neither.
     """
-    own = features_and_outputs(network, x_N3SS[known_N])
-    with as_served(network):
-        other = features_and_outputs(network, x_N3SS[~known_N])
-    return own, other
+    source = features_and_outputs(network, x_N3SS[labeled_N])
+    with inference_mode_of(network):
+        target = features_and_outputs(network, x_N3SS[~labeled_N])
+    return source, target
 
 
-def features_and_outputs(network: Callable[[Tensor], Tensor], x_N3SS: Tensor) -> tuple[Tensor, Tensor]:
-    """Features, (N, D), and outputs, (N, C). Raises TypeError for what has no features before its head."""
+def features_and_outputs(network: Forward, x_N3SS: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns features, (N, D), and outputs, (N, C). Raises TypeError for a network without a separate head."""
     if not isinstance(network, Network):
         raise TypeError(f"{type(network).__name__} is no Network: it has no features before its head")
     feature_ND: Tensor = network.backbone(x_N3SS)
@@ -58,13 +62,21 @@ def features_and_outputs(network: Callable[[Tensor], Tensor], x_N3SS: Tensor) ->
     return feature_ND, output_NC
 
 
-def as_rows(loss_M: Tensor, at_N: Tensor) -> Tensor:
-    """Losses of some rows as those of all, (N,), zero elsewhere, so that their mean is the mean over those rows."""
-    return spread_out(loss_M, at_N, len(loss_M) / len(at_N))
+def supervised_rows(loss: Loss, batch: Batch, labeled_N: Tensor, output_MC: Tensor) -> Tensor:
+    """Returns the supervised loss of the labeled rows, (M,), for outputs that were already computed."""
+    return loss(lambda _: output_MC, Batch(batch.inputs[labeled_N], batch.target[labeled_N]))
 
 
-def spread_out(loss_M: Tensor, at_N: Tensor, share: float) -> Tensor:
-    """The same over all batches, of whose rows such are a `share`: so a batch in parts is what it is as a whole."""
+def scatter_rows(loss_M: Tensor, at_N: Tensor) -> Tensor:
+    """Spreads losses of some rows over all, (N,), zero elsewhere, such that their mean is the mean over those rows."""
+    return scatter_rows_scaled(loss_M, at_N, len(loss_M) / len(at_N))
+
+
+def scatter_rows_scaled(loss_M: Tensor, at_N: Tensor, share: float) -> Tensor:
+    """Like `scatter_rows`, but normalized by the fraction `share` of such rows in the whole data set.
+
+    Splitting a batch into micro-batches then does not change the loss.
+    """
     rows_N = torch.zeros(len(at_N), device=loss_M.device, dtype=loss_M.dtype)
     if len(loss_M):
         rows_N[at_N] = loss_M / share

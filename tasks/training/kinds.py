@@ -1,0 +1,81 @@
+"""The loss and the measure of each problem type. Shapes: N images, C classes, K targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from tasks.core.errors import ParamsError
+from tasks.core.schema import Balance
+from tasks.core.target import TargetKind, TargetSpec
+from tasks.training.calibrated_loss import at_best_temperature
+from tasks.training.class_balance import equal
+from tasks.training.losses.binary_cross_entropy import binary_cross_entropy
+from tasks.training.losses.cross_entropy import cross_entropy
+from tasks.training.losses.squared_error import squared_error
+from tasks.training.measures import measure_balanced, measure_classes, measure_labels, measure_values
+from tasks.training.types import Loss, Measure
+
+
+def loss_for(target: TargetSpec, smoothing: float = 0.0, log_prior_C: Tensor | None = None) -> Loss:
+    """Returns the supervised loss; of classes, with smoothed labels and adjusted logits.
+
+    Raises ParamsError if targets are to be smoothed.
+    """
+    return LOSSES[target.kind](target, smoothing, log_prior_C)
+
+
+def measure_for(target: TargetSpec, balance: Balance = Balance.NONE) -> Measure:
+    """Returns validation loss and score: accuracy; macro F1 of labels; the mean R² of targets.
+
+    The loss of classes is that at the best temperature; of balanced ones, as if all were of equal size.
+    """
+    return MEASURES[target.kind](target, balance)
+
+
+def check_balance_supported(balance: Balance, target: TargetSpec) -> None:
+    """Raises ParamsError for a way to balance classes where an image has not exactly one."""
+    if balance not in BALANCES[target.kind]:
+        raise ParamsError("balance: it has a meaning for one class an image only; set it to none")
+
+
+def _class_loss(target: TargetSpec, smoothing: float, log_prior_C: Tensor | None) -> Loss:
+    del target
+    return cross_entropy(smoothing, log_prior_C)
+
+
+def _label_loss(target: TargetSpec, smoothing: float, log_prior_C: Tensor | None) -> Loss:
+    del target, log_prior_C
+    return binary_cross_entropy(smoothing)
+
+
+def _value_loss(target: TargetSpec, smoothing: float, log_prior_C: Tensor | None) -> Loss:
+    del log_prior_C
+    if smoothing:
+        raise ParamsError("finetune.smoothing: targets have no labels to smooth; set it to 0")
+    return squared_error(target.std_K)
+
+
+def _class_measure(target: TargetSpec, balance: Balance) -> Measure:
+    del target
+    if balance is Balance.NONE:
+        return at_best_temperature(measure_classes)
+    return at_best_temperature(measure_balanced, equal)
+
+
+BALANCES: Mapping[TargetKind, frozenset[Balance]] = {  # ways to balance classes that a problem type supports
+    TargetKind.CLASSIFICATION: frozenset(Balance),
+    TargetKind.MULTILABEL: frozenset({Balance.NONE}),
+    TargetKind.REGRESSION: frozenset({Balance.NONE}),
+}
+LOSSES: Mapping[TargetKind, Callable[[TargetSpec, float, Tensor | None], Loss]] = {
+    TargetKind.CLASSIFICATION: _class_loss,
+    TargetKind.MULTILABEL: _label_loss,
+    TargetKind.REGRESSION: _value_loss,
+}
+MEASURES: Mapping[TargetKind, Callable[[TargetSpec, Balance], Measure]] = {
+    TargetKind.CLASSIFICATION: _class_measure,
+    TargetKind.MULTILABEL: lambda _target, _balance: measure_labels,
+    TargetKind.REGRESSION: lambda target, _balance: measure_values(target.std_K),
+}
