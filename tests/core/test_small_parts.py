@@ -23,7 +23,7 @@ from tasks.reports.diagrams import robustness
 from tasks.reports.page import Part, markdown_table, page
 from tasks.scorer.scorer import Preprocessing
 from tasks.training.checkpoint import FileCheckpoint, digest_of
-from tests.conftest import write_shapes
+from tests.drawn import write_shapes
 from tests.project import ROOT, environment, wait_until
 
 PREPARE = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.core.errors import DataRefusedError
 from tasks.data.archives import is_archive, unpack
-from tests.conftest import write_shapes
+from tests.drawn import write_shapes
 
 
 def tar_of(file, **entries):

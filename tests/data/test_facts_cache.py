@@ -8,7 +8,7 @@ from tasks.core.files import read_json, write_json
 from tasks.core.schema import Column
 from tasks.data import facts_cache as inspected
 from tasks.data import image_files as images
-from tests.conftest import drawn
+from tests.drawn import drawn
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from PIL import Image
 from tasks.core.errors import RootstockError
 from tasks.core.schema import Column
 from tasks.data.image_files import facts, find, pixel_hash, refuse_unusable
-from tests.conftest import drawn
+from tests.drawn import drawn
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from tasks.core.errors import DataRefusedError
 from tasks.core.schema import TABLE, Column, Split
 from tasks.data.tables import _read_csv, bring_together, read_table
 from tasks.ingest import IngestParams, ingest
-from tests.conftest import write_shapes
+from tests.drawn import write_shapes
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from flows.registry.runs import Tag
 from tasks import STAGES
 from tasks.core.errors import EXIT_BROKEN, EXIT_DATA_REFUSED, EXIT_USAGE
 from tasks.core.files import read_json
-from tests.conftest import drawn
+from tests.drawn import drawn
 from tests.project import Project, wait_until
 
 WHAT = re.compile(r"^(\w+) *\| (.*)$", re.MULTILINE)

@@ -17,7 +17,7 @@ from flows.predict import files_of
 from flows.registry.runs import Tag
 from tasks.core.errors import EXIT_BROKEN
 from tasks.core.files import read_json
-from tests.conftest import drawn
+from tests.drawn import drawn
 from tests.project import Project, environment, wait_until
 
 COLUMNS = ["path", "label", "probability", "confident", "reason", "distribution"]

@@ -11,7 +11,7 @@ import pytest
 from flows.registry.runs import Tag
 from flows.registry.versions import LIVE
 from tasks.core.errors import EXIT_UNDECIDED
-from tests.conftest import write_scenes
+from tests.drawn import write_scenes
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ from tasks.core.schema import Column
 from tasks.core.sections import Objective
 from tasks.models.weights_file import read, write
 from tasks.objectives.teacher import SPEC
-from tests.conftest import write_shapes
+from tests.drawn import write_shapes
 from tests.project import ROOT, Project, environment
 
 HOLDING = """

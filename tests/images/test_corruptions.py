@@ -6,7 +6,7 @@ import torch
 
 from tasks.images.corruptions import corrupted
 from tasks.scorer.scorer import Preprocessing
-from tests.conftest import drawn
+from tests.drawn import drawn
 
 PREPARE = Preprocessing(resize=32, crop=32, mean=(0.0,) * 3, std=(1.0,) * 3, interpolation="bilinear")
 GENTLE = {"shift": (0.05, 0.2), "scale": (0.95, 0.7), "rotation": (3, 20), "noise": (0.02, 0.2)}

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tasks.scorer.scorer import Preprocessing, Scorer, build_backbone, build_network, decode, folded, spec_of
-from tests.conftest import SHAPES, drawn
+from tests.drawn import SHAPES, drawn
 from tests.scorer.architectures import side_of
 
 PREPARE = Preprocessing(resize=36, crop=32, mean=(0.5,) * 3, std=(0.25,) * 3, interpolation="bilinear")

@@ -30,7 +30,8 @@ from tasks.training.calibrated_loss import refined
 from tasks.training.loop import score
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.measures import measure_classes
-from tests.conftest import CPU, SHAPES, TINY, drawn, write_discs
+from tests.conftest import CPU, TINY
+from tests.drawn import SHAPES, drawn, write_discs
 from tests.stages.test_stages import (
     BACKBONE,
     FINETUNE,

@@ -29,7 +29,8 @@ from tasks.models.freezing import freeze_all_but_last, within
 from tasks.models.weights_file import write
 from tasks.scorer.scorer import Preprocessing, Scorer, build_backbone
 from tasks.validate import ValidateParams, validate
-from tests.conftest import CPU, SHAPES, TINY, drawn, write_discs, write_scenes
+from tests.conftest import CPU, TINY
+from tests.drawn import SHAPES, drawn, write_discs, write_scenes
 
 AUGMENT = {"views": 3, "shift": 0.1, "scale": 0.1, "flip": False, "colour": 0.2, "fill": "edge", "check": True}
 AUGMENT |= {"rotation": 0.0, "erase": 0.0, "automatic": "none"}

@@ -1,0 +1,81 @@
+"""Drawn pictures: three shapes for classes, discs for targets, scenes for several labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SIDE = 32
+SHAPES = ("bar", "disc", "ring")
+COLOURS = {"bar": (230, 120, 90), "disc": (90, 210, 120), "ring": (110, 120, 240)}
+
+
+def drawn(shape: str, seed: int, side: int = SIDE) -> Image.Image:
+    """One of three shapes, in a place, size and shade of its own, on a noisy ground; its colour tells it too."""
+    rng = np.random.default_rng([SHAPES.index(shape), seed])
+    picture = Image.fromarray(rng.integers(0, 60, (side, side, 3), dtype=np.uint8))
+    radius = side * rng.uniform(0.25, 0.38)
+    x, y = rng.uniform(radius, side - radius, 2)
+    colour = tuple(int(c) for c in COLOURS[shape] + rng.integers(-25, 25, 3))
+    pen = ImageDraw.Draw(picture)
+    if shape == "bar":
+        pen.rectangle((x - radius, y - side / 12, x + radius, y + side / 12), fill=colour)
+    else:
+        box = (x - radius, y - radius, x + radius, y + radius)
+        pen.ellipse(box, fill=colour if shape == "disc" else None, outline=colour, width=max(2, side // 12))
+    return picture
+
+
+def write_shapes(root: Path, counts: dict[str, int], side: int = SIDE) -> Path:
+    """`counts` images a class in each folder: {"train": 6} writes train/bar/0.png and so on; {"": 6} bar/0.png."""
+    for number, (split, count) in enumerate(counts.items()):
+        for shape in SHAPES:
+            folder = root / split / shape
+            folder.mkdir(parents=True)
+            for place in range(count):
+                drawn(shape, 1000 * number + place, side).save(folder / f"{place}.png")
+    return root
+
+
+def write_discs(root: Path, count: int = 48) -> Path:
+    """Discs of known sizes and places, as a table with two targets; a quarter validates, a quarter is test."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True)
+    rows = ["path,radius,x,split,lot"]
+    for number in range(count):
+        radius, x = rng.uniform(3, 10), rng.uniform(10, 22)
+        picture = Image.new("RGB", (SIDE, SIDE))
+        ImageDraw.Draw(picture).ellipse((x - radius, 16 - radius, x + radius, 16 + radius), fill="white")
+        picture.putpixel((0, 0), (number, 0, 0))  # no two are the same
+        picture.save(root / f"{number}.png")
+        split = ("train", "train", "val", "test")[number % 4]
+        rows.append(f"{number}.png,{radius:.3f},{x:.3f},{split},lot {number % 3}")
+    table = root / "sizes.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table
+
+
+def write_scenes(root: Path, count: int = 60) -> Path:
+    """Pictures of a disc, a bar, both or neither, as a table of their labels; a sixth validates, a third is test."""
+    root.mkdir(parents=True)
+    rows = ["path,label,split,lot"]
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        picture = Image.fromarray(rng.integers(0, 60, (SIDE, SIDE, 3), dtype=np.uint8))
+        pen, labels = ImageDraw.Draw(picture), []
+        if number % 2:
+            x = rng.uniform(8, 24)
+            pen.ellipse((x - 5, 3, x + 5, 13), fill=(90, 230, 120))
+            labels.append("disc")
+        if number // 2 % 2:
+            y = rng.uniform(18, 28)
+            pen.rectangle((4, y - 2, 28, y + 2), fill=(230, 90, 90))
+            labels.append("bar")
+        picture.save(root / f"{number}.png")
+        split = ("train", "train", "test", "val", "test", "train")[number // 4 % 6]
+        rows.append(f"{number}.png,{'; '.join(labels) or ';'},{split},lot {number % 3}")
+    table = root / "scenes.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return table
