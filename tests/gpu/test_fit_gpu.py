@@ -12,7 +12,7 @@ from tasks.scorer.scorer import build_network
 from tasks.training.compiled import compiled_fit
 from tasks.training.loop import step
 from tasks.training.losses.cross_entropy import cross_entropy
-from tests.training.test_loop import Killed, trained
+from tests.training.small_fit import Killed, trained
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

@@ -10,122 +10,10 @@ from tasks.core.errors import RootstockError
 from tasks.core.schema import Curve
 from tasks.hardware.device import choose
 from tasks.hardware.microbatches import Parts
-from tasks.models.freezing import freeze_all_but_last, learn_mode, parameter_groups, thaw, unfrozen
 from tasks.scorer.scorer import build_network
-from tasks.training.checkpoint import FileCheckpoint
-from tasks.training.loop import Recipe, fit, score, step
+from tasks.training.loop import Recipe, score, step
 from tasks.training.losses.cross_entropy import cross_entropy
-from tasks.training.state import FitState
-
-CPU = choose("cpu", "float32")
-RECIPE = Recipe(epochs=4, steps_per_epoch=3, warmup=0.2, weight_decay=0.01, patience=9, seed=5)
-
-
-class Killed(Exception):  # noqa: N818
-    pass
-
-
-def batches(epoch, count=3):
-    random = torch.Generator().manual_seed(epoch)
-    for _ in range(count):
-        y = torch.randint(0, 3, (8,), generator=random)
-        yield torch.randn(8, 3, 32, 32, generator=random) + y.view(-1, 1, 1, 1), y
-
-
-def trained(
-    path,
-    recipe=RECIPE,
-    on_row=lambda _row: None,
-    train=batches,
-    blocks=2,
-    rate=1e-3,
-    every=0,
-    device=CPU,
-    objective=cross_entropy(),  # noqa: B008
-    **judges,
-):
-    """A network with dropout, fitted; its progress."""
-    torch.manual_seed(0)
-    network = build_network("resnet10", 3)
-    network.head = torch.nn.Sequential(torch.nn.Dropout(0.3), network.head)
-    learning = freeze_all_but_last(network.backbone, blocks)
-    device.place(network)
-
-    def there(epoch):
-        yield from ((device.place(x), y.to(device.device)) for x, y in train(epoch))
-
-    def ready(epoch):
-        now = unfrozen(learning, epoch, every)
-        thaw(network.backbone, now)
-        learn_mode(network, now, batch_statistics=True)
-
-    progress = fit(
-        network,
-        there,
-        lambda: score(network, ((device.place(x), y.to(device.device)) for x, y in batches(99)), device),
-        objective,
-        recipe,
-        groups=parameter_groups(network, learning, rate, rate, 0.5),
-        learn_mode=ready,
-        device=device,
-        checkpoint=FileCheckpoint(path),
-        on_row=on_row,
-        **judges,
-    )
-    return network, progress
-
-
-@pytest.mark.parametrize("last", [1, 2, 3])
-@pytest.mark.parametrize(("recipe", "every"), [(RECIPE, 0), (replace(RECIPE, average=0.9, clip=1.0, parts=2), 2)])
-def test_a_run_that_was_killed_ends_with_the_same_weights_bit_by_bit(tmp_path, last, recipe, every):
-    """Also across the epoch from which one more block learns, and with a moving average."""
-    undisturbed, _ = trained(tmp_path / "a.safetensors", recipe, every=every)
-
-    def die(row):
-        if row[Curve.EPOCH] == last:
-            raise Killed
-
-    with pytest.raises(Killed):
-        trained(tmp_path / "b.safetensors", recipe, on_row=die, every=every)
-    rows = []
-    resumed, progress = trained(tmp_path / "b.safetensors", recipe, on_row=rows.append, every=every)
-    for name, tensor in undisturbed.state_dict().items():
-        assert torch.equal(tensor, resumed.state_dict()[name]), name
-    assert [row[Curve.EPOCH] for row in rows] == [0, 1, 2, 3, 4]
-    assert progress.epoch == 4
-
-
-def test_a_checkpoint_that_was_cut_off_is_set_aside(tmp_path, capsys):
-    undisturbed, _ = trained(tmp_path / "a.safetensors")
-    whole = (tmp_path / "a.safetensors").read_bytes()
-    (tmp_path / "b.safetensors").write_bytes(whole[: len(whole) // 2])
-    again, _ = trained(tmp_path / "b.safetensors")
-    assert "set aside, the fit begins anew" in capsys.readouterr().out
-    assert (tmp_path / "b.damaged").stat().st_size == len(whole) // 2
-    for name, tensor in undisturbed.state_dict().items():
-        assert torch.equal(tensor, again.state_dict()[name]), name
-
-
-def test_a_run_that_was_killed_goes_on_in_as_many_parts_as_memory_allowed(tmp_path):
-    """What is tried in vain draws random numbers too: it may be tried in vain no more often than undisturbed."""
-
-    def greedy(network, x, y):
-        loss = cross_entropy()(network, x, y)
-        if len(x) > 4:
-            raise torch.OutOfMemoryError("no more")
-        return loss
-
-    def die(row):
-        if row[Curve.EPOCH] == 2:
-            raise Killed
-
-    undisturbed, _ = trained(tmp_path / "a.safetensors", objective=greedy)
-    with pytest.raises(Killed):
-        trained(tmp_path / "b.safetensors", on_row=die, objective=greedy)
-    resumed, progress = trained(tmp_path / "b.safetensors", objective=greedy)
-    assert progress.parts == 2
-    for name, tensor in undisturbed.state_dict().items():
-        assert torch.equal(tensor, resumed.state_dict()[name]), name
+from tests.training.small_fit import CPU, RECIPE, batches, trained
 
 
 def test_the_best_epoch_is_kept_be_it_the_start(tmp_path):
@@ -164,14 +52,6 @@ def test_a_loss_that_is_not_finite_names_the_step(tmp_path):
         trained(tmp_path / "a.safetensors", train=poisoned)
 
 
-def test_only_what_learns_is_kept_in_checkpoints():
-    network = build_network("resnet10", 3)
-    groups = parameter_groups(network, freeze_all_but_last(network.backbone, 1), 0.1, 0.1, 1)
-    names = set(FitState(network, torch.optim.SGD(groups, 0.1)).learned())
-    assert {"head.weight", "backbone.layer4.0.bn1.running_mean", "backbone.layer4.0.conv1.weight"} <= names
-    assert not any(name.startswith(("backbone.conv1", "backbone.layer3")) for name in names)
-
-
 def test_blocks_that_are_not_unfrozen_yet_do_not_move(tmp_path):
     """Two blocks learn, the second from the third epoch: after two it is what it was."""
     torch.manual_seed(0)
@@ -183,23 +63,6 @@ def test_blocks_that_are_not_unfrozen_yet_do_not_move(tmp_path):
     best = min(progress.rows, key=lambda row: row[Curve.VALIDATION_LOSS])
     moved = any(not torch.equal(network.state_dict()[name], start[name]) for name in later)
     assert moved == (best[Curve.EPOCH] > 2)
-
-
-def test_the_moving_average_is_that_of_the_weights():
-    network = torch.nn.Linear(1, 1)
-    optimiser = torch.optim.SGD([{"params": list(network.parameters())}], 0.1)
-    state = FitState(network, optimiser, decay=0.5)
-    expected = network.weight.item()
-    for number in range(1, 30):
-        with torch.no_grad():
-            network.weight.add_(1)
-        decay = min(0.5, (1 + number) / (10 + number))
-        expected = decay * expected + (1 - decay) * network.weight.item()
-        state.average(number)
-    now = network.weight.item()
-    with state.averaged():
-        assert network.weight.item() == pytest.approx(expected)
-    assert network.weight.item() == now
 
 
 @pytest.mark.parametrize("parts", [2, 3, 8, 99])

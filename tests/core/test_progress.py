@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import time
+
+from tasks.core.progress import MARK, counted, percent
+
+
+def test_progress_is_said_at_intervals(capsys, monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    assert list(counted("abcdef", 6, "letters")) == list("abcdef")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(line.startswith(MARK) and "of 6 letters" in line for line in lines)
+    assert percent(450, 1000, "images") == "45% 450 of 1000 images"

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tasks.core.errors import RootstockError
+from tasks.core.supervision import EXIT_ORPHANED, SUPERVISED, stage_lock
+from tests.project import ROOT, environment
+
+WATCHED = """
+import time
+from tasks.core.supervision import watch_supervisor
+watch_supervisor()
+print('up', flush=True)
+time.sleep({})
+"""
+
+
+def watched(seconds, **more):
+    command = [sys.executable, "-c", WATCHED.format(seconds)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=environment(**more), stdin=pipe, stdout=pipe, text=True)
+
+
+def test_a_supervised_stage_dies_with_its_input():
+    process = watched(60, **{SUPERVISED: "run"})
+    assert process.stdout.readline() == "up\n"
+    process.stdin.close()
+    assert process.wait(2) == EXIT_ORPHANED
+
+
+def test_a_stage_run_by_hand_does_not():
+    process = watched(0.5)
+    process.stdin.close()
+    assert process.wait(10) == 0
+
+
+def test_two_stages_of_one_checkout_are_kept_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.core.supervision.LOCK_WAIT", 0.1)
+    with stage_lock(tmp_path), pytest.raises(RootstockError, match="another stage is at work"), stage_lock(tmp_path):
+        pass
+    with stage_lock(tmp_path):
+        pass

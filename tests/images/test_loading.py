@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tasks.images.loading import Squares, ahead
+from tasks.scorer.scorer import Preprocessing
+from tests.drawn import write_shapes
+from tests.project import wait_until
+
+PREPARE = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
+
+
+def test_squares_are_decoded_once_if_they_fit(tmp_path):
+    root = write_shapes(tmp_path / "shapes", {"": 2})
+    files = ["bar/0.png", "disc/0.png"]
+    kept, again = Squares(root, files, PREPARE, memory=1), Squares(root, files, PREPARE, memory=0)
+    first = kept[[1, 0]]
+    assert torch.equal(first, again[[1, 0]])
+    (root / "bar" / "0.png").unlink()
+    assert torch.equal(kept[[1, 0]], first)
+    with pytest.raises(FileNotFoundError):
+        again[[0]]
+
+
+def test_items_made_ahead_keep_their_order_and_errors_arrive():
+    assert list(ahead(iter(range(50)))) == list(range(50))
+
+    made = []
+
+    def noted():
+        for number in range(3):
+            made.append(number)
+            yield number
+
+    slow = ahead(noted())
+    assert next(slow) == 0
+    wait_until(lambda: made == [0, 1, 2])  # while nobody asks for more
+    assert list(slow) == [1, 2]
+
+    def broken():
+        yield 1
+        raise ValueError("in the thread")
+
+    items = ahead(broken())
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="in the thread"):
+        next(items)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.core.schema import Candidate, Curve
+from tasks.reports import pictures
+from tasks.reports.diagrams import robustness
+
+
+def drawings(folder):
+    """One picture of each kind."""
+    folder.mkdir()
+    pictures.sheet(folder / "sheet.png", [np.random.rand(2, 3, 8, 8)], ["clean", "view 1", "view 2"])
+    pictures.captioned(folder / "wrong.png", [np.zeros((9, 5, 3), np.uint8)] * 9, ["a, not\nb"] * 9)
+    pictures.captioned(folder / "none.png", [], [])
+    pictures.confusion(folder / "few.png", np.eye(3, dtype=int), ["$10_to_$20", "$%$", "c"])
+    pictures.confusion(folder / "many.png", np.eye(200, dtype=int), [str(n) for n in range(200)])
+    row = {Curve.CANDIDATE: Candidate.TUNED, Curve.STEP: 1, Curve.VALIDATION_LOSS: 0.5, Curve.VALIDATION_SCORE: 0.5}
+    pictures.curves(folder / "curves.png", [row, {**row, Curve.STEP: 2}])
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_pictures_are_the_same_files_each_time(tmp_path):
+    np.random.seed(1)
+    first = drawings(tmp_path / "a")
+    np.random.seed(1)
+    assert first == drawings(tmp_path / "b")
+    assert all(data.startswith(b"\x89PNG") for data in first.values())
+
+
+def test_many_strengths_of_a_corruption_are_drawn(tmp_path):
+    rows = [{"corruption": "noise", "strength": step / 10, "accuracy": 0.5} for step in range(9)]
+    robustness(tmp_path / "robust.png", rows, 0.9)
+    assert (tmp_path / "robust.png").stat().st_size > 1000

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tasks.core.schema import Curve
+from tasks.training.checkpoint import FileCheckpoint, digest_of
+from tasks.training.losses.cross_entropy import cross_entropy
+from tests.training.small_fit import RECIPE, Killed, trained
+
+
+def test_a_checkpoint_is_what_was_saved_last(tmp_path):
+    checkpoint = FileCheckpoint(tmp_path / "deep" / "c.safetensors")
+    assert checkpoint.load() is None
+    for epoch in (1, 2):
+        checkpoint.save({"w": torch.full((2,), float(epoch))}, {"epoch": epoch, "rows": [{"loss": 0.1 + 0.2}]})
+    tensors, values = checkpoint.load()
+    assert (tensors["w"].tolist(), values) == ([2.0, 2.0], {"epoch": 2, "rows": [{"loss": 0.1 + 0.2}]})
+
+
+def test_a_digest_changes_with_files_and_values(tmp_path):
+    (tmp_path / "a").write_text("a")
+    first = digest_of([tmp_path / "a"], {"rate": 1})
+    assert first == digest_of([tmp_path / "a"], {"rate": 1}) != digest_of([tmp_path / "a"], {"rate": 2})
+    (tmp_path / "a").write_text("b")
+    assert first != digest_of([tmp_path / "a"], {"rate": 1})
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+@pytest.mark.parametrize(("recipe", "every"), [(RECIPE, 0), (replace(RECIPE, average=0.9, clip=1.0, parts=2), 2)])
+def test_a_run_that_was_killed_ends_with_the_same_weights_bit_by_bit(tmp_path, last, recipe, every):
+    """Also across the epoch from which one more block learns, and with a moving average."""
+    undisturbed, _ = trained(tmp_path / "a.safetensors", recipe, every=every)
+
+    def die(row):
+        if row[Curve.EPOCH] == last:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(tmp_path / "b.safetensors", recipe, on_row=die, every=every)
+    rows = []
+    resumed, progress = trained(tmp_path / "b.safetensors", recipe, on_row=rows.append, every=every)
+    for name, tensor in undisturbed.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    assert [row[Curve.EPOCH] for row in rows] == [0, 1, 2, 3, 4]
+    assert progress.epoch == 4
+
+
+def test_a_checkpoint_that_was_cut_off_is_set_aside(tmp_path, capsys):
+    undisturbed, _ = trained(tmp_path / "a.safetensors")
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "b.safetensors").write_bytes(whole[: len(whole) // 2])
+    again, _ = trained(tmp_path / "b.safetensors")
+    assert "set aside, the fit begins anew" in capsys.readouterr().out
+    assert (tmp_path / "b.damaged").stat().st_size == len(whole) // 2
+    for name, tensor in undisturbed.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_a_run_that_was_killed_goes_on_in_as_many_parts_as_memory_allowed(tmp_path):
+    """What is tried in vain draws random numbers too: it may be tried in vain no more often than undisturbed."""
+
+    def greedy(network, x, y):
+        loss = cross_entropy()(network, x, y)
+        if len(x) > 4:
+            raise torch.OutOfMemoryError("no more")
+        return loss
+
+    def die(row):
+        if row[Curve.EPOCH] == 2:
+            raise Killed
+
+    undisturbed, _ = trained(tmp_path / "a.safetensors", objective=greedy)
+    with pytest.raises(Killed):
+        trained(tmp_path / "b.safetensors", on_row=die, objective=greedy)
+    resumed, progress = trained(tmp_path / "b.safetensors", objective=greedy)
+    assert progress.parts == 2
+    for name, tensor in undisturbed.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
