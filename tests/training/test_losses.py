@@ -5,9 +5,12 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.losses.mixing import mixing
+from tasks.training.losses.partial_truth import as_rows, is_known, without
 from tasks.training.losses.squared_error import squared_error
 
 
@@ -93,3 +96,19 @@ def test_nothing_is_mixed_unless_asked_for():
     assert math.isfinite(
         mixing(plain, 0.2, 1.0)(lambda x: x.flatten(1)[:, :3], torch.randn(4, 3, 8, 8), torch.arange(4) % 3).sum()
     )
+
+
+@pytest.mark.parametrize("y", [torch.tensor([1, 0, 2]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])])
+def test_what_is_not_known_is_told_from_what_is(y):
+    assert is_known(y).all()
+    assert not is_known(without(y)).any()
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30))
+@settings(max_examples=50)
+def test_rows_of_some_have_the_mean_of_those_alone(known):
+    at = torch.tensor(known)
+    loss = torch.rand(int(at.sum()))
+    rows = as_rows(loss, at)
+    assert len(rows) == len(known)
+    assert rows.mean().item() == pytest.approx(loss.mean().item() if len(loss) else 0.0, abs=1e-6)
