@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,12 @@ def drawn(shape: str, seed: int, side: int = SIDE) -> Image.Image:
         box = (x - radius, y - radius, x + radius, y + radius)
         pen.ellipse(box, fill=colour if shape == "disc" else None, outline=colour, width=max(2, side // 12))
     return picture
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **how: object) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **how)
+    return file.getvalue()
 
 
 def write_shapes(root: Path, counts: dict[str, int], side: int = SIDE) -> Path:
