@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-from itertools import count
 
 import pytest
 
@@ -12,44 +10,9 @@ from flows.registry.ledger import Event, Ledger
 from flows.registry.runs import Tag
 from flows.registry.store import client
 from flows.registry.verdict import NONE
-from flows.registry.versions import CHAMPION, LIVE, PRODUCTION, find
-from flows.release import ledger_of, reconcile, roll_back
+from flows.registry.versions import CHAMPION, LIVE
+from flows.release import reconcile, roll_back
 from tasks.core.errors import RootstockError
-
-NUMBERS = count()
-
-
-class Registry:
-    """A registered model of the test's own, with versions that say what their verdict was."""
-
-    def __init__(self, folder):
-        self.name, self.folder = f"model{next(NUMBERS)}", folder
-        self.ledger = folder / "ledger.jsonl"
-        client().create_registered_model(self.name)
-
-    def version(self, verdict="pass", against=NONE, proof="passed"):
-        source = self.folder / f"weights{next(NUMBERS)}"
-        source.mkdir()
-        tags = {Tag.VERDICT: verdict, Tag.VERDICT_AGAINST: against, Tag.VERDICT_WHY: "because", Tag.PROOF: proof}
-        return str(client().create_model_version(self.name, str(source), tags=tags).version)
-
-    def wish(self, version):
-        client().set_registered_model_alias(self.name, CHAMPION, version)
-
-    def copy(self, version):
-        return client().copy_model_version(f"models:/{self.name}/{version}", f"{self.name}{PRODUCTION}")
-
-    def reconcile(self, person_decides=False):
-        return reconcile(self.name, person_decides=person_decides, ledger_file=self.ledger)
-
-    def at(self, alias):
-        found = find(self.name, alias)
-        return str(found.version) if found else None
-
-
-@pytest.fixture
-def registry(tmp_path):
-    return Registry(tmp_path)
 
 
 def test_an_empty_registry_has_nothing_to_release(registry):
@@ -223,30 +186,8 @@ def test_two_checkouts_do_not_undo_each_others_releases(registry, tmp_path):
         registry.reconcile()
 
 
-def test_a_line_that_was_cut_off_counts_as_never_written(registry):
-    registry.wish(registry.version())
-    registry.reconcile()
-    with registry.ledger.open("a") as file:
-        file.write('{"at": "2026-')
-    assert registry.reconcile() == []
-    assert len(Ledger(registry.ledger).entries) == 1
-
-
-def test_models_have_ledgers_of_their_own():
-    assert ledger_of("one") != ledger_of("two")
-
-
 def test_rollback_without_an_earlier_version_says_so(registry):
     registry.wish(registry.version())
     registry.reconcile()
     with pytest.raises(RootstockError, match="nothing to go back to"):
         roll_back(registry.name, registry.ledger)
-
-
-def test_a_line_that_was_changed_is_noticed(registry):
-    registry.wish(registry.version())
-    registry.reconcile()
-    line = json.loads(registry.ledger.read_text())
-    registry.ledger.write_text(json.dumps({**line, "why": "nothing"}) + "\n")
-    with pytest.raises(RootstockError, match="line 1 was changed"):
-        registry.reconcile()

@@ -7,6 +7,7 @@ from urllib.request import urlopen
 
 import psutil
 
+from flows.local.servers import _alive
 from tasks import STAGES
 from tasks.core.errors import EXIT_BROKEN, EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.core.files import read_json
@@ -77,3 +78,10 @@ def test_without_a_server_a_temporary_one_comes_and_goes(finished, tmp_path):
         if "flows.local.temporary_server" in (process.info["cmdline"] or []) and process.cwd() == str(project.root)
     ]
     assert alive == []
+
+
+def test_a_clock_that_was_set_loses_no_server():
+    """The kernel tells when a process began by the clock as it is now."""
+    began = psutil.Process().create_time()
+    assert _alive({"url": "", "pid": os.getpid(), "created": began + 2})
+    assert not _alive({"url": "", "pid": os.getpid(), "created": began + 3600})

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import io
+import logging
+
+from flows.local.logs import RUN_LOGGERS, plain_errors
+from tasks.core.errors import RootstockError
+
+
+def test_an_error_that_explains_itself_has_no_traceback_and_others_do():
+    stream = io.StringIO()
+    logger = logging.getLogger(RUN_LOGGERS[0])
+    handler = logging.StreamHandler(stream)
+    logger.addHandler(handler)
+    plain_errors()
+    try:
+        for error in (RootstockError("do this instead"), KeyError("bug")):
+            try:
+                raise error
+            except Exception:
+                logger.exception("the engine's own words")
+    finally:
+        logger.removeHandler(handler)
+    told = stream.getvalue()
+    assert told.startswith("do this instead\nthe engine's own words\nTraceback")
+    assert told.count("Traceback") == 1

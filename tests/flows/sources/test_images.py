@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from flows.sources.images import images_of, listing
+from tasks.core.errors import DataRefusedError, RootstockError
+from tests.drawn import write_shapes
+
+
+def test_the_digits_are_rendered_once(params, tmp_path):
+    folder = images_of(params())
+    first = listing(folder)
+    assert len(list(folder.rglob("*.png"))) == 1797
+    assert listing(images_of(params())) == first
+
+
+def test_sources_are_checked_before_anything_is_copied(params, tmp_path):
+    root = write_shapes(tmp_path / "shapes", {"": 2})
+    assert images_of(params(data={"source": str(root)})) == root
+    (root / ".git" / "refs" / "tags").mkdir(parents=True)
+    assert images_of(params(data={"source": str(root)})) == root
+    (root / "link").symlink_to(tmp_path)
+    with pytest.raises(RootstockError, match="link is a link to a folder"):
+        images_of(params(data={"source": str(root)}))
+    (root / "link").unlink()
+    if sys.platform == "linux":  # others refuse such names themselves
+        latin = root / "bar" / os.fsdecode(b"K\xe4fer.png")
+        latin.touch()
+        with pytest.raises(RootstockError, match=r"K\\xe4fer\.png' is not UTF-8; rename it"):
+            images_of(params(data={"source": str(root)}))
+        latin.unlink()
+    (root / "rootstock.parquet").touch()
+    with pytest.raises(RootstockError, match=r"rootstock\.parquet, which is a name of Rootstock's own"):
+        images_of(params(data={"source": str(root)}))
+    (root / "rootstock.parquet").unlink()
+    (root / "empty").mkdir()
+    with pytest.raises(DataRefusedError, match="empty"):
+        images_of(params(data={"source": str(root)}))
+    assert "empty" in (tmp_path / ".state" / "failed" / "source" / "report.html").read_text()
+    with pytest.raises(RootstockError, match=r"data\.separator: only the column label"):
+        images_of(params(data={"source": str(root), "separator": ";"}))
+    for source in (str(root), "digits"):
+        with pytest.raises(RootstockError, match=r"data\.targets: only a table"):
+            images_of(params(data={"source": source, "targets": ["angle"]}))
+    with pytest.raises(RootstockError, match="is no folder, table or archive"):
+        images_of(params(data={"source": str(tmp_path / "none")}))
+
+
+def test_a_listing_changes_with_names_sizes_and_times(tmp_path):
+    (tmp_path / "a").write_text("a")
+    first = listing(tmp_path)
+    (tmp_path / "a").write_text("ab")
+    second = listing(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert len({first, second, listing(tmp_path)}) == 3
