@@ -81,7 +81,7 @@ def test_where_nothing_can_be_remembered_nothing_is_measured_or_compiled(backbon
 
 @pytest.mark.slow  # a C++ compiler works for half a minute
 def test_compiled_it_answers_the_same_alone_and_in_company(backbone, monkeypatch):
-    device, near = choose("cpu", "bfloat16"), 3e-2  # in float32: test_stages.py
+    device, near = choose("cpu", "bfloat16"), 3e-2  # in float32: stages/test_features.py
     quick = compiled(backbone, device, 4)
     x = torch.rand(4, 3, 32, 32)
     with device.autocast():

@@ -14,8 +14,8 @@ from tasks.scorer.scorer import build_network
 from tasks.training.loop import score
 from tests.conftest import TINY
 from tests.project import run_python
-from tests.stages.test_finetune_objectives import settled
-from tests.stages.test_stages import _pinned, through_head, tuned  # noqa: F401 - a fixture
+from tests.stages.contract import _pinned, through_head, tuned  # noqa: F401 - a fixture
+from tests.stages.objectives import settled
 
 CHANGES = {"epochs": 3, "average": 0.9, "clip": 1.0, "unfreeze": 1, "blocks": 2}
 

@@ -1,0 +1,24 @@
+"""Pins for every stage, and data of the other kinds of task."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.data.tables import bring_together
+from tests.drawn import write_discs, write_scenes
+from tests.stages.contract import _pinned  # noqa: F401 - a fixture that is in force in every module here
+
+
+@pytest.fixture
+def scenes(paths, tmp_path):
+    """Pictures with one label, two or none."""
+    raw = bring_together(write_scenes(tmp_path / "scenes"), tmp_path / "together", separator=";")
+    return paths.model_copy(update={"raw": raw})
+
+
+@pytest.fixture
+def discs(paths, tmp_path):
+    """Two targets, in place of classes."""
+    table = write_discs(tmp_path / "discs")
+    raw = bring_together(table, tmp_path / "together", ["radius", "x"])
+    return paths.model_copy(update={"raw": raw})

@@ -1,0 +1,117 @@
+"""Each stage as a call with small parameters that a test can change, on drawn pictures with a tiny backbone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.augment import AugmentParams, augment
+from tasks.evaluate import EvaluateParams, evaluate
+from tasks.features import FeaturesParams, features
+from tasks.finetune import FinetuneParams, finetune
+from tasks.head import HeadParams, head
+from tasks.ingest import IngestParams, ingest
+from tasks.validate import ValidateParams, validate
+from tests.conftest import CPU, TINY
+
+AUGMENT = {"views": 3, "shift": 0.1, "scale": 0.1, "flip": False, "colour": 0.2, "fill": "edge", "check": True}
+AUGMENT |= {"rotation": 0.0, "erase": 0.0, "automatic": "none"}
+FINETUNE = {
+    "blocks": 1,
+    "epochs": 3,
+    "batch": 8,
+    "rate": 1e-3,
+    "head_rate": 1e-3,
+    "decay": 0.5,
+    "weight_decay": 0.01,
+    "warmup": 0.1,
+    "patience": 9,
+    "batchnorm": "frozen",
+    "layers": None,
+    "unfreeze": 0,
+    "parts": 1,
+    "clip": 0.0,
+    "average": 0.0,
+    "dropout": None,
+    "stochastic_depth": None,
+    "smoothing": 0.0,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "processes": 1,
+    "cache": 1.0,
+    "compile": False,
+}
+BACKBONE = {**TINY, "weights": "tiny.pth", "match": "strict", "cut": "layer", "letterbox": False}
+
+
+@pytest.fixture(autouse=True)
+def _pinned(tmp_path, monkeypatch):
+    """Pins stand at the root, which is where stages run."""
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "data" / "pins.json").write_text('{"init": null}')
+    monkeypatch.chdir(tmp_path)
+
+
+def ingested(paths):
+    return ingest(paths, IngestParams(ingest={"validation": 0.2, "test": 0.2}))
+
+
+def validated(paths, **changes):
+    return validate(paths, ValidateParams(validate={"min_side": 8, "max_unreadable": 0.0, **changes}))
+
+
+def augmented(paths, seed=0, **changes):
+    return augment(paths, AugmentParams(seed=seed, backbone=BACKBONE, augment={**AUGMENT, **changes}))
+
+
+def embedded(paths, views=2, compiled_from=0, **changes):
+    section = {"views": views, "store": 1.0, "compile": compiled_from}
+    return features(paths, FeaturesParams(backbone=BACKBONE, compute={**CPU, **changes}, features=section))
+
+
+HEAD = {"kind": "linear", "strengths": [0.001, 0.01, 0.1], "hidden": 8, "rate": 0.01, "epochs": 20, "batch": 8}
+HEAD |= {"neighbours": [1, 3], "start": "zero", "grow": []}
+
+
+def headed(paths, balance="none", **changes):
+    return head(paths, HeadParams(seed=0, balance=balance, head={**HEAD, **changes}))
+
+
+NOBODY = {"architecture": None, "weights": None, "resize": None, "crop": None}
+METHODS = {
+    "distillation": {"temperature": 4.0, "labels": 0.1, "features": 0.0, "margin": 0.005, "agreement": 0.98},
+    "unlabelled": {
+        "threshold": 0.6,
+        "adaptive": False,
+        "align": False,
+        "neighbours": 0,
+        "rounds": 1,
+        "quota": 0,
+        "precision": 0.5,
+        "ratio": 1.0,
+        "weight": 1.0,
+    }
+    | {"strong": "rand", "stronger": 1.5},
+    "domain": {"weights": [1.0], "chosen_by": "information", "oracle": False},
+    "adversaries": {"norm": "linf", "radius": 0.03, "steps": 2, "grow": 0, "beta": 6.0, "clean": 1.0},
+}
+
+
+def tuned(paths, scratch=True, balance="none", objective="labels", teacher=NOBODY, methods=METHODS, **changes):
+    params = {"seed": 0, "balance": balance, "backbone": BACKBONE, "compute": CPU, "finetune": {**FINETUNE, **changes}}
+    params |= {"objective": objective, "teacher": teacher, "scratch": {"run": scratch, "rate": 1e-3}, **methods}
+    return finetune(paths, FinetuneParams(**params))
+
+
+CORRUPTIONS = {"shift": [0.1], "scale": [0.8], "flip": [1], "rotation": [9], "noise": [0.1], "blur": [0.02]}
+CORRUPTIONS |= {"jpeg": [50, 10]}
+EVALUATE = {"bins": 10, "resamples": 100, "wrong": 5, "risk": 0.1, "slices": [], "corrupted": 6, "attacked": 0}
+
+
+def evaluated(paths, objective="labels", teacher=NOBODY, **changes):
+    section = {**EVALUATE, "corruptions": CORRUPTIONS, **changes}
+    params = {"seed": 0, "objective": objective, "backbone": BACKBONE, "teacher": teacher, "compute": CPU}
+    return evaluate(paths, EvaluateParams(**params, adversaries=METHODS["adversaries"], evaluate=section))
+
+
+def through_head(paths):
+    ingested(paths), augmented(paths), embedded(paths), headed(paths)

@@ -1,0 +1,56 @@
+"""What the tests of finetune under its objectives share: unlabelled pictures, teachers, curves."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tasks.core.files import read_json
+from tasks.core.schema import Balance, Candidate, Curve
+from tasks.core.sections import BackboneParams, ComputeParams
+from tasks.models.weights_file import read, write
+from tasks.objectives.context import prepare
+from tasks.objectives.teacher import SPEC
+from tests.conftest import CPU, TINY
+from tests.drawn import SHAPES, drawn
+from tests.stages.contract import BACKBONE, METHODS, NOBODY, augmented, embedded, headed, ingested
+
+
+def with_unlabelled(paths, count=9):
+    """More pictures, whose labels nobody tells."""
+    folder = paths.raw / "unlabelled"
+    folder.mkdir()
+    for place in range(count):
+        drawn(SHAPES[place % 3], 9000 + place).save(folder / f"{place}.png")
+
+
+def begun(paths, unlabelled=True):
+    if unlabelled:
+        with_unlabelled(paths)
+    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+
+
+def curve(paths, candidate=Candidate.TUNED):
+    rows = pd.read_json(paths.curves, lines=True)
+    return rows[rows[Curve.CANDIDATE] == candidate]
+
+
+def settled(paths, balance=Balance.NONE):
+    shared = (BackboneParams(**BACKBONE), ComputeParams(**CPU), 4, (2, "blocks"))
+    return prepare(paths, *shared, balance=balance, key="a test")
+
+
+def methods(**changes):
+    return {name: {**section, **changes.get(name, {})} for name, section in METHODS.items()}
+
+
+BACKBONE_AS_TEACHER = {**NOBODY, "architecture": TINY["architecture"], "weights": "tiny.pth", "resize": 32, "crop": 32}
+
+
+def as_teacher(paths):
+    """The tuned model as a teacher's file."""
+    write(paths.teacher, read(paths.tuned)[0], {SPEC: read_json(paths.spec)})
+    return {**NOBODY, "weights": "models:/rootstock@live"}
+
+
+class Killed(Exception):  # noqa: N818
+    pass

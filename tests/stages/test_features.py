@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tasks.core.errors import ParamsError
+from tasks.core.schema import FEATURES, Column
+from tasks.embedding import compiled as compiling
+from tasks.embedding.compiled import NotCompiledError
+from tasks.hardware import machine_cache as remembered
+from tests.drawn import drawn
+from tests.stages.contract import augmented, embedded, ingested
+
+
+def test_features_embeds_only_what_is_new(paths):
+    ingested(paths), augmented(paths)
+    first = embedded(paths, views=1)
+    assert (first.rows, first.embedded, first.width) == (18 * 2 + 9 + 12, 57, 1024)
+    before = paths.matrix.read_bytes()
+    assert embedded(paths, views=1).embedded == 0
+    assert paths.matrix.read_bytes() == before
+    assert embedded(paths, views=2).embedded == 18
+    drawn("disc", 999).save(paths.raw / "test" / "disc" / "new.png")
+    ingested(paths)
+    assert embedded(paths, views=2).embedded == 1
+
+
+@pytest.mark.slow  # a C++ compiler works for half a minute
+def test_features_of_a_compiled_network_are_the_same_and_kept_apart(paths, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path / "cache")
+    monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": 1.0, "compiled": 0.1, "start": 1.0})
+    ingested(paths), augmented(paths)
+    told = embedded(paths, views=1, compiled_from=57)
+    assert (told.compiled, told.embedded) == (True, 57)
+    assert "is compiled" in capsys.readouterr().out
+    quick = load_file(paths.matrix)[FEATURES]
+    told = embedded(paths, views=1, compiled_from=57)
+    assert (told.compiled, told.embedded) == (True, 0)
+    assert "is compiled" not in capsys.readouterr().out
+    told = embedded(paths, views=1)
+    assert (told.compiled, told.embedded) == (False, 57)
+    torch.testing.assert_close(load_file(paths.matrix)[FEATURES], quick, atol=1e-4, rtol=1e-4)
+    told = embedded(paths, views=2, compiled_from=19)
+    assert (told.compiled, told.embedded) == (False, 18)
+
+
+def test_what_cannot_be_compiled_is_embedded_all_the_same(paths, monkeypatch, capsys):
+    def fails(*_what):
+        raise NotCompiledError("no compiler")
+
+    monkeypatch.setattr(compiling, "pays", lambda *_: True)
+    monkeypatch.setattr(compiling, "compiled", fails)
+    ingested(paths), augmented(paths)
+    told = embedded(paths, views=1, compiled_from=57)
+    assert (told.compiled, told.embedded) == (False, 57)
+    assert "no compiler; going on without" in capsys.readouterr().out
+
+
+def test_features_are_in_the_order_of_the_index(paths):
+    ingested(paths), augmented(paths), embedded(paths)
+    index, matrix = pd.read_parquet(paths.index), load_file(paths.matrix)[FEATURES]
+    manifest = pd.read_parquet(paths.manifest)
+    assert list(index.query("view == 0")[Column.PATH]) == list(manifest[Column.PATH])
+    assert matrix.shape == (len(index), 1024)
+    views = index[index[Column.PATH] == "train/bar/0.png"]
+    assert list(views[Column.VIEW]) == [0, 1, 2]
+    assert not torch.equal(matrix[views.index[0]], matrix[views.index[1]])
+
+
+def test_features_asks_for_no_more_views_than_are_planned(paths):
+    ingested(paths), augmented(paths)
+    with pytest.raises(ParamsError, match=r"raise augment\.views"):
+        embedded(paths, views=4)
+
+
+def test_another_precision_is_another_context(paths):
+    ingested(paths), augmented(paths), embedded(paths)
+    assert embedded(paths, precision="bfloat16").embedded > 0

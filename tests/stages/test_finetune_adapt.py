@@ -1,0 +1,51 @@
+"""The stage finetune that adapts to the unlabelled pictures' domain."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tasks.core.errors import ParamsError
+from tasks.core.schema import Curve, Split
+from tests.stages.contract import tuned
+from tests.stages.objectives import begun, curve, methods, settled
+
+
+@pytest.mark.parametrize("objective", ["coral", "dann", "mcc"])
+def test_adaptation_is_chosen_without_the_targets_labels(paths, objective):
+    """The loss that decides is the validator's; the test images' labels fill columns of the report alone."""
+    begun(paths)
+    wanted = methods(domain={"weights": [0.1, 1.0], "oracle": True})
+    report = tuned(paths, objective=objective, methods=wanted, scratch=False)
+    rows = curve(paths)
+    assert report.best_epoch == rows[Curve.EPOCH].iloc[rows[Curve.VALIDATION_LOSS].argmin()]
+    assert report.more["weight"] in {0.1, 1.0}
+    assert report.more["oracle_score"] == pytest.approx(rows[Curve.TARGET_SCORE].max())
+    assert report.more["oracle_score"] >= report.more[Curve.TARGET_SCORE]
+    blind = tuned(paths, objective=objective, methods=methods(domain={"weights": [0.1, 1.0]}), scratch=False)
+    assert (blind.best_epoch, blind.more["weight"]) == (report.best_epoch, report.more["weight"])
+    assert not any("helper" in name for name in load_file(paths.tuned))
+
+
+def test_batchnorm_is_re_estimated_on_the_target(paths):
+    """That of the blocks that learned theirs, and of nothing else; the start learned none."""
+    begun(paths)
+    how = {"scratch": False, "batchnorm": "training", "blocks": 2, "epochs": 6, "rate": 0.01}
+    report = tuned(paths, objective="batchnorm", **how)
+    assert report.best_epoch > 0
+    came, now = torch.load(paths.pretrained), load_file(paths.tuned)
+    names = [name for name in came if f"backbone.{name}" in now]
+    moved = {name for name in names if not torch.equal(came[name].float(), now[f"backbone.{name}"].float())}
+    assert {name.split(".")[0] for name in moved} == {"conv5", "stage4"}
+    seen = [now[f"backbone.{name}"] for name in moved if name.endswith("num_batches_tracked")]
+    assert len(seen) == report.more["batchnorm_layers"]
+    assert set(map(int, seen)) == {len(settled(paths).batches(settled(paths).rows(Split.UNLABELLED)))}
+
+
+def test_statistics_that_no_block_learned_are_not_re_estimated(paths):
+    begun(paths)
+    with pytest.raises(ValueError, match=r"set finetune\.batchnorm to training"):
+        tuned(paths, objective="batchnorm", scratch=False)
+    with pytest.raises(ParamsError, match=r"raise finetune\.blocks"):
+        tuned(paths, objective="batchnorm", scratch=False, batchnorm="training", blocks=0)

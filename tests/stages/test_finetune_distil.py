@@ -1,0 +1,103 @@
+"""The stage finetune with a teacher, and how evaluate tells of it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tasks.core.errors import ParamsError
+from tasks.core.files import read_json
+from tasks.core.schema import Candidate, Curve, Metric
+from tasks.data.tables import bring_together
+from tasks.models.weights_file import read, write
+from tasks.objectives.teacher import SPEC, refuse_other_classes
+from tasks.scorer.scorer import Scorer
+from tests.drawn import write_discs
+from tests.stages.contract import NOBODY, augmented, embedded, evaluated, headed, ingested, tuned
+from tests.stages.objectives import BACKBONE_AS_TEACHER, as_teacher, begun, curve, methods
+
+
+def test_a_backbone_gets_a_head_and_teaches(paths):
+    """Its answers are kept: the second time none is computed. Evaluation has a row for it."""
+    begun(paths)
+    write(paths.teacher, torch.load(paths.pretrained))
+    report = tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, scratch=False)
+    assert {Curve.AGREEMENT, Curve.TEACHER_SCORE} <= set(curve(paths).columns)
+    assert report.more[Curve.AGREEMENT] == pytest.approx(curve(paths)[Curve.AGREEMENT].iloc[report.best_epoch])
+    first, shards = load_file(paths.tuned), sorted(paths.feature_store.rglob("*.safetensors"))
+    tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, scratch=False)
+    assert sorted(paths.feature_store.rglob("*.safetensors")) == shards
+    assert all(torch.equal(tensor, first[name]) for name, tensor in load_file(paths.tuned).items())
+    evaluated(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER)
+    table = read_json(paths.metrics)
+    assert table[Candidate.TEACHER][Metric.AGREEMENT]["value"] == 1
+    assert 0 <= table[Candidate.TUNED][Metric.AGREEMENT]["value"] <= 1
+
+
+def test_a_student_stops_when_it_is_as_good_as_its_teacher(paths):
+    """The teacher is the model that it starts from in all but a few steps: nothing is left to learn."""
+    begun(paths, unlabelled=False)
+    tuned(paths, epochs=0, scratch=False), evaluated(paths)
+    report = tuned(paths, objective="distillation", teacher=as_teacher(paths), scratch=False, epochs=3)
+    assert (report.best_epoch, report.steps) == (0, 0)
+    assert report.more[Curve.AGREEMENT] == 1
+
+
+def test_matched_features_leave_their_map_behind(paths):
+    begun(paths)
+    write(paths.teacher, torch.load(paths.pretrained))
+    wanted = methods(distillation={"features": 1.0, "agreement": 1.0, "margin": 0.0})
+    tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, methods=wanted, scratch=False)
+    assert not any("helper" in name for name in load_file(paths.tuned))
+
+
+def test_targets_are_distilled_too(paths, tmp_path):
+    table = write_discs(tmp_path / "discs")
+    folder = bring_together(table, tmp_path / "together", ["radius", "x"])
+    paths = paths.model_copy(update={"raw": folder})
+    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    write(paths.teacher, torch.load(paths.pretrained))
+    report = tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, scratch=False)
+    losses = curve(paths)[Curve.VALIDATION_LOSS]
+    assert losses.min() < losses.iloc[0]
+    assert report.more[Curve.AGREEMENT] > curve(paths)[Curve.AGREEMENT].iloc[0]
+    evaluated(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER)
+    assert Metric.MAE in read_json(paths.metrics)[Candidate.TEACHER]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [(NOBODY, "there is no teacher"), ({**NOBODY, "weights": "x.pth"}, r"teacher\.architecture: these weights do not")],
+)
+def test_a_teacher_that_is_missing_or_unknown_is_told(paths, teacher, message):
+    begun(paths, unlabelled=False)
+    if teacher["weights"]:
+        write(paths.teacher, torch.load(paths.pretrained))
+    with pytest.raises(ParamsError, match=message):
+        tuned(paths, objective="distillation", teacher=teacher)
+
+
+def test_a_teacher_of_other_classes_is_refused(paths):
+    begun(paths, unlabelled=False)
+    tuned(paths, epochs=0, scratch=False), evaluated(paths)
+    wanted = as_teacher(paths)
+    state, description = read(paths.teacher)
+    description[SPEC]["classes"] = ["bar", "disc", "square"]
+    write(paths.teacher, state, description)
+    told = "answers bar, disc, square, but the data asks for bar, disc, ring"
+    with pytest.raises(ParamsError, match=told):
+        tuned(paths, objective="distillation", teacher=wanted)
+    with pytest.raises(ParamsError, match=told):
+        refuse_other_classes(paths.teacher, pd.read_parquet(paths.manifest))
+
+
+def test_a_distilled_model_is_served_like_any_other(paths):
+    begun(paths)
+    write(paths.teacher, torch.load(paths.pretrained))
+    tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, scratch=False)
+    evaluated(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER)
+    scorer = Scorer.load(paths.spec, paths.tuned)
+    picture = next((paths.raw / "test").rglob("*.png")).read_bytes()
+    assert scorer.probabilities([picture]).shape == (1, 3)

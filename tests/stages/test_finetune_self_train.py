@@ -1,0 +1,154 @@
+"""The stage finetune with labels that it gives itself: pseudo-labels and FixMatch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tasks.core.errors import DataRefusedError
+from tasks.core.schema import Balance, Curve, Split
+from tasks.core.sections import Methods
+from tasks.models.networks import probe_network
+from tasks.models.weights_file import read, write
+from tasks.objectives import self_train as self_training
+from tasks.objectives.finetuning import lesson_on_labels
+from tasks.objectives.losses.fixmatch import FixMatch
+from tasks.objectives.self_train import first_answers, mixed, pseudo_label
+from tasks.training.batches import Batches
+from tasks.training.losses.cross_entropy import cross_entropy
+from tests.stages.contract import FINETUNE, METHODS, NOBODY, augmented, embedded, evaluated, headed, ingested, tuned
+from tests.stages.objectives import as_teacher, begun, curve, methods, settled, with_unlabelled
+
+
+@pytest.mark.parametrize("neighbours", [0, 3])
+def test_pseudo_labels_are_accepted_and_audited(paths, neighbours):
+    begun(paths)
+    wanted = {"threshold": 0.0, "precision": 0.1, "neighbours": neighbours}
+    report = tuned(paths, objective="pseudo_labels", methods=methods(unlabelled=wanted))
+    assert report.more["pseudo_labels"] == 9
+    quota = methods(unlabelled={**wanted, "quota": 1})
+    assert tuned(paths, objective="pseudo_labels", methods=quota).more["pseudo_labels"] <= 3
+
+
+def test_a_second_round_is_labelled_by_what_learned_and_goes_on_in_the_curve(paths, capsys):
+    begun(paths)
+    wanted = methods(unlabelled={"threshold": 0.0, "precision": 0.1, "rounds": 2})
+    report = tuned(paths, objective="pseudo_labels", methods=wanted, scratch=False)
+    assert curve(paths)[Curve.EPOCH].tolist() == [0, 1, 2, 3, 3, 4, 5, 6]
+    last = curve(paths).iloc[4:]
+    kept = last[last[Curve.EPOCH] == report.best_epoch]
+    assert kept[Curve.VALIDATION_SCORE].tolist() == pytest.approx([report.validation_score])
+    assert curve(paths)[Curve.STEP].is_monotonic_increasing
+    assert capsys.readouterr().out.count("100% 3 of 3 epochs fine-tuned") == 2
+
+
+@pytest.mark.parametrize("objective", ["pseudo_labels", "fixmatch"])
+@pytest.mark.parametrize("unlabelled", [{"threshold": 0.0, "precision": 1.0}, {"threshold": 0.9999, "precision": 0.5}])
+def test_answers_that_fail_the_audit_are_refused(paths, objective, unlabelled):
+    """They are wrong too often, or none of them is trusted."""
+    begun(paths)
+    told = r"is trusted.*lower unlabelled\.threshold" if unlabelled["threshold"] else r"0%.*raise unlabelled\.threshold"
+    with pytest.raises(DataRefusedError, match=told):
+        tuned(paths, objective=objective, methods=methods(unlabelled=unlabelled))
+
+
+@pytest.mark.parametrize(("adaptive", "align"), [(False, False), (True, False), (True, True)])
+def test_fixmatch_learns_and_tells_its_precision(paths, adaptive, align):
+    begun(paths)
+    changes = {"threshold": 0.2, "precision": 0.0, "adaptive": adaptive, "align": align, "strong": "trivial"}
+    wanted = methods(unlabelled=changes)
+    report = tuned(paths, objective="fixmatch", methods=wanted, scratch=False)
+    assert report.steps == 9  # three epochs of three batches: the labelled pictures are more
+    assert "audited_precision" in report.more
+
+
+def test_neighbours_are_told_apart_by_features_and_never_by_the_head(paths):
+    """Of a teacher too: with a head that answers nothing it gives the same labels as the network it was made from."""
+    begun(paths)
+    tuned(paths, epochs=0, scratch=False), evaluated(paths)
+    teacher, setting = as_teacher(paths), settled(paths)
+    state, description = read(paths.teacher)
+    write(paths.teacher, {n: t * (0 if n.startswith("head") else 1) for n, t in state.items()}, description)
+    network = probe_network(setting.fresh(), paths.head_weights, setting.bench.goal.outputs)
+    asked = methods(unlabelled={"neighbours": 3})
+    by_own, by_teacher = (
+        first_answers(setting, Methods(**asked, objective="pseudo_labels", teacher=who), network)
+        for who in (NOBODY, teacher)
+    )
+    torch.testing.assert_close(by_teacher, by_own)
+    assert len(by_own) == setting.bench.validation.pictures + 9
+
+
+def test_answers_are_aligned_before_each_epoch_where_that_is_wanted(paths, monkeypatch):
+    begun(paths)
+    align, shares = FixMatch.align, []
+    monkeypatch.setattr(
+        FixMatch, "align", lambda self, logits, prior: shares.append(prior) or align(self, logits, prior)
+    )
+    for wanted in (False, True):
+        changes = {"threshold": 0.2, "precision": 0.0, "align": wanted}
+        tuned(paths, objective="fixmatch", methods=methods(unlabelled=changes), scratch=False, epochs=2)
+        assert len(shares) == (3 if wanted else 0)  # before two epochs, and for the last audit
+    assert torch.stack(shares) == pytest.approx(torch.full((3, 3), 1 / 3))
+
+
+def test_fewer_pictures_come_again_as_another_view_of_them(paths):
+    """Within an epoch too: 18 labelled pictures beside 40 unlabelled ones, a batch of 4 of each."""
+    with_unlabelled(paths, 40)
+    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    both = mixed(settled(paths), Methods(**METHODS, objective="fixmatch", teacher=NOBODY), strong=True)
+    batches = list(both.epoch(0))
+    assert len(batches) == len(both) == 10
+    known = [x[(y >= 0)][:, :3] for x, y in batches]
+    assert sum(map(len, known)) == 40
+    assert len(torch.cat(known).flatten(1).unique(dim=0)) == 40  # three views of 18 pictures, none of them twice
+    assert sum(int((y < 0).sum()) for _, y in batches) == 40
+    x, y = batches[0]
+    assert x.shape[1] == 6
+    assert not torch.equal(x[y < 0][:, :3], x[y < 0][:, 3:])
+
+
+def test_labelled_and_unlabelled_pictures_come_in_orders_of_their_own(paths, monkeypatch):
+    """As many of either, sorted alike: in one order each would always meet its own class."""
+    with_unlabelled(paths, 18)
+    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    both = mixed(settled(paths), Methods(**METHODS, objective="coral", teacher=NOBODY), strong=False)
+    orders, order = [], Batches.order
+    monkeypatch.setattr(Batches, "order", lambda *given: orders.append(order(*given)) or orders[-1])
+    list(both.epoch(0))
+    known, other = orders
+    assert len(known) == len(other) == 18
+    assert (known == other).mean() < 0.5
+
+
+def test_strong_views_are_drawn_apart_from_weak_ones(paths):
+    begun(paths)
+    setting = settled(paths)
+    weak, strong = (setting.draws(setting.rows(Split.UNLABELLED), policy) for policy in (None, dict(setting.policy)))
+    assert weak.shape == strong.shape
+    assert not (weak == strong).all(2).any()
+
+
+@pytest.mark.parametrize("balance", [Balance.WEIGHTS, Balance.LOGITS])
+def test_classes_are_balanced_with_the_pseudo_labels_among_them(paths, balance, monkeypatch):
+    """Eight of nine unlabelled pictures are taken for bars."""
+    begun(paths)
+    setting = settled(paths, balance)
+    network, base = lesson_on_labels(setting, {**FINETUNE, "smoothing": 0.1})
+    sure = torch.eye(3)[[0] * 8 + [1]] * 20
+    known = torch.eye(3)[setting.bench.goal.truth(setting.rows(Split.VALIDATION))] * 20
+    monkeypatch.setattr(self_training, "first_answers", lambda *_: torch.cat([known, sure]))
+    asked = Methods(**methods(unlabelled={"precision": 0.1}), objective="pseudo_labels", teacher=NOBODY)
+    bench, lesson = pseudo_label(setting, asked, network, base)
+    mass = torch.zeros(3)
+    for _, y, *weights in bench.train.clean():
+        mass.scatter_add_(0, y, weights[0].float() if weights else torch.ones(len(y)))
+    logits, y = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1])
+    loss = lesson.objective(lambda x: x, logits, y)
+    if balance is Balance.WEIGHTS:
+        assert mass.tolist() == pytest.approx([9.0] * 3)
+        expected = cross_entropy(0.1, None)(lambda x: x, logits, y)
+    else:
+        assert mass.tolist() == [14, 7, 6]
+        expected = cross_entropy(0.1, (torch.tensor([14, 7, 6]) / 27).log())(lambda x: x, logits, y)
+    torch.testing.assert_close(loss, expected)

@@ -1,0 +1,63 @@
+"""The stage finetune on labels: compiled, and chosen by the loss at the best temperature."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tasks.core.schema import Curve
+from tasks.hardware import machine_cache as remembered
+from tasks.models.networks import probe_network
+from tasks.training.calibrated_loss import refined
+from tasks.training.loop import score
+from tasks.training.measures import measure_classes
+from tests.stages.contract import tuned
+from tests.stages.objectives import Killed, begun, curve, methods, settled
+
+
+@pytest.mark.slow  # a C++ compiler works for some minutes
+def test_a_compiled_fit_learns_the_same_and_a_killed_one_ends_with_the_same_weights(paths, monkeypatch, tmp_path):
+    """Batches of two sizes, and a block more in the second epoch; then compiled anew by the run that goes on."""
+    monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path / "cache")
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    begun(paths, unlabelled=False)
+    wanted = {"scratch": False, "blocks": 2, "unfreeze": 1}
+    tuned(paths, **wanted)
+    plain, rows = load_file(paths.tuned), curve(paths)
+    tuned(paths, compile=True, **wanted)
+    undisturbed, compiled_rows = load_file(paths.tuned), curve(paths)
+    pd.testing.assert_frame_equal(compiled_rows, rows, rtol=1e-3)
+    assert not compiled_rows.equals(rows)
+    for name, tensor in plain.items():
+        torch.testing.assert_close(undisturbed[name], tensor, rtol=1e-2, atol=1e-3)
+
+    def die(line):
+        if " 2 of 3 epochs " in line:
+            raise Killed
+
+    monkeypatch.setattr("tasks.training.trainer.SAVE_SECONDS", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.training.trainer.say", die)
+        with pytest.raises(Killed):
+            tuned(paths, compile=True, **wanted)
+    assert list(paths.checkpoints.rglob("*.safetensors"))
+    tuned(paths, compile=True, **wanted)
+    pd.testing.assert_frame_equal(curve(paths), compiled_rows)
+    for name, tensor in load_file(paths.tuned).items():
+        assert torch.equal(tensor, undisturbed[name]), name
+
+
+@pytest.mark.parametrize("objective", ["labels", "pseudo_labels", "fixmatch"])
+def test_an_epoch_is_chosen_by_its_loss_at_the_best_temperature(paths, objective, capsys):
+    """The frozen blocks are computed once for validation too, where a fit has no views that are made in it."""
+    begun(paths)
+    wanted = methods(unlabelled={"threshold": 0.0, "precision": 0.0, "rounds": 1})
+    tuned(paths, objective=objective, methods=wanted, scratch=False)
+    chosen_by, setting = curve(paths)[Curve.VALIDATION_LOSS].iloc[0], settled(paths)
+    bench, network = setting.bench, probe_network(setting.fresh(), paths.head_weights, setting.bench.goal.outputs)
+    loss, _ = score(network, bench.validation.clean(), bench.device, refined(measure_classes))
+    assert chosen_by == pytest.approx(loss, rel=1e-4)
+    assert loss < 0.9 * score(network, bench.validation.clean(), bench.device, measure_classes)[0]
+    assert ("frozen blocks computed for" in capsys.readouterr().out) == (objective != "fixmatch")

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import shutil
+
+import pandas as pd
+import pytest
+
+from tasks.core.errors import DataRefusedError
+from tasks.core.files import read_json
+from tests.stages.contract import ingested, validated
+
+
+def test_validate_passes_good_data_and_reports(paths):
+    ingested(paths)
+    assert validated(paths).warnings == 0
+    assert "holds" in paths.validation_page.read_text()
+    assert all(finding["success"] for finding in read_json(paths.validation))
+
+
+def test_validate_refuses_naming_rows_and_leaves_its_report(paths):
+    (paths.raw / "train" / "bar" / "0.png").write_bytes(b"junk")
+    ingested(paths)
+    with pytest.raises(DataRefusedError, match=r"train/bar/0\.png: not an image"):
+        validated(paths)
+    assert "train/bar/0.png" in paths.validation_page.read_text()
+    assert validated(paths, max_unreadable=0.1).warnings == 0
+
+
+def test_validate_lets_a_warning_pass_and_says_it(paths, capsys):
+    shutil.rmtree(paths.raw / "val" / "ring")
+    ingested(paths)
+    assert validated(paths).warnings == 1
+    assert "warning:   not so: every class has validation images" in capsys.readouterr().out
+
+
+def test_a_label_that_no_training_image_has_is_refused(scenes):
+    manifest = scenes.raw / "rootstock.parquet"
+    table = pd.read_parquet(manifest)
+    table.loc[table["split"] == "train", "label:disc"] = 0.0
+    table.to_parquet(manifest)
+    ingested(scenes)
+    with pytest.raises(DataRefusedError, match="disc: 0 train"):
+        validated(scenes)
