@@ -10,7 +10,7 @@ export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run predict compare data test bench release rollback up down backbone doctor clean lint lock graph
+.PHONY: help run predict compare data test unit bench release rollback up down backbone doctor clean lint lock graph
 
 help:           ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -29,6 +29,9 @@ data: .venv/ready      ## bring in images and weights only, for dvc repro
 
 test: .venv/ready      ## the tests that a fresh machine can run; ARGS for pytest
 	@python -m pytest -m "not gpu and not slow" $(ARGS)
+
+unit: .venv/ready      ## tests without servers, browsers and whole runs; ARGS for pytest
+	@python -m pytest -m "not gpu and not slow and not e2e" $(ARGS)
 
 bench: .venv/ready     ## the README's figures; resumes where it stopped
 	@python -m tests.benchmarks $(ARGS)

@@ -34,6 +34,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of what tests start: tiny netwo
 settings.register_profile("rootstock", deadline=None)  # how long an example takes depends on what else is running
 settings.load_profile("rootstock")
 
+WHOLE = {"prefect_server", "prepared", "finished", "served"}  # the fixtures that start servers or whole runs
+END_TO_END = Path(__file__).parent / "end_to_end"
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Marks as e2e each test that lies in end_to_end/ or uses one of these fixtures, be it through another one."""
+    for item in items:
+        if item.path.is_relative_to(END_TO_END) or WHOLE & set(item.fixturenames):
+            item.add_marker("e2e")
+
 
 @pytest.fixture(autouse=True)
 def _seeded():

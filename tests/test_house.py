@@ -40,8 +40,8 @@ SHARED = {"core.errors", "core.schema", "core.progress"}
 BARE = {"torch", "torchvision", "numpy", "PIL", "safetensors"}  # Pillow comes with torchvision
 
 
-def python_files(*folders: str) -> list[Path]:
-    files = sorted(file for folder in folders for file in (ROOT / folder).rglob("*.py"))
+def python_files(*folders: str, pattern: str = "**/*.py") -> list[Path]:
+    files = sorted(file for folder in folders for file in (ROOT / folder).glob(pattern))
     assert files, f"nothing in {folders}"
     return files
 
@@ -96,7 +96,7 @@ def test_tasks_know_nothing_of_flows_and_trackers(file):
     assert not top(imported(file)) & {"flows", "deploy", "prefect", "mlflow", "dvc"}
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "tasks").glob("*.py")), ids=name_of)
+@pytest.mark.parametrize("file", python_files("tasks", pattern="*.py"), ids=name_of)
 def test_stages_never_import_one_another(file):
     from tasks import STAGES
 
