@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 PACKAGES = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tasks").rglob("__init__.py"))
+assert PACKAGES, "no package lies in tasks/"
 RUNNER = (*PACKAGES, "tasks/__main__.py", "tasks/core/supervision.py")
 
 KEEPING = {"ingest", "features", "finetune"}  # stages that keep something between runs
@@ -158,7 +159,9 @@ class Room:
     def expected(self) -> dict[str, bytes]:
         """What DVC recorded of the stage in the finished project."""
         files = (file for out in outs(self.stage) for file in (self.finished.root / out).rglob("*") if file.is_file())
-        return {str(file.relative_to(self.finished.root)): file.read_bytes() for file in files}
+        recorded = {str(file.relative_to(self.finished.root)): file.read_bytes() for file in files}
+        assert recorded, f"{self.stage} wrote nothing"
+        return recorded
 
 
 def pins(stage: str) -> list[str]:

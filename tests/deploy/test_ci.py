@@ -11,6 +11,7 @@ import pytest
 from tests.project import ROOT, Project
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+assert WORKFLOWS, "there are no workflows to check"
 
 
 @pytest.fixture
