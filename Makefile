@@ -5,12 +5,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
+# requirements.txt is what a run needs, requirements-dev.txt adds what tests and lint need. Once a target has asked for
+# the second, .venv keeps to it.
+LOCK = requirements$(if $(wildcard .venv/ready-dev),-dev).txt
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate pyproject.toml
+
 # Compiled once at installation, imports are two to three times faster.
 export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run predict compare data test unit bench release rollback up down backbone doctor clean lint lock graph
+.PHONY: help run predict compare data attacks test unit bench release rollback up down backbone doctor clean lint lock graph
 
 help:           ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -27,13 +32,17 @@ compare: .venv/ready   ## models on data sets by seeds, as params.yaml lists the
 data: .venv/ready      ## bring in images and weights only, for dvc repro
 	@python -m flows data $(ARGS)
 
-test: .venv/ready      ## the tests that a fresh machine can run; ARGS for pytest
+attacks: .venv/ready   ## add the Adversarial Robustness Toolbox, which evaluate.attacked needs
+	@uv pip install --python $(BIN)/python --constraint requirements-dev.txt --requirement pyproject.toml --extra attacks
+	@touch .venv/attacks
+
+test: .venv/ready-dev  ## the tests that a fresh machine can run; ARGS for pytest
 	@python -m pytest -m "not gpu and not slow" $(ARGS)
 
-unit: .venv/ready      ## tests without servers, browsers and whole runs; ARGS for pytest
+unit: .venv/ready-dev  ## tests without servers, browsers and whole runs; ARGS for pytest
 	@python -m pytest -m "not gpu and not slow and not e2e" $(ARGS)
 
-bench: .venv/ready     ## the README's figures; resumes where it stopped
+bench: .venv/ready-dev ## the README's figures; resumes where it stopped
 	@python -m tests.benchmarks $(ARGS)
 
 release: .venv/ready   ## answer promotions in MLflow now (make up does it every minute)
@@ -57,20 +66,26 @@ doctor: .venv/ready    ## what this machine has, and what to do about what it la
 clean: down            ## remove .state (locks, checkpoints, feature store, logs); .registry is kept
 	@python -m flows clean
 
-lint: .venv/ready      ## ruff and mypy
+lint: .venv/ready-dev  ## ruff and mypy
 	@ruff check . && ruff format --check . && mypy
 
-graph: .venv/ready     ## write the code that each stage imports into dvc.yaml
+graph: .venv/ready-dev ## write the code that each stage imports into dvc.yaml
 	@python -m tests.test_graph
 
-lock: .venv/ready      ## requirements.txt from pyproject.toml
-	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate pyproject.toml --group dev -o requirements.txt
+lock: .venv/ready-dev  ## both locks from pyproject.toml; what is pinned stays where it fits
+	@$(COMPILE) --output-file requirements.txt
+	@$(COMPILE) --extra attacks --group dev --constraint requirements.txt --output-file requirements-dev.txt
 
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "error: $$($(PYTHON) --version 2>&1) is too old: Rootstock needs Python 3.11 or newer; make PYTHON=python3.12 ..."; exit 2; }
-	@echo "setting up .venv ($$(grep -c == requirements.txt) packages; some gigabytes the first time)"
+	@echo "setting up .venv ($$(grep -c == $(LOCK)) packages; some gigabytes the first time)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep ^uv== requirements.txt)
-	@$(BIN)/uv pip sync --python $(BIN)/python requirements.txt
+	@$(BIN)/uv pip sync --python $(BIN)/python $(LOCK)
+	@touch $@
+	@[ ! -e .venv/attacks ] || $(MAKE) --no-print-directory attacks
+
+.venv/ready-dev: requirements-dev.txt .venv/ready
+	@$(BIN)/uv pip sync --python $(BIN)/python requirements-dev.txt
 	@touch $@

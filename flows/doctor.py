@@ -63,7 +63,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    """Whether what is installed is what requirements.txt pins."""
+    """Whether what a run needs is installed as requirements.txt pins it, whatever else there is."""
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = [Requirement(line) for line in lines if line and not line.startswith(("#", " "))]
     wrong = [str(needed) for needed in wanted if (not needed.marker or needed.marker.evaluate()) and not _fits(needed)]

@@ -108,7 +108,7 @@ def by_both(study: Study) -> dict[str, float]:
     save_file({"x": x_N3SS.contiguous(), "y": y_N}, pictures)
     given = (paths.spec, paths.tuned, pictures)
     command = [
-        str(environment_of_peers("attacks")),
+        str(environment_of_peers("bench-attacks")),
         str(SCRIPTS / "torchattacks_auto.py"),
         *given,
         str(budget["radius"]),

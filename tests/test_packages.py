@@ -1,0 +1,135 @@
+"""Imports, pyproject.toml and the locks agree on what the project needs."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.test_house import FILES, ROOT, python_files
+
+CODE, TESTS = FILES, python_files("tests")
+OURS = {"tasks", "flows", "deploy", "tests"}
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+INSTALLED = packages_distributions()
+RUN, DEV = "requirements.txt", "requirements-dev.txt"
+
+NOT_IMPORTED = {  # declared all the same
+    "dvc": "flows/stages/dvc_cli.py runs its command",
+    "fastapi": "only bounded: newer ones stop Prefect's server",
+    "uv": "the Makefile runs its command",
+}
+NOT_IMPORTED_BY_TESTS = {
+    "accelerate": "transformers.Trainer imports it",
+    "check-jsonschema": "tests/deploy/test_ci.py runs its command",
+    "mypy": "make lint runs its command",
+    "pandas-stubs": "mypy reads it",
+    "pre-commit": "a developer runs its command",
+    "pytest-timeout": "pytest loads it, for the setting timeout",
+    "ruff": "make lint runs its command",
+    "types-psutil": "mypy reads it",
+}
+
+
+def names(requirements: Iterable[str]) -> set[str]:
+    return {canonicalize_name(Requirement(line).name) for line in requirements}
+
+
+DEPENDENCIES = names(PYPROJECT["project"]["dependencies"])
+OPTIONAL = names(line for group in PYPROJECT["project"]["optional-dependencies"].values() for line in group)
+GROUPS = names(line for group in PYPROJECT["dependency-groups"].values() for line in group)
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The top-level packages from outside that are imported, in functions too."""
+    modules: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules.add(node.module)
+    return {module.partition(".")[0] for module in modules} - OURS - sys.stdlib_module_names
+
+
+def distributions(module: str) -> set[str]:
+    """The packages that an imported name may come from; the peers of the benchmarks are not installed here."""
+    return {canonicalize_name(name) for name in INSTALLED.get(module, [module])}
+
+
+def modules_of(files: Iterable[Path]) -> set[str]:
+    return {module for file in files for module in imported(ast.parse(file.read_text()))}
+
+
+def missing(files: Iterable[Path], declared: set[str]) -> set[str]:
+    return {module for module in modules_of(files) if not distributions(module) & declared}
+
+
+def unused(files: Iterable[Path], declared: set[str]) -> set[str]:
+    return declared - {name for module in modules_of(files) for name in distributions(module)}
+
+
+def test_what_the_code_imports_is_declared():
+    assert {"torch", "prefect", "uvicorn", "art"} <= modules_of(CODE), "it looks at functions and at all folders"
+    assert missing(CODE, DEPENDENCIES | OPTIONAL) == set()
+
+
+def test_what_is_declared_is_imported_by_the_code():
+    assert unused(CODE, DEPENDENCIES | OPTIONAL) == set(NOT_IMPORTED)
+
+
+def test_what_tests_import_is_declared():
+    assert {"pytest", "playwright", "torchattacks"} <= modules_of(TESTS)
+    assert missing(TESTS, DEPENDENCIES | OPTIONAL | GROUPS) == set()
+
+
+def test_what_is_declared_for_tests_is_imported_by_them():
+    assert unused(TESTS, GROUPS) == set(NOT_IMPORTED_BY_TESTS)
+
+
+def test_optional_packages_are_imported_in_functions_only():
+    """A module can be imported without them."""
+    at_import = {module for file in CODE for node in ast.parse(file.read_text()).body for module in at_top(node)}
+    assert at_import >= {"torch", "uvicorn"}
+    assert {module for module in at_import if distributions(module) & OPTIONAL} == set()
+
+
+def at_top(node: ast.stmt) -> set[str]:
+    return set() if isinstance(node, ast.FunctionDef | ast.ClassDef) else imported(node)
+
+
+def pins(lock: str) -> dict[str, set[str]]:
+    """The pinned versions by name: there may be several, for several versions of Python."""
+    found: dict[str, set[str]] = {}
+    for line in (ROOT / lock).read_text().splitlines():
+        name, version = re.fullmatch(r"([a-z0-9-]+)==([\w.+!]+)( ; .+)?", line).group(1, 2)
+        found.setdefault(name, set()).add(version)
+    return found
+
+
+def mismatched(lock: str, requirements: Iterable[str]) -> list[str]:
+    """What is declared and not pinned as declared."""
+    pinned = pins(lock)
+    lines = {line: Requirement(line) for line in requirements}
+    versions = {line: pinned.get(canonicalize_name(needed.name), set()) for line, needed in lines.items()}
+    return [line for line, at in versions.items() if not at or not all(map(lines[line].specifier.contains, at))]
+
+
+def test_the_locks_pin_what_is_declared():
+    project, groups = PYPROJECT["project"], PYPROJECT["dependency-groups"]
+    assert mismatched(RUN, project["dependencies"]) == []
+    more = [*project["optional-dependencies"]["attacks"], *groups["dev"]]
+    assert mismatched(DEV, [*project["dependencies"], *more]) == []
+
+
+def test_the_lock_for_tests_is_the_lock_for_runs_and_more():
+    run, dev = pins(RUN), pins(DEV)
+    assert run
+    assert {name: dev.get(name) for name in run} == run
+    assert OPTIONAL | {"pytest", "mypy", "playwright"} <= dev.keys() - run.keys()
