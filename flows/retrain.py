@@ -29,7 +29,7 @@ from tasks.core.params import Section
 from tasks.core.paths import PathsParams
 from tasks.core.target import TargetSpec
 from tasks.data.slices import refuse_unknown
-from tasks.evaluation.requirements import refuse_attacks
+from tasks.evaluation.requirements import refuse_attacks, refuse_attacks_not_installed
 from tasks.objectives.requirements import check_objective_supported
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - ma
         for line in write_values(changes(parameters)).splitlines()[3:]:
             get_run_logger().info(line)
         params = load()
+        refuse_attacks_not_installed(params.evaluate.attacked)
         outdated = bring_in(params)
         with Run.of(params) as run:
             outcomes = []

@@ -34,6 +34,7 @@ from tasks.core.params import PARAMS_FILE, PINS, read_document
 from tasks.core.progress import MARK
 from tasks.core.schema import VALUE, Candidate, Metric
 from tasks.core.supervision import SUPERVISED
+from tasks.evaluation.requirements import refuse_attacks_not_installed
 
 SHARED = ("ingest", "validate")  # stages that depend on the data alone
 OWN = ("augment", "features", "head", "finetune", "evaluate")
@@ -115,6 +116,7 @@ def prepared(cell: Cell, folder: Path, place: Path) -> str:
     if teacher.startswith(OF_CELL):
         set_value(document, "teacher.weights", None)
     params = check(document)
+    refuse_attacks_not_installed(params.evaluate.attacked)
     raw, weights = images_of(params).resolve(), weights_of(params).resolve()
     if not teacher.startswith(OF_CELL):
         brought = teacher_of(params).resolve()

@@ -2,9 +2,10 @@
 
 Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks"
 (2020): APGD on the cross-entropy and on the difference of logits, a minimum-norm attack, and Square, which sees no
-gradient; each tries only what those before it left. From the Adversarial Robustness Toolbox, whose only user this is.
-What differs: the minimum-norm attack is DeepFool, as that library has no FAB, and each attack starts once. That the
-pictures found are within the budget is checked here. Pictures are (N, 3, S, S) floats in [0, 1].
+gradient; each tries only what those before it left. From the Adversarial Robustness Toolbox, whose only user this is;
+it is an optional package, which make attacks installs. What differs: the minimum-norm attack is DeepFool, as that
+library has no FAB, and each attack starts once. That the pictures found are within the budget is checked here. Pictures
+are (N, 3, S, S) floats in [0, 1].
 """
 
 from __future__ import annotations

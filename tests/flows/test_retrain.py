@@ -1,3 +1,5 @@
+"""What the retrain flow refuses before it begins."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace
@@ -8,13 +10,22 @@ import torch
 
 from flows.config.parameters import check
 from flows.retrain import refuse_early
-from tasks.core.errors import ParamsError
+from tasks.core.errors import EXIT_USAGE, ParamsError
 from tasks.core.params import read_document
 from tasks.core.schema import Column
 from tasks.core.sections import Objective
+from tasks.core.target import TargetSpec
 from tasks.models.weights_file import write
 from tasks.objectives.teacher import SPEC
-from tests.project import ROOT
+from tests.project import ROOT, Project, run_python
+
+FILES = {"manifest": "manifest.parquet", "task": "task.json", "teacher": "teacher"}
+WITHOUT_ATTACKS = """
+import runpy, sys
+sys.modules["art"] = None  # as if it were not installed
+sys.argv = ["flows", "retrain", "--evaluate.attacked", "10"]
+runpy.run_module("flows", run_name="__main__")
+"""
 
 
 def test_a_teacher_of_other_classes_is_told_before_anything_is_computed(tmp_path):
@@ -23,10 +34,20 @@ def test_a_teacher_of_other_classes_is_told_before_anything_is_computed(tmp_path
     known = {"classes": ["cat", "dog"], "targets": [], "label_thresholds": []}
     write(tmp_path / "teacher", {"weight": torch.zeros(1)}, {SPEC: known})
     params = check(read_document(ROOT / "params.yaml"))
-    places = {"manifest": tmp_path / "manifest.parquet", "teacher": tmp_path / "teacher"}
+    TargetSpec(classes=("ant", "bee")).save(tmp_path / "task.json")
+    places = {name: tmp_path / file for name, file in FILES.items()}
     wanted = {"objective": Objective.DISTILLATION, "teacher": params.teacher.model_copy(update={"weights": "x"})}
     asked = SimpleNamespace(**wanted, evaluate=params.evaluate, paths=SimpleNamespace(**places))
     with pytest.raises(ParamsError, match="the teacher answers cat, dog, but the data asks for ant, bee"):
         refuse_early(asked)
     asked.objective = Objective.LABELS  # nobody asks it then
     refuse_early(asked)
+
+
+def test_attacks_that_are_not_installed_are_refused_before_anything_is_computed(prefect_server, tmp_path):
+    project = Project.fresh(tmp_path / "project", prefect_server)
+    done = run_python(project.root, "-c", WITHOUT_ATTACKS, **project.more)
+    assert done.returncode == EXIT_USAGE, done.stdout + done.stderr
+    assert "evaluate.attacked: the package adversarial-robustness-toolbox is not installed" in done.stderr
+    assert "make attacks" in done.stderr
+    assert not (project.root / "data" / "raw").exists()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import pandas as pd
 import pytest
 
 from tasks.core.errors import ParamsError
 from tasks.core.schema import HAS, TARGET, Column, Split
 from tasks.core.sections import Objective
-from tasks.evaluation.requirements import refuse_attacks
+from tasks.evaluation.requirements import refuse_attacks, refuse_attacks_not_installed
 from tasks.objectives.requirements import refuse_unsuited
 
 
@@ -61,3 +63,14 @@ def test_attacks_are_for_one_class_an_image(more):
     refuse_attacks(10, manifest(*LABELLED))
     with pytest.raises(ParamsError, match="attacked"):
         refuse_attacks(10, manifest(*LABELLED, **more))
+
+
+def test_attacks_that_are_not_installed_are_told_with_the_remedy(monkeypatch):
+    refuse_attacks_not_installed(10)
+    monkeypatch.setitem(sys.modules, "art", None)  # as Python has it for a package that must not be imported
+    refuse_attacks_not_installed(0)
+    said = r"^evaluate\.attacked: the package adversarial-robustness-toolbox is not installed; run make attacks"
+    with pytest.raises(ParamsError, match=said):
+        refuse_attacks_not_installed(10)
+    with pytest.raises(ParamsError, match=said):
+        refuse_attacks(10, manifest(*LABELLED))
