@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-import pandas as pd
 from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
@@ -28,7 +27,6 @@ from tasks import STAGES
 from tasks.core.params import Section
 from tasks.core.paths import PathsParams
 from tasks.core.target import TargetSpec
-from tasks.data.slices import refuse_unknown
 from tasks.evaluation.requirements import refuse_attacks, refuse_attacks_not_installed
 from tasks.objectives.requirements import check_objective_supported
 
@@ -82,6 +80,10 @@ def bring_in(params: FlowParams) -> list[str]:
 
 def refuse_early(params: FlowParams) -> None:
     """Raises ParamsError for what these images cannot be used for, before hours of computing come to it."""
+    import pandas as pd
+
+    from tasks.data.slices import refuse_unknown
+
     manifest = pd.read_parquet(params.paths.manifest)
     target = TargetSpec.load(params.paths.task)
     check_objective_supported(params.objective, manifest, target)

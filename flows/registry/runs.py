@@ -12,11 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
-
-import mlflow
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, RunStatus, RunTag
+from typing import TYPE_CHECKING, Any
 
 from flows.config.parameters import FlowParams
 from flows.local import git
@@ -30,7 +26,13 @@ from tasks.core.params import PARAMS_FILE, read_document
 from tasks.core.paths import Paths
 from tasks.core.schema import HIGH, LOW, VALUE, Candidate, Curve
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Metric
+    from mlflow.entities import Run as MlflowRun
+
 NAMED = {"presets", "compare"}  # sections of params.yaml that are overrides by name, and change nothing by themselves
+FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"  # how a run ends, in MLflow's words
 AT_ONCE = 100  # parameters that MLflow takes in one call
 CHECKOUT = hashlib.sha256(str(HOME).encode()).hexdigest()[:16]
 
@@ -131,15 +133,15 @@ class Run:
     def of(cls, params: FlowParams) -> Iterator[Run]:
         """The run of a retraining; closed as FINISHED, FAILED, or KILLED when the flow is told to end."""
         run = cls(params)
-        status = RunStatus.KILLED
+        status = KILLED
         try:
             yield run
-            status = RunStatus.FINISHED
+            status = FINISHED
         except Exception:
-            status = RunStatus.FAILED
+            status = FAILED
             raise
         finally:
-            run.close(RunStatus.to_string(status))
+            run.close(status)
 
     def close(self, status: str) -> None:
         """Ends the run, if there is one: FINISHED, FAILED or KILLED."""
@@ -148,11 +150,15 @@ class Run:
         self._note.unlink(missing_ok=True)
 
     def _log_metrics(self, numbers: Mapping[str, float]) -> None:
+        from mlflow.entities import Metric
+
         now = int(time.time() * 1000)
         self.client.log_batch(self.id, metrics=[Metric(name, float(value), now, 0) for name, value in numbers.items()])
 
     def _log_inputs(self, run_id: str) -> None:
         """Parameters, lineage tags, the data set, and the files that say exactly what ran."""
+        from mlflow.entities import Param, RunTag
+
         paths, difference = self._paths, git.difference()
         tags = lineage(paths) | {Tag.CHECKOUT: CHECKOUT, Tag.GIT_DIRTY: str(bool(difference)).lower()}
         document = {key: value for key, value in read_document(PARAMS_FILE).items() if key not in NAMED}
@@ -186,9 +192,9 @@ class Run:
         """Ends the runs that killed flows of this checkout left running."""
         for run in self._running():
             if run.info.run_id != self._id:
-                self.client.set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
+                self.client.set_terminated(run.info.run_id, KILLED)
 
-    def _running(self) -> list[mlflow.entities.Run]:
+    def _running(self) -> list[MlflowRun]:
         """Runs of this checkout that are not closed; only this flow is at work in it, since it holds the lock."""
         ours = f"attributes.status = 'RUNNING' and tags.`{Tag.CHECKOUT}` = '{CHECKOUT}'"
         return list(self.client.search_runs([self.experiment], ours))
@@ -209,6 +215,8 @@ def experiment_id(tracker: MlflowClient, name: str) -> str:
 
     Raises RootstockError for one that was deleted: MLflow keeps its name, and takes no runs.
     """
+    from mlflow.entities import LifecycleStage
+
     found = tracker.get_experiment_by_name(name)
     if found is None:
         local = os.environ["MLFLOW_TRACKING_URI"].startswith("sqlite:")
@@ -219,6 +227,8 @@ def experiment_id(tracker: MlflowClient, name: str) -> str:
 
 
 def _dataset(paths: Paths) -> DatasetInput:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
     md5 = versioning.tracked_md5(paths.raw)
     source = json.dumps({"path": str(paths.raw), "md5": md5})
     dataset = Dataset(name=paths.raw.name, digest=md5, source_type="dvc", source=source)
@@ -235,6 +245,8 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
 
 def _points(row: dict[str, Any]) -> Iterator[Metric]:
     """A row of the curve as metrics at its step."""
+    from mlflow.entities import Metric
+
     slug = Candidate(row[Curve.CANDIDATE]).slug
     now = int(time.time() * 1000)
     for name in set(Curve) - {Curve.CANDIDATE, Curve.EPOCH, Curve.STEP}:

@@ -5,30 +5,30 @@ from __future__ import annotations
 import logging
 import os
 from functools import cache
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import mlflow
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request
-from sqlalchemy.exc import SQLAlchemyError
-
 from tasks.core.errors import RootstockError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 SECONDS = 10  # that a server may take to answer at first; MLflow itself would try for five minutes
 REMEDY = "mend it, or unset the variable for a database of our own"
 
 
 def client() -> MlflowClient:
-    """A client of the store. Raises RootstockError if it cannot be opened."""
+    """Returns a client of the store. Raises RootstockError if it cannot be opened."""
+    import mlflow
+    from sqlalchemy.exc import SQLAlchemyError
+
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     uri = os.environ["MLFLOW_TRACKING_URI"]
     _ask(uri)
     try:
         mlflow.set_tracking_uri(uri)
-        return MlflowClient()
-    except (MlflowException, ImportError, SQLAlchemyError) as error:
+        return mlflow.MlflowClient()
+    except (mlflow.exceptions.MlflowException, ImportError, SQLAlchemyError) as error:
         reason = str(error).strip().replace(uri, "that")  # which may hold a password
         raise RootstockError(f"MLFLOW_TRACKING_URI cannot be opened: {reason}; {REMEDY}") from None
 
@@ -43,6 +43,10 @@ def _ask(uri: str) -> None:
         raise RootstockError(f"MLFLOW_TRACKING_URI is no address such as http://host:port; {REMEDY}") from None
     if not server:
         return
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
     try:
         credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
         http_request(credentials, "/health", "GET", max_retries=1, timeout=SECONDS)  # type: ignore[no-untyped-call]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from tasks.core.errors import DataRefusedError
 from tasks.core.schema import HAS, TARGET, Column, Split
 from tasks.core.target import TargetKind, TargetSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_MEAN_TO_STD = 1e5  # of a target: beyond it float32 loses the differences
 
@@ -78,4 +81,6 @@ def _regression(rows: pd.DataFrame, targets: tuple[str, ...]) -> TargetSpec:
 
 def class_numbers(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     """The class of each row as its place in the class map, (N,) int64; -1 for a label that is not in it."""
+    import pandas as pd
+
     return pd.Categorical(rows[Column.LABEL], list(classes)).codes.astype(np.int64)

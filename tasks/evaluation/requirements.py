@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from tasks.core.errors import ParamsError
 from tasks.data.manifest import label_names, target_names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def refuse_attacks(attacked: int, manifest: pd.DataFrame) -> None:

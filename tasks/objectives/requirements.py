@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from tasks.core.errors import ParamsError
 from tasks.core.schema import Split
 from tasks.core.sections import Objective
 from tasks.core.target import TargetKind, TargetSpec
 from tasks.data.manifest import of_split
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SELF_TRAINING = {Objective.PSEUDO_LABELS, Objective.FIXMATCH}
 DOMAIN_ADAPTATION = {Objective.BATCHNORM, Objective.CORAL, Objective.DANN, Objective.MCC}
