@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from flows.local.environment import ROOT
-from tasks.core.errors import EXIT_USAGE, told
+from tasks.core.errors import EXIT_USAGE, as_user_error
 
 
 def retrain(arguments: Sequence[str]) -> int:
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return COMMANDS[arguments[0]](arguments[1:]) or 0
     except Exception as error:
-        known = told(error)
+        known = as_user_error(error)
         if known is None:
             raise
         print(f"error: {known}", file=sys.stderr)

@@ -12,7 +12,7 @@ from importlib import import_module
 from inspect import get_annotations
 
 from tasks import STAGES
-from tasks.core.errors import EXIT_BROKEN, RootstockError, told
+from tasks.core.errors import EXIT_BROKEN, RootstockError, as_user_error
 from tasks.core.paths import PathsParams
 from tasks.core.supervision import is_first, record, record_error, stage_lock, torchrun_size, watch_supervisor
 
@@ -24,7 +24,7 @@ def main(names: list[str]) -> int:
         try:
             run(name)
         except Exception as error:
-            known = told(error)
+            known = as_user_error(error)
             if is_first():
                 text = str(known) if known else f"{type(error).__name__}: {error}"
                 record_error(name, text, known.exit_code if known else EXIT_BROKEN)

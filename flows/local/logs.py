@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tasks.core.errors import told
+from tasks.core.errors import as_user_error
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 ENGINES = {"flow_engine.py", "task_engine.py"}
@@ -27,7 +27,7 @@ def quiet_console() -> None:
 
 def _without_traceback(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    known = told(error) if error else None
+    known = as_user_error(error) if error else None
     if known:
         record.msg, record.args, record.exc_info = str(known), (), None
     return True

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: shown as one message, never as a traceback."""
+"""Errors that a user can fix: shown as one message, never as a traceback."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ EXIT_DATA_REFUSED = 5
 
 
 class RootstockError(Exception):
-    """Something is wrong that the message explains: what, where, and what to do."""
+    """An error whose message says what is wrong, where, and what to do.
+
+    `key` names it for code and tests: the parameter at fault (`finetune.epochs`), or a code (`disk-full`).
+    """
 
     exit_code = EXIT_BROKEN
+
+    def __init__(self, message: str, *, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class ParamsError(RootstockError):
@@ -29,10 +36,13 @@ class DataRefusedError(RootstockError):
     exit_code = EXIT_DATA_REFUSED
 
 
-def told(error: BaseException) -> RootstockError | None:
-    """The error as one that a user can mend, if it is one: also a full disk is."""
+def as_user_error(error: BaseException) -> RootstockError | None:
+    """Converts `error` to a user-facing error, or returns None if it is a bug. A full disk counts as user-facing."""
     if isinstance(error, RootstockError):
         return error
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return RootstockError(f"the disk is full ({error}); free some; make clean removes what can be made again")
+        return RootstockError(
+            f"the disk is full ({error}); free some space: make clean removes what can be computed again",
+            key="disk-full",
+        )
     return None
