@@ -47,7 +47,7 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     from tasks.hardware.device import choose
     from tasks.models.backbone import build
     from tasks.models.weights_file import read
-    from tasks.scorer.scorer import spec_of
+    from tasks.scorer.answer import spec_of
     from tasks.training.goal import Goal
 
     wanted, batch = params.backbone, params.compute.batch

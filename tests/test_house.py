@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.project import run_python
+
 ROOT = Path(__file__).parents[1]
 RANKS = (  # each package imports only itself and what stands in a row above its own
     ("tasks.core", "tasks.scorer"),
@@ -34,7 +36,8 @@ EXCEPTIONS = {  # imports that still go upward or sideways; one that is gone mus
 COMPUTE = (
     *("models.backbone", "models.freezing", "models.frozen_prefix", "models.partial_loading", "heads.linear"),
     *("training.loop", "training.state", "training.class_balance", "images.transforms", "metrics.classification"),
-    *("scorer.scorer", "hardware.device", "hardware.microbatches", "hardware.distributed"),
+    *("scorer.preprocessing", "scorer.architectures", "scorer.heads", "scorer.network", "scorer.answer"),
+    *("scorer.decode", "scorer.labels", "hardware.device", "hardware.microbatches", "hardware.distributed"),
 )
 SHARED = {"core.errors", "core.schema", "core.progress"}
 BARE = {"torch", "torchvision", "numpy", "PIL", "safetensors"}  # Pillow comes with torchvision
@@ -63,9 +66,16 @@ def imported(file: Path) -> frozenset[str]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.ImportFrom):
+            names |= names_from(node, file)
     return frozenset(names)
+
+
+def names_from(node: ast.ImportFrom, file: Path) -> set[str]:
+    """The full names of the module that an import is from, also where it is relative, and of its members."""
+    package = name_of(file).split(".")[: -node.level] if node.level else []
+    module = ".".join([*package, *filter(None, [node.module])])
+    return {module, *(f"{module}.{alias.name}" for alias in node.names)}
 
 
 def modules_of_ours(file: Path) -> set[str]:
@@ -117,10 +127,26 @@ def test_what_computes_runs_on_a_bare_gpu_machine(name):
     assert {module for module in ours if ".losses." not in module} <= set(COMPUTE) | SHARED
 
 
-def test_only_scorer_imports_nothing_of_the_project():
-    """It is shipped with every model version."""
-    assert "tasks" not in top(imported(ROOT / "tasks" / "scorer" / "scorer.py"))
-    assert not top(imported(ROOT / "flows" / "registry" / "model_code.py")) & {"tasks", "flows"}
+@pytest.mark.parametrize("file", python_files("tasks/scorer"), ids=name_of)
+def test_the_scorer_imports_nothing_of_the_project_but_itself(file):
+    """It is shipped with every model version: by relative imports, and at the top, so that all is loaded at once."""
+    tree = ast.parse(file.read_text())
+    relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
+    assert {node.level for node in relative} <= {1}
+    assert set(relative) <= set(tree.body)
+    ours = {name for name in imported(file) if name.split(".")[0] in {"tasks", "flows", "deploy"}}
+    assert ours == {name for node in relative for name in names_from(node, file)}
+
+
+def test_the_code_that_mlflow_loads_imports_nothing_of_the_project():
+    code = imported(ROOT / "flows" / "registry" / "model_code.py")
+    assert top(code) - set(sys.stdlib_module_names) - {"__future__"} == {"mlflow", "pandas"}
+
+
+def test_pictures_are_decoded_and_tables_are_read_without_torch():
+    modules = "tasks.data.image_files, tasks.data.tables, tasks.data.facts_cache"
+    heavy = run_python(ROOT, "-c", f"import sys, {modules}; print('torch' in sys.modules)")
+    assert heavy.stdout == "False\n", heavy.stderr
 
 
 def test_only_dvc_cli_calls_dvc():

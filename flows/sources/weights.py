@@ -94,7 +94,7 @@ def random_weights(params: FlowParams) -> Path:
 
     from tasks.models import weights_file as weights
     from tasks.models.backbone import check_architecture, torchvision_preprocessing
-    from tasks.scorer.scorer import OWN, build_backbone
+    from tasks.scorer.architectures import OWN, build_backbone
 
     wanted = params.backbone
     file = params.paths.state / "source" / f"{wanted.architecture}-{wanted.cut}-random.safetensors"

@@ -41,7 +41,7 @@ def remember(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def _code() -> list[str]:
     """What facts depend on, beside the content."""
     code = Path(__file__).parents[1]
-    names = ("data/image_files", "scorer/scorer")
+    names = ("data/image_files", "scorer/decode")
     return [PIL.__version__, imagehash.__version__, *(sha256_of(code / f"{name}.py") for name in names)]
 
 

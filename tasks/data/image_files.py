@@ -14,7 +14,7 @@ from PIL import Image
 
 from tasks.core.errors import RootstockError
 from tasks.core.schema import Column
-from tasks.scorer.scorer import decode
+from tasks.scorer.decode import decode
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 

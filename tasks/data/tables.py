@@ -20,7 +20,7 @@ from tasks.core.errors import DataRefusedError
 from tasks.core.files import replacing, sha256_of, write_text
 from tasks.core.schema import ANSWER, HAS, TABLE, TARGET, Column, Split
 from tasks.data.splits import SPLIT_FOLDERS
-from tasks.scorer.scorer import LABELS_JOINED
+from tasks.scorer.labels import LABELS_JOINED
 
 OWN = {Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP, Column.WEIGHT}
 RESERVED = set(Column) - OWN

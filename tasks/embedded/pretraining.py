@@ -21,7 +21,8 @@ from tasks.heads.linear import best, fit_probes
 from tasks.images.loading import ahead
 from tasks.models.backbone import embed
 from tasks.models.freezing import freeze_all_but_last, learn_mode, parameter_groups
-from tasks.scorer.scorer import Network, Preprocessing, build_network
+from tasks.scorer.network import Network, build_network
+from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.loop import Schedule, fit, score
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.state import Checkpoint

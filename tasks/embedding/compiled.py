@@ -35,7 +35,7 @@ from tasks.models.backbone import Backbone, embed
 ROUNDS = 3
 GAIN = 1.1  # how many times as fast the network's part has to be, the start included
 APART = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # how far answers may be from the plain ones, relative to them
-SCORER = Path(__file__).parents[1] / "scorer" / "scorer.py"  # builds the networks
+NETWORKS = Path(__file__).parents[1] / "scorer" / "architectures.py"  # builds the networks
 PLAIN, COMPILED, START = "plain", "compiled", "start"
 FOLDER = "compiled"  # in the user's cache: what was measured, and packages
 OPTIONS = {"freezing": True, "aot_inductor.precompile_headers": False}  # 150 MB each, in /tmp
@@ -133,7 +133,13 @@ class Packaged(nn.Module):
 def _package(backbone: Backbone, device: Device, batch: int) -> Path:
     """Where the package of this network, its weights, this machine and this size of batch is, or would be."""
     machine = (platform.node(), sorted(cpu_flags()), device.facts())  # it has this processor's own instructions
-    network = (torchvision.__version__, sha256_of(SCORER), str(backbone.module), backbone.preprocessing.crop, batch)
+    network = (
+        torchvision.__version__,
+        sha256_of(NETWORKS),
+        str(backbone.module),
+        backbone.preprocessing.crop,
+        batch,
+    )
     digest = hashlib.sha256(repr((code(), machine, network)).encode())
     for name, tensor in backbone.module.state_dict().items():
         digest.update(name.encode())

@@ -26,6 +26,7 @@ from tasks.images.transforms import CLEAN, DRAW, Style, inputs
 from tasks.models.backbone import Backbone, embed
 
 CODE = Path(__file__).parents[1]
+COMPUTING = ("scorer/decode", "scorer/preprocessing", "scorer/architectures", "images/transforms")
 SHARD = 32  # batches that are handed on at once
 
 
@@ -66,7 +67,7 @@ def context(
         "batch": batch,
         "torchvision": torchvision.__version__,
         "pillow": PIL.__version__,
-        "code": [sha256_of(CODE / f"{name}.py") for name in ("scorer/scorer", "images/transforms")],
+        "code": [sha256_of(CODE / f"{name}.py") for name in COMPUTING],
         **device.facts(),
     }
 

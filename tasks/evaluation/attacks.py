@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from tasks.core.errors import RootstockError
 from tasks.core.progress import say
 from tasks.objectives.losses.adversarial import Attack
-from tasks.scorer.scorer import Network, Preprocessing
+from tasks.scorer.network import Network
+from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.types import Batch, Loss
 

@@ -28,7 +28,7 @@ from tasks.metrics.classification import accuracy, scores
 from tasks.metrics.intervals import with_intervals
 from tasks.metrics.multilabel import label_scores, thresholds_for
 from tasks.metrics.regression import value_scores
-from tasks.scorer.scorer import Scorer
+from tasks.scorer.answer import Scorer
 from tasks.training.goal import Goal
 
 Outputs = Mapping[Candidate, Tensor]  # (M, C) or (M, K) each, validation first

@@ -16,7 +16,7 @@ from tasks.evaluation.classification import Table, interval_text, table_part
 from tasks.metrics.multilabel import per_label
 from tasks.reports import pictures
 from tasks.reports.page import Part, page
-from tasks.scorer.scorer import joined
+from tasks.scorer.labels import joined
 
 
 def write_labels(

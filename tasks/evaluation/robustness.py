@@ -13,7 +13,7 @@ from tasks.core.progress import counted
 from tasks.core.schema import Column
 from tasks.images.corruptions import corrupted
 from tasks.images.loading import Squares
-from tasks.scorer.scorer import Scorer
+from tasks.scorer.answer import Scorer
 
 AS_IS = "none"
 

@@ -18,7 +18,8 @@ from tasks.models.backbone import Backbone
 from tasks.models.networks import probe_network, scratch_head
 from tasks.models.weights_file import read
 from tasks.objectives.teacher import load
-from tasks.scorer.scorer import Scorer, build_network, spec_of
+from tasks.scorer.answer import Scorer, spec_of
+from tasks.scorer.network import build_network
 from tasks.training.goal import Goal
 
 

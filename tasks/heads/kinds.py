@@ -12,7 +12,7 @@ from tasks.core.errors import ParamsError
 from tasks.core.schema import Balance
 from tasks.core.target import TargetKind, TargetSpec
 from tasks.heads.linear import STANDARDIZED_VALUES, Probe, Rows, Train, fit_probes, fit_ridge
-from tasks.scorer.scorer import Scaled
+from tasks.scorer.heads import Scaled
 from tasks.training.kinds import loss_for, measure_for
 from tasks.training.losses.squared_error import squared_error
 from tasks.training.types import Loss, Measure

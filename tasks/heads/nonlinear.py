@@ -16,7 +16,7 @@ from tasks.core.progress import say
 from tasks.hardware.device import Device
 from tasks.heads.linear import Probe, Rows, Train, probe
 from tasks.models.freezing import ParameterGroup
-from tasks.scorer.scorer import build_head
+from tasks.scorer.heads import build_head
 from tasks.training.loop import Schedule, fit, score
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.measures import measure_classes

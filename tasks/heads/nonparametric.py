@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from tasks.heads.linear import Probe, Rows, Train, probe
-from tasks.scorer.scorer import Neighbours, Prototypes
+from tasks.scorer.heads import Neighbours, Prototypes
 
 SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, chosen on validation
 

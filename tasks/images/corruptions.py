@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from tasks.images.transforms import CLEAN, DRAW, Style, view
-from tasks.scorer.scorer import Preprocessing
+from tasks.scorer.preprocessing import Preprocessing
 
 STYLE = Style("edge")
 Change = Callable[[Image.Image, float], Image.Image]

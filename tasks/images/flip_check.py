@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from tasks.core.errors import DataRefusedError
 from tasks.core.schema import Column
-from tasks.scorer.scorer import decode
+from tasks.scorer.decode import decode
 
 SIDE = 16  # pixels of the thumbnails that are compared
 ENOUGH = 1000  # pictures

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from tasks.scorer.scorer import Preprocessing, stacked
+from tasks.scorer.preprocessing import Preprocessing, stacked
 
 GIB = 2**30
 Item = TypeVar("Item")

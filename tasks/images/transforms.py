@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-from tasks.scorer.scorer import Preprocessing
+from tasks.scorer.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from tasks.core.sections import AugmentSection

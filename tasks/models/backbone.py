@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tasks.core.errors import RootstockError
-from tasks.scorer.scorer import OWN, Preprocessing, build_backbone, folded
+from tasks.scorer.architectures import OWN, build_backbone, folded
+from tasks.scorer.preprocessing import Preprocessing
 
 # Cut off, so not asked of a weights file: classifiers, and the side branches that only ImageNet training used.
 CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")

@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from tasks.core.errors import ParamsError
-from tasks.scorer.scorer import Network
+from tasks.scorer.network import Network
 
 Names = tuple[str, ...]  # of modules, or of parameters that are in none
 

@@ -11,7 +11,8 @@ import torch
 from tasks.core.target import TargetSpec
 from tasks.models.backbone import Backbone
 from tasks.models.weights_file import read
-from tasks.scorer.scorer import Network, Scaled, build_head, build_network
+from tasks.scorer.heads import Scaled, build_head
+from tasks.scorer.network import Network, build_network
 
 
 def probe_network(backbone: Backbone, head_weights: Path, outputs: int) -> Network:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tasks.core.errors import RootstockError
-from tasks.scorer.scorer import build_backbone
+from tasks.scorer.architectures import build_backbone
 
 EARLIER = "head."  # begins the names of an earlier model's head, beside its backbone
 

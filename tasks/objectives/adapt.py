@@ -20,7 +20,7 @@ from tasks.objectives.losses.dann import Dann
 from tasks.objectives.losses.mcc import mcc
 from tasks.objectives.self_train import mixed_batches
 from tasks.objectives.unsupervised_validators import VALIDATORS
-from tasks.scorer.scorer import Network
+from tasks.scorer.network import Network
 from tasks.training.batches import Batches
 from tasks.training.callbacks import Callback
 from tasks.training.kinds import measure_for

@@ -29,7 +29,7 @@ from tasks.images.view_plan import plan_views
 from tasks.models.backbone import Backbone, build
 from tasks.models.freezing import freeze_all_but_last
 from tasks.models.weights_file import read
-from tasks.scorer.scorer import Preprocessing
+from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.batches import Batches, TeacherOutputs
 from tasks.training.checkpoint import digest_of
 from tasks.training.class_balance import balanced, log_prior

@@ -13,7 +13,7 @@ from tasks.core.sections import AdversariesSection, Methods, Objective
 from tasks.hardware.microbatches import MicroBatches
 from tasks.objectives.context import TrainingContext
 from tasks.objectives.losses.adversarial import FAST, Attack, Growing, adversarial, trades
-from tasks.scorer.scorer import Network
+from tasks.scorer.network import Network
 from tasks.training.callbacks import Callback
 from tasks.training.loop import outputs, score
 from tasks.training.trainer import Trainer, TrainingPlan

@@ -19,7 +19,7 @@ from tasks.models.weights_file import write
 from tasks.objectives.context import TrainingContext, TrainingData
 from tasks.objectives.registry import Request, build_plan, check_supported
 from tasks.objectives.requirements import DOMAIN_ADAPTATION
-from tasks.scorer.scorer import Network
+from tasks.scorer.network import Network
 from tasks.training.kinds import loss_for
 from tasks.training.loop import Schedule
 from tasks.training.losses.mixing import mixing

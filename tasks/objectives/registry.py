@@ -15,7 +15,7 @@ from tasks.objectives.defend import defend
 from tasks.objectives.distil import distil
 from tasks.objectives.requirements import check_objective_supported
 from tasks.objectives.self_train import fixmatch, pseudo_label
-from tasks.scorer.scorer import Network
+from tasks.scorer.network import Network
 from tasks.training.trainer import Trainer, TrainingPlan
 
 

@@ -22,7 +22,7 @@ from tasks.objectives.label_propagation import propagate
 from tasks.objectives.losses.fixmatch import FixMatch
 from tasks.objectives.losses.pseudo_labels import Audit, accept
 from tasks.objectives.teacher import OutputsAndFeatures
-from tasks.scorer.scorer import Network
+from tasks.scorer.network import Network
 from tasks.training.batches import Batches
 from tasks.training.callbacks import Callback
 from tasks.training.class_balance import balanced, log_prior

@@ -21,7 +21,7 @@ from tasks.core.files import sha256_of
 from tasks.core.schema import Column
 from tasks.core.sections import NO_TEACHER, TeacherParams
 from tasks.core.target import TargetKind, TargetSpec
-from tasks.embedding.extract import CODE, extract
+from tasks.embedding.extract import CODE, COMPUTING, extract
 from tasks.embedding.feature_store import FeatureStore, key_of
 from tasks.hardware.device import Device
 from tasks.heads.kinds import LinearFit, fit_linear, standardize, unstandardize_head
@@ -29,8 +29,12 @@ from tasks.heads.linear import Rows, Train, best
 from tasks.images.transforms import DRAW, Style
 from tasks.models.backbone import Backbone, build, check_architecture
 from tasks.models.weights_file import described, read
-from tasks.scorer.scorer import Network, Preprocessing, build_backbone, build_head, folded
+from tasks.scorer.architectures import build_backbone, folded
+from tasks.scorer.heads import build_head
+from tasks.scorer.network import Network
+from tasks.scorer.preprocessing import Preprocessing
 
+ANSWERING = (*COMPUTING, "scorer/heads", "scorer/network", "objectives/teacher")
 SPEC = "spec"  # of a whole model, in the description of its weights file
 L2_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)  # penalties of the head that is fitted on a teacher without one
 
@@ -71,9 +75,7 @@ class Teacher:
             "batch": batch,
             "torchvision": torchvision.__version__,
             "pillow": PIL.__version__,
-            "code": [
-                sha256_of(CODE / f"{name}.py") for name in ("scorer/scorer", "images/transforms", "objectives/teacher")
-            ],
+            "code": [sha256_of(CODE / f"{name}.py") for name in ANSWERING],
             **device.facts(),
         }
         kept = FeatureStore(store, context)

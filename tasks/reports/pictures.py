@@ -11,7 +11,7 @@ import numpy as np
 
 from tasks.core.files import replacing
 from tasks.core.schema import Candidate, Curve
-from tasks.scorer.scorer import decode
+from tasks.scorer.decode import decode
 
 mpl.use("Agg")
 

@@ -11,7 +11,7 @@ from tasks.core.schema import Column
 from tasks.images.loading import Squares
 from tasks.images.transforms import CLEAN, DRAW, Style, view
 from tasks.reports.pictures import sheet
-from tasks.scorer.scorer import Preprocessing
+from tasks.scorer.preprocessing import Preprocessing
 
 PICTURES, VIEWS = 8, 6
 

@@ -16,7 +16,7 @@ from tasks.hardware.device import Device
 from tasks.hardware.distributed import share
 from tasks.images.loading import Squares, ahead
 from tasks.images.transforms import CLEAN, Style, inputs
-from tasks.scorer.scorer import Preprocessing
+from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.types import Batch
 
 TeacherOutputs = Callable[[int], Tensor]  # of a view's number, CLEAN_VIEW for the clean one: (N, A)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.training.types import Row, Score
 
 if TYPE_CHECKING:
-    from tasks.scorer.scorer import Network
+    from tasks.scorer.network import Network
 
 
 class Callback:

@@ -19,7 +19,7 @@ from tasks.hardware.distributed import count, rank, synchronised
 from tasks.images.transforms import Style
 from tasks.models.freezing import Names, ParameterGroup, learn_mode, thaw, unfrozen
 from tasks.models.frozen_prefix import split_at_first_trainable
-from tasks.scorer.scorer import Network
+from tasks.scorer.network import Network
 from tasks.training.activation_cache import CachedBatches, fits
 from tasks.training.batches import Batches
 from tasks.training.callbacks import Callback

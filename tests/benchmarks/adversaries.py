@@ -15,7 +15,7 @@ from tasks.data.manifest import of_split, usable
 from tasks.evaluation.attacks import ALL, masked, robust_accuracy
 from tasks.images.loading import Squares
 from tasks.reports.page import markdown_table
-from tasks.scorer.scorer import Scorer
+from tasks.scorer.answer import Scorer
 from tasks.training.goal import Goal
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, machine, spread

@@ -15,7 +15,7 @@ from tasks.core.schema import Candidate
 from tasks.embedded.digits import render
 from tasks.models.weights_file import write
 from tasks.reports.page import markdown_table
-from tasks.scorer.scorer import build_backbone
+from tasks.scorer.architectures import build_backbone
 from tests.benchmarks.hymenoptera import CHANGES
 from tests.benchmarks.results import Results, assets_folder, machine
 from tests.benchmarks.study import Study

@@ -26,7 +26,7 @@ import re, sys, time
 from pathlib import Path
 from tasks.evaluation.batch_prediction import merge, score_parts
 from tasks.data.image_files import find
-from tasks.scorer.scorer import Scorer
+from tasks.scorer.answer import Scorer
 root, files, out = Path(sys.argv[1]), find(Path(sys.argv[1]))[0][: int(sys.argv[2])], Path(sys.argv[3])
 scorer = Scorer.load(Path("data/evaluate/spec.json"), Path("data/finetune/model.safetensors"))
 next(score_parts(scorer, root, files[:64], out / "warm"))

@@ -10,7 +10,7 @@ from tasks.hardware.device import Device, choose
 from tasks.hardware.microbatches import Parts
 from tasks.models.freezing import freeze_all_but_last, learn_mode, parameter_groups
 from tasks.reports.page import markdown_table
-from tasks.scorer.scorer import Network, build_network
+from tasks.scorer.network import Network, build_network
 from tasks.training.compiled import compiled_fit
 from tasks.training.loop import step
 from tasks.training.losses.cross_entropy import cross_entropy

@@ -37,7 +37,7 @@ from tasks.embedding.extract import extract
 from tasks.data.image_files import find
 from tasks.core.schema import Column
 from tasks.images.loading import Squares
-from tasks.scorer.scorer import build_backbone
+from tasks.scorer.answer import build_backbone
 from tasks.images.transforms import CLEAN, DRAW, Style
 name, root, how, on, batch = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
 torch.manual_seed(0)

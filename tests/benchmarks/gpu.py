@@ -14,7 +14,7 @@ from torch import Tensor
 from tasks.images.transforms import Style
 from tasks.models.weights_file import write
 from tasks.reports.page import markdown_table
-from tasks.scorer.scorer import build_backbone
+from tasks.scorer.architectures import build_backbone
 from tasks.training.batches import Batches
 from tasks.training.types import Batch
 from tests.benchmarks.extraction import WAYS, ours

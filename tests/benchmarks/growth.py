@@ -13,7 +13,7 @@ from tasks.data.manifest import class_names, class_numbers
 from tasks.embedded.digits import render
 from tasks.models.weights_file import read
 from tasks.reports.page import markdown_table
-from tasks.scorer.scorer import build_head
+from tasks.scorer.heads import build_head
 from tests.benchmarks.few_labels import by_labels, drawn
 from tests.benchmarks.results import Results, machine, mean_interval, spread
 from tests.benchmarks.study import Study

@@ -11,7 +11,7 @@ from PIL import Image
 from tasks.embedded.digits import digits
 from tasks.models.weights_file import write
 from tasks.reports.page import markdown_table
-from tasks.scorer.scorer import build_backbone
+from tasks.scorer.architectures import build_backbone
 from tests.benchmarks.results import Results, machine, middle
 from tests.benchmarks.study import Study
 

@@ -9,7 +9,7 @@ from typing import Any
 from tasks.core.files import read_json
 from tasks.core.schema import VALUE, Candidate, Curve, Metric
 from tasks.reports.page import markdown_table
-from tasks.scorer.scorer import build_network
+from tasks.scorer.network import build_network
 from tests.benchmarks.drawing import lines
 from tests.benchmarks.results import Results, machine, spread
 from tests.benchmarks.sets import PLAIN, WHOLE, ingested, random_backbone, unpacked

@@ -14,7 +14,7 @@ from tasks.core.files import replacing
 from tasks.core.schema import Column, Split
 from tasks.models.backbone import torchvision_preprocessing
 from tasks.models.weights_file import write
-from tasks.scorer.scorer import OWN, build_backbone
+from tasks.scorer.architectures import OWN, build_backbone
 from tests.benchmarks.results import assets_folder
 from tests.benchmarks.study import Study
 from tests.project import ROOT

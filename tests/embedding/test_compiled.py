@@ -20,7 +20,7 @@ from tasks.embedding.compiled import NotCompiledError, attempted, compiled, meas
 from tasks.hardware import machine_cache as remembered
 from tasks.hardware.device import Device, choose
 from tasks.models.backbone import Backbone, embed
-from tasks.scorer.scorer import Preprocessing
+from tasks.scorer.preprocessing import Preprocessing
 from tests.project import ROOT
 
 CPU = choose("cpu", "float32")
@@ -170,7 +170,7 @@ from tasks.hardware import machine_cache as remembered
 from tasks.models.backbone import Backbone
 from tasks.embedding.compiled import pays
 from tasks.hardware.device import Device, choose
-from tasks.scorer.scorer import Preprocessing
+from tasks.scorer.preprocessing import Preprocessing
 from torch import nn
 remembered.user_cache_path = lambda _name: Path("cache")
 module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten())

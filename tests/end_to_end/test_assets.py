@@ -13,7 +13,8 @@ from tasks.core.files import read_json
 from tasks.core.schema import Candidate
 from tasks.models.backbone import build
 from tasks.models.weights_file import read
-from tasks.scorer.scorer import Network, Scorer, spec_of
+from tasks.scorer.answer import Scorer, spec_of
+from tasks.scorer.network import Network
 from tests.benchmarks.study import Study
 
 pytestmark = pytest.mark.assets

@@ -8,7 +8,7 @@ import torch
 from tasks.core.schema import Curve
 from tasks.hardware.device import choose
 from tasks.hardware.microbatches import Parts
-from tasks.scorer.scorer import build_network
+from tasks.scorer.network import build_network
 from tasks.training.compiled import compiled_fit
 from tasks.training.loop import step
 from tasks.training.losses.cross_entropy import cross_entropy

@@ -11,7 +11,7 @@ from tasks.embedding.compiled import compiled
 from tasks.hardware.device import choose
 from tasks.models.backbone import Backbone, embed, torchvision_preprocessing
 from tasks.models.weights_file import read
-from tasks.scorer.scorer import build_backbone
+from tasks.scorer.architectures import build_backbone
 from tests.benchmarks.study import Study
 from tests.project import ROOT
 

@@ -10,7 +10,7 @@ import torch
 
 from tasks.core.schema import Candidate, Curve
 from tasks.models.weights_file import read
-from tasks.scorer.scorer import build_network
+from tasks.scorer.network import build_network
 from tasks.training.loop import score
 from tests.conftest import TINY
 from tests.project import run_python

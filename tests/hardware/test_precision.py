@@ -9,7 +9,7 @@ from torch import nn
 from tasks.hardware import device, precision
 from tasks.hardware import machine_cache as remembered
 from tasks.hardware.precision import device_for, measure, quicker
-from tasks.scorer.scorer import build_backbone
+from tasks.scorer.architectures import build_backbone
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import torch
 from tasks.heads.linear import best
 from tasks.heads.nonlinear import Dense, fit_dense, widened
 from tasks.models.freezing import freeze_all_but_last
-from tasks.scorer.scorer import Network, build_backbone, build_head
+from tasks.scorer.architectures import build_backbone
+from tasks.scorer.heads import build_head
+from tasks.scorer.network import Network
 from tests.scorer.architectures import uninitialised
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tasks.images.corruptions import corrupted
-from tasks.scorer.scorer import Preprocessing
+from tasks.scorer.preprocessing import Preprocessing
 from tests.drawn import drawn
 
 PREPARE = Preprocessing(resize=32, crop=32, mean=(0.0,) * 3, std=(1.0,) * 3, interpolation="bilinear")

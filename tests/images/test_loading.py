@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tasks.images.loading import Squares, ahead
-from tasks.scorer.scorer import Preprocessing
+from tasks.scorer.preprocessing import Preprocessing
 from tests.drawn import write_shapes
 from tests.project import wait_until
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tasks.images.transforms import CLEAN, DRAW, Style, inputs, view
-from tasks.scorer.scorer import Preprocessing
+from tasks.scorer.preprocessing import Preprocessing
 from tests.drawn import drawn
 
 PREPARE = Preprocessing(resize=40, crop=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), interpolation="bilinear")

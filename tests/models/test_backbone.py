@@ -5,7 +5,7 @@ import torch
 
 from tasks.core.errors import RootstockError
 from tasks.models.backbone import build, check_architecture, embed, preprocessing_of
-from tasks.scorer.scorer import build_backbone
+from tasks.scorer.architectures import build_backbone
 
 DESCRIPTION = {
     "preprocessing": {"resize": 40, "crop": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tasks.models.freezing import blocks, freeze_all_but_last, learn_mode, parameter_groups
-from tasks.scorer.scorer import build_backbone, build_network
+from tasks.scorer.architectures import build_backbone
+from tasks.scorer.network import build_network
 
 
 def digest(module, names=None):

@@ -12,7 +12,9 @@ from tasks.images.loading import Squares
 from tasks.images.transforms import CLEAN, Style
 from tasks.models.freezing import blocks, freeze_all_but_last, layers, parameter_groups, within
 from tasks.models.frozen_prefix import split
-from tasks.scorer.scorer import Network, Preprocessing, build_backbone
+from tasks.scorer.architectures import build_backbone
+from tasks.scorer.network import Network
+from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.activation_cache import Cached, fits, reserved
 from tasks.training.batches import Batches
 from tests.scorer.architectures import side_of

@@ -8,7 +8,8 @@ from tasks.core.errors import ParamsError, RootstockError
 from tasks.heads.choose import head_of
 from tasks.models.freezing import drop, freeze_all_but_last, learn_mode
 from tasks.models.partial_loading import graft
-from tasks.scorer.scorer import Network, build_backbone
+from tasks.scorer.architectures import build_backbone
+from tasks.scorer.network import Network
 
 
 def test_a_smaller_network_begins_with_what_a_bigger_one_knows():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from tasks.scorer.scorer import Network
+from tasks.scorer.network import Network
 
 
 def small(classes=3, width=4, side=4):

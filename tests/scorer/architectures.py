@@ -12,7 +12,8 @@ from torchvision import models
 
 from tasks.models.backbone import embed, preprocessing_of
 from tasks.models.freezing import blocks, freeze_all_but_last, learn_mode, parameter_groups
-from tasks.scorer.scorer import Network, build_backbone
+from tasks.scorer.architectures import build_backbone
+from tasks.scorer.network import Network
 
 ALL = tuple(models.list_models(module=models))
 REAL = 100_000_000  # parameters of the largest network that is computed with; larger ones are looked at only
@@ -79,3 +80,8 @@ def within(name: str, parts: tuple[str, ...]) -> bool:
 def digest(module: nn.Module, names: list[str]) -> str:
     state = module.state_dict()
     return hashlib.sha256(b"".join(state[name].numpy().tobytes() for name in sorted(names))).hexdigest()
+
+
+def norms(network: nn.Module) -> int:
+    """The number of BatchNorm layers."""
+    return sum(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())

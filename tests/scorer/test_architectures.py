@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from tasks.models.backbone import preprocessing_of
 from tasks.models.freezing import freeze_all_but_last
-from tests.scorer.architectures import ALL, examined, structure, within
+from tasks.scorer.architectures import build_backbone, folded
+from tests.scorer.architectures import ALL, examined, norms, side_of, structure, within
 
 SMALL = (
     "densenet121",
@@ -57,3 +59,61 @@ def test_networks_for_small_pictures_see_every_pixel_before_they_pool(architectu
 @pytest.mark.parametrize("architecture", ["convnext_tiny", "inception_v3", "maxvit_t", "vgg11_bn", "vit_b_32"])
 def test_the_larger_families_too(architecture):
     examined(architecture)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "width"),
+    [
+        ("resnet10", 512),
+        ("resnet18", 512),
+        ("mobilenet_v2", 1280),
+        ("squeezenet1_1", 512),
+        ("shufflenet_v2_x0_5", 1024),
+        ("efficientnet_b0", 1280),
+    ],
+)
+def test_backbones_give_flat_features_of_the_width_they_say(architecture, width):
+    backbone, found = build_backbone(architecture)
+    with torch.inference_mode():
+        assert backbone.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, width)
+    assert found == width
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        *("resnet10", "resnet8", "mobilenet_v2", "shufflenet_v2_x0_5", "googlenet", "vgg11_bn"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("densenet121", "efficientnet_b0", "maxvit_t")),
+    ],
+)
+def test_folded_it_answers_the_same_and_what_was_given_stays_as_it_was(architecture):
+    backbone = build_backbone(architecture)[0].eval()
+    for layer in backbone.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for tensor in (layer.weight, layer.running_var):
+                nn.init.uniform_(tensor, 0.5, 1.5)
+            for tensor in (layer.bias, layer.running_mean):
+                nn.init.normal_(tensor, 0.0, 0.1)
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    answering = folded(backbone)
+    assert norms(answering) < 0.6 * norms(backbone)  # some follow no convolution
+    x = torch.randn(2, 3, side_of(architecture), side_of(architecture))
+    with torch.inference_mode():
+        torch.testing.assert_close(answering(x), backbone(x), atol=1e-4, rtol=1e-4)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
+
+
+class Changing(nn.Module):
+    """A network whose path depends on its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.norm(self.convolution(x)) if x.sum() > 0 else x
+
+
+@pytest.mark.parametrize("network", [Changing(), nn.Sequential(nn.Flatten(), nn.Linear(12, 2))])
+def test_what_cannot_be_folded_is_itself(network):
+    assert folded(network) is network

@@ -8,7 +8,7 @@ import torch
 from tasks.core.errors import ParamsError
 from tasks.core.files import read_json
 from tasks.core.schema import Candidate, Column, Metric
-from tasks.scorer.scorer import Scorer
+from tasks.scorer.answer import Scorer
 from tests.drawn import SHAPES
 from tests.stages.contract import augmented, embedded, evaluated, headed, ingested, through_head, tuned, validated
 

@@ -11,7 +11,7 @@ from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.files import read_json
 from tasks.core.schema import Candidate, Curve
 from tasks.models.freezing import freeze_all_but_last, within
-from tasks.scorer.scorer import build_backbone
+from tasks.scorer.architectures import build_backbone
 from tests.conftest import TINY
 from tests.stages.contract import augmented, embedded, evaluated, headed, ingested, through_head, tuned
 

@@ -13,7 +13,7 @@ from tasks.core.schema import Candidate, Curve, Metric
 from tasks.data.tables import bring_together
 from tasks.models.weights_file import read, write
 from tasks.objectives.teacher import SPEC, refuse_other_classes
-from tasks.scorer.scorer import Scorer
+from tasks.scorer.answer import Scorer
 from tests.drawn import write_discs
 from tests.stages.contract import NOBODY, augmented, embedded, evaluated, headed, ingested, tuned
 from tests.stages.objectives import BACKBONE_AS_TEACHER, as_teacher, begun, curve, methods

@@ -12,7 +12,8 @@ from tasks.core.errors import ParamsError
 from tasks.core.files import read_json
 from tasks.core.schema import Column
 from tasks.models.weights_file import write
-from tasks.scorer.scorer import Preprocessing, Scorer
+from tasks.scorer.answer import Scorer
+from tasks.scorer.preprocessing import Preprocessing
 from tests.stages.contract import augmented, embedded, evaluated, headed, ingested, tuned
 
 PREPARE = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")

@@ -6,7 +6,7 @@ import torch
 
 from tasks.hardware.device import choose
 from tasks.models.freezing import freeze_all_but_last, learn_mode, parameter_groups, thaw, unfrozen
-from tasks.scorer.scorer import build_network
+from tasks.scorer.network import build_network
 from tasks.training.checkpoint import FileCheckpoint
 from tasks.training.loop import Recipe, fit, score
 from tasks.training.losses.cross_entropy import cross_entropy

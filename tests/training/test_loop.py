@@ -10,7 +10,7 @@ from tasks.core.errors import RootstockError
 from tasks.core.schema import Curve
 from tasks.hardware.device import choose
 from tasks.hardware.microbatches import Parts
-from tasks.scorer.scorer import build_network
+from tasks.scorer.network import build_network
 from tasks.training.loop import Recipe, score, step
 from tasks.training.losses.cross_entropy import cross_entropy
 from tests.training.small_fit import CPU, RECIPE, batches, trained

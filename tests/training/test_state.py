@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tasks.models.freezing import freeze_all_but_last, parameter_groups
-from tasks.scorer.scorer import build_network
+from tasks.scorer.network import build_network
 from tasks.training.state import FitState
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from tasks.scorer.scorer import Network
+from tasks.scorer.network import Network
 from tasks.training.types import Batch, Forward, Loss
 
 UNLABELED = -1  # instead of a class; instead of values, NaN

@@ -7,7 +7,7 @@ import torch
 import torchattacks
 from safetensors.torch import load_file
 
-from tasks.scorer.scorer import Scorer
+from tasks.scorer.answer import Scorer
 
 spec, weights, pictures, radius = sys.argv[1:]
 torch.manual_seed(0)
