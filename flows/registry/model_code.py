@@ -1,15 +1,20 @@
 """The registered model, as MLflow loads it from code: image bytes in; label, probability and distribution out.
 
-It runs the scorer that lies beside its weights, under a module name of its own, so that two versions loaded in one
-process do not run each other's code. Nothing is unpickled.
+It runs the scorer that lies beside its weights, from memory, and unpickles nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import json
 import sys
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.abc import InspectLoader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import decode_source, spec_from_loader
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
 import mlflow
@@ -21,10 +26,18 @@ class ImageModel(PythonModel):
     """Answers a column `image` of encoded pictures, any number of rows."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Loads spec and weights with the version's own scorer."""
-        files = {name: Path(path) for name, path in context.artifacts.items()}
-        scorer = _module(files["scorer"])
-        self.scorer = scorer.Scorer.load(files["spec"], files["weights"])
+        """Loads spec and weights with the version's own scorer. Raises ValueError for files that were changed.
+
+        The digest to compare with is in MLmodel, beside the files: that finds damage, not malice, since whoever can
+        write here can replace the digest and this file too. Against malice pass the digest that the registry has,
+        the version's tag rootstock.files: `load_model(uri, model_config={"files": digest})`.
+        """
+        artifacts = {name: Path(path) for name, path in context.artifacts.items()}
+        spec = artifacts["spec"].read_bytes()
+        code = read_code(artifacts["scorer"].parent, spec)
+        if digest_of(code, spec, artifacts["weights"]) != context.model_config["files"]:
+            raise ValueError(f"{artifacts['scorer'].parent} does not hold what was registered; it is not run")
+        self.scorer = run_code(code).Scorer.load(artifacts["spec"], artifacts["weights"])
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -36,16 +49,74 @@ class ImageModel(PythonModel):
         return pd.DataFrame([self.scorer.row(logits_C) for logits_C in self.scorer.logits(model_input["image"])])
 
 
-def _module(file: Path) -> Any:  # noqa: ANN401 - a module
-    name = "rootstock_scorer_" + hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, file)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{file} is no Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # dataclasses look their module up
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+# --- the loader: the same text in scorer_code.py and model_code.py, which imports nothing of the project
+CODE_FILES = {  # by "format" in spec.json, which the first format lacks; the last file defines Scorer
+    1: ("scorer.py",),
+    2: (
+        *("scorer/decode.py", "scorer/preprocessing.py", "scorer/architectures.py", "scorer/heads.py"),
+        *("scorer/network.py", "scorer/labels.py", "scorer/answer.py"),
+    ),
+}
 
+
+def read_code(folder: Path, spec: bytes) -> dict[str, bytes]:
+    """Returns the source files of a version by name, as the format of its spec.json says; reads each of them once.
+
+    Raises ValueError for a format that is not known here, and OSError for a missing file.
+    """
+    number = json.loads(spec).get("format", 1)
+    if number not in list(CODE_FILES):
+        raise ValueError(f"its format is {number!r}; the newest one known here is {max(CODE_FILES)}")
+    return {name: (folder / name).read_bytes() for name in CODE_FILES[number]}
+
+
+def digest_of(code: Mapping[str, bytes], spec: bytes, weights: Path) -> str:
+    """Returns one SHA-256 of all that answers: source files in the order of the format, spec.json, weights."""
+    with weights.open("rb") as file:
+        last = hashlib.file_digest(file, "sha256").hexdigest()
+    digests = [*(hashlib.sha256(content).hexdigest() for content in (*code.values(), spec)), last]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def run_code(code: Mapping[str, bytes]) -> ModuleType:
+    """Executes all source files and returns the module of the last one."""
+    loader = CodeLoader(code)
+    if loader.package not in sys.modules:
+        sys.meta_path.insert(0, loader)
+    return [import_module(name) for name in loader.sources][-1]
+
+
+class CodeLoader(MetaPathFinder, InspectLoader):
+    """Imports source files from memory, so that neither a changed file nor a stale .pyc is ever run.
+
+    They form a package named by their digest: versions loaded in one process never run each other's code, and a
+    version that is loaded twice is the same module.
+    """
+
+    def __init__(self, code: Mapping[str, bytes]) -> None:
+        contents = [part for name, content in code.items() for part in (name.encode(), content)]
+        digest = hashlib.sha256("".join(hashlib.sha256(part).hexdigest() for part in contents).encode())
+        self.package = f"rootstock_scorer_{digest.hexdigest()}"
+        self.sources = {self.package: b""}
+        self.sources |= {f"{self.package}.{Path(name).stem}": content for name, content in code.items()}
+
+    def find_spec(self, fullname: str, _path: object = None, _target: object = None) -> ModuleSpec | None:
+        """Returns the spec of a module of this package, None for all others."""
+        return spec_from_loader(fullname, self) if fullname in self.sources else None
+
+    def is_package(self, fullname: str) -> bool:
+        """Returns whether this is the package itself; it has no place on disk that could hold other modules."""
+        return fullname == self.package
+
+    def get_source(self, fullname: str) -> str:
+        """Returns the source, for tracebacks."""
+        return decode_source(self.sources[fullname])
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compiles the source."""
+        return self.source_to_code(self.sources[fullname], f"<{fullname}>")
+
+
+# --- end of loader
 
 mlflow.models.set_model(ImageModel())

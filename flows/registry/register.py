@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version as installed
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import tasks
 from flows.registry.runs import Run, Tag, lineage
+from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.store import client
-from flows.registry.versions import CHALLENGER, PRODUCTION, digest_of, find
+from flows.registry.versions import CHALLENGER, PRODUCTION, find
 from flows.stages import dvc_cli as versioning
-from tasks import scorer
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json
 from tasks.core.paths import Paths
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 MODEL_CODE = Path(__file__).with_name("model_code.py")
-SCORER = Path(scorer.__file__).with_name("scorer.py")  # not imported, since torch takes seconds
+TASKS = Path(tasks.__file__).parent
 NEEDED = ("mlflow", "torch", "torchvision", "safetensors", "pillow", "numpy", "pandas")
 WISHES = "Copies made with the button Promote model come here: each is a wish that the release answers within a minute."
 TOLERANCE = 1e-3  # of a probability, or of a target's spread, between evaluation and the model that was loaded back
@@ -63,7 +65,8 @@ def _challenge(model: str, version: ModelVersion) -> None:
 def key_of(paths: Paths) -> str:
     """What makes two versions the same."""
     outs = [versioning.out_md5s(stage) for stage in ("finetune", "evaluate")]
-    code = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (SCORER, MODEL_CODE)]
+    sources = read_code(TASKS, paths.spec.read_bytes()).values()
+    code = [hashlib.sha256(source).hexdigest() for source in (*sources, MODEL_CODE.read_bytes())]
     return hashlib.sha256(json.dumps([outs, code], sort_keys=True).encode()).hexdigest()
 
 
@@ -78,7 +81,10 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
     from mlflow.models import Model
 
     logged = run.client.create_logged_model(run.experiment, name=model, source_run_id=run.id)
-    with warnings.catch_warnings():
+    spec = paths.spec.read_bytes()
+    code = read_code(TASKS, spec)
+    files = digest_of(code, spec, paths.tuned)
+    with warnings.catch_warnings(), TemporaryDirectory() as folder:
         warnings.filterwarnings(
             "ignore", ".*An input example was not provided"
         )  # an example costs seconds; prove() shows more
@@ -88,17 +94,25 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
             run_id=run.id,
             model_id=logged.model_id,
             python_model=str(MODEL_CODE),
-            artifacts={"scorer": str(SCORER), "spec": str(paths.spec), "weights": str(paths.tuned)},
-            signature=_signature(read_json(paths.spec)["targets"]),
+            artifacts={"scorer": _written(code, Path(folder)), "spec": str(paths.spec), "weights": str(paths.tuned)},
+            model_config={"files": files},
+            signature=_signature(json.loads(spec)["targets"]),
             pip_requirements=[f"{package}=={installed(package)}" for package in NEEDED],
         )
     for name, description in ((model, None), (f"{model}{PRODUCTION}", WISHES)):
         with suppress(mlflow.exceptions.MlflowException):  # it is there already
             run.client.create_registered_model(name, description=description)
-    files = digest_of([SCORER, paths.spec, paths.tuned])
     tags = lineage(paths) | {Tag.KEY: key, Tag.FILES: files}
     source = f"models:/{logged.model_id}"
     return run.client.create_model_version(model, source, run_id=run.id, tags=tags, model_id=logged.model_id)
+
+
+def _written(code: Mapping[str, bytes], folder: Path) -> str:
+    """Writes the source files, without all else that lies beside them, below `folder`; returns where they are."""
+    for name, content in code.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    return str(folder / "scorer")
 
 
 def _signature(targets: Sequence[str]) -> object:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import sys
-from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from flows.registry.runs import Tag
+from flows.registry.scorer_code import digest_of, read_code, run_code
 from flows.registry.store import client
 from tasks.core.errors import RootstockError
-from tasks.core.files import sha256_of
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHALLENGER = "challenger"  # set by retrain: the version for the newest results
 CHAMPION = "champion"  # set by a person: the version that is wished for
-FILES = ("scorer.py", "spec.json", "model.safetensors")  # of a registered model: what answers
+ARTIFACTS, SPEC, WEIGHTS = "artifacts", "spec.json", "model.safetensors"  # a version's folder, and files in it
 PRODUCTION = "-production"  # ends the name of the registered model that people copy a version to
 NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's words for no model, no alias
 LIVE = "live"  # set by release alone: the version that answers
@@ -70,36 +67,26 @@ def _what_there_is(name: str) -> str:
 def scorer_of(version: ModelVersion) -> Any:  # noqa: ANN401 - of the version's own code
     """The version's scorer: weights with the code that they were evaluated with, and nothing else that lies there.
 
-    Raises RootstockError if code, spec or weights are not what was registered: they are run, so they must be known.
+    It is made from a copy that nobody else writes to, so that what was checked is what is loaded. Raises
+    RootstockError if code, spec or weights are not what was registered: they are run, so they must be known.
     """
     import mlflow
 
-    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"))
-    files = [next(folder.rglob(name)) for name in FILES]
-    if digest_of(files) != version.tags.get(Tag.FILES):
-        raise RootstockError(
-            f"version {version.version} of {version.name}: {folder} does not hold what was registered; it is not run"
-        )
-    code, spec, weights = files
-    return _module(code).Scorer.load(spec, weights)
+    name = f"version {version.version} of {version.name}"
+    with TemporaryDirectory() as ours:
+        copy = mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=ours)
+        folder = Path(copy) / ARTIFACTS
+        try:
+            spec = (folder / SPEC).read_bytes()
+            code = read_code(folder, spec)
+            is_registered = digest_of(code, spec, folder / WEIGHTS) == version.tags.get(Tag.FILES)
+        except (OSError, ValueError) as error:
+            raise RootstockError(f"{name} cannot be loaded: {error}") from None
+        if not is_registered:
+            raise RootstockError(f"{name} does not hold what was registered; it is not run")
+        return run_code(code).Scorer.load(folder / SPEC, folder / WEIGHTS)
 
 
 def scorer_thresholds(scorer: Any) -> list[float]:  # noqa: ANN401 - of a version's own code, which may be older
     """The threshold of each label, where an image may have several; none elsewhere."""
     return list(map(float, getattr(scorer, "label_thresholds", ())))
-
-
-def digest_of(files: Sequence[Path]) -> str:
-    """One digest of several files' bytes."""
-    return hashlib.sha256("".join(sha256_of(file) for file in files).encode()).hexdigest()
-
-
-def _module(file: Path) -> Any:  # noqa: ANN401 - a module
-    """A file as a module of its own name, so that two versions in one process do not run each other's code."""
-    name = f"rootstock_scorer_{sha256_of(file)[:16]}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise RootstockError(f"{file} is no Python file")
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module

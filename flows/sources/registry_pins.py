@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.registry.versions import FILES, resolve
+from flows.registry.versions import ARTIFACTS, SPEC, WEIGHTS, resolve
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
 from tasks.core.params import INIT, PINS
@@ -74,9 +74,9 @@ def _artifacts(version: ModelVersion) -> dict[str, Path]:
     """The files of a version, by name. Raises RootstockError for a model that Rootstock did not register."""
     import mlflow
 
-    folder = Path(mlflow.artifacts.download_artifacts(f"{REGISTRY}{version.name}/{version.version}")) / "artifacts"
+    folder = Path(mlflow.artifacts.download_artifacts(f"{REGISTRY}{version.name}/{version.version}")) / ARTIFACTS
     found = {file.name: file for file in folder.iterdir()} if folder.is_dir() else {}
-    if missing := [name for name in FILES if name not in found]:
+    if missing := [name for name in (SPEC, WEIGHTS) if name not in found]:
         raise RootstockError(
             f"{REGISTRY}{version.name}/{version.version} is no model of Rootstock: it has no {', '.join(missing)}"
         )

@@ -25,6 +25,8 @@ from .labels import joined
 from .network import Network, build_network
 from .preprocessing import Preprocessing, stacked
 
+FORMAT = 2  # of what is shipped: which files, and how spec.json is to be read
+
 
 class Scorer:
     """A network with all it needs to answer for image bytes."""
@@ -148,6 +150,7 @@ def spec_of(
     several labels, are the probabilities from which each is given; `init` names the model this one goes on from.
     """
     return {
+        "format": FORMAT,
         "architecture": architecture,
         "cut": cut,
         "head": dict(head or {"kind": "linear"}),

@@ -81,7 +81,7 @@ def test_the_registered_model_is_no_pickle_and_takes_bytes(finished, monkeypatch
     (version,) = finished.versions()
     (folder,) = (finished.root / ".registry" / "artifacts").rglob(version.source.removeprefix("models:/"))
     files = {file.name: file for file in folder.rglob("*") if file.is_file()}
-    assert {"MLmodel", "model_code.py", "scorer.py", "spec.json", "model.safetensors"} <= set(files)
+    assert {"MLmodel", "model_code.py", "answer.py", "spec.json", "model.safetensors"} <= set(files)
     assert not [name for name in files if name.endswith(("pkl", "pickle", "pth"))]
     model = mlflow.pyfunc.load_model(str(files["MLmodel"].parent))
     assert [column.name for column in model.metadata.signature.outputs] == [

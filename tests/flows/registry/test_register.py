@@ -1,0 +1,131 @@
+"""What registration stores is all that answers and nothing else, and it is loaded only as it was stored."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.torch import save_file
+
+from flows.registry import register
+from flows.registry.register import TASKS, key_of
+from flows.registry.runs import Tag
+from flows.registry.scorer_code import CODE_FILES
+from flows.registry.store import client
+from flows.registry.versions import scorer_of
+from tasks.core.errors import RootstockError
+from tasks.core.paths import Paths
+from tasks.scorer.answer import FORMAT, Scorer, spec_of
+from tasks.scorer.network import build_network
+from tasks.scorer.preprocessing import Preprocessing
+from tests.flows.registry.test_scorer_code import plant
+from tests.registered.drawing import COUNT, SHAPES, picture
+
+PICTURES = [picture(number) for number in range(COUNT)]
+STRAY = "raise SystemExit('what lies beside was run')\n"
+
+
+@pytest.fixture
+def evaluated(paths, tmp_path, monkeypatch) -> Paths:
+    """Spec and weights of a small network; beside the scorer's code lies what must not be shipped."""
+    for file in (paths.spec, paths.tuned):
+        file.parent.mkdir(parents=True)
+    preprocessing = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
+    paths.spec.write_text(json.dumps(spec_of("resnet8", SHAPES, preprocessing)))
+    save_file(build_network("resnet8", 3).state_dict(), paths.tuned)
+    code = tmp_path / "tasks"
+    shutil.copytree(TASKS / "scorer", code / "scorer", ignore=shutil.ignore_patterns("__pycache__"))
+    (code / "scorer" / "stray.py").write_text(STRAY)
+    plant(code / "scorer" / "decode.py", STRAY.encode())
+    monkeypatch.setattr(register, "TASKS", code)
+    monkeypatch.setattr(register, "lineage", lambda _paths: {})
+    monkeypatch.setattr(register.versioning, "out_md5s", lambda stage: {stage: "the same"})
+    return paths
+
+
+@pytest.fixture
+def version(evaluated, tmp_path, monkeypatch):
+    """The version that is registered for them, in a registry of its own."""
+    before = mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    tracker = client()
+    experiment = tracker.create_experiment("rootstock", artifact_location=(tmp_path / "registry").as_uri())
+    run = SimpleNamespace(client=tracker, experiment=experiment, id=tracker.create_run(experiment).info.run_id)
+    yield register._create(run, "rootstock", evaluated, "a key")
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def stored(version, tmp_path) -> Path:
+    """The folder that MLflow keeps it in."""
+    (file,) = (tmp_path / "registry").rglob("MLmodel")
+    return file.parent
+
+
+def loaded(version, **how):
+    return mlflow.pyfunc.load_model(f"models:/rootstock/{version.version}", **how)
+
+
+def test_the_files_of_the_format_are_stored_and_nothing_that_lies_beside_them(stored):
+    artifacts = {str(file.relative_to(stored / "artifacts")) for file in (stored / "artifacts").rglob("*.*")}
+    assert artifacts == {*CODE_FILES[FORMAT], "spec.json", "model.safetensors"}
+    assert not [file for file in stored.rglob("*") if file.suffix in {".pyc", ".pkl", ".pickle", ".pth"}]
+
+
+def test_it_answers_as_the_projects_own_code(version, evaluated):
+    scorer = scorer_of(version)
+    assert type(scorer) is not Scorer
+    ours = Scorer.load(evaluated.spec, evaluated.tuned).probabilities(PICTURES).numpy()
+    np.testing.assert_allclose(scorer.probabilities(PICTURES), ours, atol=1e-6)
+    answers = loaded(version).predict(pd.DataFrame({"image": PICTURES}))
+    np.testing.assert_allclose(pd.DataFrame(list(answers["distribution"])), ours, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["scorer/decode.py", "scorer/answer.py"])
+def test_a_stale_pyc_beside_what_is_stored_is_not_run(version, stored, name):
+    pyc = plant(stored / "artifacts" / name, STRAY.encode())
+    before = pyc.read_bytes()
+    assert scorer_of(version).classes == SHAPES
+    assert len(loaded(version).predict(pd.DataFrame({"image": PICTURES[:2]}))) == 2
+    assert pyc.read_bytes() == before
+    ordinary = importlib.util.spec_from_file_location("ordinary", stored / "artifacts" / name)
+    with pytest.raises(SystemExit):
+        ordinary.loader.exec_module(importlib.util.module_from_spec(ordinary))
+
+
+@pytest.mark.parametrize("name", [*CODE_FILES[FORMAT], "spec.json", "model.safetensors"])
+def test_a_changed_file_is_refused_and_not_run(version, stored, name):
+    file = stored / "artifacts" / name
+    file.write_bytes(STRAY.encode() if name.endswith(".py") else file.read_bytes() + b" ")
+    with pytest.raises(RootstockError, match="does not hold what was registered"):
+        scorer_of(version)
+    with pytest.raises(Exception, match="does not hold what was registered"):
+        loaded(version)
+
+
+def test_a_caller_can_give_mlflow_the_digest_that_the_registry_has(version):
+    digest = client().get_model_version("rootstock", version.version).tags[Tag.FILES]
+    assert loaded(version, model_config={"files": digest}) is not None
+    with pytest.raises(Exception, match="does not hold what was registered"):
+        loaded(version, model_config={"files": "the digest of other files"})
+
+
+@pytest.mark.parametrize("name", CODE_FILES[FORMAT])
+def test_each_shipped_file_is_part_of_the_key(evaluated, name):
+    before = key_of(evaluated)
+    file = register.TASKS / name
+    file.write_bytes(file.read_bytes() + b"\n")
+    assert key_of(evaluated) != before
+
+
+def test_what_is_not_shipped_is_no_part_of_the_key(evaluated):
+    before = key_of(evaluated)
+    (register.TASKS / "scorer" / "stray.py").write_text("")
+    assert key_of(evaluated) == before

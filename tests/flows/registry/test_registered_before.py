@@ -1,0 +1,130 @@
+"""A version that 0.1.0 registered still loads, answers as it did, and can be the live one that others must beat."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from flows.config.parameters import GateSection
+from flows.registry.runs import Tag
+from flows.registry.store import client
+from flows.registry.verdict import against, answers
+from flows.registry.versions import LIVE, find, scorer_of, scorer_thresholds
+from tasks.core.errors import RootstockError
+from tasks.core.paths import Paths
+from tasks.core.schema import Column
+from tasks.gate.checks import Verdict
+from tests.registered.drawing import COUNT, SHAPES, picture
+
+STORED = Path(__file__).parents[2] / "registered" / "0.1.0"
+THEN = pd.read_csv(STORED / "predictions.csv")
+GATE = GateSection(
+    metric="nll", margin=0.05, error=0.05, group_margin=0.9, resamples=200, person_decides=False, floors={}
+)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A copy of what MLflow stored."""
+    return shutil.copytree(STORED, tmp_path / "stored")
+
+
+@pytest.fixture
+def live(files, tmp_path, monkeypatch):
+    """The version, in a registry of its own."""
+    before = mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    tracker: MlflowClient = client()
+    tracker.create_registered_model("rootstock")
+    tags = json.loads((files / "tags.json").read_text())
+    version = tracker.create_model_version("rootstock", files.as_uri(), tags=tags)
+    tracker.set_registered_model_alias("rootstock", LIVE, version.version)
+    yield find("rootstock", LIVE)
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def evaluated(paths, tmp_path) -> Paths:
+    """What a new challenger was evaluated on: the same pictures, and its own answers for them, a little less sure."""
+    paths = paths.model_copy(update={"raw": tmp_path / "raw"})
+    names = [f"{number}.png" for number in range(COUNT)]
+    for folder in (paths.raw, paths.ingest, paths.evaluate):
+        folder.mkdir(parents=True)
+    for number, name in enumerate(names):
+        (paths.raw / name).write_bytes(picture(number))
+    rows = {Column.PATH: names, Column.PIXEL_HASH: names, Column.LABEL: THEN["label"]}
+    pd.DataFrame(rows).to_parquet(paths.manifest)
+    softer = 0.9 * THEN[list(SHAPES)].to_numpy() + 0.1 / 3
+    predicted = {Column.PATH: names, Column.DISTRIBUTION: list(softer)}
+    pd.DataFrame(predicted).to_parquet(paths.predictions)
+    spec = {"targets": [], "classes": list(SHAPES), "label_thresholds": []}
+    paths.spec.write_text(json.dumps(spec))
+    return paths
+
+
+def test_it_answers_as_it_did(live):
+    scorer = scorer_of(live)
+    found = scorer.probabilities(picture(number) for number in range(COUNT)).numpy()
+    np.testing.assert_allclose(found, THEN[list(SHAPES)].to_numpy(), atol=1e-4)
+    assert scorer.classes == SHAPES
+    assert scorer_thresholds(scorer) == []
+
+
+def test_its_code_is_not_that_of_a_new_version(live):
+    from flows.registry.register import TASKS
+    from flows.registry.scorer_code import read_code, run_code
+
+    before = type(scorer_of(live))
+    now = run_code(read_code(TASKS, b'{"format": 2}')).Scorer
+    assert before.__module__ != now.__module__
+    assert type(scorer_of(live)) is before
+
+
+@pytest.mark.parametrize("name", ["scorer.py", "spec.json", "model.safetensors"])
+def test_a_changed_file_is_refused_and_not_run(live, files, name):
+    file = files / "artifacts" / name
+    content = file.read_bytes()
+    file.write_bytes(b"raise SystemExit('run')\n" if name == "scorer.py" else content + b" ")
+    with pytest.raises(RootstockError, match="version 1 of rootstock does not hold what was registered"):
+        scorer_of(live)
+    file.unlink()
+    with pytest.raises(RootstockError, match=f"version 1 of rootstock cannot be loaded: .*{name}"):
+        scorer_of(live)
+    file.write_bytes(content)
+    assert scorer_of(live).classes == SHAPES
+
+
+def test_a_spec_that_names_another_format_is_refused(live, files):
+    spec = files / "artifacts" / "spec.json"
+    spec.write_text(json.dumps({**json.loads(spec.read_text()), "format": 9}))
+    with pytest.raises(RootstockError, match="cannot be loaded: its format is 9"):
+        scorer_of(live)
+
+
+def test_no_digest_no_answer(live):
+    client().delete_model_version_tag("rootstock", live.version, Tag.FILES)
+    with pytest.raises(RootstockError, match="does not hold what was registered"):
+        scorer_of(find("rootstock", LIVE))
+
+
+def test_a_new_challenger_is_compared_with_it(live, evaluated):
+    rows = pd.read_parquet(evaluated.manifest)
+    np.testing.assert_allclose(answers(live, evaluated, rows), THEN[list(SHAPES)], atol=1e-4)
+    checks = against(live, evaluated, GATE, ())
+    assert checks[0].what == f"nll against live, {COUNT} images"
+    assert checks[0].verdict is not Verdict.PASS
+    assert checks[0].found.startswith("-0.")  # less sure of what both say, so a higher loss
+
+
+def test_mlflow_loads_it_by_itself(live):
+    model = mlflow.pyfunc.load_model(f"models:/rootstock/{live.version}")
+    found = model.predict(pd.DataFrame({"image": [picture(number) for number in range(COUNT)]}))
+    assert list(found["label"]) == list(THEN["label"])
+    np.testing.assert_allclose(pd.DataFrame(list(found["distribution"])), THEN[list(SHAPES)], atol=1e-4)
