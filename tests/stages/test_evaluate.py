@@ -12,6 +12,8 @@ from tasks.scorer.answer import Scorer
 from tests.drawn import SHAPES
 from tests.stages.contract import augmented, embedded, evaluated, headed, ingested, through_head, tuned, validated
 
+COLUMNS = ["path", "label", "predicted", "probability", "distribution"]  # for ever: older tables have them
+
 
 def test_evaluate_scores_all_three_with_the_code_that_serves(paths):
     through_head(paths)
@@ -22,6 +24,7 @@ def test_evaluate_scores_all_three_with_the_code_that_serves(paths):
     of_others = {Metric.MAP, Metric.R2, Metric.MAE, Metric.RMSE, Metric.AGREEMENT}
     assert set(table[Candidate.TUNED]) == set(Metric) - of_others
     predictions = pd.read_parquet(paths.predictions)
+    assert list(predictions.columns) == COLUMNS
     assert len(predictions) == report.images == 12
     scorer = Scorer.load(paths.spec, paths.tuned)
     assert scorer.classes == SHAPES
@@ -64,6 +67,7 @@ def test_several_labels_go_through_every_stage(scenes, kind):
     assert set(report.scores) == {"accuracy", "macro_f1", "map", "nll"}
     assert report.scores["map"] >= 0.6
     predictions, spec = pd.read_parquet(scenes.predictions), read_json(scenes.spec)
+    assert list(predictions.columns) == COLUMNS
     assert spec["classes"] == ["bar", "disc"]
     scorer = Scorer.load(scenes.spec, scenes.tuned)
     pictures = [(scenes.raw / path).read_bytes() for path in predictions[Column.PATH]]
@@ -91,6 +95,7 @@ def test_targets_go_through_every_stage(discs, kind):
     assert table[Candidate.PROBE]["mae"]["value"] < table[Candidate.MEAN]["mae"]["value"]
     assert abs(table[Candidate.MEAN]["r2"]["value"]) < 0.3
     rows = pd.read_parquet(discs.predictions)
+    assert list(rows.columns) == ["path", "target:radius", "target:x", "predicted:radius", "predicted:x"]
     scorer = Scorer.load(discs.spec, discs.tuned)
     assert scorer.targets == ("radius", "x")
     served = [scorer.row(row) for row in scorer.logits([(discs.raw / path).read_bytes() for path in rows["path"]])]
