@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.registry import model_code, scorer_code
-from flows.registry.register import TASKS
+from flows.registry import scorer_code
+from flows.registry.register import MODEL_CODE, TASKS
 from flows.registry.scorer_code import CODE_FILES, read_code, run_code
 from tasks.scorer import answer
 
@@ -80,8 +80,8 @@ def test_what_is_shipped_is_the_whole_folder_and_its_format_the_newest():
 
 def test_both_loaders_are_the_same_text():
     blocks = []
-    for file in (scorer_code.__file__, model_code.__file__):
-        _, start, after = Path(file).read_text().partition("# --- the loader: ")
+    for file in (Path(scorer_code.__file__), MODEL_CODE):
+        _, start, after = file.read_text().partition("# --- the loader: ")
         block, end, _ = after.partition("# --- end of loader")
         assert start
         assert end
