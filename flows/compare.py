@@ -19,6 +19,7 @@ from flows.config import parameters
 from flows.local.lock import flow_lock
 from flows.local.logs import plain_errors
 from flows.registry.run_summary import picture
+from flows.stages.supervise import progress_bar
 from tasks.core.files import replacing, write_text
 from tasks.reports.page import markdown_table
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from flows.config.parameters import FlowParams
+    from tasks.core.messages import DisplayMessage
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,13 @@ def share_features(folder: Path, params: FlowParams) -> None:
 @task(cache_policy=NO_CACHE)
 def measure(cell: Cell, folder: Path) -> Score:
     """One cell."""
-    log = get_run_logger()
-    score = cells.measured(cell, folder, log.debug)
+    log, show_progress = get_run_logger(), progress_bar("compare-progress", cell.name)
+
+    def on_message(message: DisplayMessage) -> None:
+        log.debug(str(message))
+        show_progress(message)
+
+    score = cells.measured(cell, folder, on_message)
     what = f"{score.metric} {score.value:.4f}, {score.seconds:.0f} s" if not score.error else score.error
     log.info("%s: %s%s", cell.name, what, ", as before" if score.reused else "")
     return score

@@ -158,11 +158,11 @@ def state_of(wanted: Wanted) -> list[tuple[str, int, int]]:
 
 def stream(scorer: Streaming, wanted: Wanted, kept: Path, target: Path, say: Callable[[str], None]) -> tuple[int, int]:
     """Scores in parts, joins them in `target`; how many answers and how many broken files."""
-    from tasks.core.progress import percent
+    from tasks.core.messages import ProgressMessage
     from tasks.evaluation.batch_prediction import merge, score_parts
 
     for done in score_parts(scorer, wanted.root, wanted.files, kept):
-        say(percent(done, len(wanted.files), "files answered"))
+        say(str(ProgressMessage(done, len(wanted.files), "files answered")))
     return merge(kept, target / "predictions.parquet", target / "predictions.csv")
 
 

@@ -150,6 +150,13 @@ class Project:
         return None
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def wait_until(true: Callable[[], object], seconds: float = 90) -> object:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import resource
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,13 +25,13 @@ from flows.config.parameters import FlowParams, check, stage_params
 from flows.local.environment import ROOT
 from flows.sources.images import images_of, listing
 from flows.sources.weights import teacher_of, weights_of
+from flows.stages.child import run_supervised, too_late
 from tasks import STAGES
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.files import read_json, replacing, sha256_of, write_json
+from tasks.core.messages import DisplayMessage
 from tasks.core.params import PARAMS_FILE, PINS, read_document
-from tasks.core.progress import MARK
 from tasks.core.schema import VALUE, Candidate, Metric
-from tasks.core.supervision import SUPERVISED
 from tasks.evaluation.requirements import refuse_attacks_not_installed
 
 SHARED = ("ingest", "validate")  # stages that depend on the data alone
@@ -41,6 +39,7 @@ OWN = ("augment", "features", "head", "finetune", "evaluate")
 OF_CELL = "compare:"  # begins a teacher's name: another model of the comparison, on the same data by the same seed
 RESULT = "result.json"
 DONE = "done"  # the data set is ingested and valid
+SHOWN = 10  # lines that a failed cell shows of what was printed
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def cells(params: FlowParams) -> list[Cell]:
     return found
 
 
-def measured(cell: Cell, folder: Path, say: Callable[[str], None]) -> Score:
+def measured(cell: Cell, folder: Path, on_message: Callable[[DisplayMessage], None]) -> Score:
     """The cell's score, computed now or earlier; a cell that cannot be computed says why."""
     place = folder / cell.folder
     try:
@@ -99,7 +98,7 @@ def measured(cell: Cell, folder: Path, say: Callable[[str], None]) -> Score:
         if kept.exists() and (found := read_json(kept))["digest"] == digest:
             return Score(**{**found["score"], "reused": True})
         kept.unlink(missing_ok=True)
-        score = computed(place, say)
+        score = computed(place, on_message)
     except RootstockError as error:
         (place / RESULT).unlink(missing_ok=True)  # nothing may learn from what is not there
         return Score(error=str(error))
@@ -155,17 +154,18 @@ def as_teacher(place: Path) -> Path:
     return file
 
 
-def computed(place: Path, say: Callable[[str], None]) -> Score:
+def computed(place: Path, on_message: Callable[[DisplayMessage], None]) -> Score:
     """Runs the stages, those of the data set only where they have not run yet. Raises RootstockError if one fails."""
-    paths = check(read_document(place / PARAMS_FILE)).paths
+    params = check(read_document(place / PARAMS_FILE))
+    paths, timeout = params.paths, params.run.timeout
     mark = paths.ingest.parent / DONE
     for stage in OWN:
         shutil.rmtree(place / paths.of(stage), ignore_errors=True)
     if not mark.exists():
-        run(place, SHARED, say)
+        run(place, SHARED, timeout, on_message)
         mark.touch()
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    run(place, OWN, say)
+    run(place, OWN, timeout, on_message)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     row = read_json(place / paths.metrics)[Candidate.TUNED]
@@ -173,27 +173,20 @@ def computed(place: Path, say: Callable[[str], None]) -> Score:
     return Score(metric.value, row[metric][VALUE], time.perf_counter() - started, cpu)
 
 
-def run(place: Path, stages: Sequence[str], say: Callable[[str], None]) -> None:
-    """Runs stages in one process, in the cell's folder; marked lines go to `say`. Raises RootstockError on failure."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), SUPERVISED: place.name}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tasks", *stages],
-        cwd=place,
-        env=env,
-        stdin=subprocess.PIPE,  # while this is open, the stages go on; they end with this process
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    other: list[str] = []
-    for line in process.stdout or ():
-        if line.startswith(MARK):
-            say(line.removeprefix(MARK).rstrip())
-        else:
-            other.append(line.rstrip())
-    if code := process.wait():
-        told = "\n".join(other[-10:]).removeprefix("error: ")
-        raise RootstockError(told or f"its stages ended with code {code} and without a word; is there memory enough?")
+def run(place: Path, stages: Sequence[str], timeout: float, on_message: Callable[[DisplayMessage], None]) -> None:
+    """Runs stages in one process, in the cell's folder, each for at most `timeout` seconds.
+
+    Raises RootstockError if one fails.
+    """
+    command = [sys.executable, "-m", "tasks", *stages]
+    code, output = run_supervised(command, timeout, on_message, cwd=place, PYTHONPATH=str(ROOT))
+    if code is None:
+        raise RootstockError(too_late(stages[min(len(output.records), len(stages) - 1)], timeout))
+    if code and output.failure:
+        raise RootstockError(f"{output.failure.stage}: {output.failure.error}")
+    if code:
+        silent = f"its stages ended with code {code} and without a word; is there memory enough?"
+        raise RootstockError("\n".join([*output.tail][-SHOWN:]) or silent)
 
 
 def set_value(document: Any, name: str, value: Any) -> None:  # noqa: ANN401 - of a YAML document

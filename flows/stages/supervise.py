@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import re
-import signal
-import subprocess
-import threading
-import uuid
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from prefect import State, Task, get_run_logger, task
@@ -26,16 +18,12 @@ from prefect.concurrency.sync import concurrency
 
 from flows.config.parameters import FlowParams
 from flows.stages import dvc_cli as versioning
+from flows.stages.child import Output, run_supervised, too_late
 from tasks.core.errors import EXIT_BROKEN, RootstockError
-from tasks.core.files import put_aside, read_json
+from tasks.core.files import put_aside
+from tasks.core.messages import DisplayMessage, ProgressMessage, RecordMessage
 from tasks.core.paths import Paths
-from tasks.core.progress import MARK
-from tasks.core.supervision import SUPERVISED
 from tasks.reports.page import markdown_table
-
-GRACE = 10.0  # seconds that a stage has to end after SIGTERM
-TAIL = 30  # lines of other output that are shown when a stage fails
-PERCENT = re.compile(r"^(\d+)% ")
 
 
 class StageFailedError(RootstockError):
@@ -70,7 +58,7 @@ def worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_condition_fn=worth_another_try, retry_delay_seconds=2)
 def reproduce(stage: str, params: FlowParams, *, outdated: bool, on_line: Callable[[], object]) -> Outcome:
-    """Runs the stage if it is outdated; calls `on_line` after each line it says.
+    """Runs the stage if it is outdated; calls `on_line` after each line that it shows.
 
     Raises StageFailedError if it fails; then its last good results are back, and what it left is in .state/failed.
     """
@@ -78,113 +66,44 @@ def reproduce(stage: str, params: FlowParams, *, outdated: bool, on_line: Callab
     if not outdated:
         log.info("unchanged")
         return Outcome(stage, "unchanged")
-    before, run, show = versioning.out_md5s(stage), uuid.uuid4().hex, _progress(stage)
+    before, show_progress = versioning.out_md5s(stage), progress_bar(f"{stage}-progress", stage)
 
-    def said(line: str) -> None:
-        log.info(line)
-        show(line)
+    def on_message(message: DisplayMessage) -> None:
+        log.info(str(message))
+        show_progress(message)
         on_line()
 
     with _slot(params.run.slot):
-        code, tail = run_dvc(stage, run, params.run.timeout, said)
-    record = _record(params.paths.report(stage), run)
+        code, output = run_supervised(versioning.reproduction(stage), params.run.timeout, on_message)
     if code != 0:
         put_aside(params.paths.of(stage), params.paths.failed(stage))
-        failure = _failure(stage, code, record, tail, params)
+        failure = _failure(stage, code, output, params)
         _put_back(stage, log)
         raise failure
-    if record:
-        _publish(stage, record)
-        return Outcome(stage, "computed", record["seconds"], record["report"])
+    if output.records:
+        record = output.records[-1]
+        _publish(record)
+        return Outcome(stage, "computed", record.seconds, record.report)
     what = "unchanged" if versioning.out_md5s(stage) == before else "restored from an earlier run"
     log.info(what)
     return Outcome(stage, what)
 
 
-def run_dvc(stage: str, run: str, timeout: float, said: Callable[[str], None]) -> tuple[int | None, list[str]]:
-    """Has DVC run one stage. Marked lines go to `said`; the exit code (None if it took too long) and other lines.
-
-    The child's standard input is a pipe held here: it ends when this process or DVC does, however that happens, and
-    then the stage exits.
-    """
-    process = subprocess.Popen(
-        versioning.reproduction(stage),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-        env={**os.environ, SUPERVISED: run},
-    )
-    late = threading.Event()
-
-    def end_late() -> None:
-        late.set()
-        _end(process)
-
-    def close_when_ended() -> None:
-        process.wait()
-        _close(process)
-
-    timer = threading.Timer(timeout, end_late)
-    threading.Thread(target=close_when_ended, daemon=True).start()
-    timer.start()
-    other: deque[str] = deque(maxlen=TAIL)
-    try:
-        for line in process.stdout or ():
-            if line.startswith(MARK):
-                said(line.removeprefix(MARK).rstrip())
-            elif line.strip():
-                other.append(line.rstrip())
-        code = process.wait()
-    finally:
-        timer.cancel()
-        _end(process)
-    return (None if late.is_set() else code), list(other)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Ends the child and all it started: first asked, then killed."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            break
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, sign)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE)
-    _close(process)
-
-
-def _close(process: subprocess.Popen[str]) -> None:
-    if process.stdin:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-
-
-def _failure(
-    stage: str, code: int | None, record: dict[str, Any] | None, tail: list[str], params: FlowParams
-) -> StageFailedError:
+def _failure(stage: str, code: int | None, output: Output, params: FlowParams) -> StageFailedError:
     if code is None:
-        return StageFailedError(f"{stage} took longer than {params.run.timeout:g} seconds (run.timeout) and was ended")
-    told = "\n".join(tail)
-    if record and "error" not in record:
-        return StageFailedError(f"{stage} was computed, but DVC could not keep it; the last that was printed:\n{told}")
-    if record:
-        return StageFailedError(f"{stage}: {record['error']}{_page_of(stage, params.paths)}", record["exit_code"])
-    return StageFailedError(f"{stage} ended without a word; the last that was printed:\n{told}", again=True)
+        return StageFailedError(too_late(stage, params.run.timeout))
+    if output.failure:
+        message = f"{stage}: {output.failure.error}{_page_of(stage, params.paths)}"
+        return StageFailedError(message, output.failure.exit_code)
+    what = "was computed, but DVC could not keep it" if output.records else "ended without a word"
+    message = "\n".join([f"{stage} {what}; the last that was printed:", *output.tail])
+    return StageFailedError(message, again=not output.records)
 
 
 def _page_of(stage: str, paths: Paths) -> str:
     """Where the report of a failed stage can be read, if it wrote one."""
     page = paths.failed(stage) / paths.validation_page.name
     return f"\nreport: {page}" if page.exists() else ""
-
-
-def _record(file: Path, run: str) -> dict[str, Any] | None:
-    """What the stage left of this very run, if anything."""
-    record: dict[str, Any] | None = read_json(file) if file.exists() else None
-    return record if record and record["run"] == run else None
 
 
 def _put_back(stage: str, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
@@ -210,19 +129,17 @@ def _slot(name: str | None) -> Iterator[None]:
         yield
 
 
-def _progress(stage: str) -> Callable[[str], None]:
-    """What shows the percentages of lines in Prefect, from the first one on."""
-    artifact: list[Any] = []
+def progress_bar(key: str, description: str) -> Callable[[DisplayMessage], None]:
+    """Returns what shows progress messages as a bar in Prefect, from the first one on; it ignores others."""
+    artifact: list[Any] = []  # its id; Prefect says that it may also be a coroutine
 
-    def show(line: str) -> None:
-        found = PERCENT.match(line)
-        if not found:
+    def show(message: DisplayMessage) -> None:
+        if not isinstance(message, ProgressMessage):
             return
-        percent = float(found[1])
         if artifact:
-            update_progress_artifact(artifact[0], percent)
+            update_progress_artifact(artifact[0], message.percent)
         else:
-            artifact.append(create_progress_artifact(percent, key=f"{stage}-progress", description=stage))
+            artifact.append(create_progress_artifact(message.percent, key, description))
 
     return show
 
@@ -232,11 +149,11 @@ def _flattened(name: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 
     return list(value.items()) if isinstance(value, dict) else [(name, value)]
 
 
-def _publish(stage: str, record: dict[str, Any]) -> None:
+def _publish(record: RecordMessage) -> None:
     """The stage's report as a Markdown artifact on its task run."""
-    flat = {inner: value for name, of in record["report"].items() for inner, value in _flattened(name, of)}
+    flat = {inner: value for name, of in record.report.items() for inner, value in _flattened(name, of)}
     rows = [
         [name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value] for name, value in flat.items()
     ]
-    rows += [["seconds", f"{record['seconds']:.1f}"], ["peak memory, MiB", f"{record['peak_mib']:.0f}"]]
-    create_markdown_artifact(markdown_table(["", stage], rows), key=f"{stage}-report")
+    rows += [["seconds", f"{record.seconds:.1f}"], ["peak memory, MiB", f"{record.peak_mib:.0f}"]]
+    create_markdown_artifact(markdown_table(["", record.stage], rows), key=f"{record.stage}-report")

@@ -223,7 +223,7 @@ class Paths(Section):
         return self.state / "failed" / stage
 
     def report(self, stage: str) -> Path:
-        """What the last run of a stage reported, and its seconds."""
+        """What a stage reported when it was last computed, its seconds and its peak memory."""
         return self.state / "reports" / f"{stage}.json"
 
 

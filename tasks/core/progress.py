@@ -1,4 +1,4 @@
-"""What a stage says while it works: lines that start with a mark, so that a supervisor can tell them from others."""
+"""What a stage says while it works: messages to its supervisor, or marked lines if a person runs it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from tasks.core.messages import DisplayMessage, ProgressMessage, TextMessage, send
+
 MARK = "· "
 EVERY = 2.0  # seconds between two lines of progress
 
 Item = TypeVar("Item")
 
 
-def say(message: str) -> None:
-    """Prints one marked line at once; of several processes, the first one does."""
-    if os.environ.get("RANK", "0") == "0":
-        print(f"{MARK}{message}", flush=True)
+def say(text: str) -> None:
+    """Sends or prints one line; of several processes, only the first one does."""
+    _show(TextMessage(text))
+
+
+def say_progress(done: int, total: int, what: str) -> None:
+    """Sends or prints progress, such as '45% 450 of 1000 images read', as `say` does."""
+    _show(ProgressMessage(done, total, what))
 
 
 def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
@@ -26,9 +32,9 @@ def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
         yield item
         if time.monotonic() - last >= EVERY and done < total:
             last = time.monotonic()
-            say(percent(done, total, what))
+            say_progress(done, total, what)
 
 
-def percent(done: int, total: int, what: str) -> str:
-    """A line of progress, such as '45% 450 of 1000 images read'; a supervisor reads its number."""
-    return f"{100 * done // max(total, 1)}% {done} of {total} {what}"
+def _show(message: DisplayMessage) -> None:
+    if os.environ.get("RANK", "0") == "0" and not send(message):
+        print(f"{MARK}{message}", flush=True)

@@ -1,4 +1,4 @@
-"""The stage's side of supervision: it dies with its supervisor, works alone, and leaves word of what it did."""
+"""The stage's side of supervision: it dies with its supervisor, works alone, and reports what it did."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from filelock import FileLock, Timeout
 
 from tasks.core.errors import RootstockError
 from tasks.core.files import write_json
-from tasks.core.paths import Paths, PathsParams
+from tasks.core.messages import SUPERVISED, FailureMessage, RecordMessage, send
+from tasks.core.paths import Paths
 
-SUPERVISED = "ROOTSTOCK_SUPERVISED"  # its value names the run, and comes back in the record
 EXIT_ORPHANED = 70
 LOCK_WAIT = 10.0  # seconds: an orphan of a killed run dies within two
 
@@ -62,18 +63,17 @@ def stage_lock(state: Path) -> Iterator[None]:
         ) from None
 
 
-def record(paths: Paths, name: str, seconds: float, report: dict[str, Any]) -> None:
-    """Leaves the report of a stage that ran, its seconds, its peak memory, and whose run it was."""
+def record(paths: Paths, stage: str, seconds: float, report: dict[str, Any]) -> None:
+    """Sends the record of a stage that was computed, and keeps it as a file.
+
+    The file says when and at what cost each stage was last computed, also where nobody supervised: after `dvc repro`.
+    """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    entry = {"run": os.environ.get(SUPERVISED), "seconds": seconds, "peak_mib": peak, "report": report}
-    write_json(paths.report(name), entry)
+    message = RecordMessage(os.environ.get(SUPERVISED), stage, seconds, peak, report)
+    write_json(paths.report(stage), asdict(message))
+    send(message)
 
 
-def record_error(name: str, message: str, exit_code: int) -> None:
-    """Leaves word of why a stage failed, for a supervisor that sees only DVC's exit code."""
-    try:
-        paths = PathsParams.load().paths
-    except RootstockError:
-        return  # params.yaml itself is at fault
-    entry = {"run": os.environ.get(SUPERVISED), "error": message, "exit_code": exit_code}
-    write_json(paths.report(name), entry)
+def record_error(stage: str, error: str, exit_code: int) -> None:
+    """Sends why a stage failed, since a supervisor sees only DVC's exit code."""
+    send(FailureMessage(os.environ.get(SUPERVISED), stage, error, exit_code))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tasks.core.progress import percent, say
+from tasks.core.progress import say_progress
 from tasks.core.schema import Curve, Split
 from tasks.embedded.digits import digits
 from tasks.embedded.glyphs import CHARACTERS, clean_glyphs, photographed
@@ -54,13 +54,8 @@ def pretrained_network(
             yield Batch(device.place(x_N3SS), class_N[chosen].to(device.device))
 
     def on_row(row: Row) -> None:
-        say(
-            percent(
-                int(row[Curve.EPOCH]),
-                schedule.epochs,
-                f"epochs, {row[Curve.VALIDATION_SCORE]:.1%} of new glyphs known",
-            )
-        )
+        score_text = f"{row[Curve.VALIDATION_SCORE]:.1%} of new glyphs known"
+        say_progress(int(row[Curve.EPOCH]), schedule.epochs, f"epochs, {score_text}")
 
     torch.manual_seed(schedule.seed)
     network = build_network(ARCHITECTURE, len(CHARACTERS))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from tasks.core.progress import percent, say
+from tasks.core.progress import say, say_progress
 from tasks.core.schema import Candidate, Curve
 from tasks.core.target import TargetSpec
 from tasks.hardware.device import Device
@@ -127,7 +127,7 @@ class Trainer:
             at = {Curve.EPOCH: row[Curve.EPOCH] + epoch, Curve.STEP: row[Curve.STEP] + step}
             file.write(json.dumps({Curve.CANDIDATE: candidate, **row, **at}) + "\n")
         score_text = self.target.describe(row[Curve.VALIDATION_SCORE])
-        say(percent(int(row[Curve.EPOCH]), epochs, f"epochs {candidate}, {score_text}"))
+        say_progress(int(row[Curve.EPOCH]), epochs, f"epochs {candidate}, {score_text}")
 
     def _count_cached(self, asked: int, computed: int) -> None:
         say(f"frozen blocks computed for {computed} pictures instead of {asked}")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 
-from tasks.core.progress import MARK, counted, percent
+from tasks.core.progress import MARK, counted
 
 
 def test_progress_is_said_at_intervals(capsys, monkeypatch):
@@ -12,4 +12,3 @@ def test_progress_is_said_at_intervals(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert lines
     assert all(line.startswith(MARK) and "of 6 letters" in line for line in lines)
-    assert percent(450, 1000, "images") == "45% 450 of 1000 images"

@@ -6,11 +6,13 @@ import sys
 import pytest
 
 from tasks.core.errors import RootstockError
-from tasks.core.supervision import EXIT_ORPHANED, SUPERVISED, stage_lock
+from tasks.core.messages import SUPERVISED
+from tasks.core.supervision import EXIT_ORPHANED, stage_lock
 from tests.project import ROOT, environment
 
 WATCHED = """
 import time
+from tasks.core.messages import SUPERVISED
 from tasks.core.supervision import watch_supervisor
 watch_supervisor()
 print('up', flush=True)

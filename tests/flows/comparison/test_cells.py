@@ -14,8 +14,9 @@ from flows.compare import interval, share_features, summary
 from flows.comparison.cells import Score, cells, run, table
 from flows.config.parameters import check, load
 from tasks.core.errors import ParamsError, RootstockError
+from tasks.core.messages import FailureMessage, ProgressMessage, RecordMessage, encode
 from tasks.core.params import read_document
-from tests.project import ROOT
+from tests.project import ROOT, is_alive, wait_until
 
 
 def change(project, models, data=None, against="probe", seeds=(0,)):
@@ -103,7 +104,42 @@ def test_gains_are_paired_by_seed():
 def test_a_cell_that_ends_without_a_word_has_failed_all_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(RootstockError, match="ended with code 1 and without a word"):
-        run(tmp_path, ["ingest"], print)
+        run(tmp_path, ["ingest"], 60, print)
+
+
+def stand_in(folder, monkeypatch, script):
+    """A shell script that runs in the place of the stages."""
+    file = folder / "python"
+    file.write_text(f"#!/bin/sh\n{script}")
+    file.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(file))
+
+
+def printing(message):
+    """A shell command that prints a message; where its run is %s, it is the one that the supervisor named."""
+    return f"printf '{encode(message).decode()}' $ROOTSTOCK_SUPERVISED"
+
+
+def test_a_stage_of_a_cell_that_hangs_is_ended_with_all_that_it_started(tmp_path, monkeypatch):
+    """The first stage is computed, the second one is not."""
+    record, progress = RecordMessage("%s", "ingest", 1.0, 1.0, {}), ProgressMessage(1, 4, "checks")
+    hang = "sleep 600 & echo $! > grandchild\nwait"
+    stand_in(tmp_path, monkeypatch, f"{printing(record)}\n{printing(progress)}\n{hang}")
+    shown = []
+    with pytest.raises(RootstockError, match=r"validate took longer than 2 seconds \(run\.timeout\) and was ended"):
+        run(tmp_path, ["ingest", "validate"], 2, shown.append)
+    assert shown == [progress]
+    grandchild = int((tmp_path / "grandchild").read_text())
+    wait_until(lambda: not is_alive(grandchild), 5)
+
+
+def test_a_cell_says_why_a_stage_failed(tmp_path, monkeypatch):
+    stand_in(tmp_path, monkeypatch, f"{printing(FailureMessage('%s', 'head', 'no images', 2))}\nexit 2")
+    with pytest.raises(RootstockError, match=r"^head: no images$"):
+        run(tmp_path, ["head"], 60, print)
+    stand_in(tmp_path, monkeypatch, "echo a traceback\nexit 2")
+    with pytest.raises(RootstockError, match=r"^a traceback$"):
+        run(tmp_path, ["head"], 60, print)
 
 
 def test_a_link_to_the_store_of_a_checkout_that_moved_is_made_anew(tmp_path):
