@@ -18,7 +18,7 @@ from tests.test_house import RANKS
 
 ALL = "\n".join(PAGES.values())
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
-FILES = (".yaml", ".md", ".py", ".json", ".html", ".csv", ".parquet", ".toml", ".dvc")
+FILES = (".yaml", ".md", ".py", ".json", ".html", ".csv", ".parquet", ".toml", ".txt", ".dvc")
 OTHERS = ("tasks.", "flows.", "rootstock.", "torch.", "mlflow.", "os.", "dvc.", "pretrained.")  # modules, tags, files
 WITH_OVERRIDES = [command for command in commands() if overrides(command)]
 YAML_BLOCKS, PYTHON_BLOCKS = ([block for block in blocks() if block.language == kind] for kind in ("yaml", "python"))
