@@ -78,7 +78,7 @@ class CodeLoader(MetaPathFinder, InspectLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         """Compiles the source."""
-        return self.source_to_code(self.sources[fullname], f"<{fullname}>")
+        return self.source_to_code(self.sources[fullname], f"{fullname.replace('.', '/')}.py")
 
 
 # --- end of loader
