@@ -23,9 +23,9 @@ from flows.registry.versions import resolve
 from flows.sources import images as source
 from flows.stages import dvc_cli as versioning
 from flows.stages.supervise import Outcome, reproduce
-from tasks import STAGES
 from tasks.core.params import Section
 from tasks.core.paths import PathsParams
+from tasks.core.schema import STAGES
 from tasks.core.target import TargetSpec
 from tasks.evaluation.requirements import refuse_attacks, refuse_attacks_not_installed
 from tasks.objectives.requirements import check_objective_supported

@@ -11,9 +11,9 @@ from contextlib import nullcontext
 from importlib import import_module
 from inspect import get_annotations
 
-from tasks import STAGES
 from tasks.core.errors import EXIT_BROKEN, RootstockError, as_user_error
 from tasks.core.paths import PathsParams
+from tasks.core.schema import STAGES
 from tasks.core.supervision import is_first, record, record_error, stage_lock, torchrun_size, watch_supervisor
 
 

@@ -13,10 +13,10 @@ from ruamel.yaml import YAML
 from safetensors.numpy import load_file, save_file
 
 from flows.config.parameters import FlowParams, stage_params
-from tasks import STAGES
 from tasks.core.digest import closure
 from tasks.core.files import read_json, write_json, write_text
 from tasks.core.params import PINS, Section
+from tasks.core.schema import STAGES
 from tests.project import Project, run_python
 
 ROOT = Path(__file__).parents[1]

@@ -26,12 +26,11 @@ from flows.local.environment import ROOT
 from flows.sources.images import images_of, listing
 from flows.sources.weights import teacher_of, weights_of
 from flows.stages.child import run_supervised, too_late
-from tasks import STAGES
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.files import read_json, replacing, sha256_of, write_json
 from tasks.core.messages import DisplayMessage
 from tasks.core.params import PARAMS_FILE, PINS, read_document
-from tasks.core.schema import VALUE, Candidate, Metric
+from tasks.core.schema import STAGES, VALUE, Candidate, Metric
 from tasks.evaluation.requirements import refuse_attacks_not_installed
 
 SHARED = ("ingest", "validate")  # stages that depend on the data alone

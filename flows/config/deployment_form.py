@@ -10,8 +10,8 @@ from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 
 from flows.config.parameters import FlowParams, stage_params
-from tasks import STAGES
 from tasks.core.params import PARAMS_FILE, Section, StageParams, read_document
+from tasks.core.schema import STAGES
 
 FIXED = {"compare", "gate", "paths", "presets", "pretrain", "predict"}  # not for a single retraining to change
 

@@ -10,11 +10,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from ruamel.yaml.comments import CommentedMap
 
-from tasks import STAGES
 from tasks.core.errors import ParamsError
 from tasks.core.params import PARAMS_FILE, Section, StageParams, read_document
 from tasks.core.paths import Paths
-from tasks.core.schema import Metric
+from tasks.core.schema import STAGES, Metric
 from tasks.core.sections import BackboneParams, EvaluateSection, Objective, TeacherParams, refuse_tuning
 
 DIGITS, ROTATIONS = "digits", "rotations"  # embedded data

@@ -13,8 +13,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tasks import STAGES
 from tasks.core.errors import RootstockError
+from tasks.core.schema import STAGES
 
 LOCK = Path("dvc.lock")
 

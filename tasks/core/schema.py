@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+STAGES: Final = ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")  # in order
+
 
 class Column(StrEnum):
     """Columns of the manifest (one row an image) and of the tables made from it."""

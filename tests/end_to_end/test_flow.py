@@ -15,9 +15,9 @@ import pytest
 
 from flows.local.lock import holder
 from flows.registry.runs import Tag
-from tasks import STAGES
 from tasks.core.errors import EXIT_BROKEN, EXIT_DATA_REFUSED, EXIT_USAGE
 from tasks.core.files import read_json
+from tasks.core.schema import STAGES
 from tests.drawn import drawn
 from tests.project import Project, wait_until
 

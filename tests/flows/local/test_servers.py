@@ -8,9 +8,9 @@ from urllib.request import urlopen
 import psutil
 
 from flows.local.servers import _alive
-from tasks import STAGES
 from tasks.core.errors import EXIT_BROKEN, EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.core.files import read_json
+from tasks.core.schema import STAGES
 from tests.project import Project, wait_until
 
 

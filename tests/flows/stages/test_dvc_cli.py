@@ -9,9 +9,9 @@ import pytest
 
 from flows.sources.images import _bring_in
 from flows.stages import dvc_cli as versioning
-from tasks import STAGES
 from tasks.core.errors import RootstockError
 from tasks.core.files import write_json
+from tasks.core.schema import STAGES
 from tests.project import ROOT, Project
 
 
