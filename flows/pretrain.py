@@ -59,7 +59,8 @@ def train(params: FlowParams) -> nn.Module:
         patience=wanted.epochs,
         seed=0,
     )
-    kept = params.paths.checkpoints / f"pretrain-{digest_of([], [wanted.model_dump(), device.facts()])}.safetensors"
+    digest = digest_of("tasks.embedded.pretraining", [], [wanted.model_dump(), device.facts()])
+    kept = params.paths.checkpoints / f"pretrain-{digest}.safetensors"
     network = pretrained_network(wanted.batch, wanted.side, wanted.rate, schedule, device, FileCheckpoint(kept))
     kept.unlink()
     return network.backbone.cpu().eval()

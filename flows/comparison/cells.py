@@ -26,6 +26,7 @@ from flows.local.environment import ROOT
 from flows.sources.images import images_of, listing
 from flows.sources.weights import teacher_of, weights_of
 from flows.stages.child import run_supervised, too_late
+from tasks.core.digest import code_digest
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.files import read_json, replacing, sha256_of, write_json
 from tasks.core.messages import DisplayMessage
@@ -123,8 +124,7 @@ def prepared(cell: Cell, folder: Path, place: Path) -> str:
         set_value(document, "teacher.weights", teacher)
     if "scratch.run" not in cell.changes:
         set_value(document, "scratch.run", False)  # a model of its own in a comparison
-    code = [sha256_of(file) for file in sorted((ROOT / "tasks").rglob("*.py"))]
-    of_data = [str(raw), listing(raw), *(document[stage] for stage in SHARED), code]
+    of_data = [str(raw), listing(raw), *(document[stage] for stage in SHARED), code_of(SHARED)]
     shared = folder / "data" / hashlib.sha256(json.dumps(of_data).encode()).hexdigest()[:12]
     places = {"raw": raw, "pretrained": weights, "teacher": brought, "state": folder / "state"}
     places |= {name: shared / name for name in SHARED}
@@ -135,9 +135,14 @@ def prepared(cell: Cell, folder: Path, place: Path) -> str:
     write_json(place / PINS, {"init": None})
     versions = [installed(package) for package in ("torch", "torchvision", "pillow")]
     read = {key for stage in STAGES for key in stage_params(stage).sections()}
-    facts = [{key: document[key] for key in sorted(read)}, versions, code]
+    facts = [{key: document[key] for key in sorted(read)}, versions, code_of(STAGES)]
     facts += [listing(raw), sha256_of(weights), sha256_of(brought)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def code_of(stages: Sequence[str]) -> str:
+    """Returns the digest of the code that `run` runs for these stages."""
+    return code_digest("tasks.__main__", *(f"tasks.{stage}" for stage in stages))
 
 
 def as_teacher(place: Path) -> Path:

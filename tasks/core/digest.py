@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+from tasks.core.files import sha256_of
 
 ROOT = Path(__file__).parents[2]
 MODULE = re.compile(r"tasks(\.\w+)+(?=:|$)")  # a string that names a module of ours: "module" or "module:Class"
@@ -26,6 +29,18 @@ def closure(*modules: str) -> tuple[Path, ...]:
             seen.add(file)
             waiting += _imports(file)
     return tuple(sorted(seen))
+
+
+@cache
+def code_digest(*modules: str) -> str:
+    """Returns the SHA-256 of the paths and contents of the closure's files: the part of a cache key that is code.
+
+    It is computed once per process. A caller that names itself by `__name__` must not run as a script.
+    """
+    digest = hashlib.sha256()
+    for file in closure(*modules):
+        digest.update(f"{file.relative_to(ROOT).as_posix()} {sha256_of(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def _file(module: str) -> Path:

@@ -11,7 +11,8 @@ from typing import Any
 import imagehash
 import PIL
 
-from tasks.core.files import read_json, sha256_of, write_json
+from tasks.core.digest import code_digest
+from tasks.core.files import read_json, write_json
 from tasks.core.schema import Column
 
 CODE, CHECKSUM, FACTS = "code", "sha256", "facts"
@@ -39,10 +40,8 @@ def remember(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _code() -> list[str]:
-    """What facts depend on, beside the content."""
-    code = Path(__file__).parents[1]
-    names = ("data/image_files", "scorer/decode")
-    return [PIL.__version__, imagehash.__version__, *(sha256_of(code / f"{name}.py") for name in names)]
+    """Returns what facts depend on, beside the content."""
+    return [PIL.__version__, imagehash.__version__, code_digest(__name__, "tasks.data.image_files")]
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

@@ -16,8 +16,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from tasks.core.digest import code_digest
 from tasks.core.errors import DataRefusedError
-from tasks.core.files import replacing, sha256_of, write_text
+from tasks.core.files import replacing, write_text
 from tasks.core.schema import ANSWER, HAS, TABLE, TARGET, Column, Split
 from tasks.data.splits import SPLIT_FOLDERS
 from tasks.scorer.labels import LABELS_JOINED
@@ -141,7 +142,7 @@ def bring_together(
         raise DataRefusedError(
             f"data.source: {file} names files outside of its archive: {_some(table[Column.PATH][outside])}"
         )
-    note, asked = folder.with_name(f"{folder.name}.sha256"), [*targets, separator or "", sha256_of(Path(__file__))]
+    note, asked = folder.with_name(f"{folder.name}.sha256"), [*targets, separator or "", code_digest(__name__)]
     now = _digest([file, *sources], asked)
     if folder.exists() and note.exists() and note.read_text(encoding="utf-8") == now:
         return folder

@@ -24,8 +24,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from tasks.core.digest import code_digest
 from tasks.core.errors import RootstockError
-from tasks.core.files import replacing, sha256_of
+from tasks.core.files import replacing
 from tasks.core.progress import say
 from tasks.hardware.compiler import reason
 from tasks.hardware.device import Device, cpu_flags
@@ -35,7 +36,6 @@ from tasks.models.backbone import Backbone, embed
 ROUNDS = 3
 GAIN = 1.1  # how many times as fast the network's part has to be, the start included
 APART = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # how far answers may be from the plain ones, relative to them
-NETWORKS = Path(__file__).parents[1] / "scorer" / "architectures.py"  # builds the networks
 PLAIN, COMPILED, START = "plain", "compiled", "start"
 FOLDER = "compiled"  # in the user's cache: what was measured, and packages
 OPTIONS = {"freezing": True, "aot_inductor.precompile_headers": False}  # 150 MB each, in /tmp
@@ -47,8 +47,8 @@ class NotCompiledError(RootstockError):
 
 
 def code() -> str:
-    """A digest of how it is compiled: part of the key of every feature that is stored."""
-    return sha256_of(Path(__file__))
+    """Returns the digest of the code that compiles: part of the key of packages, measurements and compiled features."""
+    return code_digest(__name__)
 
 
 def pays(backbone: Backbone, device: Device, batch: int, plain: int, quick: int, least: int) -> bool:
@@ -133,13 +133,7 @@ class Packaged(nn.Module):
 def _package(backbone: Backbone, device: Device, batch: int) -> Path:
     """Where the package of this network, its weights, this machine and this size of batch is, or would be."""
     machine = (platform.node(), sorted(cpu_flags()), device.facts())  # it has this processor's own instructions
-    network = (
-        torchvision.__version__,
-        sha256_of(NETWORKS),
-        str(backbone.module),
-        backbone.preprocessing.crop,
-        batch,
-    )
+    network = (torchvision.__version__, str(backbone.module), backbone.preprocessing.crop, batch)
     digest = hashlib.sha256(repr((code(), machine, network)).encode())
     for name, tensor in backbone.module.state_dict().items():
         digest.update(name.encode())

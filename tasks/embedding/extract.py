@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,50 +15,26 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-from tasks.core.errors import ParamsError
+from tasks.core.digest import code_digest
 from tasks.core.files import sha256_of
 from tasks.core.progress import counted
-from tasks.core.schema import HAS, LABELLED_SPLITS, TARGET, Column
-from tasks.core.sections import BackboneParams
-from tasks.data.manifest import label_names, target_names, usable
+from tasks.core.schema import Column
 from tasks.hardware.device import Device
 from tasks.images.loading import Squares, ahead
 from tasks.images.transforms import CLEAN, DRAW, Style, inputs
 from tasks.models.backbone import Backbone, embed
 
-CODE = Path(__file__).parents[1]
-COMPUTING = ("scorer/decode", "scorer/preprocessing", "scorer/architectures", "images/transforms")
+if TYPE_CHECKING:
+    from tasks.core.sections import BackboneParams  # another knob's description must not change the key
+
+CODE = (__name__, "tasks.models.weights_file", "tasks.embedding.feature_store")  # what computes and keeps a feature
 SHARD = 32  # batches that are handed on at once
-
-
-def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.DataFrame:
-    """A row for each usable labelled image as it is, and for the first `views` planned views of training images.
-
-    In manifest order, then by view. Raises ParamsError if fewer views are planned.
-    """
-    planned = int(plan[Column.VIEW].max())
-    if views > planned:
-        raise ParamsError(f"features.views is {views}, but only {planned} are planned: raise augment.views")
-    rows = usable(manifest)
-    rows = rows.loc[
-        rows[Column.SPLIT].isin(LABELLED_SPLITS),
-        [
-            *(Column.PATH, Column.PIXEL_HASH, Column.LABEL, Column.SPLIT, Column.WEIGHT),
-            *(f"{TARGET}{name}" for name in target_names(rows)),
-            *(f"{HAS}{name}" for name in label_names(rows)),
-        ],
-    ]
-    clean = rows.assign(**{Column.VIEW: 0, **dict(zip(DRAW, CLEAN, strict=True))})
-    drawn = rows.merge(plan.loc[plan[Column.VIEW] <= views].drop(columns=Column.PIXEL_HASH), on=Column.PATH)
-    order = {path: place for place, path in enumerate(rows[Column.PATH])}
-    both = pd.concat([clean, drawn])
-    return both.iloc[np.lexsort([both[Column.VIEW], both[Column.PATH].map(order)])].reset_index(drop=True)
 
 
 def context(
     pretrained: Path, wanted: BackboneParams, backbone: Backbone, device: Device, style: Style, batch: int
 ) -> dict[str, object]:
-    """All that a feature depends on, beside picture and view."""
+    """Returns all that a feature depends on, beside the image's file and its view."""
     return {
         "architecture": wanted.architecture,
         "cut": wanted.cut,
@@ -67,7 +44,7 @@ def context(
         "batch": batch,
         "torchvision": torchvision.__version__,
         "pillow": PIL.__version__,
-        "code": [sha256_of(CODE / f"{name}.py") for name in COMPUTING],
+        "code": code_digest(*CODE),
         **device.facts(),
     }
 

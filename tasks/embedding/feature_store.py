@@ -27,9 +27,13 @@ GIB = 2**30
 KEYS, ROWS, CHECKSUM = "keys", "rows", "sha256"
 
 
-def key_of(pixel_hash: str, draw: Sequence[float]) -> bytes:
-    """The key of one row: the picture's pixels and the numbers of its view, 32 bytes."""
-    return hashlib.sha256(f"{pixel_hash}:{json.dumps(list(draw))}".encode()).digest()
+def key_of(sha256: str, draw: Sequence[float]) -> bytes:
+    """Returns the key of one row, 32 bytes: of the image's file and the numbers of its view.
+
+    Of the file, not of its pixels: a large JPEG is decoded at reduced size, its lossless copy is not, so that the same
+    pixels have two features.
+    """
+    return hashlib.sha256(f"{sha256}:{json.dumps(list(draw))}".encode()).digest()
 
 
 class FeatureStore:

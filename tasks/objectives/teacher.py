@@ -16,12 +16,13 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from tasks.core.digest import code_digest
 from tasks.core.errors import ParamsError
 from tasks.core.files import sha256_of
 from tasks.core.schema import Column
 from tasks.core.sections import NO_TEACHER, TeacherParams
 from tasks.core.target import TargetKind, TargetSpec
-from tasks.embedding.extract import CODE, COMPUTING, extract
+from tasks.embedding.extract import extract
 from tasks.embedding.feature_store import FeatureStore, key_of
 from tasks.hardware.device import Device
 from tasks.heads.kinds import LinearFit, fit_linear, standardize, unstandardize_head
@@ -34,7 +35,6 @@ from tasks.scorer.heads import build_head
 from tasks.scorer.network import Network
 from tasks.scorer.preprocessing import Preprocessing
 
-ANSWERING = (*COMPUTING, "scorer/heads", "scorer/network", "objectives/teacher")
 SPEC = "spec"  # of a whole model, in the description of its weights file
 L2_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)  # penalties of the head that is fitted on a teacher without one
 
@@ -75,11 +75,11 @@ class Teacher:
             "batch": batch,
             "torchvision": torchvision.__version__,
             "pillow": PIL.__version__,
-            "code": [sha256_of(CODE / f"{name}.py") for name in ANSWERING],
+            "code": code_digest(__name__),
             **device.facts(),
         }
         kept = FeatureStore(store, context)
-        keys = [key_of(pixels, draw) for pixels, *draw in rows[[Column.PIXEL_HASH, *DRAW]].itertuples(index=False)]
+        keys = [key_of(file, draw) for file, *draw in rows[[Column.SHA256, *DRAW]].itertuples(index=False)]
         missing = [place for place, key in enumerate(keys) if key not in kept]
         if missing:
             network = Network(folded(self.network.backbone), self.network.head)

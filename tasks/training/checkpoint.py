@@ -12,13 +12,12 @@ from typing import Any
 
 from torch import Tensor
 
+from tasks.core.digest import code_digest
 from tasks.core.errors import RootstockError
 from tasks.core.files import put_aside, sha256_of
 from tasks.core.progress import say
 from tasks.hardware.distributed import rank
 from tasks.models import weights_file as weights
-
-CODE = Path(__file__).parents[1]
 
 
 class FileCheckpoint:
@@ -53,8 +52,7 @@ class FileCheckpoint:
         weights.write(self._path, tensors, values)
 
 
-def digest_of(files: Iterable[Path], values: object) -> str:
-    """A digest of these files, these values and all code of the stages: a checkpoint of anything else is not ours."""
-    code = sorted(CODE.rglob("*.py"))
-    digests = [sha256_of(path) for path in (*files, *code)]
+def digest_of(module: str, files: Iterable[Path], values: object) -> str:
+    """Returns the digest of a fit, 32 hexadecimal digits: its code, which is the module's closure, files and values."""
+    digests = [code_digest(module), *map(sha256_of, files)]
     return hashlib.sha256(json.dumps([digests, values], sort_keys=True, default=str).encode()).hexdigest()[:32]

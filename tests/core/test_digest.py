@@ -11,7 +11,7 @@ from tasks.core import digest
 def house(tmp_path, monkeypatch):
     """An own tasks/ with one module that imports in every way there is."""
     monkeypatch.setattr(digest, "ROOT", tmp_path)
-    digest._imports.cache_clear()
+    forget()
     sources = {
         "stage": (
             "from typing import TYPE_CHECKING\nimport os\nfrom tasks.core import absolute\n"
@@ -28,10 +28,36 @@ def house(tmp_path, monkeypatch):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(source)
     yield tmp_path / "tasks"
+    forget()
+
+
+def forget() -> None:
     digest._imports.cache_clear()
+    digest.code_digest.cache_clear()
 
 
 def test_the_closure_follows_each_kind_of_import_but_types(house):
     names = {str(file.relative_to(house)) for file in digest.closure("tasks.stage")}
     imported = {"absolute", "member", "plugin", "lazy", "sibling", "nephew"}
     assert names == {"stage.py", *(f"core/{name}.py" for name in imported)}
+
+
+def test_the_digest_tells_names_and_contents_and_is_taken_once(house):
+    def fresh() -> str:
+        forget()
+        return digest.code_digest("tasks.stage")
+
+    first = fresh()
+    (house / "core" / "apart.py").write_text("other = 1\n")
+    assert fresh() == first
+    (house / "core" / "lazy.py").write_text("other = 1\n")
+    second = fresh()
+    assert second != first
+    (house / "core" / "lazy.py").write_text("")
+    assert digest.code_digest("tasks.stage") == second, "what a process runs is what it began with"
+    (house / "core" / "sibling.py").rename(house / "core" / "brother.py")
+    (house / "core" / "absolute.py").write_text("from . import brother\nfrom .nephew import thing\n")
+    renamed = fresh()
+    (house / "core" / "brother.py").rename(house / "core" / "sibling.py")
+    (house / "core" / "absolute.py").write_text("from . import sibling\nfrom .nephew import thing\n")
+    assert fresh() == first != renamed

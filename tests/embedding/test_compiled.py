@@ -140,7 +140,7 @@ def test_a_package_is_told_by_all_that_it_depends_on(backbone, monkeypatch):
 
     smaller = replace(backbone.preprocessing, crop=24)
     names = {name(), name(device=choose("cpu", "bfloat16")), name(replace(backbone, preprocessing=smaller))}
-    for what, value in (("cpu_flags", frozenset({"sse"})), ("sha256_of", lambda _: "other code")):
+    for what, value in (("cpu_flags", frozenset({"sse"})), ("code_digest", lambda _: "other code")):
         with monkeypatch.context() as patch:
             patch.setattr(compiling, what, value if callable(value) else lambda value=value: value)
             names.add(name())

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from tasks.core.errors import ParamsError
@@ -78,3 +81,30 @@ def test_features_asks_for_no_more_views_than_are_planned(paths):
 def test_another_precision_is_another_context(paths):
     ingested(paths), augmented(paths), embedded(paths)
     assert embedded(paths, precision="bfloat16").embedded > 0
+
+
+def test_a_jpeg_and_its_lossless_copy_have_features_of_their_own(paths, tmp_path):
+    """A large JPEG is decoded at reduced size: the pixels are the same, what the network sees is not."""
+    photo, copy = (paths.raw / "train" / "bar" / f"large.{kind}" for kind in ("jpg", "png"))
+    drawn("bar", 999, side=600).save(photo)
+    Image.open(photo).save(copy)
+
+    def feature(file: Path, state: str) -> torch.Tensor:
+        own = paths.model_copy(update={"state": tmp_path / state})
+        ingested(own), augmented(own), embedded(own)
+        paths_of_rows = list(pd.read_parquet(own.index)[Column.PATH])
+        asked = [row for row, path in enumerate(paths_of_rows) if own.raw / path == file]
+        return load_file(own.matrix)[FEATURES][asked]
+
+    together = [feature(file, "both") for file in (photo, copy)]
+    pixels = pd.read_parquet(paths.manifest).set_index(Column.PATH)[Column.PIXEL_HASH]
+    assert pixels["train/bar/large.jpg"] == pixels["train/bar/large.png"]
+    data = copy.read_bytes()
+    copy.unlink()
+    alone = [feature(photo, "jpeg")]
+    photo.unlink()
+    copy.write_bytes(data)
+    alone.append(feature(copy, "png"))
+    assert together[0].shape == (3, 1024)
+    assert all(torch.equal(own, shared) for own, shared in zip(alone, together, strict=True))
+    assert (together[0] - together[1]).abs().max() > 1e-3

@@ -20,12 +20,16 @@ def test_a_checkpoint_is_what_was_saved_last(tmp_path):
     assert (tensors["w"].tolist(), values) == ([2.0, 2.0], {"epoch": 2, "rows": [{"loss": 0.1 + 0.2}]})
 
 
-def test_a_digest_changes_with_files_and_values(tmp_path):
+def test_a_fits_digest_changes_with_code_files_and_values(tmp_path):
+    def digest(code: str = "tasks.finetune", rate: int = 1) -> str:
+        return digest_of(code, [tmp_path / "a"], {"rate": rate})
+
     (tmp_path / "a").write_text("a")
-    first = digest_of([tmp_path / "a"], {"rate": 1})
-    assert first == digest_of([tmp_path / "a"], {"rate": 1}) != digest_of([tmp_path / "a"], {"rate": 2})
+    first = digest()
+    assert first == digest() != digest(rate=2)
+    assert first != digest("tasks.embedded.pretraining")
     (tmp_path / "a").write_text("b")
-    assert first != digest_of([tmp_path / "a"], {"rate": 1})
+    assert first != digest()
 
 
 @pytest.mark.parametrize("last", [1, 2, 3])

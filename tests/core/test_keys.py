@@ -1,0 +1,97 @@
+"""What is kept is used until the code that computed it is edited; edits of other code change no key."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tasks.scorer.scorer import Preprocessing
+
+from flows.comparison.cells import OWN, SHARED, code_of
+from tasks.core import digest
+from tasks.core.digest import ROOT, closure
+from tasks.core.sections import BackboneParams
+from tasks.embedding import extract
+from tasks.embedding.feature_store import FeatureStore, key_of
+from tasks.hardware.device import choose
+from tasks.images.transforms import Style
+from tasks.models.backbone import Backbone
+from tasks.training.checkpoint import digest_of
+from tests.conftest import SIDE, TINY
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """A tree of code to edit, which digests are taken of."""
+    shutil.copytree(ROOT / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(digest, "ROOT", tmp_path)
+    forget()
+    yield tmp_path
+    forget()
+
+
+def forget() -> None:
+    digest._imports.cache_clear()
+    digest.code_digest.cache_clear()
+
+
+def edit(*files: Path) -> None:
+    forget()
+    for file in files:
+        file.write_text(file.read_text() + "# edited\n")
+
+
+@pytest.fixture
+def context(tmp_path):
+    """What takes the context of the features of a network."""
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"any")
+    preprocessing = Preprocessing(SIDE, SIDE, (0.5,) * 3, (0.5,) * 3, "bilinear")
+    backbone = Backbone(torch.nn.Identity(), 1, preprocessing)
+    wanted = BackboneParams(**TINY, weights="tiny.pth", match="strict", cut="layer", letterbox=False)
+    return lambda: extract.context(weights, wanted, backbone, choose("cpu", "float32"), Style(), 4)
+
+
+def test_an_edit_of_what_computes_a_feature_changes_its_key_and_no_other_edit_does(copied, context):
+    inside = closure(*extract.CODE)
+    assert len(inside) > 8
+    seen = [context()]
+    for file in inside:
+        edit(file)
+        assert context() not in seen, file
+        seen.append(context())
+    outside = set((copied / "tasks").rglob("*.py")) - set(inside)
+    assert len(outside) > 80
+    edit(*outside)
+    assert context() == seen[-1]
+
+
+def test_features_of_code_before_an_edit_are_not_used_and_make_room(copied, context):
+    keys, rows = [key_of("file", (0.0,))], torch.ones(1, 4).numpy()
+    FeatureStore(copied / "store", context()).add(keys, rows)
+    edit(copied / "tasks" / "embedding" / "extract.py")
+    store = FeatureStore(copied / "store", context())
+    assert keys[0] not in store
+    store.add(keys, rows)
+    store.collect(1.0)
+    assert len(list((copied / "store").iterdir())) == 2
+    store.collect(1e-9)
+    assert [len(list(folder.iterdir())) for folder in (copied / "store").iterdir()] == [1]
+    assert keys[0] in FeatureStore(copied / "store", context())
+
+
+def test_a_checkpoint_is_lost_to_an_edit_of_its_fit_alone(copied):
+    first = digest_of("tasks.finetune", [], {})
+    edit(copied / "tasks" / "evaluate.py", copied / "tasks" / "ingest.py")
+    assert digest_of("tasks.finetune", [], {}) == first
+    edit(copied / "tasks" / "objectives" / "finetuning.py")
+    assert digest_of("tasks.finetune", [], {}) != first
+
+
+def test_an_edit_of_a_later_stage_leaves_a_comparisons_data_as_it_is(copied):
+    shared, own = code_of(SHARED), code_of(OWN)
+    edit(copied / "tasks" / "evaluate.py")
+    assert code_of(SHARED) == shared
+    assert code_of(OWN) != own
