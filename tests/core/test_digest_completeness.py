@@ -21,7 +21,8 @@ from tasks.core.sections import Objective
 from tasks.data.tables import bring_together
 from tasks.embedding import extract
 from tasks.models.weights_file import write
-from tests.conftest import SHAPES, SMALL, TINY, drawn, write_discs, write_scenes, write_shapes
+from tests.conftest import SMALL, TINY
+from tests.drawn import SHAPES, drawn, write_discs, write_scenes, write_shapes
 
 FLOWS_ONLY = {  # roots of what flows alone import; stages never do
     *("tasks.data.archives", "tasks.data.tables", "tasks.embedded.pretraining", "tasks.evaluation.batch_prediction"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tasks.scorer.scorer import Preprocessing
+from tasks.scorer.preprocessing import Preprocessing
 
 from flows.comparison.cells import OWN, SHARED, code_of
 from tasks.core import digest
