@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tasks.scorer.preprocessing import Preprocessing
 
 from flows.comparison.cells import OWN, SHARED, code_of
 from tasks.core import digest
@@ -18,6 +17,7 @@ from tasks.embedding.feature_store import FeatureStore, key_of
 from tasks.hardware.device import choose
 from tasks.images.transforms import Style
 from tasks.models.backbone import Backbone
+from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.checkpoint import digest_of
 from tests.conftest import SIDE, TINY
 

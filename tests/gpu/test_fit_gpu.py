@@ -7,12 +7,13 @@ import torch
 
 from tasks.core.schema import Curve
 from tasks.hardware.device import choose
-from tasks.hardware.microbatches import Parts
+from tasks.hardware.microbatches import MicroBatches
 from tasks.scorer.network import build_network
 from tasks.training.compiled import compiled_fit
-from tasks.training.loop import step
+from tasks.training.loop import Fit, step
 from tasks.training.losses.cross_entropy import cross_entropy
-from tests.training.small_fit import Killed, trained
+from tasks.training.types import Batch
+from tests.training.small_fit import SCHEDULE, Killed, trained
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
@@ -40,9 +41,10 @@ def test_a_compiled_network_learns_the_same_within_a_tolerance():
         torch.manual_seed(0)
         network = build_network("resnet8", 3)
         device.place(network)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+        run = Fit(network, cross_entropy(), SCHEDULE, device)
         with compiled_fit(network.backbone, wanted=wanted):
-            batch = (x_N3SS, y_N)
-            losses.append([step(network, batch, cross_entropy(), optimiser, device, Parts()) for _ in range(5)])
+            batch = Batch(x_N3SS, y_N)
+            losses.append([step(run, batch, optimizer, MicroBatches()) for _ in range(5)])
     torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-2, atol=1e-3)
     assert losses[1][-1] < losses[1][0]

@@ -26,7 +26,7 @@ def rings():
 def test_a_dense_head_learns_what_a_linear_one_cannot(rings):
     x, y = rings
     rows = (x[:200], y[:200], torch.ones(200)), (x[200:], y[200:])
-    dense = Dense(widths=[64], strengths=[0.0, 0.1], rate=0.01, epochs=60, batch=32, seed=0)
+    dense = Dense(widths=[64], l2_penalties=[0.0, 0.1], lr=0.01, epochs=60, batch=32, seed=0)
     assert best(fit_dense(*rows, 2, dense)).score >= 0.97
 
 
@@ -35,7 +35,7 @@ def test_a_dense_head_that_is_fitted_again_is_the_same_bit_by_bit(rings, widths)
     """A head has no checkpoint: who was killed at it, or between two widths of it, fits it from the start."""
     x, y = rings
     rows = (x[:200], y[:200], torch.ones(200)), (x[200:], y[200:])
-    dense = Dense(widths=widths, strengths=[0.0, 0.1], rate=0.01, epochs=20, batch=32, seed=0)
+    dense = Dense(widths=widths, l2_penalties=[0.0, 0.1], lr=0.01, epochs=20, batch=32, seed=0)
     first, again = ([probe.head.state_dict() for probe in fit_dense(*rows, 2, dense)] for _ in range(2))
     for one, other in zip(first, again, strict=True):
         assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
@@ -54,20 +54,20 @@ def test_a_wider_head_begins_as_the_same_function_and_its_copies_learn_apart():
 def test_a_head_grows_only_while_validation_allows(rings):
     x, y = rings
     rows = (x[:200], y[:200], torch.ones(200)), (x[200:], y[200:])
-    settings = {"strengths": [0.0], "rate": 0.01, "epochs": 60, "batch": 32, "seed": 0}
+    settings = {"l2_penalties": [0.0], "lr": 0.01, "epochs": 60, "batch": 32, "seed": 0}
     narrow, grown = (fit_dense(*rows, 2, Dense(widths=w, **settings))[0] for w in ([2], [2, 4, 32]))
     assert grown.loss < narrow.loss
     assert grown.head[0].out_features == 32
     noise = torch.randint(0, 2, y.shape, generator=torch.Generator().manual_seed(3))
     rows = (x[:200], noise[:200], torch.ones(200)), (x[200:], noise[200:])
-    stopped = fit_dense(*rows, 2, Dense(widths=[2, 512, 1024], **{**settings, "rate": 0.1}))[0]
+    stopped = fit_dense(*rows, 2, Dense(widths=[2, 512, 1024], **{**settings, "lr": 0.1}))[0]
     assert stopped.head[0].out_features < 1024
 
 
 def test_rows_of_a_dense_head_count_by_their_weights(rings):
     """Rows of no weight might as well not be there."""
     x, y = rings
-    dense = Dense(widths=[16], strengths=[0.0], rate=0.01, epochs=60, batch=64, seed=0)
+    dense = Dense(widths=[16], l2_penalties=[0.0], lr=0.01, epochs=60, batch=64, seed=0)
     weight = torch.cat([torch.ones(200), torch.zeros(200)])
     wrong = torch.cat([y[:200], 1 - y[200:]])
     assert fit_dense((x, wrong, weight), (x, y), 2, dense)[0].score >= 0.9

@@ -62,7 +62,7 @@ def test_rates_fall_from_block_to_block():
     network = build_network("resnet10", 3)
     learning = freeze_all_but_last(network.backbone, 3)
     groups = parameter_groups(network, learning, 1.0, 0.1, 0.5)
-    assert [group["rate"] for group in groups] == [1.0, 0.1, 0.05, 0.025]
-    assert groups[1]["params"][0] is next(network.backbone.get_submodule("layer4.0").parameters())
-    grouped = {id(p) for group in groups for p in group["params"]}
+    assert [group.lr for group in groups] == [1.0, 0.1, 0.05, 0.025]
+    assert groups[1].parameters[0] is next(network.backbone.get_submodule("layer4.0").parameters())
+    grouped = {id(p) for group in groups for p in group.parameters}
     assert grouped == {id(p) for p in network.parameters() if p.requires_grad}

@@ -11,11 +11,11 @@ from tasks.hardware.device import choose
 from tasks.images.loading import Squares
 from tasks.images.transforms import CLEAN, Style
 from tasks.models.freezing import blocks, freeze_all_but_last, layers, parameter_groups, within
-from tasks.models.frozen_prefix import split
+from tasks.models.frozen_prefix import split_at_first_trainable
 from tasks.scorer.architectures import build_backbone
 from tasks.scorer.network import Network
 from tasks.scorer.preprocessing import Preprocessing
-from tasks.training.activation_cache import Cached, fits, reserved
+from tasks.training.activation_cache import CachedBatches, fits, reserve
 from tasks.training.batches import Batches
 from tests.scorer.architectures import side_of
 
@@ -30,7 +30,7 @@ SOME = ("resnet10", "mobilenet_v3_small", "densenet121", "googlenet", "squeezene
 def test_prefix_and_rest_are_the_whole_bit_by_bit_and_share_its_layers(architecture):
     module, _ = build_backbone(architecture)
     learning = freeze_all_but_last(module.eval(), 2)
-    prefix, rest = split(module, learning)
+    prefix, rest = split_at_first_trainable(module, learning)
     x = torch.randn(2, 3, side_of(architecture), side_of(architecture))
     with torch.inference_mode():
         assert torch.equal(rest(prefix(x)), module(x))
@@ -43,8 +43,8 @@ def test_prefix_and_rest_are_the_whole_bit_by_bit_and_share_its_layers(architect
 
 def test_there_is_no_prefix_where_all_learns_and_all_is_one_where_nothing_does():
     module, width = build_backbone("resnet10")
-    assert split(module.eval(), freeze_all_but_last(module, 99)) is None
-    prefix, rest = split(module, freeze_all_but_last(module, 0))
+    assert split_at_first_trainable(module.eval(), freeze_all_but_last(module, 99)) is None
+    prefix, rest = split_at_first_trainable(module, freeze_all_but_last(module, 0))
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(rest(prefix(x)), module(x))
     assert prefix(x).shape == (2, width)
@@ -57,7 +57,8 @@ def test_every_parameter_is_in_one_layer(architecture):
     held = [name for name, _ in module.named_parameters() for layer in layers(module) if within(name, layer)]
     assert sorted(held) == sorted(name for name, _ in module.named_parameters())
     learning = freeze_all_but_last(module, 6, "layers")
-    torch.optim.AdamW(parameter_groups(Network(module, torch.nn.Identity()), learning, 0.1, 0.1, 1.0)[1:])
+    groups = parameter_groups(Network(module, torch.nn.Identity()), learning, 0.1, 0.1, 1.0)[1:]
+    torch.optim.AdamW([{"params": group.parameters} for group in groups])
 
 
 @pytest.mark.parametrize("architecture", ["resnet10", "mobilenet_v3_small", "densenet121", "convnext_tiny"])
@@ -65,7 +66,7 @@ def test_a_cut_within_a_block_keeps_the_whole_block(architecture):
     module, _ = build_backbone(architecture)
     assert len(layers(module)) > len(blocks(module))
     for count in (1, 3, 7):
-        prefix, rest = split(module.eval(), freeze_all_but_last(module, count, "layers"))
+        prefix, rest = split_at_first_trainable(module.eval(), freeze_all_but_last(module, count, "layers"))
         assert not any(parameter.requires_grad for parameter in prefix.parameters())
         x = torch.randn(2, 3, 64, 64)
         with torch.inference_mode():
@@ -92,23 +93,23 @@ def views(count):
 
 def test_cached_batches_are_the_prefix_of_the_plain_ones_and_each_view_is_computed_once(train, tmp_path):
     module, _ = build_backbone("resnet10")
-    prefix, _ = split(module.eval(), freeze_all_but_last(module, 2))
-    cached, draws = Cached(train, prefix, CPU, tmp_path / "state"), views(2)
+    prefix, _ = split_at_first_trainable(module.eval(), freeze_all_but_last(module, 2))
+    cached, draws = CachedBatches(train, prefix, CPU, tmp_path / "state"), views(2)
     for epoch in range(5):
         pairs = zip(train.shuffled(epoch, 7, draws, Style()), cached.shuffled(epoch, 7, draws, Style()), strict=True)
-        for (x, y, weight), (found, y_found, weight_found) in pairs:
+        for plain, stored in pairs:
             with torch.inference_mode():
-                torch.testing.assert_close(found, prefix(x), atol=1e-5, rtol=1e-4)
-            assert torch.equal(y, y_found)
-            assert torch.equal(weight, weight_found)
+                torch.testing.assert_close(stored.inputs, prefix(plain.inputs), atol=1e-5, rtol=1e-4)
+            assert torch.equal(plain.target, stored.target)
+            assert torch.equal(plain.weight, stored.weight)
     assert (cached.computed, cached.asked) == (20, 50)
-    assert sum(len(x) for x, *_ in cached.clean()) == 10
+    assert sum(len(batch.inputs) for batch in cached.clean()) == 10
     assert list((tmp_path / "state").iterdir()) == []  # its file has no name: nothing is left behind
 
 
 def test_what_would_not_fit_is_computed_in_each_epoch(train, capsys, tmp_path):
     module, _ = build_backbone("resnet10")
-    prefix, _ = split(module.eval(), freeze_all_but_last(module, 2))
+    prefix, _ = split_at_first_trainable(module.eval(), freeze_all_but_last(module, 2))
     one = prefix(torch.zeros(1, 3, 32, 32)).numel() * 4 / 2**30
     assert fits(prefix, train, train, CPU, tmp_path, 3, 40.01 * one)
     assert not fits(prefix, train, train, CPU, tmp_path, 3, 39.9 * one)
@@ -117,15 +118,15 @@ def test_what_would_not_fit_is_computed_in_each_epoch(train, capsys, tmp_path):
 
 
 def test_room_is_reserved_before_it_is_filled(tmp_path):
-    kept = reserved(tmp_path, (3, 2, 2), torch.bfloat16)
+    kept = reserve(tmp_path, (3, 2, 2), torch.bfloat16)
     kept[1] = 1.5
     assert (kept.shape, kept.dtype, kept.sum().item()) == ((3, 2, 2), torch.bfloat16, 6)
     with pytest.raises(OSError, match=r"Errno (27|28)"):  # too large for the file system, or for what is free
-        reserved(tmp_path, (2**50,), torch.float32)
+        reserve(tmp_path, (2**50,), torch.float32)
 
 
 def test_balanced_sampling_draws_by_weight(train):
     drawn = Batches(train._squares, torch.arange(10) % 3, torch.eye(10)[3], PREPROCESSING, CPU, 4, drawn=True)
     assert set(drawn.order(0, 0)) == {3}
     assert len(drawn.order(0, 0)) == 10
-    assert len(next(iter(drawn.clean()))) == 2  # no weights beside
+    assert next(iter(drawn.clean())).weight is None

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tasks.core.errors import ParamsError, RootstockError
-from tasks.heads.choose import head_of
+from tasks.heads.choose import EarlierModel, head_of
 from tasks.models.freezing import drop, freeze_all_but_last, learn_mode
 from tasks.models.partial_loading import graft
 from tasks.scorer.architectures import build_backbone
@@ -35,13 +35,14 @@ def test_what_does_not_match_is_drawn_and_told_and_always_the_same():
 
 def test_an_earlier_head_keeps_the_rows_of_classes_it_knew():
     state = {"head.weight": torch.randn(3, 4), "head.bias": torch.randn(3)}
-    head = head_of(state, {"classes": ["ant", "bee", "fly"]}, ["bee", "cat", "fly"], 4)
+    earlier = EarlierModel(state, {"classes": ["ant", "bee", "fly"]})
+    head = head_of(earlier, ["bee", "cat", "fly"], 4)
     assert torch.equal(head.weight, torch.stack([state["head.weight"][1], torch.zeros(4), state["head.weight"][2]]))
     assert torch.equal(head.bias, torch.stack([state["head.bias"][1], torch.zeros(()), state["head.bias"][2]]))
     with pytest.raises(ParamsError, match="brings no linear head"):
-        head_of({}, {}, ["bee"], 4)
+        head_of(EarlierModel({}, {}), ["bee"], 4)
     with pytest.raises(ParamsError, match="for 4 features, this backbone gives 5"):
-        head_of(state, {"classes": ["ant", "bee", "fly"]}, ["bee"], 5)
+        head_of(earlier, ["bee"], 5)
 
 
 def test_dropout_and_stochastic_depth_are_set_where_there_are_any():

@@ -7,7 +7,8 @@ from torch import nn
 
 from tasks.objectives.losses.adversarial import Attack, Growing, adversarial, divergence, trades
 from tasks.training.losses.cross_entropy import cross_entropy
-from tests.objectives.examples import half_known, small
+from tasks.training.types import Batch
+from tests.objectives.examples import small
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 
@@ -21,13 +22,13 @@ def test_attacks_stay_within_their_budget_and_do_harm(norm, steps):
     x, y = (pixels - mean) / std, torch.arange(16) % 3
     radius = 0.1 if norm == "linf" else 0.5
     loss = cross_entropy()
-    changed = Attack(norm, radius, steps, MEAN, STD)(network, x, lambda output: loss(lambda _: output, x, y))
+    changed = Attack(norm, radius, steps, MEAN, STD)(network, x, lambda output: loss(lambda _: output, Batch(x, y)))
     change = (changed * std + mean) - pixels
     length = change.flatten(1).abs().amax(1) if norm == "linf" else change.flatten(1).norm(dim=1)
     assert (length <= radius + 1e-5).all()
     assert ((changed * std + mean) > -1e-5).all()
     assert ((changed * std + mean) < 1 + 1e-5).all()
-    assert loss(network, changed, y).mean() > loss(network, x, y).mean()
+    assert loss(network, Batch(changed, y)).mean() > loss(network, Batch(x, y)).mean()
 
 
 def test_a_radius_that_grows_ends_as_it_was_given():
@@ -36,7 +37,7 @@ def test_a_radius_that_grows_ends_as_it_was_given():
     lengths = []
     for epoch in range(4):
         growing.begin(epoch)
-        changed = growing(network, pixels, lambda output: loss(lambda _: output, pixels, y))
+        changed = growing(network, pixels, lambda output: loss(lambda _: output, Batch(pixels, y)))
         lengths.append((changed - pixels).abs().max().item())
     assert lengths == pytest.approx([0.1, 0.2, 0.3, 0.3], abs=0.02)
     assert (growing.now.radius, growing.now.step) == (0.3, 0.4)
@@ -60,16 +61,15 @@ def test_an_attack_moves_no_statistics_and_leaves_no_gradients():
 
 
 def test_adversarial_and_trades_losses_are_their_formulas():
-    network, (x, _) = small(), half_known()
-    y = torch.arange(8) % 3
+    network, x, y = small(), torch.randn(8, 3, 4, 4), torch.arange(8) % 3
     attack = Attack("linf", 0.1, 2, MEAN, STD)
     torch.manual_seed(3)
-    loss = adversarial(cross_entropy(), attack)(network, x, y)
+    loss = adversarial(cross_entropy(), attack)(network, Batch(x, y))
     torch.manual_seed(3)
     changed = attack(network, x, lambda output: F.cross_entropy(output, y, reduction="none"))
     torch.testing.assert_close(loss, F.cross_entropy(network(changed), y, reduction="none"))
     torch.manual_seed(4)
-    loss = trades(cross_entropy(), attack, 6.0)(network, x, y)
+    loss = trades(cross_entropy(), attack, 6.0)(network, Batch(x, y))
     torch.manual_seed(4)
     clean = network(x)
     changed = attack(network, x, lambda output: divergence(output, clean.detach()))

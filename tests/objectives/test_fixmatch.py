@@ -9,6 +9,7 @@ from torch import nn
 
 from tasks.objectives.losses.fixmatch import FixMatch
 from tasks.training.losses.cross_entropy import cross_entropy
+from tasks.training.types import Batch
 
 
 class Fixed(nn.Module):
@@ -23,7 +24,7 @@ def test_fixmatch_learns_confident_answers_from_the_strong_view():
     x[1, 0, 0, 0] = 20.0  # sure of class 0 under the weak view
     x[1, 3, 0, 1] = 1.0  # the strong view says class 1
     y = torch.tensor([2, -1, -1])
-    loss = FixMatch(cross_entropy(), 3, 0.9, weight=2.0)(Fixed(), x, y).mean()
+    loss = FixMatch(cross_entropy(), 3, 0.9, weight=2.0)(Fixed(), Batch(x, y)).mean()
     strong = F.cross_entropy(torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([0]))
     torch.testing.assert_close(loss, math.log(3) + 2.0 * strong / 2)  # of two unlabelled ones one is trusted
 
@@ -31,27 +32,27 @@ def test_fixmatch_learns_confident_answers_from_the_strong_view():
 def test_a_temperature_makes_it_less_sure():
     x, y = torch.zeros(2, 6, 2, 2), torch.tensor([0, -1])
     x[1, 0, 0, 0] = 5.0
-    objective = FixMatch(cross_entropy(), 3, 0.9, weight=1.0)
-    sure = objective(Fixed(), x, y)
-    objective.temperature = 5.0
-    assert objective(Fixed(), x, y)[1] == 0 < sure[1]
+    loss = FixMatch(cross_entropy(), 3, 0.9, weight=1.0)
+    sure = loss(Fixed(), Batch(x, y))
+    loss.temperature = 5.0
+    assert loss(Fixed(), Batch(x, y))[1] == 0 < sure[1]
 
 
 def test_flexmatch_lowers_the_threshold_of_what_is_learned_badly():
-    objective = FixMatch(cross_entropy(), 3, 0.9, weight=1.0)
+    loss = FixMatch(cross_entropy(), 3, 0.9, weight=1.0)
     p = torch.tensor([[0.95, 0.03, 0.02]] * 8 + [[0.02, 0.96, 0.02]] * 4 + [[0.2, 0.2, 0.6]])
-    objective.adapt(p)
-    first, second, third = objective.threshold_C.tolist()
+    loss.adapt(p)
+    first, second, third = loss.threshold_C.tolist()
     assert first == pytest.approx(0.9)
     assert second == pytest.approx(0.9 * 0.5 / 1.5)
     assert third == 0
 
 
 def test_remixmatch_tilts_answers_towards_the_shares_of_the_labels():
-    objective = FixMatch(cross_entropy(), 3, 0.9, weight=1.0)
-    objective.temperature = 2.0
+    loss = FixMatch(cross_entropy(), 3, 0.9, weight=1.0)
+    loss.temperature = 2.0
     logits, prior = torch.randn(5000, 3) + torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.2, 0.3, 0.5])
     p = (logits / 2.0).softmax(1)
-    objective.align(logits, prior)
-    torch.testing.assert_close(objective.answers(logits), F.normalize(p * prior / p.mean(0), p=1, dim=1))
-    assert (objective.answers(logits).mean(0) - prior).abs().max() < 0.05 < (p.mean(0) - prior).abs().max()
+    loss.align(logits, prior)
+    torch.testing.assert_close(loss.probabilities(logits), F.normalize(p * prior / p.mean(0), p=1, dim=1))
+    assert (loss.probabilities(logits).mean(0) - prior).abs().max() < 0.05 < (p.mean(0) - prior).abs().max()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pandas as pd
 import torch
 from PIL import Image
-from tasks.scorer.scorer import Network, Preprocessing, build_backbone
 
 from tasks.data.image_files import facts
 from tasks.hardware.device import choose
 from tasks.images.transforms import CLEAN, DRAW, Style
 from tasks.objectives.teacher import Teacher
+from tasks.scorer.architectures import build_backbone
+from tasks.scorer.network import Network
+from tasks.scorer.preprocessing import Preprocessing
 from tests.conftest import SIDE, TINY, drawn
 
 

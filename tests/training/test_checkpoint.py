@@ -8,7 +8,9 @@ import torch
 from tasks.core.schema import Curve
 from tasks.training.checkpoint import FileCheckpoint, digest_of
 from tasks.training.losses.cross_entropy import cross_entropy
-from tests.training.small_fit import RECIPE, Killed, trained
+from tests.training.small_fit import SCHEDULE, Killed, trained
+
+AVERAGED = replace(SCHEDULE, ema_decay=0.9, max_grad_norm=1.0, accumulation_steps=2)
 
 
 def test_a_checkpoint_is_what_was_saved_last(tmp_path):
@@ -33,19 +35,19 @@ def test_a_fits_digest_changes_with_code_files_and_values(tmp_path):
 
 
 @pytest.mark.parametrize("last", [1, 2, 3])
-@pytest.mark.parametrize(("recipe", "every"), [(RECIPE, 0), (replace(RECIPE, average=0.9, clip=1.0, parts=2), 2)])
-def test_a_run_that_was_killed_ends_with_the_same_weights_bit_by_bit(tmp_path, last, recipe, every):
+@pytest.mark.parametrize(("schedule", "every"), [(SCHEDULE, 0), (AVERAGED, 2)])
+def test_a_run_that_was_killed_ends_with_the_same_weights_bit_by_bit(tmp_path, last, schedule, every):
     """Also across the epoch from which one more block learns, and with a moving average."""
-    undisturbed, _ = trained(tmp_path / "a.safetensors", recipe, every=every)
+    undisturbed, _ = trained(tmp_path / "a.safetensors", schedule, every=every)
 
     def die(row):
         if row[Curve.EPOCH] == last:
             raise Killed
 
     with pytest.raises(Killed):
-        trained(tmp_path / "b.safetensors", recipe, on_row=die, every=every)
+        trained(tmp_path / "b.safetensors", schedule, on_row=die, every=every)
     rows = []
-    resumed, progress = trained(tmp_path / "b.safetensors", recipe, on_row=rows.append, every=every)
+    resumed, progress = trained(tmp_path / "b.safetensors", schedule, on_row=rows.append, every=every)
     for name, tensor in undisturbed.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert [row[Curve.EPOCH] for row in rows] == [0, 1, 2, 3, 4]
@@ -66,9 +68,9 @@ def test_a_checkpoint_that_was_cut_off_is_set_aside(tmp_path, capsys):
 def test_a_run_that_was_killed_goes_on_in_as_many_parts_as_memory_allowed(tmp_path):
     """What is tried in vain draws random numbers too: it may be tried in vain no more often than undisturbed."""
 
-    def greedy(network, x, y):
-        loss = cross_entropy()(network, x, y)
-        if len(x) > 4:
+    def greedy(network, batch):
+        loss = cross_entropy()(network, batch)
+        if len(batch.inputs) > 4:
             raise torch.OutOfMemoryError("no more")
         return loss
 
@@ -76,10 +78,10 @@ def test_a_run_that_was_killed_goes_on_in_as_many_parts_as_memory_allowed(tmp_pa
         if row[Curve.EPOCH] == 2:
             raise Killed
 
-    undisturbed, _ = trained(tmp_path / "a.safetensors", objective=greedy)
+    undisturbed, _ = trained(tmp_path / "a.safetensors", loss=greedy)
     with pytest.raises(Killed):
-        trained(tmp_path / "b.safetensors", on_row=die, objective=greedy)
-    resumed, progress = trained(tmp_path / "b.safetensors", objective=greedy)
+        trained(tmp_path / "b.safetensors", on_row=die, loss=greedy)
+    resumed, progress = trained(tmp_path / "b.safetensors", loss=greedy)
     assert progress.parts == 2
     for name, tensor in undisturbed.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name

@@ -11,7 +11,7 @@ from tasks.training.state import FitState
 def test_only_what_learns_is_kept_in_checkpoints():
     network = build_network("resnet10", 3)
     groups = parameter_groups(network, freeze_all_but_last(network.backbone, 1), 0.1, 0.1, 1)
-    names = set(FitState(network, torch.optim.SGD(groups, 0.1)).learned())
+    names = set(FitState(network, torch.optim.SGD([{"params": group.parameters} for group in groups], 0.1)).learned())
     assert {"head.weight", "backbone.layer4.0.bn1.running_mean", "backbone.layer4.0.conv1.weight"} <= names
     assert not any(name.startswith(("backbone.conv1", "backbone.layer3")) for name in names)
 
