@@ -15,7 +15,7 @@ from tasks.training.loop import score
 from tests.conftest import TINY
 from tests.project import run_python
 from tests.stages.contract import _pinned, through_head, tuned  # noqa: F401 - a fixture
-from tests.stages.objectives import settled
+from tests.stages.objectives import context_of
 
 CHANGES = {"epochs": 3, "average": 0.9, "clip": 1.0, "unfreeze": 1, "blocks": 2}
 
@@ -71,9 +71,9 @@ def test_two_processes_agree_on_what_batchnorm_learned(paths):
     tuned(paths, processes=2, epochs=20, patience=99, blocks=1)
     found = [json.loads(line) for line in paths.curves.read_text().splitlines()]
     losses = [row[Curve.VALIDATION_LOSS] for row in found if row[Curve.CANDIDATE] == Candidate.SCRATCH]
-    setting = settled(paths)
+    trainer = context_of(paths).trainer
     network = build_network(TINY["architecture"], 3)
     network.load_state_dict(read(paths.scratch)[0])
-    loss, _ = score(network, setting.bench.validation.clean(), setting.bench.device, setting.bench.measure)
+    loss = score(network, trainer.validation.clean(), trainer.device, trainer.scoring).loss
     assert loss == pytest.approx(min(losses), rel=1e-5)
     assert loss < losses[0]

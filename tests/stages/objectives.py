@@ -8,7 +8,7 @@ from tasks.core.files import read_json
 from tasks.core.schema import Balance, Candidate, Curve
 from tasks.core.sections import BackboneParams, ComputeParams
 from tasks.models.weights_file import read, write
-from tasks.objectives.context import prepare
+from tasks.objectives.context import build_context
 from tasks.objectives.teacher import SPEC
 from tests.conftest import CPU, TINY
 from tests.drawn import SHAPES, drawn
@@ -34,9 +34,9 @@ def curve(paths, candidate=Candidate.TUNED):
     return rows[rows[Curve.CANDIDATE] == candidate]
 
 
-def settled(paths, balance=Balance.NONE):
+def context_of(paths, balance=Balance.NONE):
     shared = (BackboneParams(**BACKBONE), ComputeParams(**CPU), 4, (2, "blocks"))
-    return prepare(paths, *shared, balance=balance, key="a test")
+    return build_context(paths, *shared, balance=balance, key="a test")
 
 
 def methods(**changes):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from tasks.core.errors import ParamsError
 from tasks.core.schema import Curve, Split
 from tests.stages.contract import tuned
-from tests.stages.objectives import begun, curve, methods, settled
+from tests.stages.objectives import begun, context_of, curve, methods
 
 
 @pytest.mark.parametrize("objective", ["coral", "dann", "mcc"])
@@ -25,7 +25,7 @@ def test_adaptation_is_chosen_without_the_targets_labels(paths, objective):
     assert report.more["oracle_score"] >= report.more[Curve.TARGET_SCORE]
     blind = tuned(paths, objective=objective, methods=methods(domain={"weights": [0.1, 1.0]}), scratch=False)
     assert (blind.best_epoch, blind.more["weight"]) == (report.best_epoch, report.more["weight"])
-    assert not any("helper" in name for name in load_file(paths.tuned))
+    assert not any("auxiliary" in name for name in load_file(paths.tuned))
 
 
 def test_batchnorm_is_re_estimated_on_the_target(paths):
@@ -40,7 +40,8 @@ def test_batchnorm_is_re_estimated_on_the_target(paths):
     assert {name.split(".")[0] for name in moved} == {"conv5", "stage4"}
     seen = [now[f"backbone.{name}"] for name in moved if name.endswith("num_batches_tracked")]
     assert len(seen) == report.more["batchnorm_layers"]
-    assert set(map(int, seen)) == {len(settled(paths).batches(settled(paths).rows(Split.UNLABELLED)))}
+    context = context_of(paths)
+    assert set(map(int, seen)) == {len(context.clean_batches(context.data.rows(Split.UNLABELLED)))}
 
 
 def test_statistics_that_no_block_learned_are_not_re_estimated(paths):

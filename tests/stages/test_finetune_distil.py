@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,6 +9,7 @@ from safetensors.torch import load_file
 from tasks.core.errors import ParamsError
 from tasks.core.files import read_json
 from tasks.core.schema import Candidate, Curve, Metric
+from tasks.core.target import TargetSpec
 from tasks.data.tables import bring_together
 from tasks.models.weights_file import read, write
 from tasks.objectives.teacher import SPEC, refuse_other_classes
@@ -50,7 +50,7 @@ def test_matched_features_leave_their_map_behind(paths):
     write(paths.teacher, torch.load(paths.pretrained))
     wanted = methods(distillation={"features": 1.0, "agreement": 1.0, "margin": 0.0})
     tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, methods=wanted, scratch=False)
-    assert not any("helper" in name for name in load_file(paths.tuned))
+    assert not any("auxiliary" in name for name in load_file(paths.tuned))
 
 
 def test_targets_are_distilled_too(paths, tmp_path):
@@ -90,7 +90,7 @@ def test_a_teacher_of_other_classes_is_refused(paths):
     with pytest.raises(ParamsError, match=told):
         tuned(paths, objective="distillation", teacher=wanted)
     with pytest.raises(ParamsError, match=told):
-        refuse_other_classes(paths.teacher, pd.read_parquet(paths.manifest))
+        refuse_other_classes(paths.teacher, TargetSpec.load(paths.task))
 
 
 def test_a_distilled_model_is_served_like_any_other(paths):

@@ -7,17 +7,18 @@ import torch
 
 from tasks.core.errors import DataRefusedError
 from tasks.core.schema import Balance, Curve, Split
-from tasks.core.sections import Methods
+from tasks.core.sections import FinetuneSection, Methods, UnlabelledSection
 from tasks.models.networks import probe_network
 from tasks.models.weights_file import read, write
-from tasks.objectives import self_train as self_training
-from tasks.objectives.finetuning import lesson_on_labels
+from tasks.objectives import self_train
+from tasks.objectives.finetuning import plan_on_labels
 from tasks.objectives.losses.fixmatch import FixMatch
-from tasks.objectives.self_train import first_answers, mixed, pseudo_label
+from tasks.objectives.self_train import first_predictions, mixed_batches, pseudo_label
 from tasks.training.batches import Batches
 from tasks.training.losses.cross_entropy import cross_entropy
+from tasks.training.types import Batch
 from tests.stages.contract import FINETUNE, METHODS, NOBODY, augmented, embedded, evaluated, headed, ingested, tuned
-from tests.stages.objectives import as_teacher, begun, curve, methods, settled, with_unlabelled
+from tests.stages.objectives import as_teacher, begun, context_of, curve, methods, with_unlabelled
 
 
 @pytest.mark.parametrize("neighbours", [0, 3])
@@ -66,17 +67,17 @@ def test_neighbours_are_told_apart_by_features_and_never_by_the_head(paths):
     """Of a teacher too: with a head that answers nothing it gives the same labels as the network it was made from."""
     begun(paths)
     tuned(paths, epochs=0, scratch=False), evaluated(paths)
-    teacher, setting = as_teacher(paths), settled(paths)
+    teacher, context = as_teacher(paths), context_of(paths)
     state, description = read(paths.teacher)
     write(paths.teacher, {n: t * (0 if n.startswith("head") else 1) for n, t in state.items()}, description)
-    network = probe_network(setting.fresh(), paths.head_weights, setting.bench.goal.outputs)
+    network = probe_network(context.fresh_backbone(), paths.head_weights, context.data.target.num_outputs)
     asked = methods(unlabelled={"neighbours": 3})
     by_own, by_teacher = (
-        first_answers(setting, Methods(**asked, objective="pseudo_labels", teacher=who), network)
+        first_predictions(context, Methods(**asked, objective="pseudo_labels", teacher=who), network)
         for who in (NOBODY, teacher)
     )
     torch.testing.assert_close(by_teacher, by_own)
-    assert len(by_own) == setting.bench.validation.pictures + 9
+    assert len(by_own) == context.trainer.validation.pictures + 9
 
 
 def test_answers_are_aligned_before_each_epoch_where_that_is_wanted(paths, monkeypatch):
@@ -96,14 +97,14 @@ def test_fewer_pictures_come_again_as_another_view_of_them(paths):
     """Within an epoch too: 18 labelled pictures beside 40 unlabelled ones, a batch of 4 of each."""
     with_unlabelled(paths, 40)
     ingested(paths), augmented(paths), embedded(paths), headed(paths)
-    both = mixed(settled(paths), Methods(**METHODS, objective="fixmatch", teacher=NOBODY), strong=True)
+    both = mixed_batches(context_of(paths), UnlabelledSection(**METHODS["unlabelled"]), strong=True)
     batches = list(both.epoch(0))
     assert len(batches) == len(both) == 10
-    known = [x[(y >= 0)][:, :3] for x, y in batches]
-    assert sum(map(len, known)) == 40
-    assert len(torch.cat(known).flatten(1).unique(dim=0)) == 40  # three views of 18 pictures, none of them twice
-    assert sum(int((y < 0).sum()) for _, y in batches) == 40
-    x, y = batches[0]
+    labeled = [batch.inputs[batch.target >= 0][:, :3] for batch in batches]
+    assert sum(map(len, labeled)) == 40
+    assert len(torch.cat(labeled).flatten(1).unique(dim=0)) == 40  # three views of 18 pictures, none of them twice
+    assert sum(int((batch.target < 0).sum()) for batch in batches) == 40
+    x, y = batches[0].inputs, batches[0].target
     assert x.shape[1] == 6
     assert not torch.equal(x[y < 0][:, :3], x[y < 0][:, 3:])
 
@@ -112,19 +113,19 @@ def test_labelled_and_unlabelled_pictures_come_in_orders_of_their_own(paths, mon
     """As many of either, sorted alike: in one order each would always meet its own class."""
     with_unlabelled(paths, 18)
     ingested(paths), augmented(paths), embedded(paths), headed(paths)
-    both = mixed(settled(paths), Methods(**METHODS, objective="coral", teacher=NOBODY), strong=False)
+    both = mixed_batches(context_of(paths), UnlabelledSection(**METHODS["unlabelled"]), strong=False)
     orders, order = [], Batches.order
     monkeypatch.setattr(Batches, "order", lambda *given: orders.append(order(*given)) or orders[-1])
     list(both.epoch(0))
-    known, other = orders
-    assert len(known) == len(other) == 18
-    assert (known == other).mean() < 0.5
+    labeled, other = orders
+    assert len(labeled) == len(other) == 18
+    assert (labeled == other).mean() < 0.5
 
 
 def test_strong_views_are_drawn_apart_from_weak_ones(paths):
     begun(paths)
-    setting = settled(paths)
-    weak, strong = (setting.draws(setting.rows(Split.UNLABELLED), policy) for policy in (None, dict(setting.policy)))
+    data = context_of(paths).data
+    weak, strong = (data.sample_views(data.rows(Split.UNLABELLED), policy) for policy in (None, data.policy))
     assert weak.shape == strong.shape
     assert not (weak == strong).all(2).any()
 
@@ -133,22 +134,23 @@ def test_strong_views_are_drawn_apart_from_weak_ones(paths):
 def test_classes_are_balanced_with_the_pseudo_labels_among_them(paths, balance, monkeypatch):
     """Eight of nine unlabelled pictures are taken for bars."""
     begun(paths)
-    setting = settled(paths, balance)
-    network, base = lesson_on_labels(setting, {**FINETUNE, "smoothing": 0.1})
+    context = context_of(paths, balance)
+    network, base = plan_on_labels(context, FinetuneSection(**{**FINETUNE, "smoothing": 0.1}))
     sure = torch.eye(3)[[0] * 8 + [1]] * 20
-    known = torch.eye(3)[setting.bench.goal.truth(setting.rows(Split.VALIDATION))] * 20
-    monkeypatch.setattr(self_training, "first_answers", lambda *_: torch.cat([known, sure]))
+    right = torch.eye(3)[context.data.encode(context.data.rows(Split.VALIDATION))] * 20
+    monkeypatch.setattr(self_train, "first_predictions", lambda *_: torch.cat([right, sure]))
     asked = Methods(**methods(unlabelled={"precision": 0.1}), objective="pseudo_labels", teacher=NOBODY)
-    bench, lesson = pseudo_label(setting, asked, network, base)
+    trainer, plan = pseudo_label(context, asked, network, base)
     mass = torch.zeros(3)
-    for _, y, *weights in bench.train.clean():
-        mass.scatter_add_(0, y, weights[0].float() if weights else torch.ones(len(y)))
-    logits, y = torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1])
-    loss = lesson.objective(lambda x: x, logits, y)
+    for batch in trainer.train.clean():
+        ones = torch.ones(len(batch.target))
+        mass.scatter_add_(0, batch.target, ones if batch.weight is None else batch.weight.float())
+    batch = Batch(torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1]))
+    loss = plan.loss(lambda x: x, batch)
     if balance is Balance.WEIGHTS:
         assert mass.tolist() == pytest.approx([9.0] * 3)
-        expected = cross_entropy(0.1, None)(lambda x: x, logits, y)
+        expected = cross_entropy(0.1, None)(lambda x: x, batch)
     else:
         assert mass.tolist() == [14, 7, 6]
-        expected = cross_entropy(0.1, (torch.tensor([14, 7, 6]) / 27).log())(lambda x: x, logits, y)
+        expected = cross_entropy(0.1, (torch.tensor([14, 7, 6]) / 27).log())(lambda x: x, batch)
     torch.testing.assert_close(loss, expected)

@@ -10,11 +10,12 @@ from safetensors.torch import load_file
 from tasks.core.schema import Curve
 from tasks.hardware import machine_cache as remembered
 from tasks.models.networks import probe_network
-from tasks.training.calibrated_loss import refined
+from tasks.training.calibrated_loss import at_best_temperature
 from tasks.training.loop import score
 from tasks.training.measures import measure_classes
+from tasks.training.types import scoring
 from tests.stages.contract import tuned
-from tests.stages.objectives import Killed, begun, curve, methods, settled
+from tests.stages.objectives import Killed, begun, context_of, curve, methods
 
 
 @pytest.mark.slow  # a C++ compiler works for some minutes
@@ -55,9 +56,12 @@ def test_an_epoch_is_chosen_by_its_loss_at_the_best_temperature(paths, objective
     begun(paths)
     wanted = methods(unlabelled={"threshold": 0.0, "precision": 0.0, "rounds": 1})
     tuned(paths, objective=objective, methods=wanted, scratch=False)
-    chosen_by, setting = curve(paths)[Curve.VALIDATION_LOSS].iloc[0], settled(paths)
-    bench, network = setting.bench, probe_network(setting.fresh(), paths.head_weights, setting.bench.goal.outputs)
-    loss, _ = score(network, bench.validation.clean(), bench.device, refined(measure_classes))
-    assert chosen_by == pytest.approx(loss, rel=1e-4)
-    assert loss < 0.9 * score(network, bench.validation.clean(), bench.device, measure_classes)[0]
+    chosen_by, context = curve(paths)[Curve.VALIDATION_LOSS].iloc[0], context_of(paths)
+    network = probe_network(context.fresh_backbone(), paths.head_weights, context.data.target.num_outputs)
+    calibrated, plain = (
+        score(network, context.trainer.validation.clean(), context.loader.device, scoring(measure)).loss
+        for measure in (at_best_temperature(measure_classes), measure_classes)
+    )
+    assert chosen_by == pytest.approx(calibrated, rel=1e-4)
+    assert calibrated < 0.9 * plain
     assert ("frozen blocks computed for" in capsys.readouterr().out) == (objective != "fixmatch")
