@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from safetensors.torch import save_file
 
 from tasks.core.schema import Candidate, Column, Split
-from tasks.data.manifest import of_split, usable
+from tasks.core.target import TargetSpec
+from tasks.data.manifest import of_split
 from tasks.evaluation.attacks import ALL, masked, robust_accuracy
 from tasks.images.loading import Squares
 from tasks.reports.page import markdown_table
 from tasks.scorer.answer import Scorer
-from tasks.training.goal import Goal
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, machine, spread
 from tests.benchmarks.sets import PLAIN, WHOLE, ingested, random_backbone, some, unpacked
@@ -102,7 +103,8 @@ def by_both(study: Study) -> dict[str, float]:
     paths, manifest, budget = study.paths, study.manifest(), study.document["adversaries"]
     scorer, rows = Scorer.load(paths.spec, paths.tuned), some(of_split(manifest, Split.TEST), BY_BOTH, 0)
     squares = Squares(paths.raw, list(rows[Column.PATH]), scorer.preprocessing, memory=0)
-    x_N3SS, y_N = scorer.preprocessing.centre(squares[range(len(rows))]), Goal.of(usable(manifest)).truth(rows)
+    x_N3SS = scorer.preprocessing.centre(squares[range(len(rows))])
+    y_N = torch.from_numpy(TargetSpec.load(paths.task).encode(rows))
     found = robust_accuracy(scorer.network, scorer.preprocessing, x_N3SS, y_N, budget, 50, 0).set_index("attack")
     pictures = paths.state / "pictures.safetensors"
     save_file({"x": x_N3SS.contiguous(), "y": y_N}, pictures)

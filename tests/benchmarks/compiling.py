@@ -7,17 +7,19 @@ import time
 import torch
 
 from tasks.hardware.device import Device, choose
-from tasks.hardware.microbatches import Parts
+from tasks.hardware.microbatches import MicroBatches
 from tasks.models.freezing import freeze_all_but_last, learn_mode, parameter_groups
 from tasks.reports.page import markdown_table
 from tasks.scorer.network import Network, build_network
 from tasks.training.compiled import compiled_fit
-from tasks.training.loop import step
+from tasks.training.loop import Fit, Schedule, step
 from tasks.training.losses.cross_entropy import cross_entropy
+from tasks.training.types import Batch
 from tests.benchmarks.results import Results, machine, middle
 
 ROUNDS, STEPS = 5, 3
 BATCH, SIDE, CLASSES, RATE = 32, 224, 10, 1e-4
+SCHEDULE = Schedule(epochs=1, steps_per_epoch=STEPS, warmup=0, weight_decay=0.01, patience=1, seed=0)
 NETWORKS = ("mobilenet_v2", "resnet50")
 PRECISIONS = ("float32", "bfloat16")
 
@@ -57,9 +59,11 @@ def timed(network: Network, device: Device, steps: int) -> float:
     learning = freeze_all_but_last(network.backbone, 99)
     learn_mode(network, learning, batch_statistics=False)
     groups = parameter_groups(network, learning, RATE, RATE, 1.0)
-    optimiser = torch.optim.AdamW([{**group, "lr": RATE} for group in groups], fused=device.fuses)
+    settings = [{"params": group.parameters, "lr": group.lr} for group in groups]
+    optimizer = torch.optim.AdamW(settings, fused=device.fuses)
     x_N3SS, y_N = device.place(torch.rand(BATCH, 3, SIDE, SIDE)), torch.arange(BATCH).to(device.device) % CLASSES
+    run = Fit(network, cross_entropy(), SCHEDULE, device)
     started = time.perf_counter()
     for _ in range(steps):
-        step(network, (x_N3SS, y_N), cross_entropy(), optimiser, device, Parts())  # its loss waits for a GPU
+        step(run, Batch(x_N3SS, y_N), optimizer, MicroBatches())  # its loss waits for a GPU
     return (time.perf_counter() - started) / steps

@@ -88,17 +88,16 @@ def tuning(study: Study) -> list[float]:
 @contextmanager
 def on_the_device() -> Iterator[None]:
     """Batches are the first one of their size, again and again."""
-    made, there = Batches.placed, dict[int, Tensor]()
+    made, there = Batches.render, dict[int, Tensor]()
 
-    def placed(self: Batches, parts: Iterable[tuple[Tensor, Tensor]], style: Style, number: int) -> Iterator[Batch]:
+    def render(self: Batches, parts: Iterable[tuple[Tensor, Tensor]], style: Style, number: int) -> Iterator[Batch]:
         for part, drawn in parts:
             if len(part) not in there:
-                there[len(part)] = next(made(self, [(part, drawn)], style, number))[0]
-            facts = (fact.to(there[len(part)].device) for fact in self.facts_of(part, number))
-            yield there[len(part)], *facts
+                there[len(part)] = next(made(self, [(part, drawn)], style, number)).inputs
+            yield self.labeled(there[len(part)], part, number)
 
-    Batches.placed = placed  # type: ignore[method-assign]
+    Batches.render = render  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Batches.placed = made  # type: ignore[method-assign]
+        Batches.render = made  # type: ignore[method-assign]

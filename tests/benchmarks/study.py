@@ -19,6 +19,7 @@ from tasks.core.files import read_json
 from tasks.core.params import PARAMS_FILE
 from tasks.core.paths import Paths
 from tasks.core.schema import Candidate
+from tasks.data.manifest import target_spec, usable
 from tasks.models.weights_file import read, write
 from tasks.objectives.teacher import SPEC
 
@@ -66,9 +67,10 @@ class Study:
         return pd.read_parquet(self.paths.manifest)
 
     def use(self, manifest: pd.DataFrame) -> None:
-        """Makes this the manifest."""
+        """Replaces the manifest, and derives from its rows what is predicted, as ingest does."""
         self.paths.manifest.parent.mkdir(parents=True, exist_ok=True)
         manifest.to_parquet(self.paths.manifest, index=False)
+        target_spec(usable(manifest)).save(self.paths.task)
 
     def becomes_teacher(self, file: Path) -> None:
         """Writes the tuned model as a teacher's file."""
