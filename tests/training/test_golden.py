@@ -16,7 +16,7 @@ from tasks.heads.nonlinear import Forgetful
 from tasks.models.freezing import ParameterGroup
 from tasks.objectives.losses.adversarial import Attack, adversarial
 from tasks.objectives.losses.distillation import Distillation, DistillationWeights
-from tasks.scorer.scorer import Network
+from tasks.scorer.network import Network
 from tasks.training.kinds import loss_for, measure_for
 from tasks.training.loop import Schedule, fit, score
 from tasks.training.types import Batch, scoring
