@@ -16,14 +16,16 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.config import parameters
 from flows.local.logs import plain_errors
-from flows.registry.versions import CHALLENGER, resolve, scorer_of, scorer_thresholds
+from flows.registry.versions import CHALLENGER, resolve, scorer_kind, scorer_of
 from tasks.core.errors import DataRefusedError, RootstockError
 from tasks.core.files import write_text
 from tasks.core.schema import Column
+from tasks.evaluation.answer_text import CAPTIONS, LINES
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+    from tasks.core.target import TargetKind
     from tasks.evaluation.batch_prediction import Streaming
 
 MANIFESTS: dict[str, Callable[[Path], pd.DataFrame]] = {
@@ -73,7 +75,7 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
             write_text(target / SOURCE, str(place.resolve()))
         kept = folder / _digest(str(target.resolve()), version.source, state_of(wanted))
         answered, broken = stream(scorer, wanted, kept, target, say)
-        _page(target, wanted, version, broken)
+        _page(target, wanted, version, scorer_kind(scorer), broken)
         shutil.rmtree(kept)
     told = f"{answered} answers by version {version.version} of {version.name}"
     names = ", ".join(f"predictions.{kind}" for kind in ("parquet", "csv", "html"))
@@ -99,24 +101,11 @@ def _version(name: str, wanted: str) -> ModelVersion:
 
 
 def one(scorer: Streaming, picture: Path) -> str:
-    """The answer for one picture, and the runners-up. Raises DataRefusedError if it is broken."""
+    """Returns the answer for one picture in a line. Raises DataRefusedError if it is broken."""
     logits_C, reason = next(scorer.stream(iter([picture.read_bytes()])))
     if logits_C is None:
         raise DataRefusedError(f"{picture}: {reason}")
-    if scorer.targets:
-        return f"{picture}: " + ", ".join(f"{name} {value:.4g}" for name, value in scorer.row(logits_C).items())
-    probability_C = scorer.calibrated(logits_C)
-    if scorer_thresholds(scorer):
-        each = zip(scorer.classes, probability_C.tolist(), strict=True)
-        told = ", ".join(f"{name} {chance:.1%}" for name, chance in each)
-        return f"{picture}: {scorer.row(logits_C)['label'] or 'none of its labels'}; {told}"
-    best = probability_C.topk(min(3, len(scorer.classes)))
-    first, *others = [
-        f"{scorer.classes[place]} {chance:.1%}"
-        for chance, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-    ]
-    unsure = "" if float(probability_C.max()) >= scorer.threshold else "  (not sure enough to be trusted)"
-    return f"{picture}: {first}{unsure}; then {', '.join(others)}"
+    return f"{picture}: {LINES[scorer_kind(scorer)](scorer, logits_C)}"
 
 
 def files_of(source: Path) -> Wanted:
@@ -161,36 +150,31 @@ def stream(scorer: Streaming, wanted: Wanted, kept: Path, target: Path, say: Cal
     from tasks.core.messages import ProgressMessage
     from tasks.evaluation.batch_prediction import merge, score_parts
 
-    for done in score_parts(scorer, wanted.root, wanted.files, kept):
+    for done in score_parts(scorer, scorer_kind(scorer), wanted.root, wanted.files, kept):
         say(str(ProgressMessage(done, len(wanted.files), "files answered")))
     return merge(kept, target / "predictions.parquet", target / "predictions.csv")
 
 
-def _caption(row: dict[str, Any]) -> str:
-    """A label with how sure it is; or the targets."""
-    if {Column.LABEL, Column.PROBABILITY, Column.CONFIDENT} <= row.keys():  # a target may be named like one of them
-        return f"{row[Column.LABEL]} {row[Column.PROBABILITY]:.0%}{'' if row[Column.CONFIDENT] else ' ?'}"
-    return "\n".join(f"{name} {value:.3g}" for name, value in row.items())
-
-
-def _page(target: Path, wanted: Wanted, version: ModelVersion, broken: int) -> None:
-    """A sheet of the first pictures with their answers, and the broken files."""
+def _page(target: Path, wanted: Wanted, version: ModelVersion, kind: TargetKind, broken: int) -> None:
+    """Writes a sheet of the first pictures with their answers, and the broken files."""
     import pyarrow.parquet as pq
 
-    from tasks.reports.page import Part, page
+    from tasks.reports.page import PageSection, page
     from tasks.reports.pictures import thumbnails
 
     names = [name for name in pq.read_schema(target / "predictions.parquet").names if name != Column.DISTRIBUTION]
     rows: Any = pq.read_table(target / "predictions.parquet", columns=names).to_pandas()
     good = rows[rows[Column.REASON].isna()].head(SHEET)
-    captions = [_caption(row) for row in good.drop(columns=[Column.PATH, Column.REASON]).to_dict("records")]
+    captions = [CAPTIONS[kind](row) for row in good.drop(columns=[Column.PATH, Column.REASON]).to_dict("records")]
     sheet = target / ".sheet.png"
     thumbnails(sheet, [wanted.root / path for path in good[Column.PATH]], captions)
     bad = rows[rows[Column.REASON].notna()].head(BROKEN_SHOWN)
     parts = [
-        Part(text=f"{len(rows)} files, answered by version {version.version} of {version.name}. ?: not sure enough."),
-        Part(f"The first {len(good)}", picture=sheet),
-        Part(
+        PageSection(
+            text=f"{len(rows)} files, answered by version {version.version} of {version.name}. ?: not sure enough."
+        ),
+        PageSection(f"The first {len(good)}", picture=sheet),
+        PageSection(
             f"{broken} broken files",
             columns=["file", "reason"],
             rows=bad[[Column.PATH, Column.REASON]].to_numpy().tolist(),

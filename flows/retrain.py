@@ -27,7 +27,7 @@ from tasks.core.params import Section
 from tasks.core.paths import PathsParams
 from tasks.core.schema import STAGES
 from tasks.core.target import TargetSpec
-from tasks.evaluation.requirements import refuse_attacks, refuse_attacks_not_installed
+from tasks.evaluation.requirements import check_attacks_installed, check_attacks_supported
 from tasks.objectives.requirements import check_objective_supported
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - ma
         for line in write_values(changes(parameters)).splitlines()[3:]:
             get_run_logger().info(line)
         params = load()
-        refuse_attacks_not_installed(params.evaluate.attacked)
+        check_attacks_installed(params.evaluate.attacked)
         outdated = bring_in(params)
         with Run.of(params) as run:
             outcomes = []
@@ -87,7 +87,7 @@ def refuse_early(params: FlowParams) -> None:
     manifest = pd.read_parquet(params.paths.manifest)
     target = TargetSpec.load(params.paths.task)
     check_objective_supported(params.objective, manifest, target)
-    refuse_attacks(params.evaluate.attacked, manifest)
+    check_attacks_supported(params.evaluate.attacked, target.kind)
     refuse_unknown(manifest, params.evaluate.slices)
     if params.objective.has_teacher and params.teacher.weights:
         from tasks.objectives.teacher import refuse_other_classes  # torch, which only this one needs
@@ -118,6 +118,6 @@ def register(params: FlowParams, run: Run) -> ModelVersion:
 def decide(version: ModelVersion, params: FlowParams) -> Judgement:
     """The verdict on the version, against what is live now; and its card, which says so too."""
     judgement = judge(version, params.gate, params.evaluate.slices, params.paths)
-    write_card(resolve(version.name, str(version.version)))
+    write_card(resolve(version.name, str(version.version)), TargetSpec.load(params.paths.task).kind)
     get_run_logger().info(f"{judgement.verdict}: {judgement.why()}")
     return judgement

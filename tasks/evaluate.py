@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tasks.core.params import INIT, PINS, Section, StageParams
 from tasks.core.paths import Paths
 from tasks.core.sections import (
@@ -12,6 +14,10 @@ from tasks.core.sections import (
     Objective,
     TeacherParams,
 )
+
+if TYPE_CHECKING:
+    from tasks.core.target import TargetSpec
+    from tasks.evaluation.candidates import EvaluationInput, EvaluationResult
 
 
 class EvaluateParams(StageParams):
@@ -35,57 +41,84 @@ class EvaluateReport(Section):
 
 def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     """Writes the scorer's spec, predictions, metrics with intervals, tables and pictures."""
-    import pandas as pd
     import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
 
-    from tasks.core.files import read_json, write_json
+    from tasks.core.files import write_json
     from tasks.core.progress import say
-    from tasks.core.schema import VALUE, Candidate, Column, Split
-    from tasks.data.manifest import of_split, usable
-    from tasks.evaluation import candidates as rating
+    from tasks.core.schema import VALUE, Candidate
+    from tasks.core.target import TargetSpec
+    from tasks.evaluation.kinds import evaluate_candidates
+    from tasks.metrics.headline import HEADLINES
+
+    target = TargetSpec.load(paths.task)
+    case = evaluation_input(paths, params, target)
+    result = evaluate_candidates(case)
+    write_json(paths.spec, model_spec(case, params, result))
+    write_json(paths.metrics, result.table)
+    headline = HEADLINES[target.kind]
+    scores = [f"{name} {headline.describe(row)}" for name, row in result.table.items()]
+    say(f"{headline.name} on {len(case.test)} test images: {', '.join(scores)}")
+    tuned = {metric: score[VALUE] for metric, score in result.table[Candidate.TUNED].items()}
+    return EvaluateReport(images=len(case.test), scores={**tuned, **result.extra})
+
+
+def evaluation_input(paths: Paths, params: EvaluateParams, target: TargetSpec) -> EvaluationInput:
+    """Builds the candidates and computes their outputs on validation and test."""
+    import pandas as pd
+
+    from tasks.core.schema import Candidate, Column, Split
+    from tasks.data.manifest import of_split
+    from tasks.evaluation.candidates import EvaluationInput
     from tasks.evaluation.scorers import logits_of, scorers, teacher_scorer
     from tasks.hardware.device import choose
     from tasks.models.backbone import build
     from tasks.models.weights_file import read
-    from tasks.scorer.answer import spec_of
-    from tasks.training.goal import Goal
 
-    wanted, batch = params.backbone, params.compute.batch
+    section, batch = params.backbone, params.compute.batch
     manifest = pd.read_parquet(paths.manifest)
-    goal = Goal.of(usable(manifest))
     validation, test = of_split(manifest, Split.VALIDATION), of_split(manifest, Split.TEST)
-    sizes = (wanted.resize, wanted.crop)
-    backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox)
+    sizes = (section.resize, section.crop)
+    backbone = build(section.architecture, *read(paths.pretrained), *sizes, section.cut, section.letterbox)
     trained = {Candidate.SCRATCH: paths.scratch, Candidate.TUNED: paths.tuned}
-    answering = scorers(wanted, goal, backbone, paths.head_weights, trained)
+    candidates = scorers(section, target, backbone, paths.head_weights, trained)
     files = [*validation[Column.PATH], *test[Column.PATH]]
     device = choose(params.compute.device, "float32")
-    outputs = logits_of(answering, paths.raw, files, device, batch)
+    outputs = logits_of(candidates, paths.raw, files, device, batch)
     if params.objective.has_teacher and params.teacher.weights is not None:
         teacher = teacher_scorer(
-            paths.teacher, params.teacher, goal, paths.teacher_head, letterbox=backbone.preprocessing.letterbox
+            paths.teacher, params.teacher, target, paths.teacher_head, letterbox=backbone.preprocessing.letterbox
         )
         outputs |= logits_of({Candidate.TEACHER: teacher}, paths.raw, files, device, batch)
+    return EvaluationInput(
+        paths=paths,
+        target=target,
+        validation=validation,
+        test=test,
+        outputs=outputs,
+        probe=candidates[Candidate.PROBE],
+        tuned=candidates[Candidate.TUNED],
+        section=params.evaluate,
+        adversaries=params.adversaries,
+        batch=batch,
+        seed=params.seed,
+    )
 
-    asked = rating.Wanted(**params.evaluate.model_dump(), adversaries=params.adversaries.model_dump())
-    probe, tuned = answering[Candidate.PROBE], answering[Candidate.TUNED]
-    case = rating.Case(paths, goal, validation, test, outputs, probe, tuned, batch, params.seed)
-    rated = rating.rate(case, asked)
-    spec = spec_of(
-        wanted.architecture,
-        goal.classes,
-        backbone.preprocessing,
-        wanted.cut,
-        read(paths.head_weights)[1],
-        targets=goal.targets,
-        temperature=rated.temperature,
-        threshold=rated.threshold,
-        label_thresholds=rated.label_thresholds,
+
+def model_spec(case: EvaluationInput, params: EvaluateParams, result: EvaluationResult) -> dict[str, object]:
+    """Returns what the scorer must know beside the tuned weights."""
+    from tasks.core.files import read_json
+    from tasks.models.weights_file import read
+    from tasks.scorer.answer import spec_of
+
+    return spec_of(
+        params.backbone.architecture,
+        case.target.classes,
+        case.tuned.preprocessing,
+        params.backbone.cut,
+        read(case.paths.head_weights)[1],
+        targets=case.target.targets,
+        temperature=result.temperature,
+        threshold=result.threshold,
+        label_thresholds=result.label_thresholds,
         init=read_json(PINS)[INIT],
     )
-    write_json(paths.spec, spec)
-    write_json(paths.metrics, rated.table)
-    told = [f"{name} {rating.told(row)}" for name, row in rated.table.items()]
-    say(f"{rating.headline(goal)} on {len(test)} test images: {', '.join(told)}")
-    scored = {metric: at[VALUE] for metric, at in rated.table[Candidate.TUNED].items()}
-    return EvaluateReport(images=len(test), scores={**scored, **rated.more})

@@ -32,7 +32,7 @@ from tasks.core.files import read_json, replacing, sha256_of, write_json
 from tasks.core.messages import DisplayMessage
 from tasks.core.params import PARAMS_FILE, PINS, read_document
 from tasks.core.schema import STAGES, VALUE, Candidate, Metric
-from tasks.evaluation.requirements import refuse_attacks_not_installed
+from tasks.evaluation.requirements import check_attacks_installed
 
 SHARED = ("ingest", "validate")  # stages that depend on the data alone
 OWN = ("augment", "features", "head", "finetune", "evaluate")
@@ -115,7 +115,7 @@ def prepared(cell: Cell, folder: Path, place: Path) -> str:
     if teacher.startswith(OF_CELL):
         set_value(document, "teacher.weights", None)
     params = check(document)
-    refuse_attacks_not_installed(params.evaluate.attacked)
+    check_attacks_installed(params.evaluate.attacked)
     raw, weights = images_of(params).resolve(), weights_of(params).resolve()
     if not teacher.startswith(OF_CELL):
         brought = teacher_of(params).resolve()

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.registry.kinds import ANSWER_TEXTS
 from flows.registry.runs import Tag
 from flows.registry.store import client
 from flows.registry.verdict import COLUMNS, FILE, FOLDER
 from tasks.core.schema import HIGH, LOW, Candidate, Metric
-from tasks.reports.page import Part, markdown, page
+from tasks.core.target import TargetKind
+from tasks.metrics.headline import HEADLINES
+from tasks.reports.page import PageSection, markdown, page
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -35,23 +38,23 @@ DECISIVE = (
 )
 
 
-def write_card(version: ModelVersion) -> str:
-    """Puts the card on the version, as its description, and on its run as Markdown and HTML. The Markdown."""
+def write_card(version: ModelVersion, kind: TargetKind) -> str:
+    """Puts the card on the version, as its description, and on its run as Markdown and HTML. Returns the Markdown."""
     tracker = client()
     run_id = str(version.run_id)
-    parts = card(version, tracker.get_run(run_id), _verdict(run_id))
-    text = markdown(parts)
+    sections = card(kind, tracker.get_run(run_id), _verdict(run_id))
+    text = markdown(sections)
     if version.description == text[:LONGEST]:
         return text
     title = f"{version.name} version {version.version}"
     tracker.log_text(run_id, f"# {title}\n\n{text}", str(Path(CARD) / "card.md"))
-    tracker.log_text(run_id, page(title, parts), str(Path(CARD) / "card.html"))
+    tracker.log_text(run_id, page(title, sections), str(Path(CARD) / "card.html"))
     tracker.update_model_version(version.name, version.version, text[:LONGEST])
     return text
 
 
-def card(version: ModelVersion, run: Run, verdict: Mapping[str, object]) -> list[Part]:
-    """What it is, how good, whether it may go live, what it was made from."""
+def card(kind: TargetKind, run: Run, verdict: Mapping[str, object]) -> list[PageSection]:
+    """Returns the sections: whether it may go live, what it is, how good, what it was made from."""
     metrics, params, tags = run.data.metrics, run.data.params, run.data.tags
     scores = [
         [metric.replace("_", " "), _number(metrics, f"{slug}/{metric}"), _between(metrics, f"{slug}/{metric}")]
@@ -59,7 +62,7 @@ def card(version: ModelVersion, run: Run, verdict: Mapping[str, object]) -> list
         for metric in Metric
         if f"{slug}/{metric}" in metrics
     ]
-    first = Metric.MAE if f"{Candidate.TUNED.slug}/{Metric.MAE}" in metrics else Metric.ACCURACY
+    first = HEADLINES[kind].metric
     rivals = [
         [candidate, _number(metrics, f"{candidate.slug}/{first}")]
         for candidate in Candidate
@@ -69,21 +72,21 @@ def card(version: ModelVersion, run: Run, verdict: Mapping[str, object]) -> list
     checks = verdict.get("checks", [])
     rows = [[check["what"], check["found"], check["wanted"], check["verdict"]] for check in checks]  # type: ignore[attr-defined]
     return [
-        Part(
+        PageSection(
             f"May it go live? {verdict.get('verdict', 'not judged')}",
             f"Compared with live version: {verdict.get('against', 'none')}.",
             columns=list(COLUMNS),
             rows=rows,
         ),
-        Part(
+        PageSection(
             "What it is",
-            _answers(metrics),
+            ANSWER_TEXTS[kind],
             columns=["parameter", "value"],
             rows=[[name, params[name]] for name in DECISIVE if name in params],
         ),
-        Part("How good on its test split", columns=["metric", "value", "95% interval"], rows=scores),
-        Part("Beside", columns=["model", first.value], rows=rivals),
-        Part(
+        PageSection("How good on its test split", columns=["metric", "value", "95% interval"], rows=scores),
+        PageSection("Beside", columns=["model", first.value], rows=rivals),
+        PageSection(
             "What it was made from",
             columns=["", "version"],
             rows=[
@@ -97,20 +100,6 @@ def card(version: ModelVersion, run: Run, verdict: Mapping[str, object]) -> list
     ]
 
 
-def _answers(metrics: Mapping[str, float]) -> str:
-    """What goes in and comes out, by what was measured."""
-    own = {metric for metric in Metric if f"{Candidate.TUNED.slug}/{metric}" in metrics}
-    if Metric.MAE in own:
-        return "Image bytes in; numbers out."
-    if Metric.MAP in own:
-        return (
-            "Image bytes in; out come all labels whose probability reaches their own threshold (label_thresholds in "
-            "the model's spec.json), the probability of the least sure of them, and that of each label. Accuracy "
-            "is the share of images with exactly the right labels."
-        )
-    return "Image bytes in; label, probability, whether that is confident enough, and distribution out."
-
-
 def _verdict(run_id: str) -> Mapping[str, object]:
     """The verdict that was logged; empty if there is none."""
     import mlflow
@@ -119,8 +108,8 @@ def _verdict(run_id: str) -> Mapping[str, object]:
         text: str = mlflow.artifacts.load_text(f"runs:/{run_id}/{FOLDER}/{FILE}")
     except (mlflow.exceptions.MlflowException, OSError):
         return {}
-    found: Mapping[str, object] = json.loads(text)
-    return found
+    verdict: Mapping[str, object] = json.loads(text)
+    return verdict
 
 
 def _number(metrics: Mapping[str, float], name: str) -> str:

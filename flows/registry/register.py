@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version as installed
 from itertools import islice
@@ -14,18 +14,18 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import tasks
+from flows.registry.kinds import ANSWER_COLUMNS, DIFFERENCES
 from flows.registry.runs import Run, Tag, lineage
 from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.store import client
 from flows.registry.versions import CHALLENGER, PRODUCTION, find
 from flows.stages import dvc_cli as versioning
 from tasks.core.errors import RootstockError
-from tasks.core.files import read_json
 from tasks.core.paths import Paths
-from tasks.core.schema import ANSWER, Column
+from tasks.core.schema import Column
+from tasks.core.target import TargetSpec
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
 
 MODEL_CODE = Path(__file__).with_name("model_code.py")
@@ -96,7 +96,7 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
             python_model=str(MODEL_CODE),
             artifacts={"scorer": _written(code, Path(folder)), "spec": str(paths.spec), "weights": str(paths.tuned)},
             model_config={"files": files},
-            signature=_signature(json.loads(spec)["targets"]),
+            signature=_signature(TargetSpec.load(paths.task)),
             pip_requirements=[f"{package}=={installed(package)}" for package in NEEDED],
         )
     for name, description in ((model, None), (f"{model}{PRODUCTION}", WISHES)):
@@ -115,19 +115,12 @@ def _written(code: Mapping[str, bytes], folder: Path) -> str:
     return str(folder / "scorer")
 
 
-def _signature(targets: Sequence[str]) -> object:
+def _signature(target: TargetSpec) -> object:
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema, TensorSpec
-    from mlflow.types.schema import Map
+    from mlflow.types import ColSpec, Schema
 
-    classes = [
-        ColSpec("string", "label"),
-        ColSpec("double", "probability"),
-        ColSpec("boolean", "confident"),
-        ColSpec(Map(DataType.double), "distribution"),
-    ]
-    answer: list[ColSpec | TensorSpec] = [*([ColSpec("double", name) for name in targets] or classes)]
-    return ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema(answer))
+    outputs = ANSWER_COLUMNS[target.kind](target)
+    return ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema(list(outputs)))
 
 
 def prove(version: ModelVersion, paths: Paths) -> None:
@@ -146,20 +139,11 @@ def prove(version: ModelVersion, paths: Paths) -> None:
             if (batch := list(islice(pictures, size)))
         ]
     )
-    apart = _apart(answers, rows, read_json(paths.spec)["targets"])
-    if not apart <= TOLERANCE:
+    target = TargetSpec.load(paths.task)
+    difference = DIFFERENCES[target.kind](answers, rows, target)
+    if not difference <= TOLERANCE:
         raise RootstockError(
             f"version {version.version} of {version.name} does not predict what was evaluated: answers differ by "
-            f"up to {apart:.2g}, so it gets no alias. Was it evaluated on another machine? Then: dvc repro -f evaluate"
+            f"up to {difference:.2g}, so it gets no alias. Was it evaluated on another machine? Then: "
+            "dvc repro -f evaluate"
         )
-
-
-def _apart(answers: pd.DataFrame, rows: pd.DataFrame, targets: Sequence[str]) -> float:
-    """The largest difference of a probability; of a target, in units of its spread."""
-    import pandas as pd
-
-    if targets:
-        then = rows[[f"{ANSWER}{name}" for name in targets]].to_numpy()
-        return float((abs(answers[list(targets)].to_numpy() - then) / (then.std(0) + 1e-9)).max())
-    now = pd.DataFrame(answers[Column.DISTRIBUTION].tolist()).to_numpy()
-    return float(abs(now - pd.DataFrame(rows[Column.DISTRIBUTION].tolist()).to_numpy()).max())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +11,19 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.config.parameters import FlowParams
 from flows.local.servers import running
+from flows.registry.kinds import SUMMARY_COLUMNS
 from flows.registry.runs import Run
 from flows.registry.verdict import Judgement
 from flows.stages.supervise import Outcome
 from tasks.core.files import read_json, write_text
 from tasks.core.paths import Paths
-from tasks.core.schema import HIGH, LOW, VALUE, Candidate, Metric
-from tasks.reports.page import markdown_table
+from tasks.core.schema import HIGH, LOW, VALUE, Candidate
+from tasks.core.target import TargetKind, TargetSpec
+from tasks.reports.page import data_url, markdown_table
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-COLUMNS = ("model", "test accuracy", "95% interval", "macro F1", "ECE", "seconds")
-LABEL_COLUMNS = ("model", "exactly right", "95% interval", "macro F1", "mAP", "seconds")  # of several labels
-VALUE_COLUMNS = ("model", "mean abs. error", "95% interval", "RMSE", "R²", "seconds")  # of targets
-CLASS_METRICS = (Metric.ACCURACY, (Metric.MACRO_F1, Metric.ECE))
 # Whose seconds a candidate costs, as metrics of the run.
 COST: dict[Candidate, tuple[str, ...]] = {
     Candidate.MEAN: (),
@@ -37,32 +34,26 @@ COST: dict[Candidate, tuple[str, ...]] = {
 }
 
 
-def result_rows(paths: Paths, metrics: Mapping[str, float]) -> list[list[str]]:
-    """A row a candidate; seconds of stages that were not computed in this run are not known to it."""
+def result_rows(paths: Paths, kind: TargetKind, run_metrics: Mapping[str, float]) -> list[list[str]]:
+    """Returns a row a candidate: name, first metric and interval, other metrics, seconds if computed in this run."""
+    first, *others = SUMMARY_COLUMNS[kind]
     rows = []
-    for name, scored in read_json(paths.metrics).items():
-        cost = COST[Candidate(name)]
-        seconds = (
-            f"{sum(metrics[key] for key in cost):.1f}" if all(key in metrics for key in cost) else "not computed now"
-        )
-        first, others = CLASS_METRICS
-        if Metric.MAE in scored:
-            first, others = Metric.MAE, (Metric.RMSE, Metric.R2)
-        elif Metric.MAP in scored:
-            others = (Metric.MACRO_F1, Metric.MAP)
-        how = ".1%" if first is Metric.ACCURACY else ".4g"
-        between = f"{scored[first][LOW]:{how}} to {scored[first][HIGH]:{how}}"
-        rest = [f"{scored[metric][VALUE]:{'.4g' if metric is Metric.RMSE else '.3f'}}" for metric in others]
-        rows.append([name, f"{scored[first][VALUE]:{how}}", between, *rest, seconds])
+    for name, scores in read_json(paths.metrics).items():
+        low, high = (f"{scores[first.metric][bound]:{first.number_format}}" for bound in (LOW, HIGH))
+        value, *rest = (f"{scores[column.metric][VALUE]:{column.number_format}}" for column in (first, *others))
+        rows.append([name, value, f"{low} to {high}", *rest, _seconds(Candidate(name), run_metrics)])
     return rows
 
 
-def columns_of(paths: Paths) -> tuple[str, ...]:
-    """What the rows are about: classes, or targets."""
-    found = read_json(paths.metrics)
-    if Candidate.MEAN in found:
-        return VALUE_COLUMNS
-    return LABEL_COLUMNS if Metric.MAP in found[Candidate.TUNED] else COLUMNS
+def _seconds(candidate: Candidate, run_metrics: Mapping[str, float]) -> str:
+    keys = COST[candidate]
+    return f"{sum(run_metrics[key] for key in keys):.1f}" if set(keys) <= run_metrics.keys() else "not computed now"
+
+
+def columns_of(kind: TargetKind) -> tuple[str, ...]:
+    """Returns the headings of the rows."""
+    first, *others = (column.heading for column in SUMMARY_COLUMNS[kind])
+    return ("model", first, "95% interval", *others, "seconds")
 
 
 @dataclass(frozen=True)
@@ -79,7 +70,8 @@ def publish(
     """Puts the table and pictures on the flow run as a Markdown artifact; the table for the terminal."""
     paths = params.paths
     pictures = (paths.comparison, paths.curves_picture, paths.confusion, paths.residuals, paths.wrong)
-    rows, columns = result_rows(paths, run.metrics_so_far()), columns_of(paths)
+    kind = TargetSpec.load(paths.task).kind
+    rows, columns = result_rows(paths, kind, run.metrics_so_far()), columns_of(kind)
     markdown = "\n\n".join(
         [
             f"## {version.name} version {version.version}: {judgement.verdict}",
@@ -112,7 +104,7 @@ def where_next(paths: Paths) -> str:
 
 def picture(file: Path) -> str:
     """A PNG file inside Markdown."""
-    return f"![{file.stem}](data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()})"
+    return f"![{file.stem}]({data_url(file)})"
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from flows.config.parameters import GateSection
+from flows.registry.kinds import EVALUATED_ANSWERS
 from flows.registry.runs import Tag
 from flows.registry.store import client
 from flows.registry.versions import LIVE, find, scorer_of, scorer_thresholds
 from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.core.files import read_json, replacing
 from tasks.core.paths import Paths
-from tasks.core.schema import ANSWER, VALUE, Candidate, Column
+from tasks.core.schema import VALUE, Candidate, Column
+from tasks.core.target import TargetSpec
 from tasks.gate import checks as gate
 from tasks.gate.checks import Check, Verdict
 from tasks.reports.page import markdown_table
@@ -54,59 +56,57 @@ class Judgement:
         return markdown_table(COLUMNS, rows)
 
 
-def judge(version: ModelVersion, wanted: GateSection, slices: Sequence[str], paths: Paths) -> Judgement:
+def judge(version: ModelVersion, section: GateSection, slices: Sequence[str], paths: Paths) -> Judgement:
     """Judges the version that the current results are registered as, and leaves the verdict on it."""
     live = find(version.name, LIVE)
     scores = {metric: at[VALUE] for metric, at in read_json(paths.metrics)[Candidate.TUNED].items()}
-    checks = gate.floors(wanted.floors, scores)
+    checks = gate.floors(section.floors, scores)
     if live is None:
         checks.append(Check("against live", "no version is live yet", "the floors alone count", Verdict.PASS))
     elif int(live.version) == int(version.version):
         checks.append(Check("against live", f"version {live.version} is live itself", "no loss", Verdict.PASS))
     else:
-        checks += against(live, paths, wanted, slices)
-    found = Judgement(gate.overall(checks), str(live.version) if live else NONE, tuple(checks))
-    note(version, found)
-    return found
+        checks += against(live, paths, section, slices)
+    judgement = Judgement(gate.overall(checks), str(live.version) if live else NONE, tuple(checks))
+    note(version, judgement)
+    return judgement
 
 
-def against(live: ModelVersion, paths: Paths, wanted: GateSection, slices: Sequence[str]) -> list[Check]:
-    """The evaluated predictions against what the live version answers for the same test images."""
-    from tasks.gate.comparison import Terms, compare, compare_labels, compare_values
+def against(live: ModelVersion, paths: Paths, section: GateSection, slices: Sequence[str]) -> list[Check]:
+    """Compares the evaluated predictions with the live version's answers for the same test images."""
+    from tasks.gate.comparison import GateCriteria
+    from tasks.gate.kinds import COMPARISONS
 
-    terms = Terms(wanted.metric, wanted.margin, wanted.error, wanted.group_margin, wanted.resamples)
-    predicted = pd.read_parquet(paths.predictions)
+    kind, spec = TargetSpec.load(paths.task).kind, read_json(paths.spec)
+    predictions = pd.read_parquet(paths.predictions)
     manifest = pd.read_parquet(paths.manifest).set_index(Column.PATH)
-    rows = manifest.loc[predicted[Column.PATH]].reset_index()
-    spec = read_json(paths.spec)
-    theirs = answers(live, paths, rows)
-    if spec["targets"]:
-        values = pd.DataFrame({name: predicted[f"{ANSWER}{name}"] for name in spec["targets"]})
-        return compare_values(rows, values, theirs, terms, slices)
-    ours = pd.DataFrame(predicted[Column.DISTRIBUTION].tolist(), columns=spec["classes"])
-    several = bool(spec["label_thresholds"])
-    if several != all(pd.api.types.is_bool_dtype(kind) for kind in theirs.dtypes):
-        what = "one gives one class an image, the other several labels"
-        return [Check("against live", what, "answers of one kind", Verdict.UNDECIDED)]
-    if several:
-        return compare_labels(rows, ours >= spec["label_thresholds"], theirs, terms, slices)
-    return compare(rows, ours, theirs, terms, slices)
+    rows = manifest.loc[predictions[Column.PATH]].reset_index()
+    ours, theirs = EVALUATED_ANSWERS[kind](predictions, spec), answers(live, paths, rows)
+    if _are_labels(ours) != _are_labels(theirs):
+        reason = "one gives one class an image, the other several labels"
+        return [Check("against live", reason, "answers of one kind", Verdict.UNDECIDED)]
+    criteria = GateCriteria(section.metric, section.margin, section.error, section.group_margin, section.resamples)
+    return COMPARISONS[kind](rows, ours, theirs, criteria, slices)
+
+
+def _are_labels(answers: pd.DataFrame) -> bool:
+    return all(pd.api.types.is_bool_dtype(dtype) for dtype in answers.dtypes)
 
 
 def answers(version: ModelVersion, paths: Paths, rows: pd.DataFrame) -> pd.DataFrame:
-    """The version's probabilities for these images, a column a class; of several labels, whether each is given.
+    """Returns the version's answers for these images: (N, C) probabilities, labels as bool, or (N, K) numbers.
 
-    Or its targets. Computed once.
+    Computed once, then kept.
     """
     pixels = hashlib.sha256("".join(rows[Column.PIXEL_HASH]).encode()).hexdigest()
     kept = paths.state / "answers" / f"{Path(str(version.source)).name}-{pixels[:16]}.parquet"
     if not kept.exists():
         scorer = scorer_of(version)
         pictures = ((paths.raw / path).read_bytes() for path in rows[Column.PATH])
-        found = scorer.probabilities(pictures)
+        outputs = scorer.probabilities(pictures)
         if thresholds := scorer_thresholds(scorer):
-            found = found >= found.new_tensor(thresholds)
-        table = pd.DataFrame(found.numpy(), columns=list(scorer.classes or scorer.targets))
+            outputs = outputs >= outputs.new_tensor(thresholds)
+        table = pd.DataFrame(outputs.numpy(), columns=[*scorer.classes, *scorer.targets])
         with replacing(kept) as beside:
             table.to_parquet(beside, index=False)
     return pd.read_parquet(kept)

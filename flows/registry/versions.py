@@ -10,6 +10,7 @@ from flows.registry.runs import Tag
 from flows.registry.scorer_code import digest_of, read_code, run_code
 from flows.registry.store import client
 from tasks.core.errors import RootstockError
+from tasks.core.target import TargetKind, kind_of
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -88,5 +89,10 @@ def scorer_of(version: ModelVersion) -> Any:  # noqa: ANN401 - of the version's 
 
 
 def scorer_thresholds(scorer: Any) -> list[float]:  # noqa: ANN401 - of a version's own code, which may be older
-    """The threshold of each label, where an image may have several; none elsewhere."""
+    """Returns the threshold of each label, where an image may have several; none elsewhere."""
     return list(map(float, getattr(scorer, "label_thresholds", ())))
+
+
+def scorer_kind(scorer: Any) -> TargetKind:  # noqa: ANN401 - as above
+    """Returns the kind of target that a version's scorer predicts."""
+    return kind_of({"targets": list(scorer.targets), "label_thresholds": scorer_thresholds(scorer)})

@@ -29,6 +29,13 @@ class TargetKind(StrEnum):
     REGRESSION = "regression"
 
 
+def kind_of(spec: Mapping[str, object]) -> TargetKind:
+    """Derives the kind from a model's spec.json, which has no key for it; the oldest lack some of these keys too."""
+    if spec.get("targets"):
+        return TargetKind.REGRESSION
+    return TargetKind.MULTILABEL if spec.get("label_thresholds") else TargetKind.CLASSIFICATION
+
+
 @dataclass(frozen=True)
 class TargetSpec:
     """The classes in the order of the logits; or the targets, with mean and standard deviation over training images.

@@ -15,8 +15,8 @@ MOST_VALUES = 12  # of a column that are slices of their own; numbers beyond tha
 OTHERS = "others"
 
 
-def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, pd.Series]]:
-    """A name such as `mode=RGB`, and which rows belong to it, for each value of each column that occurs.
+def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields a name such as `mode=RGB` and which rows belong to it, (N,) bool, for each value of each column.
 
     Raises ParamsError for a column that the manifest has not, or whose cells are lists.
     """
@@ -24,7 +24,7 @@ def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str,
     for column in columns:
         values = _values(rows[column])
         for value in sorted(values.dropna().unique()):
-            yield f"{column}={value}", values == value
+            yield f"{column}={value}", (values == value).fillna(value=False).to_numpy(bool)
 
 
 def refuse_unknown(rows: pd.DataFrame, columns: Sequence[str]) -> None:

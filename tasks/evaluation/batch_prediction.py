@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tasks.core.files import replacing
 from tasks.core.schema import Column
+from tasks.core.target import TargetKind
 
 PART = 512  # files that are kept at once
 
@@ -34,18 +35,18 @@ class Streaming(Protocol):
         """The answer for one image, by column."""
 
 
-def score_parts(scorer: Streaming, root: Path, files: Sequence[str], folder: Path) -> Iterator[int]:
+def score_parts(scorer: Streaming, kind: TargetKind, root: Path, files: Sequence[str], folder: Path) -> Iterator[int]:
     """Writes the answers for `files` below `root` in parts, which an interrupted run need not make again.
 
     Yields how many files are done after each part.
     """
     for start in range(0, len(files), PART):
-        part, own = part_file(folder, start), files[start : start + PART]
+        part, names = part_file(folder, start), files[start : start + PART]
         if not part.exists():
-            table = pa.Table.from_pylist(_answers(scorer, root, own), schema=_schema(scorer))
+            table = pa.Table.from_pylist(_answers(scorer, root, names), schema=SCHEMAS[kind](scorer))
             with replacing(part) as beside:
                 pq.write_table(table, beside)
-        yield start + len(own)
+        yield start + len(names)
 
 
 def part_file(folder: Path, start: int) -> Path:
@@ -85,39 +86,50 @@ def _row(scorer: Streaming, file: str, logits_C: Tensor | None, reason: str) -> 
     return {Column.PATH.value: file, **answer}
 
 
-def _schema(scorer: Streaming) -> pa.Schema:
-    """The answers' columns; the classes that a distribution is over stand in its metadata, in order."""
-    if scorer.targets:
-        answer = [(name, pa.float64()) for name in scorer.targets]
-    else:
-        answer = [
-            (Column.LABEL.value, pa.string()),
-            (Column.PROBABILITY.value, pa.float64()),
-            (Column.CONFIDENT.value, pa.bool_()),
+def label_schema(scorer: Streaming) -> pa.Schema:
+    """Returns the columns of answers in classes; the distribution's metadata has the classes, in order."""
+    classes = {b"classes": "\n".join(scorer.classes).encode()}
+    return pa.schema(
+        [
+            pa.field(Column.PATH.value, pa.string()),
+            pa.field(Column.LABEL.value, pa.string()),
+            pa.field(Column.PROBABILITY.value, pa.float64()),
+            pa.field(Column.CONFIDENT.value, pa.bool_()),
+            pa.field(Column.REASON.value, pa.string()),
+            pa.field(Column.DISTRIBUTION.value, pa.list_(pa.float32()), metadata=classes),
         ]
-    fields = [(Column.PATH.value, pa.string()), *answer, (Column.REASON.value, pa.string())]
-    if not scorer.targets:
-        classes = {b"classes": "\n".join(scorer.classes).encode()}
-        fields.append(pa.field(Column.DISTRIBUTION.value, pa.list_(pa.float32()), metadata=classes))
-    return pa.schema(fields)
+    )
+
+
+def value_schema(scorer: Streaming) -> pa.Schema:
+    """Returns the columns of answers in numbers."""
+    values = [pa.field(name, pa.float64()) for name in scorer.targets]
+    return pa.schema([pa.field(Column.PATH.value, pa.string()), *values, pa.field(Column.REASON.value, pa.string())])
+
+
+SCHEMAS: Mapping[TargetKind, Callable[[Streaming], pa.Schema]] = {
+    TargetKind.CLASSIFICATION: label_schema,
+    TargetKind.MULTILABEL: label_schema,
+    TargetKind.REGRESSION: value_schema,
+}
 
 
 def merge(folder: Path, parquet: Path, csv: Path) -> tuple[int, int]:
     """Joins the parts, one at a time, into a parquet and a CSV file; how many answers and how many broken files."""
     parts = sorted(folder.glob("part-*.parquet"))
     schema = pq.read_schema(parts[0])
-    wanted = [name for name in schema.names if name != Column.DISTRIBUTION]
+    flat_names = [name for name in schema.names if name != Column.DISTRIBUTION]
     answered = broken = 0
     with (
         replacing(parquet) as beside_parquet,
         replacing(csv) as beside_csv,
         pq.ParquetWriter(beside_parquet, schema) as wide,
-        pa_csv.CSVWriter(beside_csv, pa.schema([schema.field(name) for name in wanted])) as flat,
+        pa_csv.CSVWriter(beside_csv, pa.schema([schema.field(name) for name in flat_names])) as flat,
     ):
         for part in parts:
             table = pq.read_table(part, schema=schema)
             wide.write_table(table)
-            flat.write_table(table.select(wanted))
+            flat.write_table(table.select(flat_names))
             broken += table.num_rows - table[Column.REASON.value].null_count
             answered += table[Column.REASON.value].null_count
     return answered, broken

@@ -1,106 +1,102 @@
-"""What evaluation leaves to look at: predictions, tables, pictures, and a page with all of them."""
+"""Evaluation where an image has one class. Shapes: N test images, C classes."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
+from torch import Tensor
 
-from tasks.core.files import replacing, write_text
+from tasks.core.files import write_json
 from tasks.core.paths import Paths
-from tasks.core.schema import HIGH, LOW, VALUE, Candidate, Column, Metric
-from tasks.data.manifest import class_numbers
-from tasks.metrics.classification import confusion, per_class
+from tasks.core.schema import Candidate, Column, Metric
+from tasks.evaluation import report
+from tasks.evaluation.attacks import evaluate_attacks
+from tasks.evaluation.candidates import EvaluationInput, EvaluationResult, Table
+from tasks.evaluation.robustness import score_under_corruptions
+from tasks.evaluation.uncertainty import write_uncertainty
+from tasks.metrics.answers import Answers, calibrated, selective
+from tasks.metrics.classification import accuracy, confusion, per_class, scores
+from tasks.metrics.intervals import with_intervals
 from tasks.reports import pictures
-from tasks.reports.page import Part, page
+from tasks.reports.page import PageSection
 
-Table = dict[Candidate, dict[str, dict[str, float]]]  # candidate, metric, value and interval
+INTERVALS = "In brackets: 95% intervals over the test images, Wilson's of accuracy and a bootstrap of the others."
 
 
-def write_predictions(paths: Paths, test: pd.DataFrame, classes: Sequence[str], probability_NC: np.ndarray) -> None:
-    """A row a test image: what it is, what it was taken for, and how sure of each class the model was."""
-    answer = {
-        Column.PREDICTED: [classes[place] for place in probability_NC.argmax(1)],
-        Column.PROBABILITY: probability_NC.max(1),
-        Column.DISTRIBUTION: list(probability_NC),
+def evaluate_classification(case: EvaluationInput) -> EvaluationResult:
+    """Calibrates the candidates on validation, scores them on test and writes the report."""
+    y_V, y_N = case.target.encode(case.validation), case.target.encode(case.test)
+    answers = {name: calibrated(logits_MC, y_V, y_N) for name, logits_MC in case.outputs.items()}
+    table, tuned = score_table(case, answers), answers[Candidate.TUNED]
+    operating_point = selective(tuned, case.section.risk)
+    write_json(case.paths.selective, operating_point)
+    robust = score_under_corruptions(case, Metric.ACCURACY, _hits)
+    write_answers(case, tuned)
+    report.write_table(case.paths.robustness, robust)
+    report.draw_candidates(case.paths, table, Metric.ACCURACY, "test accuracy, %", percent=True)
+    write_uncertainty(case, answers, robust, operating_point)
+    extra = {name: operating_point[name] for name in ("coverage", "risk")}
+    if case.section.attacked:
+        extra |= evaluate_attacks(case)
+    report.write_page(case.paths, table, INTERVALS, page_sections(case.paths, operating_point))
+    return EvaluationResult(table, tuned.temperature, operating_point["threshold"], extra=extra)
+
+
+def _hits(logits_BC: Tensor, y_B: Tensor) -> Tensor:
+    return (logits_BC.argmax(1) == y_B).double()
+
+
+def score_table(case: EvaluationInput, answers: Mapping[Candidate, Answers]) -> Table:
+    """Returns each candidate's metrics with intervals; the agreement with the teacher too, if there is one."""
+    resamples, seed = case.section.resamples, case.seed
+    table: Table = {
+        name: scores(answer.raw_NC, answer.scaled_NC, answer.y_N, case.section.bins, resamples, seed)
+        for name, answer in answers.items()
     }
-    with replacing(paths.predictions) as beside:
-        test[[Column.PATH, Column.LABEL]].assign(**answer).to_parquet(beside, index=False)
+    if Candidate.TEACHER in answers:
+        teacher_N = answers[Candidate.TEACHER].scaled_NC.argmax(1)
+        for name, answer in answers.items():
+            table[name] |= with_intervals({Metric.AGREEMENT: accuracy}, answer.scaled_NC, teacher_N, resamples, seed)
+    return table
 
 
-def write_pictures(
-    paths: Paths, test: pd.DataFrame, classes: Sequence[str], probability_NC: np.ndarray, table: Table, wrong: int
-) -> None:
-    """The table of classes, and the pictures: candidates, training, confusion, and the most wrong images."""
-    counts_CC = confusion(probability_NC.argmax(1), class_numbers(test, classes), len(classes))
-    with replacing(paths.per_class) as beside:
-        pd.DataFrame(per_class(counts_CC), index=pd.Index(classes, name="class")).to_csv(beside, float_format="%.4f")
-    accuracy = {name: row[Metric.ACCURACY] for name, row in table.items()}
-    percents = {name: (100 * at[VALUE], 100 * at[LOW], 100 * at[HIGH]) for name, at in accuracy.items()}
-    pictures.candidates(paths.comparison, percents, "test accuracy, %", most=100)
-    pictures.confusion(paths.confusion, counts_CC, classes)
-    pictures.curves(
-        paths.curves_picture, [json.loads(line) for line in paths.curves.read_text(encoding="utf-8").splitlines()]
+def write_answers(case: EvaluationInput, tuned: Answers) -> None:
+    """Writes the tuned model's predictions, its scores by class and slice, confusions, and the most wrong images."""
+    paths, classes, predicted_N = case.paths, case.target.classes, tuned.scaled_NC.argmax(1)
+    rows = report.with_answers(case.test, [classes[place] for place in predicted_N], tuned.sure_N, tuned.scaled_NC)
+    report.write_predictions(paths, rows)
+    report.write_slices(case, tuned.hit_N, Metric.ACCURACY)
+    counts_CC = confusion(predicted_N, tuned.y_N, len(classes))
+    report.write_table(
+        paths.per_class, pd.DataFrame(per_class(counts_CC), index=pd.Index(classes, name="class")), index=True
     )
-    _write_wrong(paths, test, np.array(classes)[probability_NC.argmax(1)], probability_NC.max(1), wrong)
+    pictures.confusion(paths.confusion, counts_CC, classes)
+    wrong = report.most_confident(rows, tuned.hit_N, case.section.wrong)
+    cells = wrong[[Column.LABEL, Column.PREDICTED, Column.PROBABILITY]].itertuples(index=False)
+    captions = [f"{label}, not\n{predicted} ({confidence:.0%})" for label, predicted, confidence in cells]
+    report.draw_images(paths, wrong[Column.PATH], captions)
 
 
-def _write_wrong(paths: Paths, test: pd.DataFrame, predicted_N: np.ndarray, sure_N: np.ndarray, most: int) -> None:
-    """The wrong answers, the surest first."""
-    rows = test.assign(**{Column.PREDICTED: predicted_N, Column.PROBABILITY: sure_N})
-    rows = rows[rows[Column.LABEL] != rows[Column.PREDICTED]].nlargest(most, Column.PROBABILITY)
-    answers = zip(rows[Column.LABEL], rows[Column.PREDICTED], rows[Column.PROBABILITY], strict=True)
-    captions = [f"{label}, not\n{predicted} ({sure:.0%})" for label, predicted, sure in answers]
-    pictures.thumbnails(paths.wrong, [paths.raw / path for path in rows[Column.PATH]], captions)
-
-
-def write_page(paths: Paths, table: Table, selective: Mapping[str, float]) -> None:
-    """The page: what a person looks at first."""
-    metrics = list(next(iter(table.values())))
-    columns = ["model", *(metric.replace("_", " ") for metric in metrics)]
-    rows = [[name, *(interval_text(row[metric]) for metric in metrics)] for name, row in table.items()]
-    parts = [
-        Part(
-            text="In brackets: 95% intervals over the test images, Wilson's of accuracy and a bootstrap of the others.",
-            columns=columns,
-            rows=rows,
-        ),
-        Part("From scratch, frozen or fine-tuned: the same number of optimiser steps", picture=paths.comparison),
-        Part("Training", picture=paths.curves_picture),
-        Part("What is taken for what", picture=paths.confusion),
-        Part("The most wrong test images", picture=paths.wrong),
-        table_part("Classes", paths.per_class),
-        Part("Is its confidence honest?", picture=paths.reliability),
-        Part("ROC, precision and recall", picture=paths.roc_pr),
-        Part('"Don\'t know"', selective_text(selective), picture=paths.risk_coverage),
-        table_part("Slices", paths.slices, "none were asked for (evaluate.slices)"),
-        Part("Under shift, scale, flip, rotation, noise, blur and JPEG", picture=paths.robustness_picture),
-        Part("Some training images and their views", picture=paths.preview),
+def page_sections(paths: Paths, operating_point: Mapping[str, float]) -> list[PageSection]:
+    """Returns the sections of the page that classes alone have."""
+    sections = [
+        PageSection("What is taken for what", picture=paths.confusion),
+        PageSection("The most wrong test images", picture=paths.wrong),
+        report.table_section("Classes", paths.per_class),
+        PageSection("Is its confidence honest?", picture=paths.reliability),
+        PageSection("ROC, precision and recall", picture=paths.roc_pr),
+        PageSection('"Don\'t know"', selective_text(operating_point), picture=paths.risk_coverage),
+        report.slices_section(paths),
+        PageSection("Under shift, scale, flip, rotation, noise, blur and JPEG", picture=paths.robustness_picture),
     ]
-    if paths.attacks.exists():
-        parts.insert(-1, table_part("Under attack", paths.attacks))
-    write_text(paths.results_page, page("Results on the test split", parts))
+    return [*sections, report.table_section("Under attack", paths.attacks)] if paths.attacks.exists() else sections
 
 
-def table_part(heading: str, file: Path, empty: str = "") -> Part:
-    """A CSV file as a part of the page; a sentence if it has no rows."""
-    found = pd.read_csv(file, dtype=str, keep_default_na=False)
-    text = "" if len(found) else empty
-    return Part(heading, text, columns=list(found.columns), rows=found.to_numpy().tolist())
-
-
-def selective_text(found: Mapping[str, float]) -> str:
-    """What the threshold of "don't know" brings."""
+def selective_text(point: Mapping[str, float]) -> str:
+    """Returns a sentence on what the threshold of "don't know" brings."""
     return (
-        f"Answers with a probability of at least {found['threshold']:.3f} are given: {found['coverage']:.1%} of the "
-        f"test images get one, of which {found['risk']:.1%} are wrong ({found['wanted_risk']:.1%} were accepted, on "
+        f"Answers with a probability of at least {point['threshold']:.3f} are given: {point['coverage']:.1%} of the "
+        f"test images get one, of which {point['risk']:.1%} are wrong ({point['wanted_risk']:.1%} were accepted, on "
         "validation)."
     )
-
-
-def interval_text(at: Mapping[str, float], how: str = ".3f") -> str:
-    """A value with its interval."""
-    return f"{at[VALUE]:{how}} [{at[LOW]:{how}}, {at[HIGH]:{how}}]"

@@ -2,84 +2,68 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-
 import numpy as np
-import pandas as pd
+import torch
+from torch import Tensor
 
-from tasks.core.files import replacing, write_text
 from tasks.core.paths import Paths
-from tasks.core.schema import HIGH, LOW, VALUE, Column, Metric
-from tasks.data.slices import slices_of
-from tasks.evaluation.classification import Table, interval_text, table_part
-from tasks.metrics.multilabel import per_label
-from tasks.reports import pictures
-from tasks.reports.page import Part, page
+from tasks.core.schema import Candidate, Column, Metric
+from tasks.evaluation import report
+from tasks.evaluation.candidates import EvaluationInput, EvaluationResult, Table
+from tasks.evaluation.robustness import score_under_corruptions
+from tasks.metrics.multilabel import label_scores, per_label, thresholds_for
+from tasks.reports.page import PageSection
 from tasks.scorer.labels import joined
 
+INTERVALS = "Accuracy: images with exactly their labels. In brackets: 95% intervals, Wilson's or a bootstrap's."
 
-def write_labels(
-    paths: Paths,
-    test: pd.DataFrame,
-    labels: Sequence[str],
-    probability_NC: np.ndarray,
-    y_NC: np.ndarray,
-    threshold_C: np.ndarray,
-    table: Table,
-    robust: pd.DataFrame,
-    columns: Sequence[str],
-    wrong: int,
-) -> None:
-    """Writes predictions, tables, pictures and the page."""
-    given_NC, true_NC = probability_NC >= threshold_C, y_NC > 0.5
-    sure_N = np.where(given_NC, probability_NC, 1 - probability_NC).min(1)
-    answer = {
-        Column.PREDICTED: [joined(labels, given) for given in given_NC],
-        Column.PROBABILITY: sure_N,
-        Column.DISTRIBUTION: list(probability_NC),
+
+def evaluate_multilabel(case: EvaluationInput) -> EvaluationResult:
+    """Chooses each candidate's threshold per label on validation, scores on test and writes the report."""
+    y_VC, y_NC = case.target.encode(case.validation), case.target.encode(case.test)
+    probability = {name: logits_MC.sigmoid().numpy() for name, logits_MC in case.outputs.items()}
+    threshold = {name: thresholds_for(p_MC[: len(y_VC)], y_VC) for name, p_MC in probability.items()}
+    on_test = {name: p_MC[len(y_VC) :] for name, p_MC in probability.items()}
+    table: Table = {
+        name: label_scores(p_NC, y_NC, threshold[name], case.section.resamples, case.seed)
+        for name, p_NC in on_test.items()
     }
-    rows = test[[Column.PATH, Column.LABEL]].assign(**answer)
-    with replacing(paths.predictions) as beside:
-        rows.to_parquet(beside, index=False)
-    with replacing(paths.per_class) as beside:
-        per_label(labels, given_NC, true_NC, threshold_C).to_csv(beside, float_format="%.4f")
-    right_N = (given_NC == true_NC).all(1)
-    parts = [
-        (n, int(i.sum()), right_N[i.fillna(value=False).to_numpy(bool)].mean()) for n, i in slices_of(test, columns)
-    ]
-    with replacing(paths.slices) as beside:
-        pd.DataFrame(parts, columns=["slice", "images", "accuracy"]).to_csv(beside, index=False, float_format="%.4f")
-    with replacing(paths.robustness) as beside:
-        robust.to_csv(beside, index=False, float_format="%.4f")
-    exactly = {name: row[Metric.ACCURACY] for name, row in table.items()}
-    percents = {name: (100 * at[VALUE], 100 * at[LOW], 100 * at[HIGH]) for name, at in exactly.items()}
-    pictures.candidates(paths.comparison, percents, "test images with exactly their labels, %", most=100)
-    lines = paths.curves.read_text(encoding="utf-8").splitlines()
-    pictures.curves(paths.curves_picture, [json.loads(line) for line in lines])
-    errors = rows[~right_N].sort_values(Column.PROBABILITY, ascending=False).head(wrong)
-    answers = zip(errors[Column.LABEL], errors[Column.PREDICTED], strict=True)
-    captions = [f"{label or 'none'}, not\n{predicted or 'none'}" for label, predicted in answers]
-    pictures.thumbnails(paths.wrong, [paths.raw / path for path in errors[Column.PATH]], captions)
-    _write_page(paths, table)
+    threshold_C = threshold[Candidate.TUNED]
+    tuned_C = torch.from_numpy(threshold_C)
+
+    def exact_hits(logits_BC: Tensor, y_BC: Tensor) -> Tensor:
+        return ((logits_BC.sigmoid() >= tuned_C) == (y_BC > 0.5)).all(1).double()
+
+    write_answers(case, on_test[Candidate.TUNED], y_NC, threshold_C)
+    report.write_table(case.paths.robustness, score_under_corruptions(case, Metric.ACCURACY, exact_hits))
+    label = "test images with exactly their labels, %"
+    report.draw_candidates(case.paths, table, Metric.ACCURACY, label, percent=True)
+    report.write_page(case.paths, table, INTERVALS, page_sections(case.paths))
+    return EvaluationResult(table, label_thresholds=threshold_C.tolist())
 
 
-def _write_page(paths: Paths, table: Table) -> None:
-    metrics = list(next(iter(table.values())))
-    columns = ["model", *(metric.replace("_", " ") for metric in metrics)]
-    rows = [[name, *(interval_text(row[metric]) for metric in metrics)] for name, row in table.items()]
-    parts = [
-        Part(
-            text="Accuracy: images with exactly their labels. In brackets: 95% intervals, Wilson's or a bootstrap's.",
-            columns=columns,
-            rows=rows,
-        ),
-        Part("From scratch, frozen or fine-tuned: the same number of optimiser steps", picture=paths.comparison),
-        Part("Training", picture=paths.curves_picture),
-        table_part("Labels", paths.per_class),
-        Part("Test images with other labels than theirs, the surest first", picture=paths.wrong),
-        table_part("Slices", paths.slices, "none were asked for (evaluate.slices)"),
-        table_part("Under shift, scale, flip, rotation, noise, blur and JPEG", paths.robustness),
-        Part("Some training images and their views", picture=paths.preview),
+def write_answers(case: EvaluationInput, probability_NC: np.ndarray, y_NC: np.ndarray, threshold_C: np.ndarray) -> None:
+    """Writes the tuned model's predictions, its scores by label and slice, and the most wrong images."""
+    paths, labels = case.paths, case.target.classes
+    predicted_NC, true_NC = probability_NC >= threshold_C, y_NC > 0.5
+    hit_N = (predicted_NC == true_NC).all(1)
+    confidence_N = np.where(predicted_NC, probability_NC, 1 - probability_NC).min(1)
+    predicted = [joined(labels, predicted_C) for predicted_C in predicted_NC]
+    rows = report.with_answers(case.test, predicted, confidence_N, probability_NC)
+    report.write_predictions(paths, rows)
+    report.write_table(paths.per_class, per_label(labels, predicted_NC, true_NC, threshold_C), index=True)
+    report.write_slices(case, hit_N, Metric.ACCURACY)
+    wrong = report.most_confident(rows, hit_N, case.section.wrong)
+    answers = zip(wrong[Column.LABEL], wrong[Column.PREDICTED], strict=True)
+    captions = [f"{label or 'none'}, not\n{answer or 'none'}" for label, answer in answers]
+    report.draw_images(paths, wrong[Column.PATH], captions)
+
+
+def page_sections(paths: Paths) -> list[PageSection]:
+    """Returns the sections of the page that labels alone have."""
+    return [
+        report.table_section("Labels", paths.per_class),
+        PageSection("Test images with other labels than theirs, the surest first", picture=paths.wrong),
+        report.slices_section(paths),
+        report.table_section("Under shift, scale, flip, rotation, noise, blur and JPEG", paths.robustness),
     ]
-    write_text(paths.results_page, page("Results on the test split", parts))

@@ -1,52 +1,51 @@
-"""A model under corruptions, on some of the test images."""
+"""The tuned model under corruptions, on some of the test images. Shapes: N images, B a batch of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from tasks.core.progress import counted
-from tasks.core.schema import Column
+from tasks.core.schema import Column, Metric
+from tasks.evaluation.candidates import EvaluationInput, sample_rows
 from tasks.images.corruptions import corrupted
 from tasks.images.loading import Squares
 from tasks.scorer.answer import Scorer
 
 AS_IS = "none"
+ImageScore = Callable[[Tensor, Tensor], Tensor]  # an image's score, (B,), from outputs and truth
 
 
-def under_corruptions(
-    scorer: Scorer,
-    root: Path,
-    rows: pd.DataFrame,
-    truth: Tensor,
-    strengths: Mapping[str, Sequence[float]],
-    batch: int,
-    column: str,
-    measure: Callable[[Tensor, Tensor], Tensor],
+def score_under_corruptions(
+    case: EvaluationInput, metric: Metric, image_score: ImageScore, skipped: Collection[str] = ()
 ) -> pd.DataFrame:
-    """A score on these rows as they are and under each corruption: corruption, strength, score, images.
+    """Returns the mean score without and under each corruption but the `skipped` ones, a row each.
 
-    `measure` gives an image's score, (N,), from outputs and truth; `column` is the name of its mean.
+    Columns: corruption, strength, the metric, images.
     """
-    columns = ["corruption", "strength", column, "images"]
+    columns, rows = ["corruption", "strength", metric, "images"], sample_rows(case.test, case.section.corrupted)
     if rows.empty:
         return pd.DataFrame(columns=columns)
-    prepared = scorer.preprocessing
-    square_N3RR = Squares(root, list(rows[Column.PATH]), prepared, memory=0)[range(len(rows))]
-    wanted = [(AS_IS, 0.0), *((kind, strength) for kind, own in strengths.items() for strength in own)]
-    found = []
-    for kind, strength in counted(wanted, len(wanted), "corruptions tried"):
+    square_N3RR = Squares(case.paths.raw, list(rows[Column.PATH]), case.tuned.preprocessing, memory=0)[range(len(rows))]
+    truth = torch.from_numpy(case.target.encode(rows))
+    corruptions = [(kind, strength) for kind, strengths in case.section.corruptions for strength in strengths]
+    trials = [(AS_IS, 0.0), *((kind, strength) for kind, strength in corruptions if kind not in skipped)]
+    scores = []
+    for kind, strength in counted(trials, len(trials), "corruptions tried"):
         total = 0.0
-        for square_B3RR, y_B in zip(torch.split(square_N3RR, batch), torch.split(truth, batch), strict=True):
-            x_B3SS = (
-                prepared.network_input(square_B3RR)
-                if kind == AS_IS
-                else corrupted(kind, strength, square_B3RR, prepared)
-            )
-            total += float(measure(scorer.forward(x_B3SS), y_B).sum())
-        found.append((kind, strength, total / len(rows), len(rows)))
-    return pd.DataFrame(found, columns=columns)
+        for square_B3RR, y_B in zip(torch.split(square_N3RR, case.batch), torch.split(truth, case.batch), strict=True):
+            output_B = _outputs(case.tuned, square_B3RR, kind, strength)
+            total += float(image_score(output_B, y_B).sum())
+        scores.append((kind, strength, total / len(rows), len(rows)))
+    return pd.DataFrame(scores, columns=columns)
+
+
+def _outputs(scorer: Scorer, square_B3RR: Tensor, kind: str, strength: float) -> Tensor:
+    prepare = scorer.preprocessing
+    is_clean = kind == AS_IS
+    return scorer.forward(
+        prepare.network_input(square_B3RR) if is_clean else corrupted(kind, strength, square_B3RR, prepare)
+    )

@@ -12,6 +12,7 @@ from tasks.core.errors import ParamsError
 from tasks.core.progress import counted
 from tasks.core.schema import Candidate
 from tasks.core.sections import BackboneParams, TeacherParams
+from tasks.core.target import TargetSpec
 from tasks.hardware.device import Device
 from tasks.images.loading import Squares, ahead
 from tasks.models.backbone import Backbone
@@ -20,48 +21,44 @@ from tasks.models.weights_file import read
 from tasks.objectives.teacher import load
 from tasks.scorer.answer import Scorer, spec_of
 from tasks.scorer.network import build_network
-from tasks.training.goal import Goal
 
 
 def scorers(
-    wanted: BackboneParams,
-    goal: Goal,
+    params: BackboneParams,
+    target: TargetSpec,
     backbone: Backbone,
     head_weights: Path,
     trained: Mapping[Candidate, Path],
 ) -> dict[Candidate, Scorer]:
-    """An uncalibrated scorer for the probe and for each trained network whose file exists."""
-    networks = {Candidate.PROBE: probe_network(backbone, head_weights, goal.outputs)}
+    """Returns an uncalibrated scorer for the probe and for each trained network whose file exists."""
+    networks = {Candidate.PROBE: probe_network(backbone, head_weights, target.num_outputs)}
     _, head = read(head_weights)
     for name, weights in trained.items():
         if weights.exists():
-            own = scratch_head(head) if name is Candidate.SCRATCH else head
-            networks[name] = build_network(wanted.architecture, goal.outputs, wanted.cut, **own)
+            settings = scratch_head(head) if name is Candidate.SCRATCH else head
+            networks[name] = build_network(params.architecture, target.num_outputs, params.cut, **settings)
             networks[name].load_state_dict(read(weights)[0])
-    halves = [0.5] * len(goal.classes) if goal.several else []
-    common = (wanted.architecture, goal.classes, backbone.preprocessing, wanted.cut, head)
-    spec = spec_of(*common, targets=goal.targets, label_thresholds=halves)
+    common = (params.architecture, target.classes, backbone.preprocessing, params.cut, head)
+    spec = spec_of(*common, targets=target.targets)
     return {name: Scorer(networks[name], spec) for name in Candidate if name in networks}
 
 
-def teacher_scorer(file: Path, wanted: TeacherParams, goal: Goal, head: Path, *, letterbox: bool) -> Scorer:
-    """The teacher as a scorer, uncalibrated, with the head that was fitted on it where it came without one.
+def teacher_scorer(file: Path, params: TeacherParams, target: TargetSpec, head: Path, *, letterbox: bool) -> Scorer:
+    """Returns the teacher as an uncalibrated scorer, with the head that was fitted on it if it came without one.
 
     Raises ParamsError if it still has none.
     """
-    found = load(file, wanted, goal.spec, head, letterbox=letterbox)
-    if isinstance(found, Backbone):
+    teacher = load(file, params, target, head, letterbox=letterbox)
+    if isinstance(teacher, Backbone):
         raise ParamsError("teacher.weights: no head was fitted on it; run finetune first")
-    halves = [0.5] * len(goal.classes) if goal.several else []
-    common = (goal.classes, found.preprocessing)
-    spec = spec_of(wanted.architecture or "", *common, targets=goal.targets, label_thresholds=halves)
-    return Scorer(found.network, spec)
+    spec = spec_of(params.architecture or "", target.classes, teacher.preprocessing, targets=target.targets)
+    return Scorer(teacher.network, spec)
 
 
 def logits_of(
     scorers: Mapping[Candidate, Scorer], root: Path, files: Sequence[str], device: Device, batch: int
 ) -> dict[Candidate, Tensor]:
-    """Logits of each candidate, (N, C) float32, for these files; each picture is read once."""
+    """Returns each candidate's outputs, (N, C) float32, for these files; each picture is read once."""
     preprocessing = next(iter(scorers.values())).preprocessing
     for scorer in scorers.values():
         device.place(scorer.network)

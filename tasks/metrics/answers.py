@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tasks.metrics.calibration import temperature
-from tasks.metrics.selective import answered, threshold_for
+from tasks.metrics.selective import coverage_and_risk, threshold_for
 
 
 @dataclass(frozen=True)
@@ -51,5 +51,5 @@ def selective(answers: Answers, risk: float) -> dict[str, float]:
     """The threshold that keeps the risk on validation, and the coverage and risk that it has on test."""
     hit_V = answers.validation_VC.argmax(1) == answers.y_V
     threshold = threshold_for(answers.validation_VC.max(1), hit_V, risk)
-    coverage, found = answered(answers.sure_N, answers.hit_N, threshold)
-    return {"wanted_risk": risk, "threshold": threshold, "coverage": coverage, "risk": found}
+    coverage, test_risk = coverage_and_risk(answers.sure_N, answers.hit_N, threshold)
+    return {"wanted_risk": risk, "threshold": threshold, "coverage": coverage, "risk": test_risk}

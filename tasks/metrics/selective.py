@@ -34,7 +34,7 @@ def threshold_for(confidence_N: np.ndarray, hit_N: np.ndarray, risk: float) -> f
     return 0.0 if coverage[widest] == 1 else float(thresholds[widest])
 
 
-def answered(confidence_N: np.ndarray, hit_N: np.ndarray, threshold: float) -> tuple[float, float]:
-    """Coverage, and the risk of the answers given, at a threshold; the risk is 0 where nothing is answered."""
-    given_N = confidence_N >= threshold
-    return float(given_N.mean()), float(1 - hit_N[given_N].mean()) if given_N.any() else 0.0
+def coverage_and_risk(confidence_N: np.ndarray, hit_N: np.ndarray, threshold: float) -> tuple[float, float]:
+    """Returns the coverage and the risk at a threshold, of (N,) each; the risk is 0 if no image is answered."""
+    answered_N = confidence_N >= threshold
+    return float(answered_N.mean()), float(1 - hit_N[answered_N].mean()) if answered_N.any() else 0.0

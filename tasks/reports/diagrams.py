@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from tasks.core.schema import Candidate
 from tasks.metrics.answers import Answers
 from tasks.metrics.calibration import reliability_bins
-from tasks.metrics.selective import answered, risk_coverage
+from tasks.metrics.selective import coverage_and_risk, risk_coverage
 from tasks.reports import pictures
 from tasks.reports.pictures import COLOURS, MOST_CLASSES, save
 
@@ -60,7 +60,8 @@ def risk_over_coverage(path: Path, answers: Mapping[Candidate, Answers], thresho
     for name, answer in answers.items():
         coverage, risks, _ = risk_coverage(answer.sure_N, answer.hit_N)
         axes.plot(coverage, 100 * risks, color=COLOURS[name], label=name)
-    coverage_now, risk_now = answered(answers[Candidate.TUNED].sure_N, answers[Candidate.TUNED].hit_N, threshold)
+    tuned = answers[Candidate.TUNED]
+    coverage_now, risk_now = coverage_and_risk(tuned.sure_N, tuned.hit_N, threshold)
     axes.plot([coverage_now], [100 * risk_now], "x", color="black", markersize=9, label="with the threshold")
     axes.axhline(100 * risk, color="#bbbbbb", linewidth=1)
     axes.set(xlabel="fraction of images answered", ylabel="wrong among the answers, %", xlim=(0, 1.02))

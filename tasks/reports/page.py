@@ -20,53 +20,54 @@ td, th { padding: .3rem .8rem; text-align: left; vertical-align: top }
 th { border-bottom: 2px solid #888 } td { border-bottom: 1px solid #ddd } img { max-width: 100% }
 .good { color: #176b2c } .bad { color: #a11212; font-weight: 600 } .mild { color: #8a5a00 }
 </style></head><body><h1>{{ title }}</h1>
-{% for part in parts %}{% if part.heading %}<h2>{{ part.heading }}</h2>{% endif %}
-{% if part.text %}<p class="{{ part.mood }}">{{ part.text }}</p>{% endif %}
-{% if part.rows %}<table><tr>{% for name in part.columns %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for row in part.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% for section in sections %}{% if section.heading %}<h2>{{ section.heading }}</h2>{% endif %}
+{% if section.text %}<p class="{{ section.status }}">{{ section.text }}</p>{% endif %}
+{% if section.rows %}<table><tr>{% for name in section.columns %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for row in section.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>{% endif %}
-{% if part.picture %}<img alt="{{ part.heading }}" src="data:image/png;base64,{{ part.encoded() }}">{% endif %}
+{% if section.picture %}<img alt="{{ section.heading }}" src="{{ data_url(section.picture) }}">{% endif %}
 {% endfor %}</body></html>
 """
 
 
 @dataclass(frozen=True)
-class Part:
-    """One part of a page, of which any may be empty; `mood` is good, bad or mild."""
+class PageSection:
+    """A heading, a text, a table and a picture; any of them may be empty. `status` is good, bad or mild."""
 
     heading: str = ""
     text: str = ""
-    mood: str = ""
+    status: str = ""
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[object]] = ()
     picture: Path | None = None
 
-    def encoded(self) -> str:
-        """The PNG file as base64 text."""
-        return base64.b64encode(self.picture.read_bytes()).decode() if self.picture else ""
+
+def data_url(picture: Path) -> str:
+    """Returns a PNG file as a data URL."""
+    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
-def page(title: str, parts: Sequence[Part]) -> str:
-    """The page as HTML; every text is escaped."""
+def page(title: str, sections: Sequence[PageSection]) -> str:
+    """Renders the sections as HTML; every text is escaped."""
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(TEMPLATE)
-    return template.render(title=title, parts=parts)
+    return template.render(title=title, sections=sections, data_url=data_url)
 
 
-def markdown(parts: Sequence[Part]) -> str:
-    """The same parts as Markdown, without their pictures."""
+def markdown(sections: Sequence[PageSection]) -> str:
+    """Renders the sections as Markdown, without their pictures."""
     texts = [
         text
-        for part in parts
+        for section in sections
         for text in (
-            f"## {part.heading}" if part.heading else "",
-            part.text,
-            markdown_table(part.columns, part.rows) if part.rows else "",
+            f"## {section.heading}" if section.heading else "",
+            section.text,
+            markdown_table(section.columns, section.rows) if section.rows else "",
         )
     ]
     return "\n\n".join(text for text in texts if text)
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; pipes in cells are escaped."""
+    """Renders a Markdown table; pipes in cells are escaped."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from tasks.core.schema import Candidate, Column, Split
+from tasks.core.sections import AdversariesSection
 from tasks.core.target import TargetSpec
 from tasks.data.manifest import of_split
 from tasks.evaluation.attacks import ALL, masked, robust_accuracy
@@ -100,7 +101,8 @@ def one(root: Path, seed: int) -> dict[str, Any]:
 
 def by_both(study: Study) -> dict[str, float]:
     """Accuracy of the tuned model on the same pictures, after either library's ensemble of attacks."""
-    paths, manifest, budget = study.paths, study.manifest(), study.document["adversaries"]
+    paths, manifest = study.paths, study.manifest()
+    budget = AdversariesSection(**study.document["adversaries"])
     scorer, rows = Scorer.load(paths.spec, paths.tuned), some(of_split(manifest, Split.TEST), BY_BOTH, 0)
     squares = Squares(paths.raw, list(rows[Column.PATH]), scorer.preprocessing, memory=0)
     x_N3SS = scorer.preprocessing.centre(squares[range(len(rows))])
@@ -113,7 +115,7 @@ def by_both(study: Study) -> dict[str, float]:
         str(environment_of_peers("bench-attacks")),
         str(SCRIPTS / "torchattacks_auto.py"),
         *given,
-        str(budget["radius"]),
+        str(budget.radius),
     ]
     printed = output(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
     return {"ours": found.loc[ALL, "accuracy"], "theirs": float(printed.split()[-1])}

@@ -6,7 +6,8 @@ import matplotlib as mpl
 import numpy as np
 
 from tasks.gate import checks as gate
-from tasks.gate.checks import Pair, Verdict
+from tasks.gate.checks import Verdict
+from tasks.gate.paired_tests import PairedScores, tango_bounds
 from tasks.reports.page import markdown_table
 from tests.benchmarks.results import PICTURES, Results
 
@@ -50,7 +51,7 @@ def passes(size: int, gain: float) -> float:
     random = np.random.default_rng(size)
     better = (DISAGREE + gain) / 2
     counts = random.multinomial(size, [better, better - gain, 1 - DISAGREE], PAIRS)
-    low = [gate.tango_bounds(int(b), int(w), size, ERROR)[0] for b, w, _ in counts]
+    low = [tango_bounds(int(b), int(w), size, ERROR)[0] for b, w, _ in counts]
     return float(np.mean([bound > -MARGIN for bound in low]))
 
 
@@ -64,7 +65,7 @@ def refusals(size: int) -> float:
         for name in range(CLASSES):
             better, worse, both = random.multinomial(per_class, [0.02, 0.02 + GROUP_MARGIN, 0.96 - GROUP_MARGIN])
             candidate = np.array([1] * better + [0] * worse + [1] * both)
-            pairs[str(name)] = Pair(candidate, np.array([0] * better + [1] * worse + [1] * both))
+            pairs[str(name)] = PairedScores(candidate, np.array([0] * better + [1] * worse + [1] * both))
         refused += any(c.verdict is Verdict.REFUSED for c in gate.compare_groups(pairs, GROUP_MARGIN, ERROR))
     return refused / (PAIRS // 4)
 

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.core.schema import Column
 from tasks.gate.checks import Verdict
-from tasks.gate.comparison import Terms, compare, compare_values
+from tasks.gate.comparison import GateCriteria, compare_classes, compare_labels, compare_values
 
-TERMS = Terms("auto", margin=0.02, error=0.05, group_margin=0.1, resamples=500)
+CRITERIA = GateCriteria("auto", margin=0.02, error=0.05, group_margin=0.1, resamples=500)
 
 
 def classified(truth: list[str], hits: np.ndarray, classes: list[str]) -> pd.DataFrame:
@@ -24,9 +25,9 @@ def test_only_images_whose_class_both_know_are_compared():
     rows = pd.DataFrame({"label": truth})
     ours = classified(truth, np.ones(300), ["cat", "dog", "fox"])
     live = classified(truth, np.ones(300), ["cat", "dog", "emu"])
-    (check,) = compare(rows, ours, live, TERMS, [])
+    (check,) = compare_classes(rows, ours, live, CRITERIA, [])
     assert (check.what, check.verdict) == ("accuracy against live, 200 images", Verdict.PASS)
-    assert compare(rows, ours, live[["emu"]], TERMS, [])[0].verdict is Verdict.UNDECIDED
+    assert compare_classes(rows, ours, live[["emu"]], CRITERIA, [])[0].verdict is Verdict.UNDECIDED
 
 
 def test_a_class_that_fell_refuses_though_the_whole_passes():
@@ -36,7 +37,7 @@ def test_a_class_that_fell_refuses_though_the_whole_passes():
     before = np.ones(1000)
     before[:40] = 0
     tables = [classified(truth, of, ["cat", "fox"]) for of in (hits, before)]
-    overall, fell = compare(pd.DataFrame({"label": truth}), *tables, TERMS, [])
+    overall, fell = compare_classes(pd.DataFrame({"label": truth}), *tables, CRITERIA, [])
     assert overall.verdict is Verdict.PASS
     assert (fell.verdict, "class fox" in fell.what) == (Verdict.REFUSED, True)
 
@@ -48,31 +49,68 @@ def test_targets_are_compared_by_their_errors(noise, verdict):
     rows = pd.DataFrame({"target:angle": truth})
     live = pd.DataFrame({"angle": truth + random.normal(size=300)})
     ours = pd.DataFrame({"angle": truth + noise * random.normal(size=300)})
-    (check,) = compare_values(rows, ours, live, TERMS, [])
+    (check,) = compare_values(rows, ours, live, CRITERIA, [])
     assert check.verdict is verdict, check
 
 
 def test_models_of_other_targets_cannot_be_compared():
     rows = pd.DataFrame({"target:angle": [1.0]})
-    found = compare_values(rows, pd.DataFrame({"angle": [1.0]}), pd.DataFrame({"size": [1.0]}), TERMS, [])
+    found = compare_values(rows, pd.DataFrame({"angle": [1.0]}), pd.DataFrame({"size": [1.0]}), CRITERIA, [])
     assert found[0].verdict is Verdict.UNDECIDED
 
 
 def test_a_target_that_live_knows_exactly_is_measured_by_its_spread():
     truth = np.linspace(0, 1, 100)
     rows = pd.DataFrame({"target:size": truth})
-    (check,) = compare_values(rows, pd.DataFrame({"size": truth + 1e-6}), pd.DataFrame({"size": truth}), TERMS, [])
+    (check,) = compare_values(rows, pd.DataFrame({"size": truth + 1e-6}), pd.DataFrame({"size": truth}), CRITERIA, [])
     assert check.verdict is Verdict.PASS, check
 
 
 def test_values_of_a_handful_of_images_decide_nothing():
     rows, better = pd.DataFrame({"target:size": np.arange(7.0)}), pd.DataFrame({"size": np.arange(7.0)})
-    assert compare_values(rows, better, better + 1, TERMS, [])[0].verdict is Verdict.UNDECIDED
+    assert compare_values(rows, better, better + 1, CRITERIA, [])[0].verdict is Verdict.UNDECIDED
 
 
 def test_log_likelihoods_of_too_few_images_decide_nothing():
     truth = ["cat", "dog"] * 60
     table = classified(truth, np.ones(120), ["cat", "dog"])
-    terms = Terms("nll", margin=0.02, error=0.05, group_margin=0.1, resamples=500)
-    (check,) = compare(pd.DataFrame({"label": truth}), table, table, terms, [])
+    criteria = GateCriteria("nll", margin=0.02, error=0.05, group_margin=0.1, resamples=500)
+    (check,) = compare_classes(pd.DataFrame({"label": truth}), table, table, criteria, [])
     assert (check.verdict, check.wanted) == (Verdict.UNDECIDED, "133 images or more")
+
+
+def compared(right, live_right, criteria=CRITERIA, labels=("a", "b")):
+    """Verdicts where so many of 400 answers are right, the wrong ones in their second label."""
+    truth = np.tile([[1.0, 0.0]], (400, 1))
+    rows = pd.DataFrame({Column.LABEL: ["a"] * 400, "label:a": truth[:, 0], "label:b": truth[:, 1]})
+    tables = []
+    for count in (right, live_right):
+        predicted_NL = truth > 0.5
+        predicted_NL[count:, 1] = True
+        tables.append(pd.DataFrame(predicted_NL, columns=list(labels)))
+    return compare_labels(rows, *tables, criteria, [])
+
+
+def test_an_answer_is_right_where_all_its_labels_are():
+    assert [check.verdict for check in compared(380, 380)] == [Verdict.PASS]
+    worse = compared(300, 390)
+    assert [check.verdict for check in worse] == [Verdict.REFUSED, Verdict.REFUSED]
+    assert "exactly the right labels" in worse[0].what
+    assert "label b" in worse[1].what
+    assert compared(400, 400, labels=("c", "d"))[0].verdict is Verdict.UNDECIDED
+    assert compared(400, 400, GateCriteria("nll", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.UNDECIDED
+    assert compared(400, 395, GateCriteria("macro_f1", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.PASS
+    assert compared(200, 400, GateCriteria("macro_f1", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.REFUSED
+
+
+def test_a_rare_label_that_is_never_given_any_more_refuses_though_the_whole_passes():
+    truth = np.zeros((2000, 2), bool)
+    truth[:1000, 0], truth[:156, 1] = True, True
+    live, ours = truth.copy(), truth.copy()
+    live[1500:1900, 0] = True
+    ours[:, 1] = False
+    rows = pd.DataFrame({Column.LABEL: ["a"] * 2000, "label:a": truth[:, 0] * 1.0, "label:b": truth[:, 1] * 1.0})
+    tables = [pd.DataFrame(given, columns=["a", "b"]) for given in (ours, live)]
+    overall, fell = compare_labels(rows, *tables, CRITERIA, [])
+    assert overall.verdict is Verdict.PASS
+    assert (fell.verdict, "with label b" in fell.what) == (Verdict.REFUSED, True)

@@ -1,9 +1,8 @@
-"""Several labels an image: thresholds, scores, and the gate's comparison."""
+"""Several labels an image: thresholds and scores."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,16 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score
 
-from tasks.core.errors import DataRefusedError
-from tasks.core.schema import TARGET, Column
-from tasks.gate.checks import Verdict
-from tasks.gate.comparison import Terms, compare_labels
 from tasks.metrics.multilabel import exact, label_macro_f1, label_scores, mean_average_precision, thresholds_for
-from tasks.training.goal import Goal
 from tasks.training.losses.binary_cross_entropy import binary_cross_entropy
 from tasks.training.measures import measure_labels
-
-TERMS = Terms("auto", 0.02, 0.05, 0.1, 500)
 
 
 def answers(seed=0, count=200, labels=3, skill=1.5):
@@ -67,55 +59,3 @@ def test_the_loss_is_torchs_and_smoothing_draws_to_a_half():
     assert measure_labels(logits, y)[1] == pytest.approx(f1_score(y, logits >= 0, average="macro", zero_division=0))
     perfect = torch.tensor([[9.0, -9.0, -9.0], [-9.0, 9.0, -9.0]])  # the third label is nobody's
     assert measure_labels(perfect, (perfect > 0).float())[1] == 1.0
-
-
-def test_targets_whose_spread_is_lost_beside_their_mean_are_refused():
-    """Unix times that differ by minutes: float32 tells them apart by two minutes."""
-    rows = pd.DataFrame({Column.SPLIT: "train", f"{TARGET}at": 1.6e9 + np.arange(100.0)})
-    with pytest.raises(DataRefusedError, match=r"at: the numbers differ by less .* subtract a constant"):
-        Goal.of(rows)
-    assert Goal.of(rows.assign(**{f"{TARGET}at": np.arange(100.0)})).targets == ("at",)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.1, 5.0])
-def test_a_target_that_is_always_the_same_is_refused(value):
-    rows = pd.DataFrame({Column.SPLIT: "train", f"{TARGET}at": np.full(100, value)})
-    with pytest.raises(DataRefusedError, match="at: all training images have the same number; leave it out"):
-        Goal.of(rows)
-
-
-def compared(right, live_right, terms=TERMS, labels=("a", "b")):
-    """Verdicts where so many of 400 answers are right, the wrong ones in their second label."""
-    truth = np.tile([[1.0, 0.0]], (400, 1))
-    rows = pd.DataFrame({Column.LABEL: ["a"] * 400, "label:a": truth[:, 0], "label:b": truth[:, 1]})
-    tables = []
-    for count in (right, live_right):
-        given_NL = truth > 0.5
-        given_NL[count:, 1] = True
-        tables.append(pd.DataFrame(given_NL, columns=list(labels)))
-    return compare_labels(rows, *tables, terms, [])
-
-
-def test_an_answer_is_right_where_all_its_labels_are():
-    assert [check.verdict for check in compared(380, 380)] == [Verdict.PASS]
-    worse = compared(300, 390)
-    assert [check.verdict for check in worse] == [Verdict.REFUSED, Verdict.REFUSED]
-    assert "exactly the right labels" in worse[0].what
-    assert "label b" in worse[1].what
-    assert compared(400, 400, labels=("c", "d"))[0].verdict is Verdict.UNDECIDED
-    assert compared(400, 400, Terms("nll", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.UNDECIDED
-    assert compared(400, 395, Terms("macro_f1", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.PASS
-    assert compared(200, 400, Terms("macro_f1", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.REFUSED
-
-
-def test_a_rare_label_that_is_never_given_any_more_refuses_though_the_whole_passes():
-    truth = np.zeros((2000, 2), bool)
-    truth[:1000, 0], truth[:156, 1] = True, True
-    live, ours = truth.copy(), truth.copy()
-    live[1500:1900, 0] = True
-    ours[:, 1] = False
-    rows = pd.DataFrame({Column.LABEL: ["a"] * 2000, "label:a": truth[:, 0] * 1.0, "label:b": truth[:, 1] * 1.0})
-    tables = [pd.DataFrame(given, columns=["a", "b"]) for given in (ours, live)]
-    overall, fell = compare_labels(rows, *tables, TERMS, [])
-    assert overall.verdict is Verdict.PASS
-    assert (fell.verdict, "with label b" in fell.what) == (Verdict.REFUSED, True)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.metrics.selective import answered, risk_coverage, threshold_for
+from tasks.metrics.selective import coverage_and_risk, risk_coverage, threshold_for
 
 SURE = np.array([0.9, 0.8, 0.8, 0.6, 0.5])
 HIT = np.array([True, True, False, True, False])
@@ -25,10 +25,10 @@ def test_the_threshold_answers_most_at_the_accepted_risk(risk, threshold):
 
 def test_where_nothing_will_do_nothing_is_answered():
     threshold = threshold_for(np.array([0.9, 1.0]), np.array([True, False]), 0.1)
-    assert answered(np.array([1.0]), np.array([False]), threshold) == (0.0, 0.0)
+    assert coverage_and_risk(np.array([1.0]), np.array([False]), threshold) == (0.0, 0.0)
 
 
 @given(st.lists(st.tuples(st.floats(0.1, 1), st.booleans()), min_size=1), st.floats(0.01, 0.9))
 def test_the_risk_is_kept_where_it_was_chosen(rows, risk):
     sure, hit = (np.array(column) for column in zip(*rows, strict=True))
-    assert answered(sure, hit, threshold_for(sure, hit, risk))[1] <= risk + 1e-9
+    assert coverage_and_risk(sure, hit, threshold_for(sure, hit, risk))[1] <= risk + 1e-9

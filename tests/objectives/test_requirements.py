@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pandas as pd
 import pytest
 
@@ -11,7 +9,6 @@ from tasks.core.errors import ParamsError
 from tasks.core.schema import HAS, TARGET, Column, Split
 from tasks.core.sections import Objective
 from tasks.core.target import TargetKind, TargetSpec
-from tasks.evaluation.requirements import refuse_attacks, refuse_attacks_not_installed
 from tasks.objectives.requirements import check_objective_supported
 
 
@@ -54,22 +51,3 @@ def test_others_need_none(objective):
 def test_what_has_no_meaning_is_refused(target, objective):
     with pytest.raises(ParamsError, match=f"{objective} has no meaning for {target.summary}"):
         check_objective_supported(Objective(objective), manifest(*BOTH), target)
-
-
-@pytest.mark.parametrize("more", [TARGETS, SEVERAL])
-def test_attacks_are_for_one_class_an_image(more):
-    refuse_attacks(0, manifest(*LABELLED, **more))
-    refuse_attacks(10, manifest(*LABELLED))
-    with pytest.raises(ParamsError, match="attacked"):
-        refuse_attacks(10, manifest(*LABELLED, **more))
-
-
-def test_attacks_that_are_not_installed_are_told_with_the_remedy(monkeypatch):
-    refuse_attacks_not_installed(10)
-    monkeypatch.setitem(sys.modules, "art", None)  # as Python has it for a package that must not be imported
-    refuse_attacks_not_installed(0)
-    said = r"^evaluate\.attacked: the package adversarial-robustness-toolbox is not installed; run make attacks"
-    with pytest.raises(ParamsError, match=said):
-        refuse_attacks_not_installed(10)
-    with pytest.raises(ParamsError, match=said):
-        refuse_attacks(10, manifest(*LABELLED))

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from tasks.core.schema import Candidate
 from tasks.reports import pictures
-from tasks.reports.page import Part, markdown_table, page
+from tasks.reports.page import PageSection, markdown_table, page
 
 
 def test_a_page_holds_its_pictures_and_escapes_its_texts(tmp_path):
     pictures.candidates(tmp_path / "c.png", {Candidate.PROBE: (0.9, 0.8, 0.95)}, "accuracy", 1)
-    html = page("<b>", [Part("heading", "text & more", columns=["a"], rows=[["<i>"]], picture=tmp_path / "c.png")])
+    picture = tmp_path / "c.png"
+    html = page("<b>", [PageSection("heading", "text & more", columns=["a"], rows=[["<i>"]], picture=picture)])
     assert "&lt;b&gt;" in html
     assert "&lt;i&gt;" in html
     assert "data:image/png;base64,iVBOR" in html

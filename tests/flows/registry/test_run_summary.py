@@ -4,6 +4,7 @@ import json
 
 from flows.config.parameters import load
 from flows.registry.run_summary import result_rows, text_table
+from tasks.core.target import TargetKind
 from tests.project import ROOT
 
 
@@ -11,7 +12,7 @@ def test_seconds_that_a_run_does_not_know_are_not_made_up(tmp_path):
     paths = load(ROOT / "params.yaml").paths.model_copy(update={"evaluate": tmp_path})
     scored = {name: {"value": 0.9, "low": 0.8, "high": 0.95} for name in ("accuracy", "macro_f1", "ece")}
     (tmp_path / "metrics.json").write_text(json.dumps({"from scratch": scored, "fine-tuned": scored}))
-    rows = result_rows(paths, {"finetune/seconds_scratch": 3.21, "seconds/head": 1.0})
+    rows = result_rows(paths, TargetKind.CLASSIFICATION, {"finetune/seconds_scratch": 3.21, "seconds/head": 1.0})
     assert [row[-1] for row in rows] == ["3.2", "not computed now"]
     assert rows[0][:3] == ["from scratch", "90.0%", "80.0% to 95.0%"]
     assert text_table(("a", "bb"), [["x", "y"]]) == "a  bb\nx  y"

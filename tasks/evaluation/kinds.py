@@ -1,0 +1,27 @@
+"""How candidates are evaluated, by what they predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tasks.core.target import TargetKind
+from tasks.evaluation.candidates import EvaluationInput, EvaluationResult
+from tasks.evaluation.classification import evaluate_classification
+from tasks.evaluation.multilabel import evaluate_multilabel
+from tasks.evaluation.regression import evaluate_regression
+from tasks.evaluation.requirements import check_attacks_supported
+
+EVALUATORS: Mapping[TargetKind, Callable[[EvaluationInput], EvaluationResult]] = {
+    TargetKind.CLASSIFICATION: evaluate_classification,
+    TargetKind.MULTILABEL: evaluate_multilabel,
+    TargetKind.REGRESSION: evaluate_regression,
+}
+
+
+def evaluate_candidates(case: EvaluationInput) -> EvaluationResult:
+    """Scores the candidates on test and writes tables, pictures and the page; chooses on validation alone.
+
+    Raises ParamsError for attacks or slices that these images cannot have.
+    """
+    check_attacks_supported(case.section.attacked, case.target.kind)
+    return EVALUATORS[case.target.kind](case)

@@ -1,0 +1,77 @@
+"""Tests of paired differences: Tango's score interval, and Holm's correction for several tests. N images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Self
+
+import numpy as np
+
+NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class PairedScores:
+    """The candidate's and the live model's scores of the same images, (N,) each; higher is better."""
+
+    candidate_N: np.ndarray
+    live_N: np.ndarray
+
+    def subset(self, inside_N: np.ndarray) -> Self:
+        """Returns the scores of some of the images, by an (N,) mask."""
+        return type(self)(self.candidate_N[inside_N], self.live_N[inside_N])
+
+
+def discordant(pair: PairedScores) -> tuple[int, int, int]:
+    """Counts the images that only the candidate gets right, that only the live model gets right, and all."""
+    candidate, live = pair.candidate_N > 0.5, pair.live_N > 0.5
+    return int((candidate & ~live).sum()), int((live & ~candidate).sum()), len(candidate)
+
+
+def tango_z(better: int, worse: int, count: int, at: float) -> float:
+    """Returns Tango's score statistic for a paired difference of `at` (Statistics in Medicine 17, 1998).
+
+    McNemar's statistic at 0. Large if the true difference is likely above `at`; 0 without evidence for either.
+    """
+    a = 2 * count
+    b = -better - worse + (2 * count - better + worse) * at
+    c = -worse * at * (1 - at)
+    only_live = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
+    variance = count * (2 * only_live + at * (1 - at))
+    distance = better - worse - count * at
+    if variance <= 0:
+        return 0.0 if distance == 0 else math.copysign(math.inf, distance)
+    return distance / math.sqrt(variance)
+
+
+def tango_bounds(better: int, worse: int, count: int, error: float) -> tuple[float, float]:
+    """Returns the bounds below and above which the true difference lies with probability `error` each."""
+    z = NORMAL.inv_cdf(1 - error)
+    return _where_z_is(z, better, worse, count), _where_z_is(-z, better, worse, count)
+
+
+def _where_z_is(z: float, better: int, worse: int, count: int) -> float:
+    """Returns the difference at which the statistic, which falls with it, equals `z`; by bisection."""
+    low, high = -1.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if tango_z(better, worse, count, middle) > z else (low, middle)
+    return (low + high) / 2
+
+
+def holm(chances: Mapping[str, float]) -> dict[str, float]:
+    """Returns the adjusted p-values of several tests (Holm, 1979), smallest first."""
+    adjusted, least = {}, 0.0
+    for place, (name, chance) in enumerate(sorted(chances.items(), key=lambda item: item[1])):
+        least = max(least, min(1.0, chance * (len(chances) - place)))
+        adjusted[name] = least
+    return adjusted
+
+
+def least_images(margin: float, error: float) -> int:
+    """Returns how many images two models with equal answers need to pass, by Tango's interval."""
+    z = NORMAL.inv_cdf(1 - error)
+    return math.floor(z * z * (1 - margin) / margin) + 1

@@ -1,0 +1,29 @@
+"""The one metric that sums a model up, by what it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tasks.core.schema import VALUE, Metric
+from tasks.core.target import TargetKind
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A metric, its name in words, and the format of its value."""
+
+    metric: Metric
+    name: str
+    number_format: str
+
+    def describe(self, scores: Mapping[str, Mapping[str, float]]) -> str:
+        """Returns the metric's value as text, from a model's row of metrics.json."""
+        return f"{scores[self.metric][VALUE]:{self.number_format}}"
+
+
+HEADLINES: Mapping[TargetKind, Headline] = {
+    TargetKind.CLASSIFICATION: Headline(Metric.ACCURACY, "accuracy", ".1%"),
+    TargetKind.MULTILABEL: Headline(Metric.ACCURACY, "exactly the right labels", ".1%"),
+    TargetKind.REGRESSION: Headline(Metric.MAE, "mean absolute error", ".3g"),
+}

@@ -1,0 +1,57 @@
+"""What the registry does by kind of target, and the kind of versions whose spec does not say it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from flows.registry.kinds import ANSWER_COLUMNS, ANSWER_TEXTS, DIFFERENCES, EVALUATED_ANSWERS, SUMMARY_COLUMNS
+from flows.registry.versions import scorer_kind
+from tasks.core.target import TargetKind, TargetSpec, kind_of
+
+TARGETS = TargetSpec(TargetKind.REGRESSION, targets=("w", "h"))
+
+
+@pytest.mark.parametrize("table", [ANSWER_COLUMNS, ANSWER_TEXTS, DIFFERENCES, EVALUATED_ANSWERS, SUMMARY_COLUMNS])
+def test_every_table_knows_every_kind(table):
+    assert set(table) == set(TargetKind)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind"),
+    [
+        ({"classes": ["a"], "targets": [], "label_thresholds": []}, TargetKind.CLASSIFICATION),
+        ({"classes": ["a"]}, TargetKind.CLASSIFICATION),
+        ({"classes": ["a"], "targets": [], "label_thresholds": [0.5]}, TargetKind.MULTILABEL),
+        ({"classes": [], "targets": ["w"], "label_thresholds": []}, TargetKind.REGRESSION),
+    ],
+)
+def test_the_kind_of_a_version_is_derived_from_its_spec(spec, kind):
+    assert kind_of(spec) is kind
+    fields = {"targets": (), **{name: tuple(values) for name, values in spec.items()}}
+    assert scorer_kind(SimpleNamespace(**fields)) is kind
+
+
+def test_the_signature_has_the_targets_or_the_answer_in_classes():
+    assert [column.name for column in ANSWER_COLUMNS[TargetKind.REGRESSION](TARGETS)] == ["w", "h"]
+    names = [column.name for column in ANSWER_COLUMNS[TargetKind.MULTILABEL](TargetSpec())]
+    assert names == ["label", "probability", "confident", "distribution"]
+
+
+def test_differences_are_of_probabilities_or_in_standard_deviations():
+    evaluated = pd.DataFrame({"distribution": [[0.9, 0.1], [0.2, 0.8]]})
+    served = pd.DataFrame({"distribution": [{"a": 0.9, "b": 0.1}, {"a": 0.25, "b": 0.75}]})
+    assert DIFFERENCES[TargetKind.CLASSIFICATION](served, evaluated, TargetSpec()) == pytest.approx(0.05)
+    evaluated = pd.DataFrame({"predicted:w": [0.0, 20.0], "predicted:h": [0.0, 2.0]})
+    served = pd.DataFrame({"h": [0.0, 2.5], "w": [1.0, 20.0]})
+    assert DIFFERENCES[TargetKind.REGRESSION](served, evaluated, TARGETS) == pytest.approx(0.5)
+
+
+def test_evaluated_answers_are_probabilities_labels_or_numbers():
+    predictions = pd.DataFrame({"distribution": [[0.9, 0.1], [0.2, 0.8]], "predicted:w": [1.0, 2.0]})
+    spec = {"classes": ["a", "b"], "label_thresholds": [0.1, 0.5], "targets": ["w"]}
+    assert EVALUATED_ANSWERS[TargetKind.CLASSIFICATION](predictions, spec)["b"].tolist() == [0.1, 0.8]
+    assert EVALUATED_ANSWERS[TargetKind.MULTILABEL](predictions, spec)["a"].tolist() == [True, True]
+    assert EVALUATED_ANSWERS[TargetKind.REGRESSION](predictions, spec)["w"].tolist() == [1.0, 2.0]
