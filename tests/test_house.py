@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.core.target import TargetKind
 from tests.project import run_python
 
 ROOT = Path(__file__).parents[1]
@@ -159,3 +160,69 @@ def test_pictures_are_decoded_and_tables_are_read_without_torch():
 def test_only_dvc_cli_calls_dvc():
     callers = [name_of(file) for file in python_files("flows") if '["dvc"' in file.read_text()]
     assert callers == ["flows.stages.dvc_cli"]
+
+
+KINDS = {kind.name for kind in TargetKind}
+BY_KIND = ("tasks.evaluate", "tasks.evaluation.", "tasks.gate.", "flows.registry.", "flows.predict", "flows.retrain")
+DECISIVE = {"several", "targets", "label_thresholds"}  # fields that a kind could be guessed from
+
+
+def syntax(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+def kinds_in(node: ast.AST) -> set[str]:
+    """The members of TargetKind that are named in it."""
+    parts = [part for part in ast.walk(node) if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name)]
+    return {part.attr for part in parts if part.value.id == "TargetKind"}
+
+
+def test_every_table_by_kind_has_every_kind():
+    tables = {
+        (name_of(file), node.lineno): set().union(*(kinds_in(key) for key in node.keys if key))
+        for file in FILES
+        for node in ast.walk(syntax(file))
+        if isinstance(node, ast.Dict)
+    }
+    by_kind = {place: kinds for place, kinds in tables.items() if kinds}
+    assert {name for name, _ in by_kind} >= {"tasks.core.target", "tasks.evaluation.kinds", "tasks.gate.kinds"}
+    assert {place: kinds for place, kinds in by_kind.items() if kinds != KINDS} == {}
+
+
+def test_a_kind_is_looked_up_and_never_compared():
+    comparisons = (ast.Compare, ast.match_case)
+    nodes = [
+        (name_of(file), node) for file in FILES for node in ast.walk(syntax(file)) if isinstance(node, comparisons)
+    ]
+    assert len(nodes) > 100
+    assert [(name, node.lineno) for name, node in nodes if kinds_in(node)] == []
+
+
+def decisions(tree: ast.Module) -> list[ast.expr]:
+    """What is asked for being true or false: conditions, and what stands beside `and`, `or` and `not`."""
+    asked: list[ast.expr] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If | ast.IfExp | ast.While):
+            asked.append(node.test)
+        elif isinstance(node, ast.BoolOp):
+            asked += node.values
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            asked.append(node.operand)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"bool", "len"}:
+            asked += node.args
+    return asked
+
+
+def field_of(node: ast.expr) -> object:
+    """The attribute or key that is looked up."""
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        return node.slice.value
+    return node.attr if isinstance(node, ast.Attribute) else None
+
+
+def test_what_is_predicted_is_not_guessed_from_fields():
+    """One function derives the kind of a version from its spec, `kind_of`; everything else looks it up."""
+    files = [file for file in FILES if f"{name_of(file)}.".startswith(BY_KIND)]
+    asked = [(name_of(file), node) for file in files for node in decisions(syntax(file))]
+    assert len(asked) > 100
+    assert [(name, node.lineno) for name, node in asked if field_of(node) in DECISIVE] == []
