@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from flows.config.parameters import GateSection
 from flows.registry.kinds import EVALUATED_ANSWERS
 from flows.registry.runs import Tag
@@ -28,6 +26,7 @@ from tasks.gate.checks import Check, Verdict
 from tasks.reports.page import markdown_table
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
 
 NONE = "none"  # there was no live model to compare with
@@ -74,6 +73,8 @@ def judge(version: ModelVersion, section: GateSection, slices: Sequence[str], pa
 
 def against(live: ModelVersion, paths: Paths, section: GateSection, slices: Sequence[str]) -> list[Check]:
     """Compares the evaluated predictions with the live version's answers for the same test images."""
+    import pandas as pd
+
     from tasks.gate.comparison import GateCriteria
     from tasks.gate.kinds import COMPARISONS
 
@@ -90,7 +91,7 @@ def against(live: ModelVersion, paths: Paths, section: GateSection, slices: Sequ
 
 
 def _are_labels(answers: pd.DataFrame) -> bool:
-    return all(pd.api.types.is_bool_dtype(dtype) for dtype in answers.dtypes)
+    return all(dtype.kind == "b" for dtype in answers.dtypes)
 
 
 def answers(version: ModelVersion, paths: Paths, rows: pd.DataFrame) -> pd.DataFrame:
@@ -98,6 +99,8 @@ def answers(version: ModelVersion, paths: Paths, rows: pd.DataFrame) -> pd.DataF
 
     Computed once, then kept.
     """
+    import pandas as pd
+
     pixels = hashlib.sha256("".join(rows[Column.PIXEL_HASH]).encode()).hexdigest()
     kept = paths.state / "answers" / f"{Path(str(version.source)).name}-{pixels[:16]}.parquet"
     if not kept.exists():

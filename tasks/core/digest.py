@@ -49,10 +49,15 @@ def _file(module: str) -> Path:
 
 @cache
 def _imports(file: Path) -> tuple[Path, ...]:
+    files = {_file(name) for name in imports_at_run_time(file)}
+    return tuple(sorted(module for module in files if module.is_file()))
+
+
+def imports_at_run_time(file: Path) -> set[str]:
+    """Returns the dotted names of modules, and of their members, that a file may import when it runs."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     package = file.parent.relative_to(ROOT).parts
-    files = {_file(name) for node in _running(tree) for name in _names(node, package)}
-    return tuple(sorted(found for found in files if found.is_file()))
+    return {name for node in _running(tree) for name in _names(node, package)}
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -11,7 +14,7 @@ from tasks.core.schema import Candidate, Column, Metric
 from tasks.evaluation import report
 from tasks.evaluation.candidates import EvaluationInput, EvaluationResult, Table
 from tasks.evaluation.robustness import score_under_corruptions
-from tasks.metrics.multilabel import label_scores, per_label, thresholds_for
+from tasks.metrics.multilabel import label_scores, thresholds_for
 from tasks.reports.page import PageSection
 from tasks.scorer.labels import joined
 
@@ -67,3 +70,18 @@ def page_sections(paths: Paths) -> list[PageSection]:
         report.slices_section(paths),
         report.table_section("Under shift, scale, flip, rotation, noise, blur and JPEG", paths.robustness),
     ]
+
+
+def per_label(
+    labels: Sequence[str], given_NC: np.ndarray, true_NC: np.ndarray, threshold_C: np.ndarray
+) -> pd.DataFrame:
+    """Precision, recall, F1, support and threshold of each label."""
+    hits, given, support = (given_NC & true_NC).sum(0), given_NC.sum(0), true_NC.sum(0)
+    columns = {
+        "precision": hits / np.maximum(given, 1),
+        "recall": hits / np.maximum(support, 1),
+        "f1": 2 * hits / np.maximum(given + support, 1),
+        "support": support,
+        "threshold": threshold_C,
+    }
+    return pd.DataFrame(columns, index=pd.Index(labels, name="label"))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.stats import t as student
 
 from tasks.core.schema import Metric
 from tasks.gate.paired_tests import NORMAL, PairedScores, discordant, holm, tango_bounds, tango_z
@@ -95,6 +94,8 @@ def compare_scores(
     """
     if count < max(least, 2):
         return Check(what, f"{score(np.arange(count)):+.4f}", f"{max(least, 2)} images or more", Verdict.UNDECIDED)
+    from scipy.stats import t as student
+
     random = np.random.default_rng(seed)
     draws = [score(random.integers(0, count, count)) for _ in range(resamples)]
     outer = NORMAL.cdf(math.sqrt(count / (count - 1)) * float(student.ppf(error, count - 1)))
@@ -120,6 +121,8 @@ def compare_groups(groups: Mapping[str, PairedScores], margin: float, error: flo
 
 def compare_gains(groups: Mapping[str, np.ndarray], margin: float, error: float) -> list[Check]:
     """The same for slices of images with a gain each, (N,), by Student's t test of their mean."""
+    from scipy.stats import t as student
+
     chances = {
         name: float(student.cdf(_standard_score(gain_N, -margin), max(len(gain_N) - 1, 1)))
         for name, gain_N in groups.items()

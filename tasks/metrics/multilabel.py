@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import pandas as pd
 
 from tasks.core.schema import Metric
 from tasks.metrics.intervals import with_intervals
@@ -82,18 +81,3 @@ def _of_given(
     y_NC: np.ndarray,
 ) -> float:
     return measure(probability_NC >= threshold_C, y_NC)
-
-
-def per_label(
-    labels: Sequence[str], given_NC: np.ndarray, true_NC: np.ndarray, threshold_C: np.ndarray
-) -> pd.DataFrame:
-    """Precision, recall, F1, support and threshold of each label."""
-    hits, given, support = (given_NC & true_NC).sum(0), given_NC.sum(0), true_NC.sum(0)
-    columns = {
-        "precision": hits / np.maximum(given, 1),
-        "recall": hits / np.maximum(support, 1),
-        "f1": 2 * hits / np.maximum(given + support, 1),
-        "support": support,
-        "threshold": threshold_C,
-    }
-    return pd.DataFrame(columns, index=pd.Index(labels, name="label"))
