@@ -123,7 +123,7 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     seconds = 0.0
     if params.scratch.run and tuned.steps:  # without a step there is nothing to compare with
         seconds = from_scratch(context, params.backbone, section, params.scratch.rate, tuned, params.seed)
-    conclude(context, tuned)
+    conclude(paths, context.data.target, tuned)
     return FinetuneReport(
         steps=tuned.steps,
         best_epoch=int(tuned.best[Curve.EPOCH]),

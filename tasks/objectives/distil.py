@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from tasks.core.sections import Methods, TeacherParams
 from tasks.embedding.extract import extract
 from tasks.images.transforms import CLEAN, DRAW, Style
 from tasks.models.weights_file import write
-from tasks.objectives.context import TrainingContext, weights_of
+from tasks.objectives.context import ImageLoader, TrainingContext, weights_of
 from tasks.objectives.losses.distillation import Distillation, DistillationWeights
 from tasks.objectives.teacher import Teacher, fit_head, load, with_head
 from tasks.training.callbacks import Callback
@@ -50,7 +51,8 @@ def distil(context: TrainingContext, methods: Methods, base: TrainingPlan) -> tu
     loss = Distillation(data.target, base.loss, weights, (context.backbone.width, teacher.width))
     weight_N = torch.cat([data.weight_N, torch.ones(len(rows) - len(train))])
     draw_NVP = data.sample_views(rows)
-    answer = partial(teacher_outputs, context, teacher, features=bool(section.features))
+    store = context.files.feature_store
+    answer = partial(teacher_outputs, context.loader, store, teacher, features=bool(section.features))
 
     @lru_cache(maxsize=1)  # the view whose turn it is
     def of_view(view: int) -> Tensor:
@@ -72,14 +74,19 @@ def distil(context: TrainingContext, methods: Methods, base: TrainingPlan) -> tu
 
 
 def teacher_outputs(
-    context: TrainingContext, teacher: Teacher, rows: pd.DataFrame, draw_NP: Tensor, style: Style, *, features: bool
+    loader: ImageLoader,
+    store: Path,
+    teacher: Teacher,
+    rows: pd.DataFrame,
+    draw_NP: Tensor,
+    style: Style,
+    *,
+    features: bool,
 ) -> Tensor:
     """Returns the teacher's columns for these rows under these views, (N, A); only what the store lacks is computed."""
     columns = draw_NP.double().round(decimals=6).T.numpy()
     drawn = rows.assign(**dict(zip(DRAW, columns, strict=True)))
-    loader = context.loader
-    where = (context.files.feature_store, loader.device, style, loader.batch)
-    return teacher.outputs(loader.root, drawn, *where, features=features)
+    return teacher.outputs(loader.root, drawn, store, loader.device, style, loader.batch, features=features)
 
 
 def teacher_of(context: TrainingContext, params: TeacherParams) -> Teacher:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import torch
 
+from tasks.core.paths import Paths
 from tasks.core.progress import say
 from tasks.core.schema import Candidate, Curve
 from tasks.core.sections import BackboneParams, FinetuneSection, Methods, Objective, refuse_tuning
+from tasks.core.target import TargetSpec
 from tasks.hardware.distributed import rank
 from tasks.models.freezing import EVERYTHING, drop, freeze_all_but_last, parameter_groups
 from tasks.models.networks import probe_network, scratch_network
@@ -64,7 +66,7 @@ def tune(context: TrainingContext, section: FinetuneSection, methods: Methods, s
     has nothing to fine-tune.
     """
     refuse_tuning(context.head["kind"], section.epochs)
-    check_supported(context, methods.objective, mixed=bool(section.mixup or section.cutmix))
+    check_supported(context.data, methods.objective, mixed=bool(section.mixup or section.cutmix))
     weighted = methods.objective in DOMAIN_ADAPTATION - {Objective.BATCHNORM}
     weights = methods.domain.weights if weighted else (0.0,)
     trainer = context.trainer
@@ -187,9 +189,9 @@ def schedule_of(section: FinetuneSection, steps_per_epoch: int, seed: int) -> Sc
     )
 
 
-def conclude(context: TrainingContext, tuned: Tuned) -> None:
+def conclude(paths: Paths, target: TargetSpec, tuned: Tuned) -> None:
     """Deletes the checkpoints, and reports the epoch that was kept."""
     if not rank():
-        shutil.rmtree(context.files.checkpoints, ignore_errors=True)
-    score_text = context.data.target.describe(tuned.best[Curve.VALIDATION_SCORE])
+        shutil.rmtree(paths.checkpoints, ignore_errors=True)
+    score_text = target.describe(tuned.best[Curve.VALIDATION_SCORE])
     say(f"kept epoch {tuned.best[Curve.EPOCH]} of {tuned.before + tuned.progress.epoch}: {score_text}")

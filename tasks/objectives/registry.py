@@ -10,7 +10,7 @@ from tasks.core.schema import Balance
 from tasks.core.sections import Methods, Objective
 from tasks.hardware.distributed import count
 from tasks.objectives.adapt import adapt
-from tasks.objectives.context import TrainingContext
+from tasks.objectives.context import TrainingContext, TrainingData
 from tasks.objectives.defend import defend
 from tasks.objectives.distil import distil
 from tasks.objectives.requirements import check_objective_supported
@@ -34,9 +34,8 @@ class Request:
 Planned = tuple[Trainer, TrainingPlan]
 
 
-def check_supported(context: TrainingContext, objective: Objective, *, mixed: bool) -> None:
+def check_supported(data: TrainingData, objective: Objective, *, mixed: bool) -> None:
     """Raises ParamsError for combinations that are not defined; `mixed`: images are mixed (mixup or CutMix)."""
-    data = context.data
     check_objective_supported(objective, data.manifest, data.target)
     if objective is Objective.LABELS:
         return
