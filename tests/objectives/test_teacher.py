@@ -16,7 +16,7 @@ from tasks.scorer.preprocessing import Preprocessing
 from tests.conftest import SIDE, TINY, drawn
 
 
-def test_a_jpeg_and_its_lossless_copy_have_answers_of_their_own(tmp_path):
+def test_a_jpeg_and_its_lossless_copy_have_outputs_of_their_own(tmp_path):
     """A large JPEG is decoded at reduced size: the pixels are the same, what the teacher sees is not."""
     files = ["large.jpg", "large.png"]
     drawn("bar", 999, side=600).save(tmp_path / files[0])
@@ -27,12 +27,12 @@ def test_a_jpeg_and_its_lossless_copy_have_answers_of_their_own(tmp_path):
     network = Network(backbone, torch.nn.Linear(width, 3)).eval()
     teacher = Teacher(network, width, Preprocessing(SIDE, SIDE, (0.5,) * 3, (0.5,) * 3, "bilinear"), {"teacher": "x"})
 
-    def answers(asked: pd.DataFrame, store: str) -> torch.Tensor:
+    def outputs(asked: pd.DataFrame, store: str) -> torch.Tensor:
         common = (choose("cpu", "float32"), Style(), 2)
-        return teacher.answers(tmp_path, asked, tmp_path / store, *common, features=True)
+        return teacher.outputs(tmp_path, asked, tmp_path / store, *common, features=True)
 
-    together = answers(rows, "both")
-    alone = torch.cat([answers(rows.iloc[[place]], f"store {place}") for place in (0, 1)])
+    together = outputs(rows, "both")
+    alone = torch.cat([outputs(rows.iloc[[place]], f"store {place}") for place in (0, 1)])
     assert together.shape == (2, 3 + width)
     assert torch.equal(together, alone)
     assert not torch.equal(together[0], together[1])
