@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, f1_score
 from tasks.metrics.multilabel import exact, label_macro_f1, label_scores, mean_average_precision, thresholds_for
 from tasks.training.losses.binary_cross_entropy import binary_cross_entropy
 from tasks.training.measures import measure_labels
+from tasks.training.types import Batch
 
 
 def answers(seed=0, count=200, labels=3, skill=1.5):
@@ -51,9 +52,9 @@ def test_scores_are_scikit_learns():
 
 def test_the_loss_is_torchs_and_smoothing_draws_to_a_half():
     logits, y = torch.randn(6, 3), torch.randint(0, 2, (6, 3)).float()
-    loss = binary_cross_entropy()(lambda x: x, logits, y)
+    loss = binary_cross_entropy()(lambda x: x, Batch(logits, y))
     torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(logits, y, reduction="none").mean(1))
-    smooth = binary_cross_entropy(0.2)(lambda x: x, logits, y)
+    smooth = binary_cross_entropy(0.2)(lambda x: x, Batch(logits, y))
     expected = F.binary_cross_entropy_with_logits(logits, 0.8 * y + 0.1, reduction="none").mean(1)
     torch.testing.assert_close(smooth, expected)
     assert measure_labels(logits, y)[1] == pytest.approx(f1_score(y, logits >= 0, average="macro", zero_division=0))
