@@ -30,8 +30,8 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     from tasks.core.progress import say
     from tasks.core.schema import Column, Split
     from tasks.data.manifest import label_names, of_split, target_names
-    from tasks.images.flip_check import refuse_flip
-    from tasks.images.transforms import Style
+    from tasks.images.flip_check import check_flip_keeps_labels
+    from tasks.images.transforms import RenderStyle
     from tasks.images.view_plan import plan_views
     from tasks.models.backbone import preprocessing_of
     from tasks.models.weights_file import read
@@ -47,7 +47,7 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
             "augment.check to false"
         )
     if policy.flip and policy.check and not label_names(train):
-        refuse_flip(paths.raw, train)
+        check_flip_keeps_labels(paths.raw, train)
     pictures = zip(train[Column.PATH], train[Column.PIXEL_HASH], strict=True)
     resolved = AugmentPolicy.of(policy, params.seed)
     planned = plan_views(pictures, resolved)
@@ -57,6 +57,6 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     _, description = read(paths.pretrained)
     sizes = (backbone.resize, backbone.crop)
     preprocessing = preprocessing_of(backbone.architecture, description, *sizes, backbone.letterbox)
-    preview(paths.preview, paths.raw, planned, preprocessing, Style.of(policy))
+    preview(paths.preview, paths.raw, planned, preprocessing, RenderStyle.of(policy))
     say(f"{len(planned)} views of {len(train)} training images planned")
     return AugmentReport(views=len(planned))

@@ -52,7 +52,7 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     from tasks.embedding.feature_store import FeatureStore, key_of
     from tasks.embedding.index import rows_to_embed
     from tasks.hardware.precision import device_for
-    from tasks.images.transforms import DRAW, Style
+    from tasks.images.transforms import VIEW_PARAMETERS, RenderStyle
     from tasks.models.backbone import build
     from tasks.models.weights_file import read, write
 
@@ -61,9 +61,9 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox).folded()
     backbone.module.requires_grad_(False)
     device = device_for(params.compute.device, params.compute.precision, backbone.module, backbone.preprocessing.crop)
-    style = Style.of(AugmentPolicy.read(paths.policy))
+    style = RenderStyle.of(AugmentPolicy.read(paths.policy))
     index = rows_to_embed(pd.read_parquet(paths.manifest), pd.read_parquet(paths.plan), params.features.views)
-    keys = [key_of(file, draw) for file, *draw in index[[Column.SHA256, *DRAW]].itertuples(index=False)]
+    keys = [key_of(file, draw) for file, *draw in index[[Column.SHA256, *VIEW_PARAMETERS]].itertuples(index=False)]
     facts = context(paths.pretrained, wanted, backbone, device, style, batch)
     stores = [FeatureStore(paths.feature_store, {**facts, "compiled": how}) for how in (None, compiling.code())]
     lacking = [[row for row, key in enumerate(keys) if key not in store] for store in stores]
@@ -78,7 +78,7 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     store.collect(params.features.store)
     write(paths.matrix, {FEATURES: torch.from_numpy(store[keys])})
     with replacing(paths.index) as beside:
-        index.drop(columns=[Column.SHA256, *DRAW]).to_parquet(beside, index=False)
+        index.drop(columns=[Column.SHA256, *VIEW_PARAMETERS]).to_parquet(beside, index=False)
     say(f"{len(keys)} rows of {backbone.width}: {len(missing)} embedded, {len(keys) - len(missing)} from the store")
     return FeaturesReport(
         rows=len(keys),

@@ -80,10 +80,10 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     """
     from tasks.core.supervision import torchrun_size
     from tasks.hardware.device import processes_for
-    from tasks.hardware.distributed import joined, spread
+    from tasks.hardware.distributed import spawn_workers, torchrun_group
 
     if torchrun_size():
-        with joined(params.compute.device):
+        with torchrun_group(params.compute.device):
             return learn(paths, params)
     wanted = params.finetune.processes
     if params.objective is not Objective.LABELS:
@@ -91,7 +91,7 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     processes = processes_for(wanted, params.compute.device)
     if processes == 1:
         return learn(paths, params)
-    return FinetuneReport.model_validate_json(spread(processes, params.compute.device, learned, paths, params))
+    return FinetuneReport.model_validate_json(spawn_workers(processes, params.compute.device, learned, paths, params))
 
 
 def learned(paths: Paths, params: FinetuneParams) -> str:

@@ -27,14 +27,14 @@ def matched(file: Path, params: FlowParams) -> Path:
     from tasks.core.progress import say
     from tasks.models import weights_file as weights
     from tasks.models.backbone import check_architecture, preprocessing_of
-    from tasks.models.partial_loading import EARLIER, graft
+    from tasks.models.partial_loading import EARLIER, load_matching
 
     architecture = params.backbone.architecture
     check_architecture(architecture)
     target = params.paths.state / "source" / f"{architecture}-{sha256_of(file)[:16]}.safetensors"
     if not target.exists():
         state, description = weights.read(file)
-        begun, report = graft(architecture, state)
+        begun, report = load_matching(architecture, state)
         found = preprocessing_of(architecture, description, None, None)
         head = {name: tensor for name, tensor in state.items() if name.startswith(EARLIER)}
         known = {"classes": description["classes"]} if "classes" in description else {}
@@ -94,7 +94,7 @@ def random_weights(params: FlowParams) -> Path:
 
     from tasks.models import weights_file as weights
     from tasks.models.backbone import check_architecture, torchvision_preprocessing
-    from tasks.scorer.architectures import OWN, build_backbone
+    from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone
 
     wanted = params.backbone
     file = params.paths.state / "source" / f"{wanted.architecture}-{wanted.cut}-random.safetensors"
@@ -102,7 +102,7 @@ def random_weights(params: FlowParams) -> Path:
         check_architecture(wanted.architecture)
         torch.manual_seed(0)
         module, _ = build_backbone(wanted.architecture, wanted.cut)
-        like = "resnet18" if wanted.architecture in OWN else wanted.architecture
+        like = "resnet18" if wanted.architecture in BUILTIN_ARCHITECTURES else wanted.architecture
         weights.write(file, module.state_dict(), {"preprocessing": asdict(torchvision_preprocessing(like))})
     return file
 

@@ -18,7 +18,7 @@ from tasks.embedded.digits import digits
 from tasks.embedded.glyphs import CHARACTERS, clean_glyphs, photographed
 from tasks.hardware.device import Device
 from tasks.heads.linear import best, fit_probes
-from tasks.images.loading import ahead
+from tasks.images.loading import prefetch
 from tasks.models.backbone import embed
 from tasks.models.freezing import freeze_all_but_last, learn_mode, parameter_groups
 from tasks.scorer.network import Network, build_network
@@ -50,7 +50,7 @@ def pretrained_network(
         random = torch.Generator().manual_seed(seed)
         for _ in range(count):
             chosen = torch.randint(len(glyph_NGG), (batch,), generator=random)
-            x_N3SS = prepare.normalise(photographed(glyph_NGG[chosen], side, random))
+            x_N3SS = prepare.normalize(photographed(glyph_NGG[chosen], side, random))
             yield Batch(device.place(x_N3SS), class_N[chosen].to(device.device))
 
     def on_row(row: Row) -> None:
@@ -63,7 +63,7 @@ def pretrained_network(
     learning = freeze_all_but_last(network.backbone, EVERYTHING)
     fit(
         network,
-        lambda epoch: ahead(batches(schedule.seed * 1000 + epoch + 1, schedule.steps_per_epoch)),
+        lambda epoch: prefetch(batches(schedule.seed * 1000 + epoch + 1, schedule.steps_per_epoch)),
         lambda: score(network, batches(schedule.seed * 1000, VALIDATION_GLYPHS // batch), device),
         cross_entropy(SMOOTHING),
         schedule,

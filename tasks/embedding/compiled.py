@@ -30,7 +30,7 @@ from tasks.core.files import replacing
 from tasks.core.progress import say
 from tasks.hardware.compiler import reason
 from tasks.hardware.device import Device, cpu_flags
-from tasks.hardware.machine_cache import cache, once
+from tasks.hardware.machine_cache import cache, measure_once
 from tasks.models.backbone import Backbone, embed
 
 ROUNDS = 3
@@ -64,7 +64,7 @@ def pays(backbone: Backbone, device: Device, batch: int, plain: int, quick: int,
         return False
     facts, names = (device.facts(), backbone.preprocessing.crop, batch, code()), (PLAIN, COMPILED, START)
     try:
-        found = once(FOLDER, backbone.module, facts, names, lambda: measure(backbone, device, batch))
+        found = measure_once(FOLDER, backbone.module, facts, names, lambda: measure(backbone, device, batch))
     except NotCompiledError as error:
         say(f"{error}; going on without")
         return False

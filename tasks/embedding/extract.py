@@ -20,8 +20,8 @@ from tasks.core.files import sha256_of
 from tasks.core.progress import counted
 from tasks.core.schema import Column
 from tasks.hardware.device import Device
-from tasks.images.loading import Squares, ahead
-from tasks.images.transforms import CLEAN, DRAW, Style, inputs
+from tasks.images.loading import ImageSquares, prefetch
+from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle, inputs
 from tasks.models.backbone import Backbone, embed
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ SHARD = 32  # batches that are handed on at once
 
 
 def context(
-    pretrained: Path, wanted: BackboneParams, backbone: Backbone, device: Device, style: Style, batch: int
+    pretrained: Path, wanted: BackboneParams, backbone: Backbone, device: Device, style: RenderStyle, batch: int
 ) -> dict[str, object]:
     """Returns all that a feature depends on, beside the image's file and its view."""
     return {
@@ -50,14 +50,14 @@ def context(
 
 
 def extract(
-    root: Path, rows: pd.DataFrame, backbone: Backbone, device: Device, style: Style, batch: int
+    root: Path, rows: pd.DataFrame, backbone: Backbone, device: Device, style: RenderStyle, batch: int
 ) -> Iterator[tuple[range, np.ndarray]]:
     """Features (n, D) of these rows, some batches at a time, with the positions that they belong to."""
-    squares = Squares(root, list(rows[Column.PATH]), backbone.preprocessing, memory=0)
-    draw_NP = torch.tensor(rows[list(DRAW)].to_numpy(), dtype=torch.float32)
+    squares = ImageSquares(root, list(rows[Column.PATH]), backbone.preprocessing, memory=0)
+    draw_NP = torch.tensor(rows[list(VIEW_PARAMETERS)].to_numpy(), dtype=torch.float32)
     module = device.place(backbone.module)
     starts = range(0, len(rows), batch)
-    read = ahead((start, device.stage(squares[range(start, min(start + batch, len(rows)))])) for start in starts)
+    read = prefetch((start, device.stage(squares[range(start, min(start + batch, len(rows)))])) for start in starts)
     parts: list[Tensor] = []
     first = 0
     for start, square_N3RR in counted(read, len(starts), "batches embedded"):

@@ -8,7 +8,7 @@ import pandas as pd
 from tasks.core.errors import ParamsError
 from tasks.core.schema import HAS, LABELLED_SPLITS, TARGET, Column
 from tasks.data.manifest import label_names, target_names, usable
-from tasks.images.transforms import CLEAN, DRAW
+from tasks.images.transforms import CLEAN, VIEW_PARAMETERS
 
 
 def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.DataFrame:
@@ -28,7 +28,7 @@ def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.
             *(f"{HAS}{name}" for name in label_names(rows)),
         ],
     ]
-    clean = rows.assign(**{Column.VIEW: 0, **dict(zip(DRAW, CLEAN, strict=True))})
+    clean = rows.assign(**{Column.VIEW: 0, **dict(zip(VIEW_PARAMETERS, CLEAN, strict=True))})
     drawn = rows.merge(plan.loc[plan[Column.VIEW] <= views].drop(columns=Column.PIXEL_HASH), on=Column.PATH)
     order = {path: place for place, path in enumerate(rows[Column.PATH])}
     both = pd.concat([clean, drawn])

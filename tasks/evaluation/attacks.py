@@ -26,7 +26,7 @@ from tasks.core.schema import Candidate, Column
 from tasks.core.sections import AdversariesSection
 from tasks.evaluation.candidates import EvaluationInput, sample_rows
 from tasks.evaluation.report import write_table
-from tasks.images.loading import Squares
+from tasks.images.loading import ImageSquares
 from tasks.objectives.losses.adversarial import Attack
 from tasks.scorer.network import Network
 from tasks.scorer.preprocessing import Preprocessing
@@ -49,15 +49,15 @@ class Pixels(nn.Module):
 
     def forward(self, pixel_N3SS: Tensor) -> Tensor:
         """Returns logits, (N, C)."""
-        logits_NC: Tensor = self.network(self._preprocessing.normalise(pixel_N3SS))
+        logits_NC: Tensor = self.network(self._preprocessing.normalize(pixel_N3SS))
         return logits_NC
 
 
 def evaluate_attacks(case: EvaluationInput) -> dict[str, float]:
     """Attacks the probe and the tuned model, and writes the table. Returns the tuned model's accuracy after all."""
     rows, preprocessing = sample_rows(case.test, case.section.attacked), case.tuned.preprocessing
-    squares = Squares(case.paths.raw, list(rows[Column.PATH]), preprocessing, memory=0)
-    pixel_N3SS = preprocessing.centre(squares[range(len(rows))])
+    squares = ImageSquares(case.paths.raw, list(rows[Column.PATH]), preprocessing, memory=0)
+    pixel_N3SS = preprocessing.center(squares[range(len(rows))])
     y_N = torch.from_numpy(case.target.encode(rows))
     tables = {}
     for name, scorer in ((Candidate.PROBE, case.probe), (Candidate.TUNED, case.tuned)):
@@ -183,7 +183,7 @@ def pgd(
     device, loss, right = next(network.parameters()).device, cross_entropy(), []
     for part, y in zip(torch.split(pixel_N3SS, batch), torch.split(y_N, batch), strict=True):
         truth = y.to(device)
-        x = preprocessing.normalise(part.to(device))
+        x = preprocessing.normalize(part.to(device))
         changed = attack(network, x, partial(_loss, loss, Batch(x, truth)))
         with torch.inference_mode():
             right.append((network(changed).argmax(1) == truth).cpu().numpy())

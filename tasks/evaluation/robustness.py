@@ -12,7 +12,7 @@ from tasks.core.progress import counted
 from tasks.core.schema import Column, Metric
 from tasks.evaluation.candidates import EvaluationInput, sample_rows
 from tasks.images.corruptions import corrupted
-from tasks.images.loading import Squares
+from tasks.images.loading import ImageSquares
 from tasks.scorer.answer import Scorer
 
 AS_IS = "none"
@@ -29,7 +29,9 @@ def score_under_corruptions(
     columns, rows = ["corruption", "strength", metric, "images"], sample_rows(case.test, case.section.corrupted)
     if rows.empty:
         return pd.DataFrame(columns=columns)
-    square_N3RR = Squares(case.paths.raw, list(rows[Column.PATH]), case.tuned.preprocessing, memory=0)[range(len(rows))]
+    square_N3RR = ImageSquares(case.paths.raw, list(rows[Column.PATH]), case.tuned.preprocessing, memory=0)[
+        range(len(rows))
+    ]
     truth = torch.from_numpy(case.target.encode(rows))
     corruptions = [(kind, strength) for kind, strengths in case.section.corruptions for strength in strengths]
     trials = [(AS_IS, 0.0), *((kind, strength) for kind, strength in corruptions if kind not in skipped)]

@@ -14,7 +14,7 @@ from tasks.core.schema import Candidate
 from tasks.core.sections import BackboneParams, TeacherParams
 from tasks.core.target import TargetSpec
 from tasks.hardware.device import Device
-from tasks.images.loading import Squares, ahead
+from tasks.images.loading import ImageSquares, prefetch
 from tasks.models.backbone import Backbone
 from tasks.models.networks import probe_network, scratch_head
 from tasks.models.weights_file import read
@@ -62,9 +62,9 @@ def logits_of(
     preprocessing = next(iter(scorers.values())).preprocessing
     for scorer in scorers.values():
         device.place(scorer.network)
-    squares = Squares(root, files, preprocessing, memory=0)
+    squares = ImageSquares(root, files, preprocessing, memory=0)
     starts = range(0, len(files), batch)
-    read_ahead = ahead(squares[range(start, min(start + batch, len(files)))] for start in starts)
+    read_ahead = prefetch(squares[range(start, min(start + batch, len(files)))] for start in starts)
     parts: dict[Candidate, list[Tensor]] = {name: [] for name in scorers}
     for square_N3RR in counted(read_ahead, len(starts), "batches scored"):
         x_N3SS = preprocessing.network_input(square_N3RR)

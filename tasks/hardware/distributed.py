@@ -35,19 +35,19 @@ def rank() -> int:
     return dist.get_rank() if count() > 1 else 0
 
 
-def share(rows: Tensor) -> Tensor:
+def shard(rows: Tensor) -> Tensor:
     """The part of a batch's rows that this process computes."""
     return rows[rank() :: count()]
 
 
-def summed(value: Tensor) -> Tensor:
+def all_reduce_sum(value: Tensor) -> Tensor:
     """The sum of the processes' tensors."""
     if count() > 1:
         dist.all_reduce(value)
     return value
 
 
-def least(number: int, device: torch.device) -> int:
+def all_reduce_min(number: int, device: torch.device) -> int:
     """The least of the processes' numbers."""
     if count() == 1:
         return number
@@ -61,12 +61,12 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
     gradients = [p.grad for p in parameters if p.grad is not None] if count() > 1 else []
     if not gradients:
         return
-    flat = summed(torch.cat([gradient.flatten() for gradient in gradients]))
+    flat = all_reduce_sum(torch.cat([gradient.flatten() for gradient in gradients]))
     for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
 
 
-def gathered(rows: Tensor) -> Tensor:
+def all_gather(rows: Tensor) -> Tensor:
     """The rows of all processes, those of the first one first."""
     if count() == 1:
         return rows
@@ -75,20 +75,20 @@ def gathered(rows: Tensor) -> Tensor:
     return torch.cat(parts).to(rows.device)
 
 
-def equalise(tensors: Iterable[Tensor]) -> None:
+def all_reduce_mean(tensors: Iterable[Tensor]) -> None:
     """Every process gets the mean of their tensors, in place."""
     for tensor in tensors:
-        summed(tensor).div_(count())
+        all_reduce_sum(tensor).div_(count())
 
 
-def synchronised(network: nn.Module, device: torch.device) -> None:
+def synchronize_batchnorm(network: nn.Module, device: torch.device) -> None:
     """BatchNorm that learns its statistics takes them from the whole batch, where the device can."""
     if count() > 1 and device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
+def torchrun_group(device: str) -> Iterator[None]:
     """Meets the other processes that torchrun started, as its environment says."""
     dist.init_process_group(_backend(device, int(os.environ["LOCAL_RANK"])))
     try:
@@ -97,7 +97,7 @@ def joined(device: str) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def spread(processes: int, device: str, work: Callable[..., str], *arguments: object) -> str:
+def spawn_workers(processes: int, device: str, work: Callable[..., str], *arguments: object) -> str:
     """What the first of so many processes makes of the arguments; `work` is a module's function.
 
     They meet in a file and talk over the loopback interface. Raises RootstockError for what one of them raised.

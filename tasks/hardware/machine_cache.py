@@ -17,7 +17,7 @@ from tasks.core.files import read_json, write_json
 from tasks.core.progress import say
 
 
-def once(
+def measure_once(
     kind: str, module: nn.Module, facts: object, names: Sequence[str], measure: Callable[[], Mapping[str, float]]
 ) -> dict[str, float]:
     """What was measured of such a network under these facts, by name; empty where nothing can be remembered.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tasks.core.errors import RootstockError
 from tasks.core.progress import say
-from tasks.hardware.distributed import count, least
+from tasks.hardware.distributed import all_reduce_min, count
 
 Result = TypeVar("Result")
 Rows = TypeVar("Rows", bound=tuple[Tensor | None, ...])
@@ -52,7 +52,7 @@ class MicroBatches:
 
     def of(self, batch: Rows) -> list[Rows]:
         """Splits the rows into nearly equal micro-batches, none empty; into as many in every process of a fit."""
-        parts = min(self.count, least(_length(batch), _device(batch))) if self.count > 1 else 1
+        parts = min(self.count, all_reduce_min(_length(batch), _device(batch))) if self.count > 1 else 1
         columns = [[None] * parts if rows is None else rows.tensor_split(parts) for rows in batch]
         make: Any = getattr(batch, "_make", tuple)  # a named tuple stays one
         return [make(rows) for rows in zip(*columns, strict=True)]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tasks.core.progress import say
 from tasks.hardware.device import Device, choose
-from tasks.hardware.machine_cache import once
+from tasks.hardware.machine_cache import measure_once
 
 PICTURES, ROUNDS = 8, 4
 GAIN = 1.1  # how many times as fast bfloat16 has to be: float32 is the more exact one
@@ -36,7 +36,7 @@ def quicker(module: nn.Module, side: int) -> torch.dtype:
 
     `module` is left as it is. Where nothing can be remembered it is bfloat16: a run that goes on must not choose anew.
     """
-    found = once("precision", module, side, ("float32", "bfloat16"), lambda: _told(measure(module, side)))
+    found = measure_once("precision", module, side, ("float32", "bfloat16"), lambda: _told(measure(module, side)))
     return torch.bfloat16 if not found or found["float32"] > GAIN * found["bfloat16"] else torch.float32
 
 

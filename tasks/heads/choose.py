@@ -25,7 +25,7 @@ from tasks.heads.kinds import (
 )
 from tasks.heads.linear import Probe, Rows, Train, linear
 from tasks.heads.nonlinear import Dense, fit_dense
-from tasks.heads.nonparametric import fit_neighbours, fit_prototypes
+from tasks.heads.nonparametric import fit_neighbors, fit_prototypes
 from tasks.models.partial_loading import EARLIER
 from tasks.training.class_balance import balanced, log_prior
 from tasks.training.kinds import check_balance_supported
@@ -113,7 +113,7 @@ def _prototypes(problem: HeadProblem, section: HeadSection, earlier: EarlierMode
 
 def _neighbors(problem: HeadProblem, section: HeadSection, earlier: EarlierModel) -> list[Probe]:
     del earlier
-    return fit_neighbours(problem.train, problem.validation, problem.target.num_outputs, section.neighbours)
+    return fit_neighbors(problem.train, problem.validation, problem.target.num_outputs, section.neighbours)
 
 
 FITTERS: Mapping[str, Callable[[HeadProblem, HeadSection, EarlierModel], list[Probe]]] = {

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from tasks.heads.linear import Probe, Rows, Train, probe
-from tasks.scorer.heads import Neighbours, Prototypes
+from tasks.scorer.heads import Neighbors, Prototypes
 
 SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, chosen on validation
 
@@ -31,13 +31,13 @@ def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
     return probes
 
 
-def fit_neighbours(train: Train, validation: Rows, classes: int, counts: Sequence[int]) -> list[Probe]:
+def fit_neighbors(train: Train, validation: Rows, classes: int, counts: Sequence[int]) -> list[Probe]:
     """All training rows as they are, with votes by their weights, asked for each number of neighbours that there is."""
     x_ND, y_N, weight_N = train
     votes_RC = F.one_hot(y_N, classes) * (weight_N / weight_N.mean()).float().unsqueeze(1)
     probes = []
     for count in counts:
-        head = Neighbours(x_ND.shape[1], classes, len(x_ND), min(count, len(x_ND)))
+        head = Neighbors(x_ND.shape[1], classes, len(x_ND), min(count, len(x_ND)))
         head.load_state_dict({"keys_RD": F.normalize(x_ND, dim=1), "votes_RC": votes_RC})
         probes.append(probe(head, count, validation))
     return probes

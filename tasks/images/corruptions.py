@@ -14,18 +14,18 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from tasks.images.transforms import CLEAN, DRAW, Style, view
+from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle, view
 from tasks.scorer.preprocessing import Preprocessing
 
-STYLE = Style("edge")
+STYLE = RenderStyle("edge")
 Change = Callable[[Image.Image, float], Image.Image]
 
 
 def corrupted(kind: str, strength: float, square_N3RR: Tensor, preprocessing: Preprocessing) -> Tensor:
     """The pictures under one corruption, as the network's input (N, 3, S, S); the same for the same pictures."""
     if kind in {"shift", "scale", "flip", "rotation"}:
-        x_N3SS = view(square_N3RR, _moved(kind, strength, len(square_N3RR)), preprocessing.crop, STYLE)
-        return preprocessing.normalise(x_N3SS)
+        x_N3SS = view(square_N3RR, _geometric_draws(kind, strength, len(square_N3RR)), preprocessing.crop, STYLE)
+        return preprocessing.normalize(x_N3SS)
     if kind == "noise":
         random = torch.Generator().manual_seed(int(square_N3RR.long().sum()))  # other pictures get other noise
         noise = torch.randn(square_N3RR.shape, generator=random) * strength
@@ -35,16 +35,16 @@ def corrupted(kind: str, strength: float, square_N3RR: Tensor, preprocessing: Pr
     return preprocessing.network_input(torch.stack(changed))
 
 
-def _moved(kind: str, strength: float, count: int) -> Tensor:
+def _geometric_draws(kind: str, strength: float, count: int) -> Tensor:
     """Draws, (N, P): shifts in four directions and rotations in two by turns; one zoom or flip for all."""
     draw_NP = torch.tensor([CLEAN]).repeat(count, 1)
     if kind == "shift":
         signs = torch.tensor([(1, 1), (1, -1), (-1, 1), (-1, -1)])[torch.arange(count) % 4]
         draw_NP[:, :2] = strength * signs
     elif kind == "rotation":
-        draw_NP[:, DRAW.index(kind)] = strength * (1 - 2 * (torch.arange(count) % 2))
+        draw_NP[:, VIEW_PARAMETERS.index(kind)] = strength * (1 - 2 * (torch.arange(count) % 2))
     else:
-        draw_NP[:, DRAW.index(kind)] = strength
+        draw_NP[:, VIEW_PARAMETERS.index(kind)] = strength
     return draw_NP
 
 

@@ -20,7 +20,7 @@ ENOUGH = 1000  # pictures
 FALL, CHANCE = 0.1, 0.001  # how far, and how surely, the hits must fall
 
 
-def refuse_flip(root: Path, train: pd.DataFrame) -> None:
+def check_flip_keeps_labels(root: Path, train: pd.DataFrame) -> None:
     """Raises DataRefusedError if mirrored training pictures look like those of other classes."""
     clean, mirrored, p_value = nearest_label(root, train)
     if clean - mirrored > FALL and p_value < CHANCE:

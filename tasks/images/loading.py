@@ -18,7 +18,7 @@ GIB = 2**30
 Item = TypeVar("Item")
 
 
-class Squares:
+class ImageSquares:
     """The resized squares of a list of files, (3, R, R) uint8 each; decoded once, if all of them fit `memory` GiB."""
 
     def __init__(self, root: Path, files: Sequence[str], preprocessing: Preprocessing, memory: float) -> None:
@@ -44,7 +44,7 @@ class Squares:
         return square
 
 
-def ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
+def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
     """Yields `items`, which a thread makes up to `depth` ahead; an error there is raised here."""
     queue: Queue[tuple[Item | None, BaseException | None]] = Queue(depth)
     done = object()

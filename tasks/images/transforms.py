@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # Shifts are fractions of S, to the right and down; scale above 1 enlarges; flip is 0 or 1; then three factors; the
 # rotation is in degrees, clockwise; the erased square's middle and side are fractions of S; the last number seeds the
 # automatic policy, 0 for none.
-DRAW: tuple[str, ...] = ("shift_x", "shift_y", "scale", "flip", "brightness", "contrast", "saturation")
-DRAW += ("rotation", "erase_x", "erase_y", "erase_side", "automatic")
+VIEW_PARAMETERS: tuple[str, ...] = ("shift_x", "shift_y", "scale", "flip", "brightness", "contrast", "saturation")
+VIEW_PARAMETERS += ("rotation", "erase_x", "erase_y", "erase_side", "automatic")
 CLEAN = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 FILLS = {"black": "zeros", "edge": "border", "mirror": "reflection"}
 AUTOMATIC = {  # as torchvision sets them up
@@ -35,39 +35,41 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @dataclass(frozen=True)
-class Style:
+class RenderStyle:
     """What all views of a plan share: what lies outside the square, and the automatic policy: none or one of them."""
 
     fill: str = "black"
     automatic: str = "none"
 
     @classmethod
-    def of(cls, policy: AugmentSection) -> Style:
+    def of(cls, policy: AugmentSection) -> RenderStyle:
         """Takes what concerns rendering from a policy."""
         return cls(policy.fill, policy.automatic)
 
 
-def inputs(square_N3RR: Tensor, draw_NP: Tensor, preprocessing: Preprocessing, style: Style) -> Tensor:
+def inputs(square_N3RR: Tensor, draw_NP: Tensor, preprocessing: Preprocessing, style: RenderStyle) -> Tensor:
     """The network's inputs, (N, 3, S, S): views where a draw asks for one, else exactly what serving makes."""
     is_view_N = (draw_NP != torch.tensor(CLEAN, device=draw_NP.device)).any(1)
-    x_N3SS = preprocessing.centre(square_N3RR)
+    x_N3SS = preprocessing.center(square_N3RR)
     if is_view_N.any():
         x_N3SS[is_view_N] = view(square_N3RR[is_view_N], draw_NP[is_view_N], preprocessing.crop, style)
-    return preprocessing.normalise_(x_N3SS)
+    return preprocessing.normalize_(x_N3SS)
 
 
-def view(square_N3RR: Tensor, draw_NP: Tensor, crop: int, style: Style) -> Tensor:
+def view(square_N3RR: Tensor, draw_NP: Tensor, crop: int, style: RenderStyle) -> Tensor:
     """The views as floats in [0, 1], (N, 3, S, S)."""
     x_N3RR = _automatic(square_N3RR, draw_NP[:, -1], style.automatic).float() / 255
-    grid = F.affine_grid(_theta(draw_NP, crop / x_N3RR.shape[-1]), [len(x_N3RR), 3, crop, crop], align_corners=False)
+    grid = F.affine_grid(
+        _affine_matrices(draw_NP, crop / x_N3RR.shape[-1]), [len(x_N3RR), 3, crop, crop], align_corners=False
+    )
     x_N3SS = F.grid_sample(x_N3RR, grid, padding_mode=FILLS[style.fill], align_corners=False)
     return _erased(_coloured(x_N3SS, draw_NP).clamp(0, 1), draw_NP)
 
 
-def _theta(draw_NP: Tensor, part: float) -> Tensor:
+def _affine_matrices(draw_NP: Tensor, part: float) -> Tensor:
     """The affine maps from output to square coordinates, (N, 2, 3); `part` = S / R."""
     shift_x, shift_y, scale, flip = draw_NP[:, :4].unbind(1)
-    angle = draw_NP[:, DRAW.index("rotation")] * (math.pi / 180)
+    angle = draw_NP[:, VIEW_PARAMETERS.index("rotation")] * (math.pi / 180)
     along, across = part / scale * angle.cos(), part / scale * angle.sin()
     mirror = 1 - 2 * flip
     rows = [(mirror * along, mirror * across), (-across, along)]

@@ -10,14 +10,14 @@ import pandas as pd
 
 from tasks.core.schema import Column
 from tasks.core.sections import AugmentPolicy
-from tasks.images.transforms import CLEAN, DRAW
+from tasks.images.transforms import CLEAN, VIEW_PARAMETERS
 
 ERASED = (0.1, 0.4)  # sides of erased squares
 SEEDS = 2**24  # that float32 can tell apart
 
 
 def plan_views(images: Iterable[tuple[str, str]], policy: AugmentPolicy, salt: str = "") -> pd.DataFrame:
-    """Returns a row for each view of each (path, pixel hash): PATH, PIXEL_HASH, VIEW and the columns of DRAW.
+    """Returns a row for each view of each (path, pixel hash): PATH, PIXEL_HASH, VIEW and VIEW_PARAMETERS.
 
     Views of another `salt` are drawn independently of these.
     """
@@ -26,11 +26,11 @@ def plan_views(images: Iterable[tuple[str, str]], policy: AugmentPolicy, salt: s
         for path, pixels in images
         for view in range(1, policy.views + 1)
     ]
-    return pd.DataFrame(rows, columns=[Column.PATH, Column.PIXEL_HASH, Column.VIEW, *DRAW])
+    return pd.DataFrame(rows, columns=[Column.PATH, Column.PIXEL_HASH, Column.VIEW, *VIEW_PARAMETERS])
 
 
 def sample_parameters(pixel_hash: str, view: int, policy: AugmentPolicy, salt: str = "") -> tuple[float, ...]:
-    """Returns the parameters of one view, in the order of DRAW; view 0 is the clean image.
+    """Returns the parameters of one view, in the order of VIEW_PARAMETERS; view 0 is the clean image.
 
     The uniform numbers are the bytes of a hash, so they are the same on every machine and in every version.
     """

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.core.errors import RootstockError
-from tasks.scorer.architectures import OWN, build_backbone, folded
+from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone, folded
 from tasks.scorer.preprocessing import Preprocessing
 
 # Cut off, so not asked of a weights file: classifiers, and the side branches that only ImageNet training used.
@@ -54,7 +54,7 @@ def check_architecture(architecture: str) -> None:
 
     from torchvision import models
 
-    known = [*OWN, *models.list_models(module=models)]
+    known = [*BUILTIN_ARCHITECTURES, *models.list_models(module=models)]
     if architecture not in known:
         near = get_close_matches(architecture, known) or ["resnet10", "mobilenet_v2", "resnet50"]
         raise RootstockError(f"backbone.architecture: there is no '{architecture}'; did you mean {' or '.join(near)}?")
@@ -73,7 +73,7 @@ def preprocessing_of(
     """
     if "preprocessing" in description:
         found = Preprocessing.of(description["preprocessing"])  # type: ignore[arg-type]
-    elif architecture in OWN:
+    elif architecture in BUILTIN_ARCHITECTURES:
         raise RootstockError(f"these weights of {architecture} do not say their preprocessing; use the embedded ones")
     else:
         found = torchvision_preprocessing(architecture)

@@ -13,7 +13,7 @@ from tasks.scorer.architectures import build_backbone
 EARLIER = "head."  # begins the names of an earlier model's head, beside its backbone
 
 
-def graft(architecture: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
+def load_matching(architecture: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """The backbone's state, what is not in `state` drawn at random, always the same; and a report of what was taken.
 
     Raises RootstockError if nothing matches.

@@ -23,8 +23,8 @@ from tasks.data.manifest import of_split
 from tasks.hardware.device import Device, choose
 from tasks.hardware.distributed import count, rank
 from tasks.hardware.precision import device_for
-from tasks.images.loading import Squares
-from tasks.images.transforms import DRAW, Style
+from tasks.images.loading import ImageSquares
+from tasks.images.transforms import VIEW_PARAMETERS, RenderStyle
 from tasks.images.view_plan import plan_views
 from tasks.models.backbone import Backbone, build
 from tasks.models.freezing import freeze_all_but_last
@@ -60,7 +60,7 @@ class ImageLoader:
         teacher: TeacherOutputs | None = None,
     ) -> Batches:
         """Returns batches of `size` rows (0: of a forward pass), all of the same weight unless `weight_N` is given."""
-        squares = Squares(self.root, list(rows[Column.PATH]), self.preprocessing, self.memory_gib)
+        squares = ImageSquares(self.root, list(rows[Column.PATH]), self.preprocessing, self.memory_gib)
         weight_N = torch.ones(len(rows)) if weight_N is None else weight_N
         how = (self.preprocessing, self.device, size or self.batch)
         return Batches(squares, y, weight_N, *how, drawn=drawn, teacher=teacher)
@@ -170,7 +170,7 @@ def _trainer(paths: Paths, data: TrainingData, loader: ImageLoader, batch: int, 
         train=loader.batches(train, data.encode(train), data.weight_N, batch, drawn=drawn),
         validation=loader.batches(validation, data.encode(validation), weights_of(validation)),
         draw_NVP=views_of(pd.read_parquet(paths.plan), len(train)),
-        style=Style.of(data.policy),
+        style=RenderStyle.of(data.policy),
         device=loader.device,
         checkpoints=paths.checkpoints / digest_of("tasks.finetune", inputs, [key, loader.device.facts()]),
         curves=paths.curves,
@@ -199,7 +199,9 @@ def relative_weights(rows: pd.DataFrame) -> Tensor:
 
 def views_of(planned: pd.DataFrame, count: int) -> Tensor:
     """Returns planned views as (N, V, P), `count` images in the order of the plan."""
-    return torch.tensor(planned[list(DRAW)].to_numpy(), dtype=torch.float32).view(count, -1, len(DRAW))
+    return torch.tensor(planned[list(VIEW_PARAMETERS)].to_numpy(), dtype=torch.float32).view(
+        count, -1, len(VIEW_PARAMETERS)
+    )
 
 
 def refuse_small_batches(trainer: Trainer) -> None:

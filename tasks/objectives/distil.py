@@ -16,7 +16,7 @@ from tasks.core.progress import say
 from tasks.core.schema import Curve, Split
 from tasks.core.sections import Methods, TeacherParams
 from tasks.embedding.extract import extract
-from tasks.images.transforms import CLEAN, DRAW, Style
+from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
 from tasks.models.weights_file import write
 from tasks.objectives.context import ImageLoader, TrainingContext, weights_of
 from tasks.objectives.losses.distillation import Distillation, DistillationWeights
@@ -59,7 +59,7 @@ def distil(context: TrainingContext, methods: Methods, base: TrainingPlan) -> tu
         say(f"the teacher answers for view {view + 1}")
         return answer(rows, draw_NVP[:, view], trainer.style)
 
-    on_validation = answer(validation, torch.tensor([CLEAN]).expand(len(validation), -1), Style())
+    on_validation = answer(validation, torch.tensor([CLEAN]).expand(len(validation), -1), RenderStyle())
     batches = context.loader.batches
     student = replace(
         trainer,
@@ -79,13 +79,13 @@ def teacher_outputs(
     teacher: Teacher,
     rows: pd.DataFrame,
     draw_NP: Tensor,
-    style: Style,
+    style: RenderStyle,
     *,
     features: bool,
 ) -> Tensor:
     """Returns the teacher's columns for these rows under these views, (N, A); only what the store lacks is computed."""
     columns = draw_NP.double().round(decimals=6).T.numpy()
-    drawn = rows.assign(**dict(zip(DRAW, columns, strict=True)))
+    drawn = rows.assign(**dict(zip(VIEW_PARAMETERS, columns, strict=True)))
     return teacher.outputs(loader.root, drawn, store, loader.device, style, loader.batch, features=features)
 
 
@@ -97,8 +97,8 @@ def teacher_of(context: TrainingContext, params: TeacherParams) -> Teacher:
     if isinstance(loaded, Teacher):
         return loaded
     train, validation = data.rows(Split.TRAIN), data.rows(Split.VALIDATION)
-    rows = pd.concat([train, validation]).assign(**dict(zip(DRAW, CLEAN, strict=True)))
-    parts = extract(paths.raw, rows, loaded.folded(), loader.device, Style(), loader.batch)
+    rows = pd.concat([train, validation]).assign(**dict(zip(VIEW_PARAMETERS, CLEAN, strict=True)))
+    parts = extract(paths.raw, rows, loaded.folded(), loader.device, RenderStyle(), loader.batch)
     x_ND, y = torch.from_numpy(np.concatenate([part for _, part in parts])), torch.from_numpy(data.target.encode(rows))
     count = len(train)
     fitted = fit_head((x_ND[:count], y[:count], weights_of(train)), (x_ND[count:], y[count:]), data.target)

@@ -14,7 +14,7 @@ from torch import Tensor
 from tasks.core.progress import say
 from tasks.core.schema import Balance, Split
 from tasks.core.sections import Methods, TeacherParams, UnlabelledSection
-from tasks.images.transforms import CLEAN, DRAW, Style
+from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
 from tasks.objectives.audit import audit_held_out, fit_temperature, refuse_unaudited
 from tasks.objectives.context import TrainingContext, relative_weights
 from tasks.objectives.distil import teacher_of
@@ -105,8 +105,8 @@ def predict(
     if teacher.weights is None:
         asked = loader.device.place(OutputsAndFeatures(network, features=features))
         return outputs(asked, context.clean_batches(rows).clean(), loader.device).output.cpu()
-    clean = rows.assign(**dict(zip(DRAW, CLEAN, strict=True)))
-    where = (context.files.feature_store, loader.device, Style(), loader.batch)
+    clean = rows.assign(**dict(zip(VIEW_PARAMETERS, CLEAN, strict=True)))
+    where = (context.files.feature_store, loader.device, RenderStyle(), loader.batch)
     return teacher_of(context, teacher).outputs(loader.root, clean, *where, features=features)
 
 
@@ -167,7 +167,9 @@ def mixed_batches(context: TrainingContext, section: UnlabelledSection, *, stron
         limits = {"shift": 0.5, "scale": 0.5, "rotation": 180.0, "colour": 0.9}
         stronger = {name: min(section.stronger * getattr(policy, name), limit) for name, limit in limits.items()}
         drawn = policy.model_copy(update={"automatic": section.strong, "erase": 1.0, **stronger})
-        second = PlannedViews(unlabeled, data.sample_views(rows, drawn), Style(trainer.style.fill, section.strong))
+        second = PlannedViews(
+            unlabeled, data.sample_views(rows, drawn), RenderStyle(trainer.style.fill, section.strong)
+        )
     labeled = PlannedViews(trainer.train, trainer.draw_NVP, trainer.style)
     weak = PlannedViews(unlabeled, data.sample_views(rows), trainer.style)
     return MixedBatches(labeled, weak, second, context.batch, section.ratio, policy.seed)

@@ -27,7 +27,7 @@ from tasks.embedding.feature_store import FeatureStore, key_of
 from tasks.hardware.device import Device
 from tasks.heads.kinds import LinearFit, fit_linear, standardize, unstandardize_head
 from tasks.heads.linear import Rows, Train, best
-from tasks.images.transforms import DRAW, Style
+from tasks.images.transforms import VIEW_PARAMETERS, RenderStyle
 from tasks.models.backbone import Backbone, build, check_architecture
 from tasks.models.weights_file import described, read
 from tasks.scorer.architectures import build_backbone, folded
@@ -64,7 +64,15 @@ class Teacher:
     identity: Mapping[str, object]
 
     def outputs(
-        self, root: Path, rows: pd.DataFrame, store: Path, device: Device, style: Style, batch: int, *, features: bool
+        self,
+        root: Path,
+        rows: pd.DataFrame,
+        store: Path,
+        device: Device,
+        style: RenderStyle,
+        batch: int,
+        *,
+        features: bool,
     ) -> Tensor:
         """Returns the outputs for each row, a path and a view, (N, C) or (N, C + E); computes what the store lacks."""
         context = {
@@ -79,7 +87,7 @@ class Teacher:
             **device.facts(),
         }
         kept = FeatureStore(store, context)
-        keys = [key_of(file, draw) for file, *draw in rows[[Column.SHA256, *DRAW]].itertuples(index=False)]
+        keys = [key_of(file, draw) for file, *draw in rows[[Column.SHA256, *VIEW_PARAMETERS]].itertuples(index=False)]
         missing = [place for place, key in enumerate(keys) if key not in kept]
         if missing:
             network = Network(folded(self.network.backbone), self.network.head)

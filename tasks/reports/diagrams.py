@@ -14,7 +14,7 @@ from tasks.metrics.answers import Answers
 from tasks.metrics.calibration import reliability_bins
 from tasks.metrics.selective import coverage_and_risk, risk_coverage
 from tasks.reports import pictures
-from tasks.reports.pictures import COLOURS, MOST_CLASSES, save
+from tasks.reports.pictures import COLORS, MOST_CLASSES, save
 
 
 def reliability(path: Path, raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.ndarray, bins: int) -> None:
@@ -59,7 +59,7 @@ def risk_over_coverage(path: Path, answers: Mapping[Candidate, Answers], thresho
     figure, axes = plt.subplots(figsize=(5.5, 3.6))
     for name, answer in answers.items():
         coverage, risks, _ = risk_coverage(answer.sure_N, answer.hit_N)
-        axes.plot(coverage, 100 * risks, color=COLOURS[name], label=name)
+        axes.plot(coverage, 100 * risks, color=COLORS[name], label=name)
     tuned = answers[Candidate.TUNED]
     coverage_now, risk_now = coverage_and_risk(tuned.sure_N, tuned.hit_N, threshold)
     axes.plot([coverage_now], [100 * risk_now], "x", color="black", markersize=9, label="with the threshold")

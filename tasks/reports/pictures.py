@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which the colour-blind can tell apart.
-COLOURS = {
+COLORS = {
     Candidate.MEAN: "#CCCCCC",
     Candidate.SCRATCH: "#999999",
     Candidate.PROBE: "#0072B2",
@@ -97,7 +97,7 @@ def candidates(
     figure, axes = plt.subplots(figsize=(6, 0.6 + 0.5 * len(scores)))
     end = most if most is not None else 1.02 * max(high for _, _, high in scores.values())
     for place, (name, (value, low, high)) in enumerate(scores.items()):
-        axes.barh(place, value, color=COLOURS[name], height=0.6)
+        axes.barh(place, value, color=COLORS[name], height=0.6)
         axes.plot([low, high], [place, place], color="black", linewidth=1.5)
         axes.text(1.01 * end, place, f"{value:.3g}", va="center")
     axes.set_yticks(range(len(scores)), list(scores))
@@ -133,7 +133,7 @@ def curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
                 [row[Curve.STEP] for row in own],
                 [row[column] for row in own],
                 label=name,
-                color=COLOURS[Candidate(name)],
+                color=COLORS[Candidate(name)],
             )
         cell.set(xlabel="optimiser steps", title=column.replace("_", " "))
         cell.spines[["top", "right"]].set_visible(False)

@@ -8,22 +8,22 @@ import pandas as pd
 import torch
 
 from tasks.core.schema import Column
-from tasks.images.loading import Squares
-from tasks.images.transforms import CLEAN, DRAW, Style, view
+from tasks.images.loading import ImageSquares
+from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle, view
 from tasks.reports.pictures import sheet
 from tasks.scorer.preprocessing import Preprocessing
 
 PICTURES, VIEWS = 8, 6
 
 
-def preview(target: Path, root: Path, plan: pd.DataFrame, preprocessing: Preprocessing, style: Style) -> None:
+def preview(target: Path, root: Path, plan: pd.DataFrame, preprocessing: Preprocessing, style: RenderStyle) -> None:
     """Draws a picture of the plan a row: the clean one first, then its first views."""
     planned = list(dict.fromkeys(plan[Column.PATH]))
     chosen = planned[:: max(1, len(planned) // PICTURES)][:PICTURES]
-    squares = Squares(root, chosen, preprocessing, memory=0)
+    squares = ImageSquares(root, chosen, preprocessing, memory=0)
     rows = []
     for number, path in enumerate(chosen):
-        drawn = plan.loc[plan[Column.PATH] == path, list(DRAW)].head(VIEWS).to_numpy()
+        drawn = plan.loc[plan[Column.PATH] == path, list(VIEW_PARAMETERS)].head(VIEWS).to_numpy()
         draw_NP = torch.tensor([CLEAN, *drawn.tolist()])
         square_N3RR = squares[[number]].expand(len(draw_NP), -1, -1, -1)
         rows.append(view(square_N3RR, draw_NP, preprocessing.crop, style).numpy())

@@ -37,7 +37,11 @@ def build_backbone(architecture: str, cut: str = "layer") -> tuple[nn.Module, in
     from torchvision.models import get_model  # imported where a network is built, since it takes two seconds
 
     settings = SETTINGS.get(architecture, {})
-    module = OWN[architecture]() if architecture in OWN else get_model(architecture, weights=None, **settings)
+    module = (
+        BUILTIN_ARCHITECTURES[architecture]()
+        if architecture in BUILTIN_ARCHITECTURES
+        else get_model(architecture, weights=None, **settings)
+    )
     name, last = classifier_of(module)
     parent, _, leaf = name.rpartition(".")
     if cut == "classifier" and isinstance(module.get_submodule(parent), nn.Sequential) and parent:
@@ -91,7 +95,7 @@ def small_resnet(blocks: int) -> nn.Module:
     return network
 
 
-OWN: dict[str, Callable[[], nn.Module]] = {
+BUILTIN_ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "resnet10": resnet10,
     "resnet8": partial(small_resnet, 1),
     "resnet20": partial(small_resnet, 3),

@@ -22,7 +22,7 @@ def build_head(width: int, outputs: int, kind: str = "linear", **settings: int) 
     if kind == "prototype":
         return Prototypes(width, outputs)
     if kind == "knn":
-        return Neighbours(width, outputs, **settings)
+        return Neighbors(width, outputs, **settings)
     return nn.Linear(width, outputs)
 
 
@@ -62,7 +62,7 @@ class Prototypes(nn.Module):
         return self.scale * F.normalize(x_ND, dim=1) @ F.normalize(self.weight, dim=1).T
 
 
-class Neighbours(nn.Module):
+class Neighbors(nn.Module):
     """The log of the votes of the nearest training features by cosine (Wu et al., "Instance Discrimination", 2018)."""
 
     keys_RD: Tensor

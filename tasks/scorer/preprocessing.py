@@ -50,17 +50,17 @@ class Preprocessing:
         """
         return self.square(decode(data, None if self.letterbox else 2 * self.resize))
 
-    def centre(self, square_N3RR: Tensor) -> Tensor:
+    def center(self, square_N3RR: Tensor) -> Tensor:
         """The part of the squares that the network sees, (N, 3, S, S), as floats in [0, 1], channels last."""
         start = (self.resize - self.crop) // 2
         part = square_N3RR[..., start : start + self.crop, start : start + self.crop]
         return part.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
-    def normalise(self, x_N3SS: Tensor) -> Tensor:
+    def normalize(self, x_N3SS: Tensor) -> Tensor:
         """Floats in [0, 1] to the range that the backbone was trained on, channels last."""
-        return self.normalise_(x_N3SS.clone(memory_format=torch.channels_last))
+        return self.normalize_(x_N3SS.clone(memory_format=torch.channels_last))
 
-    def normalise_(self, x_N3SS: Tensor) -> Tensor:
+    def normalize_(self, x_N3SS: Tensor) -> Tensor:
         """The same in place, of floats that are channels last: a row of pixels at a time, as that is quick."""
         width = x_N3SS.shape[-1]
         mean, std = (torch.tensor(v, device=x_N3SS.device).repeat(width) for v in (self.mean, self.std))
@@ -69,7 +69,7 @@ class Preprocessing:
 
     def network_input(self, square_N3RR: Tensor) -> Tensor:
         """What the network is given for squares, (N, 3, S, S), channels last."""
-        return self.normalise_(self.centre(square_N3RR))
+        return self.normalize_(self.center(square_N3RR))
 
     def __call__(self, images: Sequence[Image.Image]) -> Tensor:
         """Pictures to the network's input, (N, 3, S, S)."""

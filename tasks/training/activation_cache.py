@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tasks.core.progress import say
 from tasks.hardware.device import Device
 from tasks.hardware.microbatches import MicroBatches
-from tasks.images.transforms import Style
+from tasks.images.transforms import RenderStyle
 from tasks.training.batches import CLEAN_VIEW, Batches, split_evenly
 from tasks.training.types import Batch
 
@@ -50,7 +50,7 @@ class CachedBatches:
         order = torch.arange(self._batches.pictures)
         yield from self._made(order, CLEAN_VIEW, self._batches.clean())
 
-    def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: Style) -> Iterator[Batch]:
+    def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: RenderStyle) -> Iterator[Batch]:
         """Yields every image once, in the order of `seed` and `epoch`, under the view whose turn it is."""
         view = epoch % draw_NVP.shape[1]
         order = torch.from_numpy(self._batches.order(epoch, seed))

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from tasks.hardware.device import Device
-from tasks.hardware.distributed import share
-from tasks.images.loading import Squares, ahead
-from tasks.images.transforms import CLEAN, Style, inputs
+from tasks.hardware.distributed import shard
+from tasks.images.loading import ImageSquares, prefetch
+from tasks.images.transforms import CLEAN, RenderStyle, inputs
 from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.types import Batch
 
@@ -32,7 +32,7 @@ class Batches:
 
     def __init__(
         self,
-        squares: Squares,
+        squares: ImageSquares,
         y: Tensor,
         weight_N: Tensor,
         preprocessing: Preprocessing,
@@ -60,17 +60,17 @@ class Batches:
         """Returns the first image as an input, (1, 3, S, S)."""
         square_N3RR = self._squares[[0]].to(self._device.device)
         clean_NP = torch.tensor([CLEAN], device=self._device.device)
-        return self._device.place(inputs(square_N3RR, clean_NP, self._preprocessing, Style()))
+        return self._device.place(inputs(square_N3RR, clean_NP, self._preprocessing, RenderStyle()))
 
     def clean(self) -> Iterator[Batch]:
         """Yields every image without augmentation, in order."""
-        yield from self.view(torch.tensor([CLEAN]).expand(self.pictures, -1), Style(), CLEAN_VIEW)
+        yield from self.view(torch.tensor([CLEAN]).expand(self.pictures, -1), RenderStyle(), CLEAN_VIEW)
 
-    def view(self, draw_NP: Tensor, style: Style, number: int) -> Iterator[Batch]:
+    def view(self, draw_NP: Tensor, style: RenderStyle, number: int) -> Iterator[Batch]:
         """Yields every image once, in order, each under its own row of the view of this number."""
         yield from self.select(split_evenly(torch.arange(self.pictures), len(self)), draw_NP, style, number)
 
-    def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: Style) -> Iterator[Batch]:
+    def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: RenderStyle) -> Iterator[Batch]:
         """Yields as many images as there are, in the order of `seed` and `epoch`, under the view whose turn it is."""
         view = epoch % draw_NVP.shape[1]
         order = torch.from_numpy(self.order(epoch, seed))
@@ -83,15 +83,15 @@ class Batches:
             return random.permutation(self.pictures)
         return random.choice(self.pictures, self.pictures, p=self._probability_N)
 
-    def select(self, parts: Iterable[Tensor], draw_NP: Tensor, style: Style, number: int) -> Iterator[Batch]:
+    def select(self, parts: Iterable[Tensor], draw_NP: Tensor, style: RenderStyle, number: int) -> Iterator[Batch]:
         """Yields a batch for each part, which holds row numbers; `draw_NP` has the view of every row."""
         yield from self.render(((part, draw_NP[part]) for part in parts), style, number)
 
-    def render(self, parts: Iterable[tuple[Tensor, Tensor]], style: Style, number: int) -> Iterator[Batch]:
+    def render(self, parts: Iterable[tuple[Tensor, Tensor]], style: RenderStyle, number: int) -> Iterator[Batch]:
         """Yields a batch for each part: row numbers, (B,), and the view of each, (B, P)."""
-        device, parts = self._device.device, ((share(part), share(draw)) for part, draw in parts)
+        device, parts = self._device.device, ((shard(part), shard(draw)) for part, draw in parts)
         read = ((part, draw, self._device.stage(self._squares[part.tolist()])) for part, draw in parts)
-        for part, draw, staged_N3RR in ahead(read):
+        for part, draw, staged_N3RR in prefetch(read):
             square_N3RR = staged_N3RR.to(device, non_blocking=True)
             x_N3SS = inputs(square_N3RR, draw.to(device), self._preprocessing, style)
             yield self.labeled(self._device.place(x_N3SS), part, number)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tasks.core.errors import RootstockError
 from tasks.core.schema import Curve
 from tasks.hardware.device import Device
-from tasks.hardware.distributed import gathered, rank, sum_gradients, summed
+from tasks.hardware.distributed import all_gather, all_reduce_sum, rank, sum_gradients
 from tasks.hardware.microbatches import MicroBatches
 from tasks.models.freezing import ParameterGroup
 from tasks.training.callbacks import Callback
@@ -151,14 +151,14 @@ def step(run: Fit, batch: Batch, optimizer: torch.optim.Optimizer, micro: MicroB
     """
     x = batch.inputs
     weight_N = torch.ones(len(x), device=x.device) if batch.weight is None else batch.weight
-    share_N = weight_N / summed(torch.tensor(float(len(x)), device=x.device))
+    share_N = weight_N / all_reduce_sum(torch.tensor(float(len(x)), device=x.device))
 
     def gradients(chunks: list[Batch]) -> float:
         optimizer.zero_grad(set_to_none=True)
         return sum(_gradient(run, chunk) for chunk in chunks)
 
     loss = micro.run_with_retry(gradients, batch._replace(weight=share_N))
-    total = summed(torch.tensor(loss, device=x.device)).item()
+    total = all_reduce_sum(torch.tensor(loss, device=x.device)).item()
     learning = [p for group in optimizer.param_groups for p in group["params"]]
     sum_gradients(learning)
     if run.schedule.max_grad_norm:
@@ -192,8 +192,8 @@ def outputs(network: nn.Module, batches: Iterable[Batch], device: Device) -> Out
     with torch.inference_mode(), device.autocast():
         rows = [Outputs(micro.run_with_retry(forward, (b.inputs,)), b.target, b.teacher) for b in batches]
     output, target, teacher = zip(*rows, strict=True)
-    teacher_NA = None if teacher[0] is None else gathered(torch.cat(teacher))
-    return Outputs(gathered(torch.cat(output)), gathered(torch.cat(target)), teacher_NA)
+    teacher_NA = None if teacher[0] is None else all_gather(torch.cat(teacher))
+    return Outputs(all_gather(torch.cat(output)), all_gather(torch.cat(target)), teacher_NA)
 
 
 def record(state: FitState, scored: Score, train_loss: float | None, run: Fit) -> None:

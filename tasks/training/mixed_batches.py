@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.images.transforms import Style
+from tasks.images.transforms import RenderStyle
 from tasks.training.batches import Batches, split_evenly
 from tasks.training.losses.partial_truth import mask_labels
 from tasks.training.types import Batch
@@ -28,7 +28,7 @@ class PlannedViews:
 
     batches: Batches
     draw_NVP: Tensor
-    style: Style
+    style: RenderStyle
 
     def epoch(self, number: int, size: int, steps: int, seed: int) -> Iterator[Batch]:
         """Yields `steps` batches: every image once if they last for `steps` of `size`, else as often as it takes.

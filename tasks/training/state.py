@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from tasks.hardware.distributed import count, equalise
+from tasks.hardware.distributed import all_reduce_mean, count
 from tasks.models.freezing import BATCH_NORMS
 from tasks.training.types import Row
 
@@ -90,7 +90,7 @@ class FitState:
             for buffer in ("running_mean", "running_var")
         ]
         for state in (self.network.state_dict(), self._average):
-            equalise(state[name] for name in learned if name in state)
+            all_reduce_mean(state[name] for name in learned if name in state)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -15,8 +15,8 @@ from tasks.core.progress import say, say_progress
 from tasks.core.schema import Candidate, Curve
 from tasks.core.target import TargetSpec
 from tasks.hardware.device import Device
-from tasks.hardware.distributed import count, rank, synchronised
-from tasks.images.transforms import Style
+from tasks.hardware.distributed import count, rank, synchronize_batchnorm
+from tasks.images.transforms import RenderStyle
 from tasks.models.freezing import Names, ParameterGroup, learn_mode, thaw, unfrozen
 from tasks.models.frozen_prefix import split_at_first_trainable
 from tasks.scorer.network import Network
@@ -79,7 +79,7 @@ class Trainer:
     train: Batches
     validation: Batches
     draw_NVP: Tensor
-    style: Style
+    style: RenderStyle
     device: Device
     checkpoints: Path
     curves: Path
@@ -94,7 +94,7 @@ class Trainer:
         """Fits one candidate. Its rows go to the curve file, its state to a checkpoint named by it and by `key`."""
         self.device.place(network)
         if plan.batch_statistics:
-            synchronised(network, self.device.device)
+            synchronize_batchnorm(network, self.device.device)
         schedule = replace(schedule, steps_per_epoch=len(plan.train or self.train) * plan.passes)
         learner, train, validation = self._without_prefix(network, schedule, plan)
         if plan.auxiliary_module:

@@ -16,7 +16,7 @@ from tasks.core.sections import AdversariesSection
 from tasks.core.target import TargetSpec
 from tasks.data.manifest import of_split
 from tasks.evaluation.attacks import ALL, masked, robust_accuracy
-from tasks.images.loading import Squares
+from tasks.images.loading import ImageSquares
 from tasks.reports.page import markdown_table
 from tasks.scorer.answer import Scorer
 from tests.benchmarks.drawing import bars
@@ -104,8 +104,8 @@ def by_both(study: Study) -> dict[str, float]:
     paths, manifest = study.paths, study.manifest()
     budget = AdversariesSection(**study.document["adversaries"])
     scorer, rows = Scorer.load(paths.spec, paths.tuned), some(of_split(manifest, Split.TEST), BY_BOTH, 0)
-    squares = Squares(paths.raw, list(rows[Column.PATH]), scorer.preprocessing, memory=0)
-    x_N3SS = scorer.preprocessing.centre(squares[range(len(rows))])
+    squares = ImageSquares(paths.raw, list(rows[Column.PATH]), scorer.preprocessing, memory=0)
+    x_N3SS = scorer.preprocessing.center(squares[range(len(rows))])
     y_N = torch.from_numpy(TargetSpec.load(paths.task).encode(rows))
     found = robust_accuracy(scorer.network, scorer.preprocessing, x_N3SS, y_N, budget, 50, 0).set_index("attack")
     pictures = paths.state / "pictures.safetensors"

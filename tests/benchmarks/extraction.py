@@ -36,13 +36,13 @@ from tasks.hardware.precision import device_for
 from tasks.embedding.extract import extract
 from tasks.data.image_files import find
 from tasks.core.schema import Column
-from tasks.images.loading import Squares
+from tasks.images.loading import ImageSquares
 from tasks.scorer.answer import build_backbone
-from tasks.images.transforms import CLEAN, DRAW, Style
+from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
 name, root, how, on, batch = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
 torch.manual_seed(0)
 files = find(root)[0]
-rows = pd.DataFrame({Column.PATH: files, **dict(zip(DRAW, CLEAN))})
+rows = pd.DataFrame({Column.PATH: files, **dict(zip(VIEW_PARAMETERS, CLEAN))})
 module, width = build_backbone(name)
 module.requires_grad_(False)
 backbone = Backbone(module.eval(), width, torchvision_preprocessing(name)).folded()
@@ -51,12 +51,12 @@ device = device_for(on, "auto", module, backbone.preprocessing.crop)
 if how == "compiled":
     backbone = compiled(backbone, device, batch)
     module = backbone.module
-list(extract(root, rows[: 2 * batch], backbone, device, Style(), batch))
+list(extract(root, rows[: 2 * batch], backbone, device, RenderStyle(), batch))
 def timed(work):
     started = time.perf_counter()
     work()
     return len(files) / (time.perf_counter() - started)
-squares = Squares(root, files, backbone.preprocessing, memory=0)
+squares = ImageSquares(root, files, backbone.preprocessing, memory=0)
 x = device.place(backbone.preprocessing.network_input(squares[range(batch)]))
 device.place(module)
 def forward():
@@ -65,7 +65,7 @@ def forward():
             found = embed(module, x)
     found.sum().item()  # what a GPU computes has then been waited for
 works = (
-    lambda: list(extract(root, rows, backbone, device, Style(), batch)),
+    lambda: list(extract(root, rows, backbone, device, RenderStyle(), batch)),
     lambda: [squares[range(n, min(n + batch, len(files)))] for n in range(0, len(files), batch)],
     forward,
 )

@@ -19,7 +19,7 @@ import pandas as pd
 from tasks.core.schema import Candidate, Column, Split
 from tasks.embedded.digits import digits, render
 from tasks.reports.page import markdown_table
-from tasks.reports.pictures import COLOURS
+from tasks.reports.pictures import COLORS
 from tests.benchmarks.results import PICTURES, Results, machine, mean_interval, spread
 from tests.benchmarks.study import NETWORKS, Study
 from tests.project import ROOT
@@ -90,7 +90,7 @@ def draw(found: dict[int, list[dict[str, float]]]) -> None:
     for name in NETWORKS:
         values = np.array([[seed[name] for seed in seeds] for seeds in found.values()])
         axes.errorbar(
-            list(found), values.mean(1), values.std(1, ddof=1), label=name, color=COLOURS[name], capsize=3, marker="o"
+            list(found), values.mean(1), values.std(1, ddof=1), label=name, color=COLORS[name], capsize=3, marker="o"
         )
     axes.set(
         xscale="log",

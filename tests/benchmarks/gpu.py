@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.images.transforms import Style
+from tasks.images.transforms import RenderStyle
 from tasks.models.weights_file import write
 from tasks.reports.page import markdown_table
 from tasks.scorer.architectures import build_backbone
@@ -90,7 +90,9 @@ def on_the_device() -> Iterator[None]:
     """Batches are the first one of their size, again and again."""
     made, there = Batches.render, dict[int, Tensor]()
 
-    def render(self: Batches, parts: Iterable[tuple[Tensor, Tensor]], style: Style, number: int) -> Iterator[Batch]:
+    def render(
+        self: Batches, parts: Iterable[tuple[Tensor, Tensor]], style: RenderStyle, number: int
+    ) -> Iterator[Batch]:
         for part, drawn in parts:
             if len(part) not in there:
                 there[len(part)] = next(made(self, [(part, drawn)], style, number)).inputs

@@ -14,7 +14,7 @@ from tasks.core.files import replacing
 from tasks.core.schema import Column, Split
 from tasks.models.backbone import torchvision_preprocessing
 from tasks.models.weights_file import write
-from tasks.scorer.architectures import OWN, build_backbone
+from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone
 from tests.benchmarks.results import assets_folder
 from tests.benchmarks.study import Study
 from tests.project import ROOT
@@ -78,7 +78,7 @@ def below(rows: pd.DataFrame, folder: str) -> pd.DataFrame:
 def random_backbone(file: Path, architecture: str, seed: int) -> Path:
     """Random weights of an architecture."""
     torch.manual_seed(seed)
-    like = "resnet18" if architecture in OWN else architecture
+    like = "resnet18" if architecture in BUILTIN_ARCHITECTURES else architecture
     preprocessing = {"preprocessing": asdict(torchvision_preprocessing(like))}
     write(file, build_backbone(architecture)[0].state_dict(), preprocessing)
     return file

@@ -15,7 +15,7 @@ from tasks.core.sections import BackboneParams
 from tasks.embedding import extract
 from tasks.embedding.feature_store import FeatureStore, key_of
 from tasks.hardware.device import choose
-from tasks.images.transforms import Style
+from tasks.images.transforms import RenderStyle
 from tasks.models.backbone import Backbone
 from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.checkpoint import digest_of
@@ -51,7 +51,7 @@ def context(tmp_path):
     preprocessing = Preprocessing(SIDE, SIDE, (0.5,) * 3, (0.5,) * 3, "bilinear")
     backbone = Backbone(torch.nn.Identity(), 1, preprocessing)
     wanted = BackboneParams(**TINY, weights="tiny.pth", match="strict", cut="layer", letterbox=False)
-    return lambda: extract.context(weights, wanted, backbone, choose("cpu", "float32"), Style(), 4)
+    return lambda: extract.context(weights, wanted, backbone, choose("cpu", "float32"), RenderStyle(), 4)
 
 
 def test_an_edit_of_what_computes_a_feature_changes_its_key_and_no_other_edit_does(copied, context):

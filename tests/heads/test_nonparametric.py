@@ -5,18 +5,18 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from tasks.heads.linear import best
-from tasks.heads.nonparametric import fit_neighbours, fit_prototypes
+from tasks.heads.nonparametric import fit_neighbors, fit_prototypes
 
 
 def test_neighbours_are_scikit_learns():
     y = torch.arange(400) % 3
     x = torch.randn(400, 3) + 1.5 * torch.eye(3)[y]
     train, validation = (x[:200], y[:200]), (x[200:], y[200:])
-    (probe,) = fit_neighbours((*train, torch.ones(200)), validation, 3, [1])
+    (probe,) = fit_neighbors((*train, torch.ones(200)), validation, 3, [1])
     theirs = KNeighborsClassifier(1, metric="cosine").fit(*(part.numpy() for part in train)).score(*validation)
     assert probe.score == pytest.approx(theirs)
     assert theirs > 0.6
-    assert fit_neighbours((x[:3], y[:3], torch.ones(3)), validation, 3, [20])[0].head.neighbours == 3
+    assert fit_neighbors((x[:3], y[:3], torch.ones(3)), validation, 3, [20])[0].head.neighbours == 3
 
 
 def test_prototypes_are_class_means_on_the_sphere():
@@ -32,7 +32,7 @@ def test_a_row_of_twice_the_weight_counts_as_two():
     twice = (torch.cat([x, x[:4]]), torch.cat([y, y[:4]]), torch.ones(16))
     weighted = (x, y, torch.tensor([2.0] * 4 + [1.0] * 8, dtype=torch.float64))
     asked = torch.randn(50, 3)
-    for fitted in (fit_prototypes, lambda *given: fit_neighbours(*given, [99])):
+    for fitted in (fit_prototypes, lambda *given: fit_neighbors(*given, [99])):
         one, other = (fitted(rows, (x, y), 3)[-1].head(asked) for rows in (twice, weighted))
         if fitted is fit_prototypes:
             torch.testing.assert_close(one, other)

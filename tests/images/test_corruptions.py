@@ -34,7 +34,7 @@ def test_other_pictures_get_other_noise(squares):
 
 def test_a_flip_is_a_flip(squares):
     flipped = corrupted("flip", 1, squares, PREPARE)
-    np.testing.assert_allclose(flipped.flip(-1), PREPARE.centre(squares), atol=1e-5)
+    np.testing.assert_allclose(flipped.flip(-1), PREPARE.center(squares), atol=1e-5)
 
 
 def test_a_quarter_turn_is_clockwise_and_back_by_turns(squares):

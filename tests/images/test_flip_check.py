@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from tasks.core.errors import DataRefusedError
 from tasks.core.schema import Column
-from tasks.images.flip_check import mcnemar, nearest_label, refuse_flip
+from tasks.images.flip_check import check_flip_keeps_labels, mcnemar, nearest_label
 
 
 def arrow(seed, left):
@@ -33,7 +33,7 @@ def test_arrows_may_not_be_mirrored(tmp_path):
     assert (clean, p < 0.001) == (1.0, True)
     assert mirrored < 0.2
     with pytest.raises(DataRefusedError, match=r"augment\.flip: false"):
-        refuse_flip(tmp_path, train)
+        check_flip_keeps_labels(tmp_path, train)
 
 
 def test_what_is_symmetric_may_be(tmp_path):
@@ -46,7 +46,7 @@ def test_what_is_symmetric_may_be(tmp_path):
         ImageDraw.Draw(picture).ellipse((x - w, y - h, x + w, y + h), fill=200)
         return picture
 
-    refuse_flip(tmp_path, folder(tmp_path, [(str(n % 2), blob(n % 2)) for n in range(40)]))
+    check_flip_keeps_labels(tmp_path, folder(tmp_path, [(str(n % 2), blob(n % 2)) for n in range(40)]))
 
 
 @pytest.mark.parametrize(("first", "second"), [(9, 1), (5, 5), (0, 7), (0, 0)])

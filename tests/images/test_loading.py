@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tasks.images.loading import Squares, ahead
+from tasks.images.loading import ImageSquares, prefetch
 from tasks.scorer.preprocessing import Preprocessing
 from tests.drawn import write_shapes
 from tests.project import wait_until
@@ -14,7 +14,7 @@ PREPARE = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
 def test_squares_are_decoded_once_if_they_fit(tmp_path):
     root = write_shapes(tmp_path / "shapes", {"": 2})
     files = ["bar/0.png", "disc/0.png"]
-    kept, again = Squares(root, files, PREPARE, memory=1), Squares(root, files, PREPARE, memory=0)
+    kept, again = ImageSquares(root, files, PREPARE, memory=1), ImageSquares(root, files, PREPARE, memory=0)
     first = kept[[1, 0]]
     assert torch.equal(first, again[[1, 0]])
     (root / "bar" / "0.png").unlink()
@@ -24,7 +24,7 @@ def test_squares_are_decoded_once_if_they_fit(tmp_path):
 
 
 def test_items_made_ahead_keep_their_order_and_errors_arrive():
-    assert list(ahead(iter(range(50)))) == list(range(50))
+    assert list(prefetch(iter(range(50)))) == list(range(50))
 
     made = []
 
@@ -33,7 +33,7 @@ def test_items_made_ahead_keep_their_order_and_errors_arrive():
             made.append(number)
             yield number
 
-    slow = ahead(noted())
+    slow = prefetch(noted())
     assert next(slow) == 0
     wait_until(lambda: made == [0, 1, 2])  # while nobody asks for more
     assert list(slow) == [1, 2]
@@ -42,7 +42,7 @@ def test_items_made_ahead_keep_their_order_and_errors_arrive():
         yield 1
         raise ValueError("in the thread")
 
-    items = ahead(broken())
+    items = prefetch(broken())
     assert next(items) == 1
     with pytest.raises(ValueError, match="in the thread"):
         next(items)

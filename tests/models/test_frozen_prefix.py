@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from tasks.hardware.device import choose
-from tasks.images.loading import Squares
-from tasks.images.transforms import CLEAN, Style
+from tasks.images.loading import ImageSquares
+from tasks.images.transforms import CLEAN, RenderStyle
 from tasks.models.freezing import blocks, freeze_all_but_last, layers, parameter_groups, within
 from tasks.models.frozen_prefix import split_at_first_trainable
 from tasks.scorer.architectures import build_backbone
@@ -80,7 +80,7 @@ def train(tmp_path):
         Image.fromarray(np.random.default_rng(int(name[0])).integers(0, 255, (40, 40, 3), np.uint8)).save(
             tmp_path / name
         )
-    squares = Squares(tmp_path, names, PREPROCESSING, 1.0)
+    squares = ImageSquares(tmp_path, names, PREPROCESSING, 1.0)
     return Batches(squares, torch.arange(10) % 3, torch.arange(1.0, 11), PREPROCESSING, CPU, 4)
 
 
@@ -96,7 +96,9 @@ def test_cached_batches_are_the_prefix_of_the_plain_ones_and_each_view_is_comput
     prefix, _ = split_at_first_trainable(module.eval(), freeze_all_but_last(module, 2))
     cached, draws = CachedBatches(train, prefix, CPU, tmp_path / "state"), views(2)
     for epoch in range(5):
-        pairs = zip(train.shuffled(epoch, 7, draws, Style()), cached.shuffled(epoch, 7, draws, Style()), strict=True)
+        pairs = zip(
+            train.shuffled(epoch, 7, draws, RenderStyle()), cached.shuffled(epoch, 7, draws, RenderStyle()), strict=True
+        )
         for plain, stored in pairs:
             with torch.inference_mode():
                 torch.testing.assert_close(stored.inputs, prefix(plain.inputs), atol=1e-5, rtol=1e-4)

@@ -7,14 +7,14 @@ from torch import nn
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.heads.choose import EarlierModel, head_of
 from tasks.models.freezing import drop, freeze_all_but_last, learn_mode
-from tasks.models.partial_loading import graft
+from tasks.models.partial_loading import load_matching
 from tasks.scorer.architectures import build_backbone
 from tasks.scorer.network import Network
 
 
 def test_a_smaller_network_begins_with_what_a_bigger_one_knows():
     bigger = build_backbone("resnet18")[0].state_dict()
-    state, report = graft("resnet10", bigger)
+    state, report = load_matching("resnet10", bigger)
     own = build_backbone("resnet10")[0]
     own.load_state_dict(state)
     assert all(torch.equal(state[name], bigger[name]) for name in state)
@@ -25,12 +25,12 @@ def test_a_smaller_network_begins_with_what_a_bigger_one_knows():
 def test_what_does_not_match_is_drawn_and_told_and_always_the_same():
     other = {name: t for name, t in build_backbone("resnet10")[0].state_dict().items() if "layer4" not in name}
     other["conv1.weight"] = torch.zeros(64, 3, 3, 3)
-    state, report = graft("resnet10", other)
+    state, report = load_matching("resnet10", other)
     assert torch.equal(state["layer2.0.conv1.weight"], other["layer2.0.conv1.weight"])
     assert "at random: conv1.weight, layer4.0.conv1.weight" in report
-    assert all(torch.equal(tensor, state[name]) for name, tensor in graft("resnet10", other)[0].items())
+    assert all(torch.equal(tensor, state[name]) for name, tensor in load_matching("resnet10", other)[0].items())
     with pytest.raises(RootstockError, match=r"backbone\.match: no parameter of a vgg11"):
-        graft("vgg11", other)
+        load_matching("vgg11", other)
 
 
 def test_an_earlier_head_keeps_the_rows_of_classes_it_knew():

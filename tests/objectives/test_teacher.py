@@ -8,7 +8,7 @@ from PIL import Image
 
 from tasks.data.image_files import facts
 from tasks.hardware.device import choose
-from tasks.images.transforms import CLEAN, DRAW, Style
+from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
 from tasks.objectives.teacher import Teacher
 from tasks.scorer.architectures import build_backbone
 from tasks.scorer.network import Network
@@ -21,14 +21,14 @@ def test_a_jpeg_and_its_lossless_copy_have_outputs_of_their_own(tmp_path):
     files = ["large.jpg", "large.png"]
     drawn("bar", 999, side=600).save(tmp_path / files[0])
     Image.open(tmp_path / files[0]).save(tmp_path / files[1])
-    rows = pd.DataFrame(facts(tmp_path, files, {})).assign(**dict(zip(DRAW, CLEAN, strict=True)))
+    rows = pd.DataFrame(facts(tmp_path, files, {})).assign(**dict(zip(VIEW_PARAMETERS, CLEAN, strict=True)))
     assert rows["pixel_hash"].nunique() == 1
     backbone, width = build_backbone(TINY["architecture"])
     network = Network(backbone, torch.nn.Linear(width, 3)).eval()
     teacher = Teacher(network, width, Preprocessing(SIDE, SIDE, (0.5,) * 3, (0.5,) * 3, "bilinear"), {"teacher": "x"})
 
     def outputs(asked: pd.DataFrame, store: str) -> torch.Tensor:
-        common = (choose("cpu", "float32"), Style(), 2)
+        common = (choose("cpu", "float32"), RenderStyle(), 2)
         return teacher.outputs(tmp_path, asked, tmp_path / store, *common, features=True)
 
     together = outputs(rows, "both")

@@ -33,7 +33,7 @@ def test_normalising_is_each_channels_own_and_leaves_what_was_given(layout):
     before = x.clone()
     prepare = Preprocessing(36, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (prepare.mean, prepare.std))
-    assert torch.equal(prepare.normalise(x), (x - mean) / std)
+    assert torch.equal(prepare.normalize(x), (x - mean) / std)
     assert torch.equal(x, before)
 
 

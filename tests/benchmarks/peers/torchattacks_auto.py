@@ -17,7 +17,7 @@ x, y = given["x"], given["y"]
 
 class Pixels(torch.nn.Module):
     def forward(self, x):
-        return scorer.network(scorer.preprocessing.normalise(x))
+        return scorer.network(scorer.preprocessing.normalize(x))
 
 
 network = Pixels().eval()
