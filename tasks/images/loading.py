@@ -1,4 +1,4 @@
-"""Decoded pictures for the stages that compute: read by threads, kept in memory while they fit."""
+"""Decodes images in threads and keeps them in memory if they fit."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ Item = TypeVar("Item")
 
 
 class ImageSquares:
-    """The resized squares of a list of files, (3, R, R) uint8 each; decoded once, if all of them fit `memory` GiB."""
+    """The resized squares (3, R, R) uint8 of a list of files. They are decoded once if all fit into `memory` GiB."""
 
     def __init__(self, root: Path, files: Sequence[str], preprocessing: Preprocessing, memory: float) -> None:
         self._files = [root / file for file in files]
         self._preprocessing = preprocessing
         self._pool = ThreadPoolExecutor(os.cpu_count())
         bytes_needed = len(files) * 3 * preprocessing.resize**2
-        self._kept: dict[int, Tensor] | None = {} if bytes_needed <= memory * GIB else None
+        self._cache: dict[int, Tensor] | None = {} if bytes_needed <= memory * GIB else None
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, rows: Sequence[int]) -> Tensor:
-        """The squares of these rows, (n, 3, R, R)."""
+        """Returns the squares of `rows` as uint8, (N, 3, R, R)."""
         return stacked(list(self._pool.map(self._square, rows)))
 
     def _square(self, row: int) -> Tensor:
-        if self._kept is not None and row in self._kept:
-            return self._kept[row]
+        if self._cache is not None and row in self._cache:
+            return self._cache[row]
         square = self._preprocessing.read(self._files[row].read_bytes())
-        if self._kept is not None:
-            self._kept[row] = square
+        if self._cache is not None:
+            self._cache[row] = square
         return square
 
 
 def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
-    """Yields `items`, which a thread makes up to `depth` ahead; an error there is raised here."""
+    """Yields `items`, computed up to `depth` ahead in a thread; an exception in the thread is raised here."""
     queue: Queue[tuple[Item | None, BaseException | None]] = Queue(depth)
     done = object()
 

@@ -1,4 +1,4 @@
-"""The seeded plan of views: each is a pure function of image, view index and policy (with its seed)."""
+"""Plans the augmented views: each is a pure function of the image, the view's number and the seeded policy."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tasks.core.schema import Column
 from tasks.core.sections import AugmentPolicy
 from tasks.images.transforms import CLEAN, VIEW_PARAMETERS
 
-ERASED = (0.1, 0.4)  # sides of erased squares
-SEEDS = 2**24  # that float32 can tell apart
+ERASED_SIDES = (0.1, 0.4)  # range of the erased square's side, as a fraction of S
+SEEDS = 2**24  # integers that float32 represents exactly
 
 
 def plan_views(images: Iterable[tuple[str, str]], policy: AugmentPolicy, salt: str = "") -> pd.DataFrame:
@@ -36,10 +36,11 @@ def sample_parameters(pixel_hash: str, view: int, policy: AugmentPolicy, salt: s
     """
     if view == 0:
         return CLEAN
-    u, more = (_uniform(f"{salt}{what}:{policy.seed}:{view}:{pixel_hash}") for what in ("view", "more"))
+    u, more = (_uniform(f"{salt}{stream}:{policy.seed}:{view}:{pixel_hash}") for stream in ("view", "more"))
     flip = float(policy.flip and u[3] < 0.5)
     color = [1 + policy.colour * (2 * x - 1) for x in u[4:7]]
-    erased = (more[1], more[2], ERASED[0] + (ERASED[1] - ERASED[0]) * more[3]) if more[4] < policy.erase else (0, 0, 0)
+    least, most = ERASED_SIDES
+    erased = (more[1], more[2], least + (most - least) * more[3]) if more[4] < policy.erase else (0, 0, 0)
     automatic = 0 if policy.automatic == "none" else 1 + int(more[5] * (SEEDS - 1))
     shift = [policy.shift * (2 * x - 1) for x in u[:2]]
     numbers = (*shift, 1 + policy.scale * (2 * u[2] - 1), flip, *color)
@@ -47,6 +48,6 @@ def sample_parameters(pixel_hash: str, view: int, policy: AugmentPolicy, salt: s
     return tuple(round(float(number), 6) for number in numbers)
 
 
-def _uniform(what: str) -> np.ndarray:
-    """Returns eight numbers in [0, 1)."""
-    return np.frombuffer(hashlib.sha256(what.encode()).digest(), ">u4").astype(float) / 2**32
+def _uniform(text: str) -> np.ndarray:
+    """Returns eight numbers in [0, 1), (8,), from the SHA-256 of `text`."""
+    return np.frombuffer(hashlib.sha256(text.encode()).digest(), ">u4").astype(float) / 2**32

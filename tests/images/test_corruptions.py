@@ -19,7 +19,7 @@ def squares():
 
 
 @pytest.mark.parametrize("kind", GENTLE)
-def test_each_changes_pictures_the_more_the_stronger_and_always_alike(kind, squares):
+def test_each_corruption_grows_with_its_strength_and_is_deterministic(kind, squares):
     clean = PREPARE.network_input(squares)
     weak, strong = (corrupted(kind, strength, squares, PREPARE) for strength in GENTLE[kind])
     assert weak.shape == clean.shape
@@ -27,7 +27,7 @@ def test_each_changes_pictures_the_more_the_stronger_and_always_alike(kind, squa
     assert torch.equal(strong, corrupted(kind, GENTLE[kind][1], squares, PREPARE))
 
 
-def test_other_pictures_get_other_noise(squares):
+def test_different_images_get_different_noise(squares):
     noises = [corrupted("noise", 0.1, part, PREPARE) - PREPARE.network_input(part) for part in squares.split(1)]
     assert abs(torch.corrcoef(torch.stack(noises).flatten(1))[0, 1]) < 0.2
 
@@ -37,7 +37,7 @@ def test_a_flip_is_a_flip(squares):
     np.testing.assert_allclose(flipped.flip(-1), PREPARE.center(squares), atol=1e-5)
 
 
-def test_a_quarter_turn_is_clockwise_and_back_by_turns(squares):
+def test_quarter_turns_alternate_between_clockwise_and_back(squares):
     clean = PREPARE.network_input(squares[:2])
     turned = corrupted("rotation", 90, squares[:2], PREPARE)
     np.testing.assert_allclose(turned[0], clean[0].rot90(-1, (1, 2)), atol=1e-5)
@@ -47,4 +47,4 @@ def test_a_quarter_turn_is_clockwise_and_back_by_turns(squares):
 def test_shifts_go_in_four_directions(squares):
     same = squares[:1].repeat(4, 1, 1, 1)
     moved = corrupted("shift", 0.2, same, PREPARE)
-    assert len({tuple(picture.flatten().tolist()) for picture in moved}) == 4
+    assert len({tuple(image.flatten().tolist()) for image in moved}) == 4

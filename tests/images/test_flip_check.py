@@ -8,43 +8,44 @@ from scipy.stats import binomtest
 
 from tasks.core.errors import DataRefusedError
 from tasks.core.schema import Column
-from tasks.images.flip_check import check_flip_keeps_labels, mcnemar, nearest_label
+from tasks.images.flip_check import check_flip_keeps_labels, mcnemar, nearest_label_agreement
+from tests.errors import raises
 
 
 def arrow(seed, left):
     rng = np.random.default_rng(seed)
-    picture = Image.new("L", (40, 40))
+    image = Image.new("L", (40, 40))
     x, y = 10 + rng.uniform(-2, 2), 20 + rng.uniform(-4, 4)
-    ImageDraw.Draw(picture).polygon([(x, y - 8), (x, y + 8), (x + 20, y)], fill=int(rng.integers(150, 255)))
-    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if left else picture
+    ImageDraw.Draw(image).polygon([(x, y - 8), (x, y + 8), (x + 20, y)], fill=int(rng.integers(150, 255)))
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if left else image
 
 
-def folder(root, labelled):
+def folder(root, labeled):
     rows = []
-    for number, (label, picture) in enumerate(labelled):
-        picture.save(root / f"{number}.png")
+    for number, (label, image) in enumerate(labeled):
+        image.save(root / f"{number}.png")
         rows.append({Column.PATH: f"{number}.png", Column.LABEL: label, Column.PIXEL_HASH: f"{number:04d}"})
     return pd.DataFrame(rows)
 
 
-def test_arrows_may_not_be_mirrored(tmp_path):
+def test_arrows_must_not_be_flipped(tmp_path):
     train = folder(tmp_path, [("left" if n % 2 else "right", arrow(n, n % 2)) for n in range(40)])
-    clean, mirrored, p = nearest_label(tmp_path, train)
-    assert (clean, p < 0.001) == (1.0, True)
-    assert mirrored < 0.2
-    with pytest.raises(DataRefusedError, match=r"augment\.flip: false"):
+    original, flipped, p = nearest_label_agreement(tmp_path, train)
+    assert (original, p < 0.001) == (1.0, True)
+    assert flipped < 0.2
+    with raises(DataRefusedError, "augment.flip"):
         check_flip_keeps_labels(tmp_path, train)
 
 
-def test_what_is_symmetric_may_be(tmp_path):
+def test_symmetric_shapes_may_be_flipped(tmp_path):
     rng = np.random.default_rng(0)
 
     def blob(tall):
-        picture = Image.new("L", (40, 40))
+        image = Image.new("L", (40, 40))
         x, y = rng.uniform(16, 24, 2)
         w, h = (4, 14) if tall else (14, 4)
-        ImageDraw.Draw(picture).ellipse((x - w, y - h, x + w, y + h), fill=200)
-        return picture
+        ImageDraw.Draw(image).ellipse((x - w, y - h, x + w, y + h), fill=200)
+        return image
 
     check_flip_keeps_labels(tmp_path, folder(tmp_path, [(str(n % 2), blob(n % 2)) for n in range(40)]))
 

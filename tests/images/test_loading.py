@@ -14,26 +14,26 @@ PREPARE = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
 def test_squares_are_decoded_once_if_they_fit(tmp_path):
     root = write_shapes(tmp_path / "shapes", {"": 2})
     files = ["bar/0.png", "disc/0.png"]
-    kept, again = ImageSquares(root, files, PREPARE, memory=1), ImageSquares(root, files, PREPARE, memory=0)
-    first = kept[[1, 0]]
-    assert torch.equal(first, again[[1, 0]])
+    cached, uncached = ImageSquares(root, files, PREPARE, memory=1), ImageSquares(root, files, PREPARE, memory=0)
+    first = cached[[1, 0]]
+    assert torch.equal(first, uncached[[1, 0]])
     (root / "bar" / "0.png").unlink()
-    assert torch.equal(kept[[1, 0]], first)
+    assert torch.equal(cached[[1, 0]], first)
     with pytest.raises(FileNotFoundError):
-        again[[0]]
+        uncached[[0]]
 
 
-def test_items_made_ahead_keep_their_order_and_errors_arrive():
+def test_prefetched_items_keep_their_order_and_errors_arrive():
     assert list(prefetch(iter(range(50)))) == list(range(50))
 
     made = []
 
-    def noted():
+    def recorded():
         for number in range(3):
             made.append(number)
             yield number
 
-    slow = prefetch(noted())
+    slow = prefetch(recorded())
     assert next(slow) == 0
     wait_until(lambda: made == [0, 1, 2])  # while nobody asks for more
     assert list(slow) == [1, 2]

@@ -23,7 +23,7 @@ def test_the_clean_view_is_what_serving_makes_to_the_last_bit(square):
     assert torch.equal(inputs(square, changed(), PREPARE, RenderStyle("mirror")), PREPARE([drawn("ring", 1, 48)]))
 
 
-def test_the_clean_view_by_interpolation_is_the_centre(square):
+def test_the_clean_view_by_interpolation_is_the_center(square):
     torch.testing.assert_close(view(square, changed(), 32, RenderStyle()), PREPARE.center(square), atol=1e-4, rtol=0)
 
 
@@ -59,18 +59,18 @@ def test_fill_says_what_lies_outside(fill, value):
     torch.testing.assert_close(corner, torch.full((3,), value))
 
 
-def test_colour_factors(square):
-    centre = PREPARE.center(square)
+def test_color_factors(square):
+    center = PREPARE.center(square)
     torch.testing.assert_close(
-        view(square, changed(brightness=0.5), 32, RenderStyle()), centre * 0.5, atol=1e-4, rtol=0
+        view(square, changed(brightness=0.5), 32, RenderStyle()), center * 0.5, atol=1e-4, rtol=0
     )
-    grey = view(square, changed(saturation=0.0), 32, RenderStyle())
-    torch.testing.assert_close(grey[:, 0], grey[:, 2])
+    gray = view(square, changed(saturation=0.0), 32, RenderStyle())
+    torch.testing.assert_close(gray[:, 0], gray[:, 2])
     flat = view(square, changed(contrast=0.0), 32, RenderStyle())
     assert float(flat.std()) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_batch_is_its_pictures_one_by_one(square):
+def test_a_batch_equals_its_images_one_by_one(square):
     squares = torch.cat([square, square.flip(-1)])
     draws = torch.cat([changed(shift_x=0.1, scale=1.1), changed(flip=1.0, contrast=1.2)])
     together = view(squares, draws, 32, RenderStyle("edge"))
@@ -111,7 +111,7 @@ def test_an_automatic_policy_depends_on_its_seed_alone(square, policy):
     assert not torch.equal(views[0], views[3])
 
 
-def test_letterboxing_shows_the_whole_picture():
+def test_letterboxing_shows_the_whole_image():
     from PIL import Image
 
     boxed = Preprocessing(resize=32, crop=32, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear", letterbox=True)
