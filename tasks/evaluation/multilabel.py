@@ -16,7 +16,7 @@ from tasks.evaluation.candidates import EvaluationInput, EvaluationResult, Table
 from tasks.evaluation.robustness import score_under_corruptions
 from tasks.metrics.multilabel import label_scores, thresholds_for
 from tasks.reports.page import PageSection
-from tasks.scorer.labels import joined
+from tasks.scorer.labels import join_labels
 
 INTERVALS = "Accuracy: images with exactly their labels. In brackets: 95% intervals, Wilson's or a bootstrap's."
 
@@ -51,7 +51,7 @@ def write_answers(case: EvaluationInput, probability_NC: np.ndarray, y_NC: np.nd
     predicted_NC, true_NC = probability_NC >= threshold_C, y_NC > 0.5
     hit_N = (predicted_NC == true_NC).all(1)
     confidence_N = np.where(predicted_NC, probability_NC, 1 - probability_NC).min(1)
-    predicted = [joined(labels, predicted_C) for predicted_C in predicted_NC]
+    predicted = [join_labels(labels, predicted_C) for predicted_C in predicted_NC]
     rows = report.with_answers(case.test, predicted, confidence_N, probability_NC)
     report.write_predictions(paths, rows)
     report.write_table(paths.per_class, per_label(labels, predicted_NC, true_NC, threshold_C), index=True)

@@ -1,8 +1,8 @@
-"""Image bytes in, logits out: the one definition of what a model answers.
+"""Encoded images in, logits out: the single implementation of inference.
 
 This folder is shipped with every model version, so it imports nothing of the project but itself, by relative imports
-at the top. Evaluation, batch prediction, serving and the registered model all run it. Shapes: N images, C classes,
-D features, R the side of the resized square, S the side of the center square that the network sees.
+at the top. Evaluation, batch prediction, serving and the registered model all run it. Shapes: N images, C classes or
+targets, D features, R side of the resized square, S side of the center square that the network sees.
 """
 
 from __future__ import annotations
@@ -21,31 +21,32 @@ import torch
 from torch import Tensor
 
 from .architectures import folded
-from .labels import joined
+from .labels import join_labels
 from .network import Network, build_network
 from .preprocessing import Preprocessing, stacked
 
-FORMAT = 2  # of what is shipped: which files, and how spec.json is to be read
+FORMAT = 2  # version of the shipped files and of spec.json
 
 
 class Scorer:
-    """A network with all it needs to answer for image bytes."""
+    """A network with the preprocessing, classes and calibration that it needs to classify encoded images."""
 
     def __init__(self, network: Network, spec: dict[str, Any]) -> None:
-        answering = Network(folded(network.backbone), network.head).eval()
-        self.network: Network = answering.to(memory_format=torch.channels_last)
+        inference_network = Network(folded(network.backbone), network.head).eval()
+        self.network: Network = inference_network.to(memory_format=torch.channels_last)
         self.classes: tuple[str, ...] = tuple(spec["classes"])
         self.targets: tuple[str, ...] = tuple(spec["targets"])
-        self.label_thresholds = torch.tensor(spec["label_thresholds"])  # empty: an image has one class
+        self.label_thresholds = torch.tensor(spec["label_thresholds"])  # (C,); empty unless multi-label
         self.temperature = float(spec["temperature"])
         self.threshold = float(spec["threshold"])
         self.preprocessing = Preprocessing.of(spec["preprocessing"])
 
     @classmethod
     def load(cls, spec: Path, weights: Path) -> Scorer:
-        """From spec.json and a safetensors file. Raises RuntimeError if the weights are not the spec's network.
+        """Loads a scorer from spec.json and a safetensors file. Raises RuntimeError if the weights do not fit the spec.
 
-        Not while other threads of the process answer: folding traces the network, and torch.fx does so for all of it.
+        Not thread-safe: folding traces the network with torch.fx, which patches modules process-wide. Do not call it
+        while other threads run inference.
         """
         from safetensors.torch import load_file
 
@@ -57,9 +58,9 @@ class Scorer:
         return cls(network, fields)
 
     def logits(self, pictures: Iterable[bytes], batch: int = 64) -> Tensor:
-        """Uncalibrated logits, or values of the targets, (N, C) float32, of any number of encoded images.
+        """Returns uncalibrated logits, or target values, (N, C) float32, for any number of encoded images.
 
-        Raises ValueError for a broken one.
+        Raises ValueError if an image is broken.
         """
         rows = [torch.empty(0, len(self.classes or self.targets))]
         for logits_C, reason in self.stream(pictures, batch):
@@ -69,49 +70,51 @@ class Scorer:
         return torch.cat(rows)
 
     def probabilities(self, pictures: Iterable[bytes]) -> Tensor:
-        """Calibrated probabilities, (N, C) float32."""
+        """Returns calibrated probabilities, or target values, (N, C) float32."""
         return self.calibrated(self.logits(pictures))
 
     def calibrated(self, logits_NC: Tensor) -> Tensor:
-        """Probabilities from logits, (N, C) both (Guo et al., 2017); values of targets stay as they are."""
+        """Converts logits to probabilities at the fitted temperature, both (N, C); target values pass unchanged.
+
+        Guo et al., "On Calibration of Modern Neural Networks", 2017.
+        """
         if len(self.label_thresholds):
             return (logits_NC / self.temperature).sigmoid()
         return logits_NC if self.targets else (logits_NC / self.temperature).softmax(-1)
 
     def row(self, logits_C: Tensor) -> dict[str, Any]:
-        """The answer for one image: label, probability, whether that is confident, distribution; or the targets.
+        """Converts one image's logits (C,) to label, probability, confident and distribution; or to its target values.
 
-        Of several labels it is all that reach their thresholds, joined, and the probability is that of the least sure.
+        Multi-label: the label joins all labels that reach their thresholds; the probability is the smallest over the
+        C decisions.
         """
         output_C = self.calibrated(logits_C)
         if self.targets:
             return dict(zip(self.targets, output_C.tolist(), strict=True))
         if len(self.label_thresholds):
-            given_C = output_C >= self.label_thresholds
-            label, sure = (
-                joined(self.classes, given_C.tolist()),
-                float(torch.where(given_C, output_C, 1 - output_C).min()),
-            )
+            selected_C = output_C >= self.label_thresholds
+            label = join_labels(self.classes, selected_C.tolist())
+            probability = float(torch.where(selected_C, output_C, 1 - output_C).min())
         else:
             best = int(output_C.argmax())
-            label, sure = self.classes[best], float(output_C[best])
+            label, probability = self.classes[best], float(output_C[best])
         return {
             "label": label,
-            "probability": sure,
-            "confident": sure >= self.threshold,
+            "probability": probability,
+            "confident": probability >= self.threshold,
             "distribution": dict(zip(self.classes, output_C.tolist(), strict=True)),
         }
 
     def stream(self, pictures: Iterable[bytes], batch: int = 64) -> Iterator[tuple[Tensor | None, str]]:
-        """In order, for each encoded image: its logits, (C,), or None and why there are none.
+        """Yields (logits (C,), "") for each encoded image in order, or (None, reason) for a broken one.
 
-        Images are decoded ahead by threads, and no more than a few batches are held at a time.
+        Threads decode ahead of the network; at most a few batches are in memory.
         """
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            squares = _ahead(pool, self._square, pictures, 2 * batch)
+            squares = _map_ahead(pool, self._square, pictures, 2 * batch)
             while chunk := list(islice(squares, batch)):
-                good = [square for square in chunk if isinstance(square, Tensor)]
-                rows = iter(self._scored(stacked(good)) if good else ())
+                decoded = [square for square in chunk if isinstance(square, Tensor)]
+                rows = iter(self._score(stacked(decoded)) if decoded else ())
                 yield from ((next(rows), "") if isinstance(square, Tensor) else (None, square) for square in chunk)
 
     def _square(self, picture: bytes) -> Tensor | str:
@@ -120,11 +123,11 @@ class Scorer:
         except ValueError as reason:
             return str(reason)
 
-    def _scored(self, square_N3RR: Tensor) -> Tensor:
+    def _score(self, square_N3RR: Tensor) -> Tensor:
         return self.forward(self.preprocessing.network_input(square_N3RR))
 
     def forward(self, x_N3SS: Tensor) -> Tensor:
-        """Uncalibrated logits, (N, C) float32 on the CPU, of preprocessed pictures."""
+        """Returns uncalibrated logits, (N, C) float32 on the CPU, for preprocessed images (N, 3, S, S)."""
         device = next(self.network.parameters()).device
         with torch.inference_mode():
             logits_NC: Tensor = self.network(x_N3SS.to(device, memory_format=torch.channels_last))
@@ -144,10 +147,10 @@ def spec_of(
     label_thresholds: Sequence[float] = (),
     init: str | None = None,
 ) -> dict[str, Any]:
-    """What `Scorer.load` needs to know, as JSON can hold it.
+    """Returns the contents of spec.json, which `Scorer.load` reads.
 
-    Answers below the `threshold` of probability are not to be trusted; `label_thresholds`, where an image may have
-    several labels, are the probabilities from which each is given; `init` names the model this one goes on from.
+    Answers with a probability below `threshold` are not confident; `label_thresholds` (multi-label) are the
+    probabilities from which each label is assigned; `init` names the model that training started from.
     """
     return {
         "format": FORMAT,
@@ -164,10 +167,10 @@ def spec_of(
     }
 
 
-def _ahead(
+def _map_ahead(
     pool: ThreadPoolExecutor, work: Callable[[bytes], Tensor | str], items: Iterable[bytes], depth: int
 ) -> Iterator[Tensor | str]:
-    """What `work` makes of each item, in order, `depth` items ahead."""
+    """Yields `work(item)` for each item, in order, computed up to `depth` items ahead."""
     waiting: deque[Future[Tensor | str]] = deque()
     for item in items:
         waiting.append(pool.submit(work, item))

@@ -1,4 +1,7 @@
-"""Backbones: torchvision's architectures and our own, cut before their classifier."""
+"""Builds backbones without a classifier: torchvision's architectures and a few more.
+
+Shapes: N images, S side of the input, D features.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from torch.fx.proxy import TraceError
 
 
 def folded(module: nn.Module) -> nn.Module:
-    """A copy in evaluation mode that answers the same sooner: a BatchNorm after a convolution goes into its weights.
+    """Returns an eval-mode copy with each BatchNorm folded into the convolution before it: faster, same up to rounding.
 
-    Jacob et al., "Quantization and Training of Neural Networks", 2018, 3.2; with running statistics it is linear, so
-    only rounding differs. The module itself, put in that mode, where it has none or its control flow is data-dependent.
+    Returns the module itself, in eval mode, if it has no BatchNorm or its control flow depends on the data. Source:
+    Jacob et al., "Quantization and Training of Neural Networks", 2018, section 3.2.
     """
     module.eval()
     if not any(isinstance(layer, nn.BatchNorm2d) for layer in module.modules()):
@@ -29,18 +32,18 @@ def folded(module: nn.Module) -> nn.Module:
 
 
 def build_backbone(architecture: str, cut: str = "layer") -> tuple[nn.Module, int]:
-    """A torchvision classification model, randomly initialised, and its width D.
+    """Builds a randomly initialized backbone, (N, 3, S, S) to (N, D). Returns it and its width D.
 
-    It is cut before its last linear layer; with `cut` = "classifier", before the first one of its classifier, which
+    `cut` = "layer" removes the last linear layer; "classifier" removes all linear layers of the classifier, which
     Keras calls include_top=False.
     """
-    from torchvision.models import get_model  # imported where a network is built, since it takes two seconds
+    from torchvision.models import get_model  # imported here because it takes two seconds
 
-    settings = SETTINGS.get(architecture, {})
+    options = BUILD_OPTIONS.get(architecture, {})
     module = (
         BUILTIN_ARCHITECTURES[architecture]()
         if architecture in BUILTIN_ARCHITECTURES
-        else get_model(architecture, weights=None, **settings)
+        else get_model(architecture, weights=None, **options)
     )
     name, last = classifier_of(module)
     parent, _, leaf = name.rpartition(".")
@@ -57,7 +60,7 @@ def build_backbone(architecture: str, cut: str = "layer") -> tuple[nn.Module, in
 
 
 def classifier_of(module: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """The name and layer that turns features into classes: the last linear one, or SqueezeNet's 1x1 convolution."""
+    """Returns the name and the layer that maps features to classes: the last linear one, or a convolution."""
     linear = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
     if linear:
         return linear[-1]
@@ -67,7 +70,7 @@ def classifier_of(module: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
 
 
 def resnet10() -> nn.Module:
-    """ResNet-10: four stages of one basic block, the architecture of the embedded backbone."""
+    """Builds ResNet-10: four stages of one basic block, the architecture of the embedded backbone."""
     from torchvision.models.resnet import BasicBlock, ResNet
 
     network: nn.Module = ResNet(BasicBlock, [1, 1, 1, 1])
@@ -75,7 +78,7 @@ def resnet10() -> nn.Module:
 
 
 def small_resnet(blocks: int) -> nn.Module:
-    """The ResNet of 6 `blocks` + 2 layers for small pictures: no stride before its second stage (He et al., 2016)."""
+    """Builds the CIFAR ResNet of 6 * `blocks` + 2 layers: no stride before the second stage (He et al., 2016)."""
     from torchvision.models.resnet import BasicBlock, conv1x1, conv3x3
 
     def stage(inputs: int, width: int, stride: int) -> nn.Sequential:
@@ -102,8 +105,8 @@ BUILTIN_ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-# As torchvision builds them for its pretrained weights, without the side branches that only ImageNet training used.
+# As torchvision builds them for its pretrained weights, without the auxiliary classifiers of ImageNet training.
 INCEPTION = {"aux_logits": False, "transform_input": True, "init_weights": True}
 
 
-SETTINGS: dict[str, dict[str, Any]] = {"googlenet": INCEPTION, "inception_v3": INCEPTION}
+BUILD_OPTIONS: dict[str, dict[str, Any]] = {"googlenet": INCEPTION, "inception_v3": INCEPTION}

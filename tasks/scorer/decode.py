@@ -1,4 +1,4 @@
-"""Encoded bytes to an upright RGB picture. Pillow and numpy alone: no torch."""
+"""Decodes image files to upright RGB images with Pillow and numpy alone: no torch."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 
 def decode(data: bytes, least: int | None = None) -> Image.Image:
-    """The complete, upright RGB picture. Raises ValueError with the reason if there is none.
+    """Decodes an image file to an upright RGB image. Raises ValueError with the reason if it is broken or truncated.
 
-    With `least`, a JPEG may be decoded at a reduced size that still has so many pixels on its shorter side.
+    With `least`, a JPEG may be decoded at a reduced size that has at least that many pixels on its shorter side.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
             if least:
                 image.draft(None, (least, least))
-            is_pgm = image.format == "PPM"  # has no EXIF; a copy would have no format
+            is_pgm = image.format == "PPM"  # has no EXIF; exif_transpose would lose the format
             return in_rgb(image if is_pgm else ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise ValueError("not an image that Pillow can read") from None
-    except Exception as error:  # what Pillow's readers raise for broken files is an open set
+    except Exception as error:  # Pillow's decoders raise all kinds of exceptions for broken files
         raise ValueError(f"broken image: {error}") from None
 
 
 def in_rgb(image: Image.Image) -> Image.Image:
-    """RGB in 8 bits; grey in 16 bits is divided by 257, where Pillow would cut it off at 255.
+    """Converts to 8-bit RGB; 16-bit gray is divided by 257, where Pillow would clip it at 255.
 
-    Raises ValueError for grey in 32 bits, whose white nobody knows.
+    Raises ValueError for 32-bit gray, whose white level is not defined.
     """
-    in_16 = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")  # as Pillow reads a PGM
-    if image.mode in {"I", "F"} and not in_16:
-        raise ValueError("grey in 32 bits; save it with 8 or 16")
-    if in_16:
+    is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")  # Pillow's PGM mode
+    if image.mode in {"I", "F"} and not is_16_bit:
+        raise ValueError("grayscale with 32 bits per pixel; save the image with 8 or 16 bits")
+    if is_16_bit:
         image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
     return image.convert("RGB")

@@ -1,4 +1,7 @@
-"""Heads: from features (N, D) to logits (N, C) or values (N, K)."""
+"""Heads: from features (N, D) to logits (N, C) or target values (N, K).
+
+Shapes: N images, D features, C classes, K targets or neighbors, R training rows.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from torch import Tensor, nn
 
 
 def build_head(width: int, outputs: int, kind: str = "linear", **settings: int) -> nn.Module:
-    """From features (N, D) to logits or values (N, C). Kinds: linear; dense, as the article's; prototype; knn.
+    """Builds a head, (N, D) to (N, C), of `kind` linear, dense (one hidden layer), prototype or knn.
 
-    `scaled` is 1 for a head that learns standardised targets.
+    `settings` are the further keys of spec.json's `head`; `scaled` = 1 adds the scale of standardized targets.
     """
     if settings.pop("scaled", 0):
         return Scaled(build_head(width, outputs, kind, **settings), outputs)
@@ -27,7 +30,7 @@ def build_head(width: int, outputs: int, kind: str = "linear", **settings: int) 
 
 
 class Scaled(nn.Module):
-    """A head whose outputs are standardised targets: times the targets' spread, plus their mean."""
+    """A head that predicts standardized targets, rescaled by the targets' standard deviation and mean."""
 
     mean_K: Tensor
     spread_K: Tensor
@@ -39,18 +42,18 @@ class Scaled(nn.Module):
         self.register_buffer("spread_K", torch.ones(outputs))
 
     def set_scale(self, mean_K: Sequence[float], spread_K: Sequence[float]) -> None:
-        """Mean and spread of the training targets."""
+        """Sets mean and standard deviation of the training targets, (K,) each."""
         self.mean_K.copy_(torch.tensor(mean_K))
         self.spread_K.copy_(torch.tensor(spread_K))
 
     def forward(self, x_ND: Tensor) -> Tensor:
-        """Values, (N, K)."""
+        """Returns target values, (N, K), for features (N, D)."""
         values: Tensor = self.inner(x_ND) * self.spread_K + self.mean_K
         return values
 
 
 class Prototypes(nn.Module):
-    """The cosine to a prototype of each class, times a scale (Snell et al., "Prototypical Networks", 2017)."""
+    """Cosine similarity to one prototype per class, times a scale (Snell et al., "Prototypical Networks", 2017)."""
 
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
@@ -58,12 +61,12 @@ class Prototypes(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))
 
     def forward(self, x_ND: Tensor) -> Tensor:
-        """Logits, (N, C)."""
+        """Returns logits, (N, C), for features (N, D)."""
         return self.scale * F.normalize(x_ND, dim=1) @ F.normalize(self.weight, dim=1).T
 
 
 class Neighbors(nn.Module):
-    """The log of the votes of the nearest training features by cosine (Wu et al., "Instance Discrimination", 2018)."""
+    """Votes of the nearest training features by cosine similarity (Wu et al., "Instance Discrimination", 2018)."""
 
     keys_RD: Tensor
     votes_RC: Tensor
@@ -75,7 +78,7 @@ class Neighbors(nn.Module):
         self.register_buffer("votes_RC", torch.zeros(rows, outputs))
 
     def forward(self, x_ND: Tensor) -> Tensor:
-        """Logits, (N, C): the log of each class's share of the votes, each weighted by exp(cosine / 0.07)."""
-        near = (F.normalize(x_ND, dim=1) @ self.keys_RD.T).topk(self.neighbours, dim=1)
-        weight_NK1 = (near.values / 0.07).softmax(1).unsqueeze(2)
-        return ((self.votes_RC[near.indices] * weight_NK1).sum(1) + 1e-3).log()
+        """Returns logits, (N, C), for features (N, D): log vote shares; a vote weighs exp(cosine / 0.07)."""
+        nearest = (F.normalize(x_ND, dim=1) @ self.keys_RD.T).topk(self.neighbours, dim=1)
+        weight_NK1 = (nearest.values / 0.07).softmax(1).unsqueeze(2)
+        return ((self.votes_RC[nearest.indices] * weight_NK1).sum(1) + 1e-3).log()

@@ -1,12 +1,12 @@
-"""Several labels of one image, written as one text. No torch: the tables of the data use it too."""
+"""Writes the labels of a multi-label image as one string. No torch: the data tables use it too."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-LABELS_JOINED = "|"  # stands between the labels of an image that may have several
+LABELS_JOINED = "|"  # separates the labels of a multi-label image
 
 
-def joined(labels: Sequence[str], given: Iterable[bool]) -> str:
-    """Returns the labels that are given, as one text."""
-    return LABELS_JOINED.join(name for name, is_given in zip(labels, given, strict=True) if is_given)
+def join_labels(labels: Sequence[str], selected: Iterable[bool]) -> str:
+    """Returns the selected labels as one string, separated by `|`. Both arguments have length C."""
+    return LABELS_JOINED.join(label for label, is_selected in zip(labels, selected, strict=True) if is_selected)

@@ -1,4 +1,4 @@
-"""A backbone and a head as one network."""
+"""Combines a backbone and a head into one network. Shapes: N images, S side, D features, C outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Network(nn.Module):
         self.head = head
 
     def forward(self, x_N3SS: Tensor) -> Tensor:
-        """Logits, (N, C)."""
+        """Returns logits, or target values, (N, C), for images (N, 3, S, S)."""
         logits: Tensor = self.head(self.backbone(x_N3SS))
         return logits
 
@@ -28,6 +28,6 @@ class Network(nn.Module):
 def build_network(
     architecture: str, outputs: int, cut: str = "layer", kind: str = "linear", **settings: int
 ) -> Network:
-    """A network with random weights: `architecture` without what `cut` names, and a head of this `kind`."""
+    """Builds a network with random weights; `cut` as in `build_backbone`, `kind` and `settings` as in `build_head`."""
     backbone, width = build_backbone(architecture, cut)
     return Network(backbone, build_head(width, outputs, kind, **settings))

@@ -1,4 +1,4 @@
-"""From an upright RGB picture to the network's input."""
+"""Converts upright RGB images to network inputs. Shapes: N images, R side of the resized square, S side of the crop."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .decode import decode
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From an upright RGB picture to the network's input: shorter side to R, centre S, (x / 255 - mean) / std.
+    """Resizes the shorter side to R pixels, crops the center S and normalizes to (x / 255 - mean) / std.
 
-    With `letterbox` the longer side is R instead, and the rest of the square is black: nothing is cut off.
+    With `letterbox` the longer side becomes R, and the rest of the square is black: nothing is cut off.
     """
 
     resize: int
@@ -30,11 +30,11 @@ class Preprocessing:
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Preprocessing:
-        """From its JSON form, where the tuples are lists."""
+        """Builds it from its JSON form, in which tuples are lists."""
         return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
 
     def square(self, image: Image.Image) -> Tensor:
-        """The centre square after resizing, (3, R, R) uint8: what training keeps and draws its views from."""
+        """Returns the center square after resizing, (3, R, R) uint8, from which training renders its views."""
         reference = max(image.size) if self.letterbox else min(image.size)
         width, height = (max(int(self.resize * side / reference), 1) for side in image.size)
         resized = image.resize((width, height), Image.Resampling[self.interpolation.upper()])
@@ -43,39 +43,39 @@ class Preprocessing:
         return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
     def read(self, data: bytes) -> Tensor:
-        """The square of an encoded picture. A large JPEG is decoded at a half, quarter or eighth where enough is left.
+        """Returns the square of an encoded image, (3, R, R) uint8. Raises ValueError if it is broken or truncated.
 
-        Enough is twice the shorter side that is wanted, so that the resizing after it still filters. Raises
-        ValueError for what is no whole picture.
+        A large JPEG is decoded at a half, a quarter or an eighth of its size, as long as the shorter side keeps at
+        least 2 R pixels, so that the resize still filters.
         """
         return self.square(decode(data, None if self.letterbox else 2 * self.resize))
 
     def center(self, square_N3RR: Tensor) -> Tensor:
-        """The part of the squares that the network sees, (N, 3, S, S), as floats in [0, 1], channels last."""
+        """Crops squares (N, 3, R, R) to their centers (N, 3, S, S), floats in [0, 1], channels last."""
         start = (self.resize - self.crop) // 2
         part = square_N3RR[..., start : start + self.crop, start : start + self.crop]
         return part.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
     def normalize(self, x_N3SS: Tensor) -> Tensor:
-        """Floats in [0, 1] to the range that the backbone was trained on, channels last."""
+        """Normalizes images (N, 3, S, S) in [0, 1] by `mean` and `std`; returns a copy, channels last."""
         return self.normalize_(x_N3SS.clone(memory_format=torch.channels_last))
 
     def normalize_(self, x_N3SS: Tensor) -> Tensor:
-        """The same in place, of floats that are channels last: a row of pixels at a time, as that is quick."""
+        """Normalizes channels-last images (N, 3, S, S) in place, a row of pixels at a time, which is fast."""
         width = x_N3SS.shape[-1]
         mean, std = (torch.tensor(v, device=x_N3SS.device).repeat(width) for v in (self.mean, self.std))
         x_N3SS.permute(0, 2, 3, 1).view(-1, x_N3SS.shape[-2], 3 * width).sub_(mean).div_(std)
         return x_N3SS
 
     def network_input(self, square_N3RR: Tensor) -> Tensor:
-        """What the network is given for squares, (N, 3, S, S), channels last."""
+        """Converts squares (N, 3, R, R) to network inputs (N, 3, S, S), channels last."""
         return self.normalize_(self.center(square_N3RR))
 
     def __call__(self, images: Sequence[Image.Image]) -> Tensor:
-        """Pictures to the network's input, (N, 3, S, S)."""
+        """Converts images to network inputs, (N, 3, S, S)."""
         return self.network_input(stacked([self.square(image) for image in images]))
 
 
 def stacked(squares: Sequence[Tensor]) -> Tensor:
-    """One batch of squares, (N, 3, R, R), channels last in memory as they were decoded."""
+    """Stacks squares (3, R, R) into a batch (N, 3, R, R), channels last in memory."""
     return torch.stack([square_3RR.permute(1, 2, 0) for square_3RR in squares]).permute(0, 3, 1, 2)

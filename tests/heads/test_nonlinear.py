@@ -10,7 +10,7 @@ from tasks.models.freezing import freeze_all_but_last
 from tasks.scorer.architectures import build_backbone
 from tasks.scorer.heads import build_head
 from tasks.scorer.network import Network
-from tests.scorer.architectures import uninitialised
+from tests.scorer.architectures import uninitialized
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_rows_of_a_dense_head_count_by_their_weights(rings):
 
 def test_the_articles_recipe_trains_as_many_parameters_as_keras_counts():
     """VGG16 without its classifier at 224 pixels, Dense 1024 + softmax of ten classes, all but four layers frozen."""
-    with uninitialised():
+    with uninitialized():
         backbone, width = build_backbone("vgg16", "classifier")
         network = Network(backbone, build_head(width, 10, "dense", hidden=1024))
     freeze_all_but_last(network.backbone, 4, "layers")
@@ -92,7 +92,7 @@ def test_the_articles_recipe_trains_as_many_parameters_as_keras_counts():
     [("vgg11", 25088), ("mobilenet_v3_small", 576), ("convnext_tiny", 768), ("maxvit_t", 512), ("resnet18", 512)],
 )
 def test_the_whole_classifier_can_be_cut(architecture, width):
-    with uninitialised():
+    with uninitialized():
         module, found = build_backbone(architecture, "classifier")
     assert found == width
     side = 224

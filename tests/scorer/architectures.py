@@ -1,4 +1,4 @@
-"""One pass over an architecture: what Rootstock asks of a backbone, with random weights."""
+"""Checks what Rootstock requires of an architecture, with random weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tasks.scorer.architectures import build_backbone
 from tasks.scorer.network import Network
 
 ALL = tuple(models.list_models(module=models))
-REAL = 100_000_000  # parameters of the largest network that is computed with; larger ones are looked at only
+REAL = 100_000_000  # parameters of the largest network that is run; larger ones are only inspected
 SIDE = {"vit": 224, "swin": 64, "maxvit": 224, "inception": 96}  # pixels; others take 64
 
 
 @contextmanager
-def uninitialised() -> Iterator[None]:
-    """Networks are built without drawing their weights, so that even the largest takes no time and no memory."""
+def uninitialized() -> Iterator[None]:
+    """Builds networks without initializing their weights, so that even the largest takes no time and no memory."""
     kept = {name: getattr(nn.init, name) for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")}
     for name in kept:
         setattr(nn.init, name, lambda tensor, *_, **__: tensor)
@@ -34,8 +34,8 @@ def uninitialised() -> Iterator[None]:
 
 
 def structure(architecture: str) -> tuple[nn.Module, int, list[tuple[str, ...]]]:
-    """The network without weights worth the name, its width and its blocks."""
-    with uninitialised():
+    """Returns the network with uninitialized weights, its width and its blocks."""
+    with uninitialized():
         module, width = build_backbone(architecture)
     return module, width, blocks(module)
 
@@ -45,13 +45,19 @@ def side_of(architecture: str) -> int:
 
 
 def examined(architecture: str) -> dict[str, object]:
-    """Builds it and takes one step with a head and the last block; facts, or an AssertionError."""
-    found = preprocessing_of(architecture, {}, None, None)
+    """Builds it and takes one step with a head and the last block. Returns facts. Raises AssertionError."""
+    preprocessing = preprocessing_of(architecture, {}, None, None)
     module, width, ordered = structure(architecture)
     size = sum(parameter.numel() for parameter in module.parameters())
     held = {name for block in ordered for name, _ in module.named_parameters() if within(name, block)}
     assert held == {name for name, _ in module.named_parameters()}
-    facts = {"parameters": size, "width": width, "blocks": len(ordered), "crop": found.crop, "computed": size <= REAL}
+    facts = {
+        "parameters": size,
+        "width": width,
+        "blocks": len(ordered),
+        "crop": preprocessing.crop,
+        "computed": size <= REAL,
+    }
     if size <= REAL:
         torch.manual_seed(0)
         module, _ = build_backbone(architecture)
@@ -65,10 +71,10 @@ def step_keeps_the_frozen_part(network: Network, side: int) -> None:
     frozen = [name for name in network.backbone.state_dict() if not within(name, learning[0])]
     groups = parameter_groups(network, learning, 0.1, 0.1, 1.0)
     before, head = digest(network.backbone, frozen), digest(network.head, list(network.head.state_dict()))
-    optimiser = torch.optim.SGD([p for group in groups for p in group["params"]], 0.1)
+    optimizer = torch.optim.SGD([p for group in groups for p in group["params"]], 0.1)
     learn_mode(network, learning, batch_statistics=True)
     network(torch.randn(2, 3, side, side)).square().mean().backward()
-    optimiser.step()
+    optimizer.step()
     assert digest(network.backbone, frozen) == before, "what is frozen changed"
     assert digest(network.head, list(network.head.state_dict())) != head, "the head did not learn"
 
@@ -83,5 +89,5 @@ def digest(module: nn.Module, names: list[str]) -> str:
 
 
 def norms(network: nn.Module) -> int:
-    """The number of BatchNorm layers."""
+    """Returns the number of BatchNorm layers."""
     return sum(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())

@@ -25,29 +25,29 @@ def scorer(tmp_path):
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, 130])
-def test_any_count_of_pictures(scorer, count):
-    pictures = [encoded(drawn(SHAPES[n % 3], n)) for n in range(count)]
-    probabilities = scorer.probabilities(pictures)
+def test_any_number_of_images(scorer, count):
+    images = [encoded(drawn(SHAPES[n % 3], n)) for n in range(count)]
+    probabilities = scorer.probabilities(images)
     assert probabilities.shape == (count, 3)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(count))
 
 
-def test_an_answer_does_not_depend_on_its_company(scorer):
-    pictures = [encoded(drawn("bar", n)) for n in range(9)]
-    together = scorer.logits(pictures, batch=4)
-    alone = torch.cat([scorer.logits([picture]) for picture in pictures])
+def test_an_answer_does_not_depend_on_its_batch(scorer):
+    images = [encoded(drawn("bar", n)) for n in range(9)]
+    together = scorer.logits(images, batch=4)
+    alone = torch.cat([scorer.logits([image]) for image in images])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
-def test_a_scorer_answers_by_a_folded_network(scorer):
+def test_a_scorer_runs_a_folded_network(scorer):
     assert norms(scorer.network) == 0
 
 
 def test_the_temperature_divides_the_logits(scorer):
-    pictures = [encoded(drawn("bar", 0))]
-    torch.testing.assert_close(scorer.probabilities(pictures), (scorer.logits(pictures) / 2).softmax(1))
+    images = [encoded(drawn("bar", 0))]
+    torch.testing.assert_close(scorer.probabilities(images), (scorer.logits(images) / 2).softmax(1))
 
 
-def test_a_broken_picture_is_an_error_and_never_black(scorer):
+def test_a_broken_image_is_an_error_and_never_black(scorer):
     with pytest.raises(ValueError, match="not an image"):
         scorer.logits([encoded(drawn("bar", 0)), b"junk"])

@@ -1,4 +1,4 @@
-"""Every classification architecture of torchvision; make bench ARGS=architectures computes with all of them."""
+"""Every classification architecture of torchvision; make bench ARGS=architectures runs all of them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SMALL += ("shufflenet_v2_x0_5", "squeezenet1_1", "swin_t")
 
 
 @pytest.mark.parametrize("architecture", ALL)
-def test_each_tells_its_preprocessing_width_and_ordered_blocks(architecture):
-    found = preprocessing_of(architecture, {}, None, None)
-    assert 0 < found.crop <= found.resize
+def test_each_has_preprocessing_a_width_and_ordered_blocks(architecture):
+    preprocessing = preprocessing_of(architecture, {}, None, None)
+    assert 0 < preprocessing.crop <= preprocessing.resize
     module, width, ordered = structure(architecture)
     assert width >= 256
     assert len(ordered) >= 5
@@ -45,7 +45,7 @@ def test_each_family_gives_features_takes_a_head_and_stays_frozen(architecture):
 
 
 @pytest.mark.parametrize(("architecture", "layers"), [("resnet8", 8), ("resnet20", 20)])
-def test_networks_for_small_pictures_see_every_pixel_before_they_pool(architecture, layers):
+def test_networks_for_small_images_keep_the_resolution_before_they_pool(architecture, layers):
     module, width, ordered = structure(architecture)
     weights = [name for name, p in module.named_parameters() if p.dim() > 1 and "downsample" not in name]
     assert len(weights) + 1 == layers  # and the head's
@@ -73,10 +73,10 @@ def test_the_larger_families_too(architecture):
     ],
 )
 def test_backbones_give_flat_features_of_the_width_they_say(architecture, width):
-    backbone, found = build_backbone(architecture)
+    backbone, reported = build_backbone(architecture)
     with torch.inference_mode():
         assert backbone.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, width)
-    assert found == width
+    assert reported == width
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_backbones_give_flat_features_of_the_width_they_say(architecture, width)
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("densenet121", "efficientnet_b0", "maxvit_t")),
     ],
 )
-def test_folded_it_answers_the_same_and_what_was_given_stays_as_it_was(architecture):
+def test_folding_keeps_the_outputs_and_the_original_network(architecture):
     backbone = build_backbone(architecture)[0].eval()
     for layer in backbone.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -115,5 +115,5 @@ class Changing(nn.Module):
 
 
 @pytest.mark.parametrize("network", [Changing(), nn.Sequential(nn.Flatten(), nn.Linear(12, 2))])
-def test_what_cannot_be_folded_is_itself(network):
+def test_a_network_that_cannot_be_folded_is_returned_unchanged(network):
     assert folded(network) is network

@@ -15,23 +15,23 @@ from tests.drawn import drawn, encoded
     [("RGB", "PNG"), ("L", "PNG"), ("RGBA", "PNG"), ("P", "GIF"), ("CMYK", "JPEG"), ("1", "PNG"), ("I;16", "PNG")],
 )
 def test_every_stored_mode_becomes_rgb(mode, kind):
-    picture = Image.new("L", (20, 10), 200).convert("I;16" if mode == "I;16" else mode)
-    decoded = decode(encoded(picture, kind))
+    image = Image.new("L", (20, 10), 200).convert("I;16" if mode == "I;16" else mode)
+    decoded = decode(encoded(image, kind))
     assert (decoded.mode, decoded.size) == ("RGB", (20, 10))
 
 
-def test_grey_of_16_bits_is_scaled_and_of_32_refused():
-    grey = np.array([[0, 257 * 100, 65535]], np.uint16)
+def test_gray_of_16_bits_is_scaled_and_of_32_bits_is_refused():
+    gray = np.array([[0, 257 * 100, 65535]], np.uint16)
     for kind in ("PNG", "TIFF"):
-        assert np.asarray(decode(encoded(Image.fromarray(grey), kind)))[0, :, 0].tolist() == [0, 100, 255]
-    assert np.asarray(decode(b"P5 3 1 65535\n" + grey.astype(">u2").tobytes()))[0, :, 0].tolist() == [0, 100, 255]
+        assert np.asarray(decode(encoded(Image.fromarray(gray), kind)))[0, :, 0].tolist() == [0, 100, 255]
+    assert np.asarray(decode(b"P5 3 1 65535\n" + gray.astype(">u2").tobytes()))[0, :, 0].tolist() == [0, 100, 255]
     assert np.asarray(decode(b"P2 3 1 1023\n0 512 1023\n"))[0, :, 0].tolist() == [0, 127, 255]
     for wide in (np.int32, np.float32):
-        with pytest.raises(ValueError, match="grey in 32 bits"):
-            decode(encoded(Image.fromarray(grey.astype(wide)), "TIFF"))
+        with pytest.raises(ValueError, match="32 bits per pixel"):
+            decode(encoded(Image.fromarray(gray.astype(wide)), "TIFF"))
 
 
-def test_pictures_are_turned_upright():
+def test_images_are_turned_upright():
     lying = Image.new("RGB", (20, 10))
     tag = Image.Exif()
     tag[0x0112] = 6
@@ -46,14 +46,14 @@ def test_pictures_are_turned_upright():
     st.integers(0, 10**6),
 )
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
-def test_broken_bytes_give_a_reason_or_a_picture_and_nothing_else(kind, place, junk, end):
+def test_broken_bytes_give_a_reason_or_an_image_and_nothing_else(kind, place, junk, end):
     data = encoded(drawn("disc", 1), kind)
     place, end = place % len(data), end % len(data) + 1
     broken = (data[:place] + junk + data[place + len(junk) :])[:end]
     try:
-        picture = decode(broken)
+        image = decode(broken)
     except ValueError as error:
         reason = str(error)
     else:
-        reason = picture.mode
+        reason = image.mode
     assert reason

@@ -21,14 +21,14 @@ def test_preprocessing_is_torchvisions(size, interpolation):
     theirs = ImageClassification(
         crop_size=32, resize_size=36, interpolation=InterpolationMode(interpolation), antialias=True
     )
-    picture = drawn("ring", 3, 400).resize(size)
-    x, y = ours([picture])[0], theirs(picture)
+    image = drawn("ring", 3, 400).resize(size)
+    x, y = ours([image])[0], theirs(image)
     rolled = [torch.roll(y, shift, axis) for shift in (-1, 0, 1) for axis in (1, 2)]
     assert min((x - other)[:, 2:-2, 2:-2].abs().max().item() for other in rolled) < 1e-5
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_normalising_is_each_channels_own_and_leaves_what_was_given(layout):
+def test_normalizing_is_per_channel_and_leaves_its_input_alone(layout):
     x = torch.rand(2, 3, 32, 30).to(memory_format=layout)
     before = x.clone()
     prepare = Preprocessing(36, 32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
@@ -38,7 +38,7 @@ def test_normalising_is_each_channels_own_and_leaves_what_was_given(layout):
 
 
 def test_a_large_jpeg_is_decoded_at_a_reduced_size_and_looks_the_same():
-    """Even noise, the hardest of pictures, within 1.5 of 255 on average, and six for 99 of 100 pixels."""
+    """Even noise, the hardest of images, within 1.5 of 255 on average, and six for 99 of 100 pixels."""
     noise = np.random.default_rng(0).integers(0, 255, (150, 200, 3), np.uint8)
     large = Image.fromarray(noise).resize((1600, 1200), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(2))
     data = encoded(large, "JPEG", quality=92)
