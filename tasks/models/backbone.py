@@ -1,7 +1,4 @@
-"""The pretrained network: its weights, preprocessing and width.
-
-Shapes: N images, S the input's side, D features.
-"""
+"""Builds pretrained backbones with their preprocessing. Shapes: N images, S side of the input, D features."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ from tasks.core.errors import RootstockError
 from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone, folded
 from tasks.scorer.preprocessing import Preprocessing
 
-# Cut off, so not asked of a weights file: classifiers, and the side branches that only ImageNet training used.
+# Parameters that a weights file may have beyond the backbone's: classifiers and auxiliary classifiers.
 CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")
-VIT_SIDE = 224  # pixels that torchvision builds vision transformers for
+VIT_SIDE = 224  # pixels; the input size for which torchvision builds vision transformers
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Backbone:
     preprocessing: Preprocessing
 
     def folded(self) -> Backbone:
-        """The same for answering alone, with its BatchNorms folded."""
+        """Returns an inference-only copy with BatchNorm folded into the convolutions."""
         return replace(self, module=folded(self.module))
 
 
@@ -41,7 +38,10 @@ def build(
     cut: str = "layer",
     letterbox: bool = False,
 ) -> Backbone:
-    """The backbone with these weights. Raises RootstockError if there is no such architecture or they do not fit."""
+    """Builds the backbone and loads `state`; `resize` and `crop` (pixels) override its preprocessing.
+
+    Raises RootstockError if the architecture does not exist or the weights do not fit it.
+    """
     check_architecture(architecture)
     module, width = build_backbone(architecture, cut)
     _load(module, state, architecture)
@@ -49,15 +49,18 @@ def build(
 
 
 def check_architecture(architecture: str) -> None:
-    """Raises RootstockError, with near names, unless the architecture is known."""
+    """Raises RootstockError, with similar names, if the architecture does not exist."""
     from difflib import get_close_matches
 
     from torchvision import models
 
-    known = [*BUILTIN_ARCHITECTURES, *models.list_models(module=models)]
-    if architecture not in known:
-        near = get_close_matches(architecture, known) or ["resnet10", "mobilenet_v2", "resnet50"]
-        raise RootstockError(f"backbone.architecture: there is no '{architecture}'; did you mean {' or '.join(near)}?")
+    names = [*BUILTIN_ARCHITECTURES, *models.list_models(module=models)]
+    if architecture not in names:
+        similar = get_close_matches(architecture, names) or ["resnet10", "mobilenet_v2", "resnet50"]
+        raise RootstockError(
+            f"backbone.architecture: '{architecture}' does not exist; did you mean {' or '.join(similar)}?",
+            key="backbone.architecture",
+        )
 
 
 def preprocessing_of(
@@ -67,35 +70,44 @@ def preprocessing_of(
     crop: int | None,
     letterbox: bool = False,
 ) -> Preprocessing:
-    """As the weights file says, else as torchvision's first weights of the architecture; then `resize` and `crop`.
+    """Returns the preprocessing of a weights file, overridden by `resize` and `crop` (pixels).
 
-    With `letterbox` the whole picture is seen: the square is as large as what the network takes.
+    A file without one gets that of torchvision's first weights of the architecture. With `letterbox` the network sees
+    the whole image: `resize` equals `crop`. Raises RootstockError if there is none or the sizes contradict each other.
     """
     if "preprocessing" in description:
-        found = Preprocessing.of(description["preprocessing"])  # type: ignore[arg-type]
+        default = Preprocessing.of(description["preprocessing"])  # type: ignore[arg-type]
     elif architecture in BUILTIN_ARCHITECTURES:
-        raise RootstockError(f"these weights of {architecture} do not say their preprocessing; use the embedded ones")
-    else:
-        found = torchvision_preprocessing(architecture)
-    chosen = replace(found, resize=resize or found.resize, crop=crop or found.crop, letterbox=letterbox)
-    if letterbox and resize not in {None, chosen.crop}:
         raise RootstockError(
-            "backbone.resize: with a letterbox the picture is as large as backbone.crop; set it to null"
+            f"backbone.weights: the {architecture} weights lack a description of their preprocessing; use the embedded "
+            "weights",
+            key="backbone.weights",
+        )
+    else:
+        default = torchvision_preprocessing(architecture)
+    preprocessing = replace(default, resize=resize or default.resize, crop=crop or default.crop, letterbox=letterbox)
+    if letterbox and resize not in {None, preprocessing.crop}:
+        raise RootstockError(
+            "backbone.resize: a letterbox resizes the image to backbone.crop; set backbone.resize to null",
+            key="backbone.resize",
         )
     if letterbox:
-        return replace(chosen, resize=chosen.crop)
-    if chosen.crop > chosen.resize:
-        raise RootstockError(f"backbone.crop ({chosen.crop}) is larger than backbone.resize ({chosen.resize})")
-    return chosen
+        return replace(preprocessing, resize=preprocessing.crop)
+    if preprocessing.crop > preprocessing.resize:
+        raise RootstockError(
+            f"backbone.crop ({preprocessing.crop}) is larger than backbone.resize ({preprocessing.resize})",
+            key="backbone.crop",
+        )
+    return preprocessing
 
 
 def torchvision_preprocessing(architecture: str, name: str | None = None) -> Preprocessing:
-    """That of torchvision's weights of this name; without one, of the first that fit the architecture as built."""
+    """Returns the preprocessing of torchvision's weights `name`, or of the first ones that fit the architecture."""
     from torchvision.models import get_model_weights
 
     check_architecture(architecture)
-    known = get_model_weights(architecture)
-    transforms = [known[name].transforms()] if name else [weights.transforms() for weights in known]
+    available = get_model_weights(architecture)
+    transforms = [available[name].transforms()] if name else [weights.transforms() for weights in available]
     if architecture.startswith("vit_"):
         transforms = [t for t in transforms if t.crop_size[0] == VIT_SIDE] or transforms
     transform = transforms[0]
@@ -109,31 +121,38 @@ def torchvision_preprocessing(architecture: str, name: str | None = None) -> Pre
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], architecture: str) -> None:
-    """Strictly, but for the classifier that was cut off. Raises RootstockError naming what does not fit."""
-    own = module.state_dict()
-    given = {name: tensor for name, tensor in state.items() if name in own or not name.startswith(CLASSIFIERS)}
-    faults = [
-        *(f"missing {name}" for name in own.keys() - given.keys() if not name.endswith("num_batches_tracked")),
-        *(f"unknown {name}" for name in given.keys() - own.keys()),
+    """Loads `state` strictly, except for the removed classifier. Raises RootstockError naming what does not fit."""
+    expected = module.state_dict()
+    loaded = {name: tensor for name, tensor in state.items() if name in expected or not name.startswith(CLASSIFIERS)}
+    mismatches = [
+        *(f"missing {name}" for name in expected.keys() - loaded.keys() if not name.endswith("num_batches_tracked")),
+        *(f"unknown {name}" for name in loaded.keys() - expected.keys()),
         *(
-            f"{name} is {list(given[name].shape)}, not {list(own[name].shape)}"
-            for name in own.keys() & given.keys()
-            if own[name].shape != given[name].shape
+            f"{name} is {list(loaded[name].shape)}, not {list(expected[name].shape)}"
+            for name in expected.keys() & loaded.keys()
+            if expected[name].shape != loaded[name].shape
         ),
     ]
-    if faults:
-        listed = "; ".join(sorted(faults)[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
-        raise RootstockError(f"backbone.weights are not those of a {architecture}: {listed}")
-    module.load_state_dict(given, strict=False)
+    if mismatches:
+        more = f"; and {len(mismatches) - 3} more" if len(mismatches) > 3 else ""
+        raise RootstockError(
+            f"backbone.weights do not fit a {architecture}: {'; '.join(sorted(mismatches)[:3])}{more}",
+            key="backbone.weights",
+        )
+    module.load_state_dict(loaded, strict=False)
 
 
 def embed(module: nn.Module, x_N3SS: Tensor) -> Tensor:
-    """Features, (N, D) float32. Raises RootstockError if the device's memory cannot hold so many pictures."""
+    """Returns features, (N, D) float32, for inputs (N, 3, S, S).
+
+    Raises RootstockError if the batch does not fit into the device's memory.
+    """
     try:
         with torch.inference_mode():
             features: Tensor = module(x_N3SS)
             return features.float()
     except torch.OutOfMemoryError:
         raise RootstockError(
-            f"the device's memory cannot hold {len(x_N3SS)} images in a forward pass: lower compute.batch"
+            f"compute.batch: out of memory in a forward pass of {len(x_N3SS)} images; lower compute.batch",
+            key="compute.batch",
         ) from None

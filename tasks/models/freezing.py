@@ -1,4 +1,4 @@
-"""What of a network is frozen, what learns and how fast: blocks and layers in order, counted from the last."""
+"""Freezes and unfreezes a network's blocks or layers, counted from the last, and sets their learning rates."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torchvision.ops import StochasticDepth
 from tasks.core.errors import ParamsError
 from tasks.scorer.network import Network
 
-Names = tuple[str, ...]  # of modules, or of parameters that are in none
+Names = tuple[str, ...]  # of modules, or of parameters outside of modules
 
-NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)  # noqa: SLF001 - torch names no public base
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)  # noqa: SLF001 - torch has no public base class
 BATCH_NORMS = (nn.modules.batchnorm._NormBase,)  # noqa: SLF001
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
 EVERYTHING = 10**6  # blocks
@@ -27,42 +27,43 @@ class ParameterGroup(NamedTuple):
 
 
 def blocks(module: nn.Module) -> list[Names]:
-    """The ordered blocks with parameters, each as the names of its modules; a bare norm belongs to the one before.
+    """Returns the blocks with parameters in order, each as its modules' names; a norm joins the block before it.
 
-    Parameters that are in no block, such as a transformer's class token, belong to the first one, by their own names.
+    Parameters outside of blocks, such as a transformer's class token, join the first block.
     """
-    found: list[Names] = []
+    units: list[Names] = []
     for name, child in _units(module, ""):
-        if isinstance(child, NORMS) and found:
-            found[-1] = (*found[-1], name)
+        if isinstance(child, NORMS) and units:
+            units[-1] = (*units[-1], name)
         else:
-            found.append((name,))
-    return _with_loose(module, found)
+            units.append((name,))
+    return _with_loose(module, units)
 
 
 def layers(module: nn.Module) -> list[Names]:
-    """The ordered layers, as Keras counts them: what has parameters of its own, and pooling.
+    """Returns the layers in order, as Keras counts them: modules with direct parameters, and pooling.
 
-    Activations, dropout and the pooling before the head are none; parameters outside of layers go with the first. Of
-    what has parameters beside layers in it, such as a transformer's attention, its own are a layer by their names.
+    Activations, dropout and the pooling before the head do not count; parameters outside of layers join the first
+    one. If a module has direct parameters and submodules with parameters (attention), its direct ones form a layer.
     """
-    found: list[Names] = []
+    units: list[Names] = []
     for name, child in module.named_modules():
-        own = [f"{name}.{key}" for key, _ in child.named_parameters(recurse=False)]
-        if isinstance(child, POOLS) or (name and own):
-            whole = len(own) == sum(1 for _ in child.parameters())
-            found.append((name,) if whole else tuple(own))
-    return _with_loose(module, found)
+        direct = [f"{name}.{key}" for key, _ in child.named_parameters(recurse=False)]
+        if isinstance(child, POOLS) or (name and direct):
+            has_submodules = len(direct) != sum(1 for _ in child.parameters())
+            units.append(tuple(direct) if has_submodules else (name,))
+    return _with_loose(module, units)
 
 
-def _with_loose(module: nn.Module, found: list[Names]) -> list[Names]:
-    held = tuple(part for block in found for part in block)
-    loose = (name for name, _ in module.named_parameters() if not within(name, held))
-    return [(*found[0], *loose), *found[1:]]
+def _with_loose(module: nn.Module, units: list[Names]) -> list[Names]:
+    """Adds the parameters that are in no unit to the first one."""
+    covered = tuple(name for unit in units for name in unit)
+    loose = (name for name, _ in module.named_parameters() if not within(name, covered))
+    return [(*units[0], *loose), *units[1:]]
 
 
 def within(name: str, parts: Sequence[str]) -> bool:
-    """Whether a parameter or module is one of the parts, or in one."""
+    """Returns whether the parameter or module `name` is one of `parts` or inside one."""
     return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
@@ -75,33 +76,33 @@ def _units(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
 
 
 def freeze_all_but_last(module: nn.Module, count: int, unit: str = "blocks") -> list[Names]:
-    """Lets only the last `count` blocks or layers learn, and returns them, last first; more than there are: all."""
+    """Makes only the last `count` blocks or layers trainable, all if there are fewer. Returns them, last first."""
     learning = (layers(module) if unit == "layers" else blocks(module))[::-1][:count]
     thaw(module, learning)
     return learning
 
 
 def thaw(module: nn.Module, learning: Sequence[Names]) -> None:
-    """Lets these learn, and nothing else."""
+    """Makes the parameters of `learning` trainable and freezes all others."""
     names = [name for block in learning for name in block]
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(within(name, names))
 
 
 def unfrozen(learning: Sequence[Names], epoch: int, every: int) -> Sequence[Names]:
-    """Those that learn in an epoch: all; or one, and one more after `every` epochs, from the last.
+    """Returns the blocks that are trained in `epoch`: one more each `every` epochs, from the last; 0: all at once.
 
-    Gradual unfreezing, as in Howard and Ruder, "Universal Language Model Fine-tuning" (2018).
+    Gradual unfreezing after Howard and Ruder, "Universal Language Model Fine-tuning" (2018).
     """
     return learning[: 1 + epoch // every] if every else learning
 
 
 def learn_mode(network: Network, learning: Sequence[Names], *, batch_statistics: bool, dropout: bool = False) -> None:
-    """Training mode for the head and what learns alone: what is frozen keeps its BatchNorm buffers too.
+    """Puts the head and the `learning` blocks into training mode, the rest, with its BatchNorm buffers, into eval mode.
 
-    Without `batch_statistics` the learning blocks' BatchNorm stays in inference mode as well, as is usual for
-    fine-tuning on few images (Keras, "Transfer learning and fine-tuning"). With `dropout` the layers of dropout that
-    are in no block, such as those before the head, are active.
+    Without `batch_statistics` the BatchNorm of trained blocks stays in eval mode too, as usual for fine-tuning on few
+    images (Keras, "Transfer learning and fine-tuning"). `dropout` activates the dropout layers outside of blocks,
+    such as those before the head.
     """
     network.eval()
     network.head.train()
@@ -109,9 +110,9 @@ def learn_mode(network: Network, learning: Sequence[Names], *, batch_statistics:
     for name in (name for block in learning for name in block if name in modules):
         modules[name].train()
     if dropout:
-        held = [name for block in blocks(network.backbone) for name in block]
+        in_blocks = [name for block in blocks(network.backbone) for name in block]
         for name, layer in modules.items():
-            if isinstance(layer, nn.Dropout) and not within(name, held):
+            if isinstance(layer, nn.Dropout) and not within(name, in_blocks):
                 layer.train()
     if not batch_statistics:
         for layer in network.modules():
@@ -119,24 +120,26 @@ def learn_mode(network: Network, learning: Sequence[Names], *, batch_statistics:
                 layer.eval()
 
 
-def drop(module: nn.Module, dropout: float | None, depth: float | None) -> None:
-    """Sets the chance of dropout, and that of stochastic depth at the last block, less before (Huang et al., 2016).
+def set_dropout(module: nn.Module, dropout: float | None, depth: float | None) -> None:
+    """Sets the dropout rate and the stochastic depth rate of the last block, scaled linearly (Huang et al., 2016).
 
-    None leaves them as the architecture has them. Raises ParamsError for one that it does not have.
+    None keeps the architecture's rates. Raises ParamsError if the architecture lacks such layers.
     """
-    for name, kind, chance in (("dropout", nn.Dropout, dropout), ("stochastic_depth", StochasticDepth, depth)):
-        found = [layer for layer in module.modules() if isinstance(layer, kind)]
-        if chance and not found:
-            raise ParamsError(f"finetune.{name}: this architecture has none; set it to null")
-        if chance is not None:
-            for place, layer in enumerate(found):
-                layer.p = chance if kind is nn.Dropout else chance * (place + 1) / len(found)
+    for name, kind, rate in (("dropout", nn.Dropout, dropout), ("stochastic_depth", StochasticDepth, depth)):
+        layers_of_kind = [layer for layer in module.modules() if isinstance(layer, kind)]
+        if rate and not layers_of_kind:
+            raise ParamsError(
+                f"finetune.{name}: this architecture has no such layers; set it to null", key=f"finetune.{name}"
+            )
+        if rate is not None:
+            for place, layer in enumerate(layers_of_kind):
+                layer.p = rate if kind is nn.Dropout else rate * (place + 1) / len(layers_of_kind)
 
 
 def parameter_groups(
     network: Network, learning: Sequence[Names], head_lr: float, lr: float, layer_lr_decay: float
 ) -> list[ParameterGroup]:
-    """Returns discriminative rates: `head_lr`, then `lr` for the last block, decayed for each block before it."""
+    """Returns parameter groups: `head_lr` for the head, `lr` for the last block, decayed for each block before it."""
     groups = [ParameterGroup(list(network.head.parameters()), head_lr)]
     for depth, block in enumerate(learning):
         parameters = [p for name, p in network.backbone.named_parameters() if within(name, block)]

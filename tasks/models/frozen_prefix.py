@@ -1,7 +1,7 @@
-"""Splits a backbone into the frozen prefix, which runs before the first block that learns, and the rest.
+"""Splits a backbone into the frozen prefix, all before the first trainable block, and the rest.
 
-Blocks are left whole: only the code between them is traced (torch.fx), so dropout and BatchNorm inside them keep their
-train and eval modes. Shapes: N images, S side, D features.
+Blocks stay whole: only the code between them is traced (torch.fx), so dropout and BatchNorm inside them keep their
+train and eval modes. Shapes: N images, S side of the input, D features.
 """
 
 from __future__ import annotations
@@ -14,28 +14,31 @@ from tasks.models.freezing import Names, blocks, within
 
 
 class _Tracer(fx.Tracer):
-    def __init__(self, whole: Sequence[str]) -> None:
+    """Traces a network without looking into the modules named `leaves`."""
+
+    def __init__(self, leaves: Sequence[str]) -> None:
         super().__init__()
-        self._whole = whole
+        self._leaves = leaves
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name in self._whole or super().is_leaf_module(m, module_qualified_name)
+        return module_qualified_name in self._leaves or super().is_leaf_module(m, module_qualified_name)
 
 
 def split_at_first_trainable(module: nn.Module, learning: Sequence[Names]) -> tuple[nn.Module, nn.Module] | None:
     """Returns the prefix, (N, 3, S, S) to activations (N, ...), and the rest, activations to features (N, D).
 
-    Both share the module's own layers. Returns None if nothing is frozen or more than one tensor crosses the cut.
+    Both share the layers of `module`. Returns None if nothing is frozen, the forward pass depends on its input, or
+    more than one tensor crosses the cut.
     """
     ordered = blocks(module)
     learns = [any(_touch(name, other) for name in block for group in learning for other in group) for block in ordered]
     first = learns.index(True) if any(learns) else len(ordered)
     if first == 0:
         return None
-    held = [name for block in ordered for name in block]
+    names = [name for block in ordered for name in block]
     rest = [name for block in ordered[first:] for name in block]
     try:
-        graph = _Tracer(held).trace(module)
+        graph = _Tracer(names).trace(module)
     except (fx.proxy.TraceError, TypeError, RuntimeError):  # the forward pass depends on its input
         return None
     nodes = list(graph.nodes)
@@ -44,16 +47,16 @@ def split_at_first_trainable(module: nn.Module, learning: Sequence[Names]) -> tu
     crossing = {node for later in after for node in later.all_input_nodes if node in before}
     if len(crossing) != 1:
         return None
-    across = crossing.pop()
-    return _copied(module, before, None, across), _copied(module, after, across, None)
+    boundary = crossing.pop()
+    return _copy(module, before, None, boundary), _copy(module, after, boundary, None)
 
 
 def _uses(node: fx.Node, names: Sequence[str]) -> bool:
     return node.op == "output" or (node.op in {"call_module", "get_attr"} and within(str(node.target), names))
 
 
-def _copied(module: nn.Module, nodes: Sequence[fx.Node], start: fx.Node | None, end: fx.Node | None) -> fx.GraphModule:
-    """These nodes as a module; from `start` if that is given, and to `end`."""
+def _copy(module: nn.Module, nodes: Sequence[fx.Node], start: fx.Node | None, end: fx.Node | None) -> fx.GraphModule:
+    """Returns the nodes as a module whose input is `start` and whose output is `end`, where they are set."""
     graph = fx.Graph()
     copies = {start: graph.placeholder("activations")} if start else {}
     for node in nodes:
@@ -64,5 +67,5 @@ def _copied(module: nn.Module, nodes: Sequence[fx.Node], start: fx.Node | None, 
 
 
 def _touch(name: str, other: str) -> bool:
-    """Whether one is the other or in it."""
+    """Returns whether one name is the other or inside it."""
     return within(name, (other,)) or within(other, (name,))

@@ -1,4 +1,4 @@
-"""The models that are compared: as networks to train, and as scorers to evaluate."""
+"""Builds the networks of the candidates: the linear probe and the baseline from scratch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.scorer.network import Network, build_network
 
 
 def probe_network(backbone: Backbone, head_weights: Path, outputs: int) -> Network:
-    """The pretrained backbone with the trained head: the probe, and where fine-tuning starts."""
+    """Returns the pretrained backbone with the trained head: the probe, from which fine-tuning starts."""
     state, settings = read(head_weights)
     head = build_head(backbone.width, outputs, **settings)
     head.load_state_dict(state)
@@ -24,7 +24,7 @@ def probe_network(backbone: Backbone, head_weights: Path, outputs: int) -> Netwo
 
 
 def scratch_network(architecture: str, cut: str, head: Mapping[str, Any], target: TargetSpec, seed: int) -> Network:
-    """The same network with random weights; with a linear head where the head is made of features, not learned."""
+    """Returns the network with random weights from `seed`; a nonparametric head is replaced by a linear one."""
     torch.manual_seed(seed)
     network = build_network(architecture, target.num_outputs, cut, **scratch_head(head))
     if isinstance(network.head, Scaled):
@@ -33,5 +33,5 @@ def scratch_network(architecture: str, cut: str, head: Mapping[str, Any], target
 
 
 def scratch_head(head: Mapping[str, Any]) -> dict[str, Any]:
-    """The head of the baseline from scratch."""
+    """Returns the head settings of the baseline from scratch: a nonparametric head becomes linear."""
     return dict(head) if head["kind"] in {"linear", "dense"} else {"kind": "linear"}

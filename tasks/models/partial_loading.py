@@ -1,4 +1,4 @@
-"""A new network that begins with what a bigger or different one knows, where names and shapes match (article, 2.1)."""
+"""Initializes a network from the weights of a different one, where names and shapes match."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from torch import Tensor
 from tasks.core.errors import RootstockError
 from tasks.scorer.architectures import build_backbone
 
-EARLIER = "head."  # begins the names of an earlier model's head, beside its backbone
+EARLIER = "head."  # prefix of an earlier model's head among the names of its backbone's parameters
 
 
 def load_matching(architecture: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """The backbone's state, what is not in `state` drawn at random, always the same; and a report of what was taken.
+    """Returns a state dict of the architecture and a report of what was taken from `state`.
 
-    Raises RootstockError if nothing matches.
+    What does not match keeps its initialization, with a fixed seed. Raises RootstockError if no parameter matches.
     """
     torch.manual_seed(0)
     module, _ = build_backbone(architecture)
-    own = module.state_dict()
-    taken = {name for name, tensor in own.items() if name in state and state[name].shape == tensor.shape}
+    initial = module.state_dict()
+    taken = {name for name, tensor in initial.items() if name in state and state[name].shape == tensor.shape}
     parameters = {name: tensor.numel() for name, tensor in module.named_parameters()}
-    known = sum(count for name, count in parameters.items() if name in taken)
-    if not known:
+    matched = sum(count for name, count in parameters.items() if name in taken)
+    if not matched:
         raise RootstockError(
-            f"backbone.match: no parameter of a {architecture} has the name and shape of one in backbone.weights; "
-            "take weights of a nearer relative, or backbone.match: strict"
+            f"backbone.match: no parameter of a {architecture} matches one in backbone.weights by name and shape; "
+            "use weights of a similar architecture, or set backbone.match to strict",
+            key="backbone.match",
         )
     fresh = [name for name in parameters if name not in taken]
-    named = ", ".join(fresh[:3]) + (f" and {len(fresh) - 3} more" if len(fresh) > 3 else "")
-    report = f"{known:,} of {sum(parameters.values()):,} parameters taken by name and shape"
-    report += f"; at random: {named}" if fresh else ""
-    return {name: state[name].to(tensor.dtype) if name in taken else tensor for name, tensor in own.items()}, report
+    listed = ", ".join(fresh[:3]) + (f" and {len(fresh) - 3} more" if len(fresh) > 3 else "")
+    report = f"{matched:,} of {sum(parameters.values()):,} parameters taken by name and shape"
+    report += f"; at random: {listed}" if fresh else ""
+    return {name: state[name].to(tensor.dtype) if name in taken else tensor for name, tensor in initial.items()}, report

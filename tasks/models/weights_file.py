@@ -1,4 +1,4 @@
-"""Weights files: safetensors with their own description, or PyTorch's format without running pickled code."""
+"""Reads and writes weights: safetensors with a description, and PyTorch files without running pickled code."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ DESCRIPTION = "rootstock"
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A state dict in float32, and the description that a safetensors file carries ({} if none).
+    """Returns a state dict in float32 and the description in a safetensors file ({} if there is none).
 
-    Raises RootstockError if the file is missing or holds anything but named tensors.
+    Raises RootstockError if the file is missing or contains anything but named tensors.
     """
     if not path.is_file():
-        raise RootstockError(f"weights {path} do not exist; set backbone.weights to a .safetensors or .pth file")
+        raise RootstockError(
+            f"weights {path} do not exist; set backbone.weights to a .safetensors or .pth file", key="weights-missing"
+        )
     with path.open("rb") as file:
         start = file.read(9)
     pickled = start[:2] in {b"PK", b"\x80\x02"} and start[8:] != b"{"  # safetensors: a length of 8 bytes, then JSON
@@ -35,7 +37,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def described(path: Path) -> dict[str, Any]:
-    """What a safetensors file says of itself, without its tensors; {} if nothing, or it is another format."""
+    """Returns the description in a safetensors file without loading its tensors; {} if none, or another format."""
     try:
         with safe_open(path, "pt") as file:
             return dict(json.loads((file.metadata() or {}).get(DESCRIPTION, "{}")))
@@ -44,7 +46,7 @@ def described(path: Path) -> dict[str, Any]:
 
 
 def write(path: Path, state: dict[str, Tensor], description: dict[str, Any] | None = None) -> None:
-    """Replaces `path` by a safetensors file of these tensors."""
+    """Writes the tensors and their description to a safetensors file, replacing `path` atomically."""
     metadata = {DESCRIPTION: json.dumps(description)} if description else None
     with replacing(path) as beside:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, beside, metadata)
@@ -56,7 +58,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             description = json.loads((file.metadata() or {}).get(DESCRIPTION, "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118 - not a dict
     except SafetensorError as error:
-        raise RootstockError(f"weights {path} are neither safetensors nor a PyTorch file: {error}") from None
+        raise RootstockError(
+            f"weights {path} are neither a safetensors nor a PyTorch file: {error}", key="weights-unreadable"
+        ) from None
 
 
 def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -64,11 +68,18 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         first = str(error).partition("\n")[0]
-        raise RootstockError(f"weights {path} were not loaded, since more than tensors is in them: {first}") from None
-    except Exception as error:  # what a damaged file raises is an open set
+        raise RootstockError(
+            f"weights {path} were not loaded because they contain more than tensors: {first}", key="weights-unsafe"
+        ) from None
+    except Exception as error:  # damaged files raise all kinds of exceptions
         first = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise RootstockError(f"weights {path} cannot be read, is the file whole? {first}") from None
+        raise RootstockError(
+            f"weights {path} cannot be read; the file may be damaged or incomplete: {first}", key="weights-unreadable"
+        ) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise RootstockError(f"weights {path} are no state dict; save them with torch.save(model.state_dict(), path)")
+        raise RootstockError(
+            f"weights {path} are not a state dict; save them with torch.save(model.state_dict(), path)",
+            key="weights-not-a-state-dict",
+        )
     return state, {}

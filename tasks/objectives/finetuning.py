@@ -15,7 +15,7 @@ from tasks.core.schema import Candidate, Curve
 from tasks.core.sections import BackboneParams, FinetuneSection, Methods, Objective, refuse_tuning
 from tasks.core.target import TargetSpec
 from tasks.hardware.distributed import rank
-from tasks.models.freezing import EVERYTHING, drop, freeze_all_but_last, parameter_groups
+from tasks.models.freezing import EVERYTHING, freeze_all_but_last, parameter_groups, set_dropout
 from tasks.models.networks import probe_network, scratch_network
 from tasks.models.weights_file import write
 from tasks.objectives.context import TrainingContext, TrainingData
@@ -125,7 +125,7 @@ def plan_on_labels(context: TrainingContext, section: FinetuneSection) -> tuple[
     """Returns the probe's network, and the plan to fine-tune it on labels alone."""
     network = probe_network(context.fresh_backbone(), context.files.head_weights, context.data.target.num_outputs)
     learning = freeze_all_but_last(network.backbone, *last_of(section))
-    drop(network.backbone, section.dropout, section.stochastic_depth)
+    set_dropout(network.backbone, section.dropout, section.stochastic_depth)
     return network, TrainingPlan(
         learning=learning,
         groups=parameter_groups(network, learning, section.head_rate, section.rate, section.decay),
@@ -149,7 +149,7 @@ def from_scratch(
     trainer, target = context.trainer, context.data.target
     network = scratch_network(params.architecture, params.cut, context.head, target, seed)
     learning = freeze_all_but_last(network.backbone, EVERYTHING)
-    drop(network.backbone, section.dropout, section.stochastic_depth)
+    set_dropout(network.backbone, section.dropout, section.stochastic_depth)
     all_passes = ceil(tuned.steps / len(trainer.train))
     passes = max(all_passes // section.epochs, 1)  # unlabeled images may add many steps to few labeled ones
     plan = TrainingPlan(

@@ -6,6 +6,7 @@ import torch
 from tasks.core.errors import RootstockError
 from tasks.models.backbone import build, check_architecture, embed, preprocessing_of
 from tasks.scorer.architectures import build_backbone
+from tests.errors import raises
 
 DESCRIPTION = {
     "preprocessing": {"resize": 40, "crop": 32, "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear"}
@@ -26,7 +27,7 @@ def test_a_backbone_is_built_from_weights_that_fit():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "mismatch"),
     [
         (
             lambda state: {name: value for name, value in state.items() if name != "layer3.0.conv1.weight"},
@@ -35,19 +36,21 @@ def test_a_backbone_is_built_from_weights_that_fit():
         (lambda state: {**state, "layer9.weight": torch.zeros(1)}, "unknown layer9.weight"),
         (
             lambda state: {**state, "conv1.weight": torch.zeros(64, 3, 3, 3)},
-            r"conv1.weight is \[64, 3, 3, 3\], not \[64, 3, 7, 7\]",
+            "conv1.weight is [64, 3, 3, 3], not [64, 3, 7, 7]",
         ),
-        (lambda state: {f"module.{name}": value for name, value in state.items()}, "and .* more"),
+        (lambda state: {f"module.{name}": value for name, value in state.items()}, " more"),
     ],
 )
-def test_weights_that_do_not_fit_are_named(change, told):
-    with pytest.raises(RootstockError, match=told):
+def test_weights_that_do_not_fit_are_named(change, mismatch):
+    with raises(RootstockError, "backbone.weights") as caught:
         build("resnet10", change(tiny_state()), DESCRIPTION, None, None)
+    assert mismatch in str(caught.value)
 
 
-def test_a_wrong_name_is_answered_with_near_ones():
-    with pytest.raises(RootstockError, match="resnet50"):
+def test_a_wrong_name_is_answered_with_similar_ones():
+    with raises(RootstockError, "backbone.architecture") as caught:
         check_architecture("resnet51")
+    assert "resnet50" in str(caught.value)
 
 
 def test_preprocessing_comes_from_the_weights_then_the_parameters():
@@ -58,11 +61,11 @@ def test_preprocessing_comes_from_the_weights_then_the_parameters():
     assert (boxed.resize, boxed.crop, boxed.letterbox) == (224, 224, True)
     earlier = {"preprocessing": {**DESCRIPTION["preprocessing"], "letterbox": True}}
     assert not preprocessing_of("resnet10", earlier, None, None).letterbox
-    with pytest.raises(RootstockError, match=r"with a letterbox the picture is as large as backbone\.crop"):
+    with raises(RootstockError, "backbone.resize"):
         preprocessing_of("mobilenet_v2", {}, 512, None, letterbox=True)
-    with pytest.raises(RootstockError, match="larger than"):
+    with raises(RootstockError, "backbone.crop"):
         preprocessing_of("mobilenet_v2", {}, 100, None)
-    with pytest.raises(RootstockError, match="do not say their preprocessing"):
+    with raises(RootstockError, "backbone.weights"):
         preprocessing_of("resnet10", {}, None, None)
 
 

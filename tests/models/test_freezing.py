@@ -27,9 +27,11 @@ def digest(module, names=None):
 )
 def test_blocks_are_ordered_and_hold_every_parameter(architecture, count, last):
     module, _ = build_backbone(architecture)
-    found = blocks(module)
-    assert (len(found), found[-1]) == (count, last)
-    held = {name for block in found for part in block for name, _ in module.get_submodule(part).named_parameters(part)}
+    ordered = blocks(module)
+    assert (len(ordered), ordered[-1]) == (count, last)
+    held = {
+        name for block in ordered for part in block for name, _ in module.get_submodule(part).named_parameters(part)
+    }
     assert held == {name for name, _ in module.named_parameters()}
 
 
@@ -45,12 +47,12 @@ def test_what_is_frozen_stays_so_in_training_mode_by_hash(count, statistics):
         if not any(name.startswith(f"{part}.") for block in learning for part in block)
     ]
     before, all_before = digest(network.backbone, frozen), digest(network.backbone)
-    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 0.1)
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 0.1)
     for _ in range(2):
         learn_mode(network, learning, batch_statistics=statistics)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         network(torch.randn(4, 3, 32, 32)).square().mean().backward()
-        optimiser.step()
+        optimizer.step()
     assert digest(network.backbone, frozen) == before
     assert (digest(network.backbone) == all_before) == (count == 0)
     buffers = {name for name in network.backbone.state_dict() if name.endswith("num_batches_tracked")}

@@ -35,10 +35,10 @@ def test_prefix_and_rest_are_the_whole_bit_by_bit_and_share_its_layers(architect
     with torch.inference_mode():
         assert torch.equal(rest(prefix(x)), module(x))
     assert not any(parameter.requires_grad for parameter in prefix.parameters())
-    own = dict(module.named_parameters())
+    parameters = dict(module.named_parameters())
     learns = {name for name, p in rest.named_parameters() if p.requires_grad}
-    assert learns == {name for name, p in own.items() if p.requires_grad}
-    assert all(own[name] is p for name, p in rest.named_parameters())
+    assert learns == {name for name, p in parameters.items() if p.requires_grad}
+    assert all(parameters[name] is p for name, p in rest.named_parameters())
 
 
 def test_there_is_no_prefix_where_all_learns_and_all_is_one_where_nothing_does():
@@ -52,7 +52,7 @@ def test_there_is_no_prefix_where_all_learns_and_all_is_one_where_nothing_does()
 
 @pytest.mark.parametrize("architecture", ["vit_b_16", "swin_t", "convnext_tiny", "resnet10"])
 def test_every_parameter_is_in_one_layer(architecture):
-    """Also in attention and blocks that have parameters of their own beside their layers'."""
+    """Also in attention and blocks with direct parameters besides those of their layers."""
     module, _ = build_backbone(architecture)
     held = [name for name, _ in module.named_parameters() for layer in layers(module) if within(name, layer)]
     assert sorted(held) == sorted(name for name, _ in module.named_parameters())
