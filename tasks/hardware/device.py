@@ -1,4 +1,4 @@
-"""Where and how numbers are computed: decided once, by what the machine has."""
+"""Chooses the device and the data type that networks are computed on and in."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ Placeable = TypeVar("Placeable", Tensor, nn.Module)
 
 @dataclass(frozen=True)
 class Device:
-    """A device, and the type that convolutions and products are computed in."""
+    """A device, and the data type of convolutions and matrix products."""
 
     device: torch.device
     dtype: torch.dtype
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Computes in `dtype` where that is not float32; weights stay float32."""
+        """Returns an autocast context for `dtype`, disabled for float32; weights stay float32."""
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def place(self, what: Placeable) -> Placeable:
-        """A network or a batch of pictures on the device, channels last."""
-        if isinstance(what, Tensor) and what.dim() != 4:  # tokens of a transformer
-            return what.to(self.device)
-        return what.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    def place(self, value: Placeable) -> Placeable:
+        """Moves a network or a tensor to the device, with channels last if it has the shape (N, C, H, W)."""
+        if isinstance(value, Tensor) and value.dim() != 4:  # tokens of a transformer
+            return value.to(self.device)
+        return value.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     @property
     def is_cuda(self) -> bool:
-        """Whether it is a GPU of NVIDIA's."""
+        """Returns whether it is an NVIDIA GPU."""
         return self.device.type == "cuda"
 
     @property
     def fuses(self) -> bool:
-        """Whether optimisers have one kernel for all that they do there."""
+        """Returns whether fused optimizers exist for the device."""
         return self.device.type in {"cpu", "cuda"}
 
-    def stage(self, what: Tensor) -> Tensor:
-        """A batch in memory that a GPU can fetch from while it computes."""
-        return what.pin_memory() if self.is_cuda else what
+    def stage(self, batch: Tensor) -> Tensor:
+        """Returns the batch, of any shape (N, ...), in pinned memory if a GPU will copy it asynchronously."""
+        return batch.pin_memory() if self.is_cuda else batch
 
     def facts(self) -> dict[str, str]:
-        """What results depend on bit by bit: part of the key of every stored feature."""
+        """Returns what results depend on bit by bit; part of the key of every stored feature."""
         name = torch.cuda.get_device_name(self.device) if self.is_cuda else platform.machine()
         return {
             "device": self.device.type,
@@ -65,27 +65,30 @@ class Device:
 
 
 def choose(device: str, precision: str) -> Device:
-    """The device for `auto`, `cpu`, `cuda` or `mps`, and the type for `auto`, `float32` or `bfloat16`.
+    """Returns the device for `auto`, `cpu`, `cuda` or `mps`, with the type for `auto`, `float32` or `bfloat16`.
 
-    Of several processes (torchrun) each takes the GPU of its own number.
+    With several processes, each takes the GPU of its LOCAL_RANK.
     """
     chosen = torch.device(_present() if device == "auto" else device)
     if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    torch.backends.cudnn.allow_tf32 = False  # else a GPU's float32 has ten bits of mantissa in convolutions
-    wanted = precision if precision != "auto" else ("bfloat16" if _fast_bfloat16(chosen.type) else "float32")
-    return Device(chosen, getattr(torch, wanted))
+    torch.backends.cudnn.allow_tf32 = False  # TF32 would leave convolutions in float32 ten mantissa bits
+    dtype = precision if precision != "auto" else ("bfloat16" if _fast_bfloat16(chosen.type) else "float32")
+    return Device(chosen, getattr(torch, dtype))
 
 
-def processes_for(wanted: int, device: str) -> int:
-    """How many processes share a fit: as many as wanted; 0: as there are GPUs, and one without.
+def processes_for(requested: int, device: str) -> int:
+    """Returns the number of processes of a fit: `requested`, or for 0 the number of GPUs, at least one.
 
-    Raises ParamsError for more than there are GPUs, where there are some to be used.
+    Raises ParamsError if there are GPUs, but fewer than requested.
     """
     gpus = torch.cuda.device_count() if device in {"auto", "cuda"} else 0
-    if gpus and wanted > gpus:
-        raise ParamsError(f"finetune.processes: {wanted} processes for {gpus} GPUs; take as many as there are, or 0")
-    return wanted or max(gpus, 1)
+    if gpus and requested > gpus:
+        raise ParamsError(
+            f"finetune.processes: {requested} processes, but only {gpus} GPUs; lower it to {gpus}, or set it to 0",
+            key="finetune.processes",
+        )
+    return requested or max(gpus, 1)
 
 
 def _present() -> str:
@@ -102,7 +105,7 @@ def _fast_bfloat16(device: str) -> bool:
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """The processor's feature flags, as Linux tells them; none elsewhere."""
+    """Returns the processor's feature flags from /proc/cpuinfo; empty on other systems than Linux."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     flags = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
@@ -110,6 +113,6 @@ def cpu_flags() -> frozenset[str]:
 
 
 def _isa_limit_allows_bfloat16() -> bool:
-    """OneDNN can be held to an older instruction set by ONEDNN_MAX_CPU_ISA."""
+    """Returns whether ONEDNN_MAX_CPU_ISA, which can limit oneDNN to an older instruction set, allows bfloat16."""
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
     return limit in {"DEFAULT", "ALL"} or "BF16" in limit or "AMX" in limit

@@ -1,7 +1,7 @@
-"""One fit on several processes, a GPU each: every batch is shared out, and gradients are added up.
+"""Data-parallel training: each process computes a shard of every batch, and gradients are summed.
 
-They are started here, on one machine, or by torchrun, also on several that share the folder. Without them everything
-here is that of one process.
+Processes are spawned here, on one machine, or by torchrun, also on several machines that share the project's folder.
+In a single process every collective is the identity. Shapes: N rows of a batch, M rows of this process.
 """
 
 from __future__ import annotations
@@ -26,38 +26,38 @@ from tasks.core.errors import RootstockError
 
 
 def count() -> int:
-    """How many processes work on this fit."""
+    """Returns the number of processes of this fit."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is; the first one writes and speaks for all."""
+    """Returns the number of this process; process 0 writes files and reports progress."""
     return dist.get_rank() if count() > 1 else 0
 
 
 def shard(rows: Tensor) -> Tensor:
-    """The part of a batch's rows that this process computes."""
+    """Returns the rows (M, ...) of a batch (N, ...) that this process computes."""
     return rows[rank() :: count()]
 
 
 def all_reduce_sum(value: Tensor) -> Tensor:
-    """The sum of the processes' tensors."""
+    """Sums a tensor of any shape over the processes, in place, and returns it."""
     if count() > 1:
         dist.all_reduce(value)
     return value
 
 
 def all_reduce_min(number: int, device: torch.device) -> int:
-    """The least of the processes' numbers."""
+    """Returns the minimum of `number` over the processes."""
     if count() == 1:
         return number
-    found = torch.tensor(number, device=device)
-    dist.all_reduce(found, dist.ReduceOp.MIN)
-    return int(found)
+    minimum = torch.tensor(number, device=device)
+    dist.all_reduce(minimum, dist.ReduceOp.MIN)
+    return int(minimum)
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Every process gets the sum of all gradients, in one message."""
+    """Sums the gradients over the processes, in place, in one message."""
     gradients = [p.grad for p in parameters if p.grad is not None] if count() > 1 else []
     if not gradients:
         return
@@ -67,7 +67,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def all_gather(rows: Tensor) -> Tensor:
-    """The rows of all processes, those of the first one first."""
+    """Returns the rows of all processes, (N, ...), in the order of their numbers, for this process's (M, ...)."""
     if count() == 1:
         return rows
     parts: list[Any] = [None] * count()
@@ -76,20 +76,20 @@ def all_gather(rows: Tensor) -> Tensor:
 
 
 def all_reduce_mean(tensors: Iterable[Tensor]) -> None:
-    """Every process gets the mean of their tensors, in place."""
+    """Replaces each tensor, of any shape, by its mean over the processes, in place."""
     for tensor in tensors:
         all_reduce_sum(tensor).div_(count())
 
 
 def synchronize_batchnorm(network: nn.Module, device: torch.device) -> None:
-    """BatchNorm that learns its statistics takes them from the whole batch, where the device can."""
+    """Lets BatchNorm compute its statistics over the batch of all processes, on CUDA."""
     if count() > 1 and device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
 def torchrun_group(device: str) -> Iterator[None]:
-    """Meets the other processes that torchrun started, as its environment says."""
+    """Joins the process group that torchrun's environment variables describe, until the context ends."""
     dist.init_process_group(_backend(device, int(os.environ["LOCAL_RANK"])))
     try:
         yield
@@ -98,33 +98,34 @@ def torchrun_group(device: str) -> Iterator[None]:
 
 
 def spawn_workers(processes: int, device: str, work: Callable[..., str], *arguments: object) -> str:
-    """What the first of so many processes makes of the arguments; `work` is a module's function.
+    """Runs `work(*arguments)` in `processes` new processes and returns the result of the first one.
 
-    They meet in a file and talk over the loopback interface. Raises RootstockError for what one of them raised.
+    `work` is a function of a module. The processes meet through a file and communicate over the loopback interface.
+    Raises the RootstockError that one of them raised, or a RootstockError if one of them ended unexpectedly.
     """
     with tempfile.TemporaryDirectory() as folder:
-        given = (os.getpid(), processes, device, folder, work, *arguments)
-        lost: Exception | None = None
+        worker_arguments = (os.getpid(), processes, device, folder, work, *arguments)
+        crash: Exception | None = None
         try:
-            spawn(_one, args=given, nprocs=processes)  # type: ignore[no-untyped-call]
+            spawn(_run_worker, args=worker_arguments, nprocs=processes)  # type: ignore[no-untyped-call]
         except ProcessException as error:
-            lost = error
+            crash = error
         answers = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(Path(folder).glob("*.json"))]
     for answer in answers:
         if "error" in answer:
-            told = RootstockError(answer["error"])
-            told.exit_code = answer["exit_code"]
-            raise told
-    if lost:
-        raise RootstockError(f"one of {processes} processes ended: {lost}") from lost
+            reported = RootstockError(answer["error"], key=answer["key"])
+            reported.exit_code = answer["exit_code"]
+            raise reported
+    if crash:
+        raise RootstockError(f"one of {processes} processes ended: {crash}", key="process-ended") from crash
     return str(answers[0]["result"])
 
 
-def _one(
-    number: int, starter: int, processes: int, device: str, folder: str, work: Callable[..., str], *arguments: object
+def _run_worker(
+    number: int, parent: int, processes: int, device: str, folder: str, work: Callable[..., str], *arguments: object
 ) -> None:
-    """One of the processes: its number and place as torchrun tells them, then the work."""
-    threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
+    """Runs `work` as process `number` of the group, with the environment variables that torchrun would set."""
+    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(processes))
     loopback = "lo" if sys.platform == "linux" else "lo0"
     os.environ.update(GLOO_SOCKET_IFNAME=loopback, NCCL_SOCKET_IFNAME=loopback)
@@ -134,21 +135,22 @@ def _one(
     try:
         file.write_text(json.dumps({"result": work(*arguments)}), encoding="utf-8")
     except RootstockError as error:
-        file.write_text(json.dumps({"error": str(error), "exit_code": error.exit_code}), encoding="utf-8")
-        os._exit(1)  # the others may be waiting for this one, and are ended then
+        answer = {"error": str(error), "key": error.key, "exit_code": error.exit_code}
+        file.write_text(json.dumps(answer), encoding="utf-8")
+        os._exit(1)  # so that torch ends the other processes, which may be waiting for this one
     dist.destroy_process_group()
 
 
 def _backend(device: str, number: int) -> str:
-    """What the processes talk by; where it is a GPU's, the process takes the one of its number."""
+    """Returns the communication backend; with nccl the process also takes the GPU of its number."""
     if device not in {"auto", "cuda"} or not torch.cuda.is_available():
         return "gloo"
     torch.cuda.set_device(number)
     return "nccl"
 
 
-def _end_with(starter: int) -> None:
-    """A process whose starter is gone has nobody to work for."""
-    while os.getppid() == starter:
+def _exit_with(parent: int) -> None:
+    """Ends this process when its parent is gone."""
+    while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

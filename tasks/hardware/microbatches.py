@@ -1,7 +1,7 @@
-"""Computes a batch that the device's memory cannot hold in micro-batches.
+"""Splits batches that do not fit into the device's memory into micro-batches.
 
-Gradients add up to those of the whole batch, except under BatchNorm that learns statistics, CORAL and MCC: these look
-at all rows together and take a micro-batch for the whole.
+Gradients add up to those of the whole batch, except with BatchNorm in training mode, CORAL and MCC, which depend on
+all rows together and see one micro-batch at a time. Shapes: N rows of a batch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Rows = TypeVar("Rows", bound=tuple[Tensor | None, ...])
 
 
 class MicroBatches:
-    """The number of micro-batches in a batch: as asked for, doubled each time the device is out of memory."""
+    """The number of micro-batches per batch, doubled each time the device runs out of memory."""
 
     def __init__(self, count: int = 1) -> None:
         self.count = count
@@ -29,8 +29,8 @@ class MicroBatches:
     def run_with_retry(self, attempt: Callable[[list[Rows]], Result], batch: Rows) -> Result:
         """Calls `attempt` on the micro-batches of `batch`; on CUDA out-of-memory doubles their number and retries.
 
-        Raises RootstockError if a single row does not fit, and where several processes share a fit, since one of them
-        cannot retry while the others go on.
+        Raises RootstockError if a single row does not fit, and in a fit on several processes, since one of them cannot
+        retry while the others go on.
         """
         while True:
             try:
@@ -38,20 +38,25 @@ class MicroBatches:
             except torch.OutOfMemoryError:
                 if count() > 1:
                     raise RootstockError(
-                        f"the device's memory cannot hold a batch in {self.count} parts: raise finetune.parts"
+                        f"finetune.parts: the device ran out of memory with {self.count} micro-batches; raise it",
+                        key="finetune.parts",
                     ) from None
                 if self.count >= _length(batch):
                     raise RootstockError(
-                        "the device's memory cannot hold one image's pass: take a smaller backbone or backbone.crop, "
-                        "let fewer blocks learn (finetune.blocks), or set compute.device to cpu"
+                        "the device ran out of memory with one image: take a smaller backbone or backbone.crop, train "
+                        "fewer blocks (finetune.blocks), or set compute.device to cpu",
+                        key="out-of-memory",
                     ) from None
             self.count *= 2
-            say(f"out of memory: batches are computed in {self.count} parts from here on")
+            say(f"out of memory: batches are computed in {self.count} parts from now on")
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
     def of(self, batch: Rows) -> list[Rows]:
-        """Splits the rows into nearly equal micro-batches, none empty; into as many in every process of a fit."""
+        """Splits a batch, (N, ...) per tensor, into nonempty micro-batches of nearly equal size.
+
+        Every process of a fit gets the same number of micro-batches.
+        """
         parts = min(self.count, all_reduce_min(_length(batch), _device(batch))) if self.count > 1 else 1
         columns = [[None] * parts if rows is None else rows.tensor_split(parts) for rows in batch]
         make: Any = getattr(batch, "_make", tuple)  # a named tuple stays one

@@ -1,8 +1,7 @@
-"""Float32 or bfloat16 on this processor: measured once for each network and size of picture, and remembered.
+"""Chooses float32 or bfloat16 on a CPU by measuring, once for each network and image size.
 
-That a processor has instructions for bfloat16 does not make every network quicker by them: where convolutions are
-depthwise, learning can take twice as long. What was measured lies in the user's cache, as it says something of the
-machine and not of the project. Shapes: N pictures of S pixels a side.
+Instructions for bfloat16 do not speed up every network: with depthwise convolutions, training can take twice as long.
+Measurements are kept in the user's cache, since they describe the machine, not the project. Shapes: N images, S side.
 """
 
 from __future__ import annotations
@@ -18,57 +17,61 @@ from tasks.core.progress import say
 from tasks.hardware.device import Device, choose
 from tasks.hardware.machine_cache import measure_once
 
-PICTURES, ROUNDS = 8, 4
-GAIN = 1.1  # how many times as fast bfloat16 has to be: float32 is the more exact one
+IMAGES, ROUNDS = 8, 4
+MIN_SPEEDUP = 1.1  # of bfloat16 over float32, which is more exact
 TYPES = (torch.float32, torch.bfloat16)
 
 
 def device_for(device: str, precision: str, module: nn.Module, side: int) -> Device:
-    """The device, and the type: `auto` is bfloat16 on a processor that has it if this network is quicker in it."""
+    """Returns the device and the type; `auto` on a CPU with bfloat16 takes the type that is faster for the network.
+
+    `side` is the side of the network's input in pixels.
+    """
     chosen = choose(device, precision)
     if precision != "auto" or chosen.device.type != "cpu" or chosen.dtype == torch.float32:
         return chosen
-    return replace(chosen, dtype=quicker(module, side))
+    return replace(chosen, dtype=faster_type(module, side))
 
 
-def quicker(module: nn.Module, side: int) -> torch.dtype:
-    """The type in which the processor answers pictures of this size sooner; if parameters learn, with their gradients.
+def faster_type(module: nn.Module, side: int) -> torch.dtype:
+    """Returns the type in which the CPU is faster: forward, and backward too if parameters are trainable.
 
-    `module` is left as it is. Where nothing can be remembered it is bfloat16: a run that goes on must not choose anew.
+    `module` is not changed. Returns bfloat16 if the cache is not writable, so that a resumed run decides the same.
     """
-    found = measure_once("precision", module, side, ("float32", "bfloat16"), lambda: _told(measure(module, side)))
-    return torch.bfloat16 if not found or found["float32"] > GAIN * found["bfloat16"] else torch.float32
+    seconds = measure_once("precision", module, side, ("float32", "bfloat16"), lambda: _measure_and_say(module, side))
+    takes_bfloat16 = not seconds or seconds["float32"] > MIN_SPEEDUP * seconds["bfloat16"]
+    return torch.bfloat16 if takes_bfloat16 else torch.float32
 
 
-def _told(seconds: tuple[float, float]) -> dict[str, float]:
-    plain, short = seconds
-    say(f"bfloat16 takes {short / plain:.0%} of float32's time here: measured once")
-    return {"float32": plain, "bfloat16": short}
+def _measure_and_say(module: nn.Module, side: int) -> dict[str, float]:
+    float32, bfloat16 = measure(module, side)
+    say(f"bfloat16 takes {bfloat16 / float32:.0%} of float32's time on this machine (measured once)")
+    return {"float32": float32, "bfloat16": bfloat16}
 
 
 def measure(module: nn.Module, side: int) -> tuple[float, float]:
-    """Seconds of a batch in float32 and in bfloat16: the least of some rounds.
+    """Returns the seconds per batch in float32 and in bfloat16, the minimum of several rounds.
 
-    Seconds are a core's own, of one thread, so that other work on the machine changes them little.
+    It is the CPU time of one thread, so that other work on the machine changes it little.
     """
-    own = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)
-    random = torch.Generator().manual_seed(0)  # of its own: what is trained must not depend on what was measured
-    x_N3SS = torch.rand(PICTURES, 3, side, side, generator=random).to(memory_format=torch.channels_last)
+    network = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)
+    random = torch.Generator().manual_seed(0)  # leaves the global generator, on which training depends, alone
+    x_N3SS = torch.rand(IMAGES, 3, side, side, generator=random).to(memory_format=torch.channels_last)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        rounds = [[_seconds(own, x_N3SS, dtype) for dtype in TYPES] for _ in range(ROUNDS)]
+        rounds = [[_seconds(network, x_N3SS, dtype) for dtype in TYPES] for _ in range(ROUNDS)]
     finally:
         torch.set_num_threads(threads)
-    plain, short = (min(found) for found in zip(*rounds, strict=True))
-    return plain, short
+    float32, bfloat16 = (min(seconds) for seconds in zip(*rounds, strict=True))
+    return float32, bfloat16
 
 
 def _seconds(module: nn.Module, x_N3SS: Tensor, dtype: torch.dtype) -> float:
-    learns = any(parameter.requires_grad for parameter in module.parameters())
+    trains = any(parameter.requires_grad for parameter in module.parameters())
     started = time.thread_time()
-    with torch.set_grad_enabled(learns), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+    with torch.set_grad_enabled(trains), torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         feature_ND = module(x_N3SS)
-    if learns:
+    if trains:
         feature_ND.float().square().mean().backward()
     return time.thread_time() - started

@@ -17,7 +17,7 @@ def test_an_older_instruction_set_has_no_fast_bfloat16(monkeypatch, limit, allow
     assert _isa_limit_allows_bfloat16() == allowed
 
 
-def test_precision_is_what_was_asked_for():
+def test_an_explicit_precision_is_used():
     layer, x = torch.nn.Linear(4, 4), torch.ones(2, 4)
     for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         device = choose("cpu", precision)

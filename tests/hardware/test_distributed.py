@@ -21,24 +21,24 @@ CHANGES = {"epochs": 3, "average": 0.9, "clip": 1.0, "unfreeze": 1, "blocks": 2}
 
 
 def test_two_processes_end_with_the_weights_of_one(paths, monkeypatch):
-    """18 pictures in batches of 6, three a process; also with weights, an average, clipping and unfreezing."""
+    """18 images in batches of 6, three per process; also with weights, an average, clipping and unfreezing."""
     monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # as this process has: sums round alike
     through_head(paths)
-    found = []
+    results = []
     for processes in (1, 2):
         shutil.rmtree(paths.finetune, ignore_errors=True)
         report = tuned(paths, scratch=False, processes=processes, balance="weights", **CHANGES)
         rows = [json.loads(line) for line in paths.curves.read_text().splitlines()]
         assert [row[Curve.EPOCH] for row in rows] == [0, 1, 2, 3]
-        found.append((read(paths.tuned)[0], [row[Curve.VALIDATION_LOSS] for row in rows], report.steps))
-    (one, losses, steps), (two, other_losses, other_steps) = found
+        results.append((read(paths.tuned)[0], [row[Curve.VALIDATION_LOSS] for row in rows], report.steps))
+    (one, losses, steps), (two, other_losses, other_steps) = results
     assert steps == other_steps == 9
     assert losses == pytest.approx(other_losses, abs=1e-5)
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, two[name], atol=1e-5, rtol=1e-4)
 
 
-def test_torchrun_shares_a_fit_out(finished, tmp_path):
+def test_torchrun_distributes_a_fit(finished, tmp_path):
     """Two processes on loopback; DVC then keeps what they wrote."""
     project = finished.copy(tmp_path / "project")
     tuned_file = project.root / "data" / "finetune" / "model.safetensors"
@@ -57,7 +57,7 @@ def test_torchrun_shares_a_fit_out(finished, tmp_path):
     assert "finetune" not in json.loads(project.dvc("status", "--json").stdout)
 
 
-def test_an_error_in_one_process_is_told(paths):
+def test_an_error_in_one_process_is_raised(paths):
     from tasks.core.errors import RootstockError
 
     through_head(paths)
@@ -66,11 +66,11 @@ def test_an_error_in_one_process_is_told(paths):
 
 
 def test_two_processes_agree_on_what_batchnorm_learned(paths):
-    """From scratch what is kept answers as validation said: had each process statistics of its own, it would not."""
+    """The kept model from scratch has the validation loss of its epoch; with statistics per process it would not."""
     through_head(paths)
     tuned(paths, processes=2, epochs=20, patience=99, blocks=1)
-    found = [json.loads(line) for line in paths.curves.read_text().splitlines()]
-    losses = [row[Curve.VALIDATION_LOSS] for row in found if row[Curve.CANDIDATE] == Candidate.SCRATCH]
+    rows = [json.loads(line) for line in paths.curves.read_text().splitlines()]
+    losses = [row[Curve.VALIDATION_LOSS] for row in rows if row[Curve.CANDIDATE] == Candidate.SCRATCH]
     trainer = context_of(paths).trainer
     network = build_network(TINY["architecture"], 3)
     network.load_state_dict(read(paths.scratch)[0])
