@@ -1,6 +1,6 @@
-"""Printed characters, rendered at will: the source task of the embedded backbone.
+"""Renders printed characters without end: the source task on which the embedded backbone is pretrained.
 
-Shapes: N glyphs, G the side of a clean glyph's canvas, S the side of the network's input.
+Shapes: N glyphs, G side of a clean glyph's canvas, S side of the network input.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
-FAMILIES = ("DejaVu", "STIXGeneral", "cmr", "cmb", "cmss", "cmtt", "cmmi")  # of matplotlib's fonts: those with letters
-STROKES = (0, 2, 4)  # pixels added around the outline, at the size below
-SIZE, BOX, CANVAS = 64, 64, 96  # pixels: of the font, of a glyph's longer side, G
-RESOLUTIONS = (7.5, 32.49)  # pixels, least and most, that a picture is reduced to before it is enlarged again
-ELASTIC_NODES = 4  # a side of the grid of random displacements
+FAMILIES = ("DejaVu", "STIXGeneral", "cmr", "cmb", "cmss", "cmtt", "cmmi")  # of matplotlib's fonts, those with letters
+STROKES = (0, 2, 4)  # pixels added around the outline, at font size SIZE
+SIZE, BOX, CANVAS = 64, 64, 96  # pixels: font size, a glyph's longer side, G
+RESOLUTIONS = (7.5, 32.49)  # pixels; range of the side that an image is reduced to before it is enlarged again
+ELASTIC_NODES = 4  # side of the grid of random displacements
 
 
 def fonts() -> list[Path]:
-    """The font files that matplotlib ships and that draw letters and digits."""
+    """Returns the font files shipped with matplotlib that contain letters and digits."""
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
     return [
         file for file in sorted(folder.glob("*.ttf")) if file.name.startswith(FAMILIES) and "Display" not in file.name
@@ -33,7 +33,7 @@ def fonts() -> list[Path]:
 
 
 def clean_glyphs() -> tuple[Tensor, Tensor]:
-    """Every character in every font and stroke, (N, G, G) uint8, white on black, and its class, (N,)."""
+    """Renders every character in every font and stroke: (N, G, G) uint8, white on black, and classes (N,)."""
     drawn = [
         (_draw(ImageFont.truetype(str(font), SIZE), character, stroke), place)
         for font in fonts()
@@ -45,7 +45,7 @@ def clean_glyphs() -> tuple[Tensor, Tensor]:
 
 
 def _draw(font: ImageFont.FreeTypeFont, character: str, stroke: int) -> np.ndarray:
-    """One character, cut out, its longer side BOX pixels, in the middle of the canvas."""
+    """Draws one character, cropped, scaled to a longer side of BOX pixels and centered on the canvas, (G, G)."""
     page = Image.new("L", (3 * SIZE, 3 * SIZE))
     ImageDraw.Draw(page).text((SIZE, SIZE // 2), character, fill=255, font=font, stroke_width=stroke)
     glyph = page.crop(page.getbbox())
@@ -58,25 +58,25 @@ def _draw(font: ImageFont.FreeTypeFont, character: str, stroke: int) -> np.ndarr
     return np.asarray(canvas)
 
 
-def photographed(glyph_NGG: Tensor, side: int, random: torch.Generator) -> Tensor:
-    """As if written by hand and taken by a poor camera: (N, 3, S, S) floats in [0, 1].
+def photograph(glyph_NGG: Tensor, side: int, random: torch.Generator) -> Tensor:
+    """Distorts glyphs (N, G, G) as if handwritten and taken by a poor camera: (N, 3, S, S), floats in [0, 1].
 
-    Rotation, shear, size, proportions and place; elastic warp; random resolution; brightness and noise. The random
-    resolution matters most for digits of 8 pixels a side.
+    Rotation, shear, size, proportions and position; elastic warp; random resolution; brightness and noise. The random
+    resolution matters most for transfer to digits of 8 x 8 pixels.
     """
     count = len(glyph_NGG)
     grid = F.affine_grid(_affine(count, random), [count, 1, side, side], align_corners=False) + _elastic(
         count, side, random
     )
     x_N1SS = F.grid_sample(glyph_NGG[:, None].float() / 255, grid, align_corners=False)
-    x_N1SS = torch.cat([_reduced(part, random) for part in x_N1SS.chunk(8)])
+    x_N1SS = torch.cat([_reduce_resolution(part, random) for part in x_N1SS.chunk(8)])
     x_N1SS = x_N1SS * _uniform(count, 0.6, 1.3, random).view(-1, 1, 1, 1)
     noise = torch.randn(x_N1SS.shape, generator=random) * _uniform(count, 0, 0.06, random).view(-1, 1, 1, 1)
     return (x_N1SS + noise).clamp(0, 1).expand(-1, 3, -1, -1)
 
 
 def _affine(count: int, random: torch.Generator) -> Tensor:
-    """Maps from output to canvas, (N, 2, 3)."""
+    """Returns random affine maps from output to canvas coordinates, (N, 2, 3)."""
     angle, shear = _uniform(count, -0.3, 0.3, random), _uniform(count, -0.4, 0.4, random)
     size, proportion = _uniform(count, 0.62, 1.05, random), _uniform(count, -0.35, 0.35, random).exp()
     cos, sin = angle.cos(), angle.sin()
@@ -87,15 +87,15 @@ def _affine(count: int, random: torch.Generator) -> Tensor:
 
 
 def _elastic(count: int, side: int, random: torch.Generator) -> Tensor:
-    """Smooth random displacements, (N, S, S, 2)."""
+    """Returns smooth random displacements, (N, S, S, 2)."""
     nodes = torch.randn(count, 2, ELASTIC_NODES, ELASTIC_NODES, generator=random) * 0.06
     strength = _uniform(count, 0, 1, random).view(-1, 1, 1, 1)
     field_N2SS = F.interpolate(nodes * strength, size=(side, side), mode="bicubic", align_corners=True)
     return field_N2SS.permute(0, 2, 3, 1)
 
 
-def _reduced(x_N1SS: Tensor, random: torch.Generator) -> Tensor:
-    """Reduced to one random resolution, as often between 8 and 16 as between 16 and 32, and enlarged again."""
+def _reduce_resolution(x_N1SS: Tensor, random: torch.Generator) -> Tensor:
+    """Reduces the batch to one random resolution, log-uniform between 8 and 32 pixels, and enlarges it again."""
     low, high = (math.log(side) for side in RESOLUTIONS)
     side = round(math.exp(low + (high - low) * float(torch.rand((), generator=random))))
     small = F.interpolate(x_N1SS, size=(side, side), mode="bilinear", antialias=True, align_corners=False)

@@ -1,6 +1,6 @@
-"""The embedded backbone is trained on printed characters, and measured on handwritten digits.
+"""Pretrains the embedded backbone on printed characters and evaluates it on handwritten digits.
 
-Shapes: N glyphs or digits, S the input's side, D features, R draws.
+Shapes: N glyphs or digits, S side of the input, D features, R repetitions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 from tasks.core.progress import say_progress
 from tasks.core.schema import Curve, Split
 from tasks.embedded.digits import digits
-from tasks.embedded.glyphs import CHARACTERS, clean_glyphs, photographed
+from tasks.embedded.glyphs import CHARACTERS, clean_glyphs, photograph
 from tasks.hardware.device import Device
 from tasks.heads.linear import best, fit_probes
 from tasks.images.loading import prefetch
@@ -31,18 +31,18 @@ from tasks.training.types import Batch, Row
 ARCHITECTURE = "resnet10"
 VALIDATION_GLYPHS = 2048
 EVERYTHING = 10**6  # blocks
-SMOOTHING = 0.05  # of the labels: several characters look alike (0 and O, l and I)
+SMOOTHING = 0.05  # label smoothing, because some characters look alike (0 and O, l and I)
 
 
 def preprocessing(side: int) -> Preprocessing:
-    """What the embedded backbone expects."""
+    """Returns the preprocessing of the embedded backbone for inputs of `side` pixels."""
     return Preprocessing(resize=side, crop=side, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear")
 
 
 def pretrained_network(
     batch: int, side: int, rate: float, schedule: Schedule, device: Device, checkpoint: Checkpoint
 ) -> Network:
-    """A network that tells 62 printed characters apart, trained on fresh renderings in batches of `batch`."""
+    """Trains a network to classify 62 printed characters, on new renderings in batches of `batch`, and returns it."""
     glyph_NGG, class_N = clean_glyphs()
     prepare = preprocessing(side)
 
@@ -50,12 +50,12 @@ def pretrained_network(
         random = torch.Generator().manual_seed(seed)
         for _ in range(count):
             chosen = torch.randint(len(glyph_NGG), (batch,), generator=random)
-            x_N3SS = prepare.normalize(photographed(glyph_NGG[chosen], side, random))
+            x_N3SS = prepare.normalize(photograph(glyph_NGG[chosen], side, random))
             yield Batch(device.place(x_N3SS), class_N[chosen].to(device.device))
 
     def on_row(row: Row) -> None:
-        score_text = f"{row[Curve.VALIDATION_SCORE]:.1%} of new glyphs known"
-        say_progress(int(row[Curve.EPOCH]), schedule.epochs, f"epochs, {score_text}")
+        accuracy = f"accuracy on new glyphs: {row[Curve.VALIDATION_SCORE]:.1%}"
+        say_progress(int(row[Curve.EPOCH]), schedule.epochs, f"epochs, {accuracy}")
 
     torch.manual_seed(schedule.seed)
     network = build_network(ARCHITECTURE, len(CHARACTERS))
@@ -77,22 +77,22 @@ def pretrained_network(
 
 
 def digit_probes(backbone: nn.Module, side: int, labels: int, draws: int, strengths: Sequence[float]) -> list[float]:
-    """Test accuracy of a linear probe on `labels` digits a class, (R,), for as many random draws of them.
+    """Returns the test accuracies of `draws` linear probes, (R,), each on `labels` random digits per class.
 
-    Validation and test are those of the default data; the labelled digits are drawn from all the others.
+    Validation and test are those of the default data; the labeled digits are drawn from all others.
     """
     images, digit, split, _ = zip(*digits(), strict=True)
     prepare = preprocessing(side)
     x_N3SS = prepare([Image.fromarray(image).convert("RGB") for image in images])
     x_ND = torch.cat([embed(backbone, part) for part in torch.split(x_N3SS, 64)])
     y_N, split_N = torch.tensor(digit), np.array(split)
-    validation, test = (torch.from_numpy(split_N == wanted) for wanted in (Split.VALIDATION, Split.TEST))
+    validation, test = (torch.from_numpy(split_N == name) for name in (Split.VALIDATION, Split.TEST))
     pool = np.flatnonzero((split_N == Split.TRAIN) | (split_N == Split.UNLABELLED))
     accuracies = []
     for seed in range(draws):
         random = np.random.default_rng(seed)
-        own = np.concatenate([random.permutation(pool[y_N[pool].numpy() == digit])[:labels] for digit in range(10)])
-        train = (x_ND[own], y_N[own], torch.ones(len(own)))
+        drawn = np.concatenate([random.permutation(pool[y_N[pool].numpy() == digit])[:labels] for digit in range(10)])
+        train = (x_ND[drawn], y_N[drawn], torch.ones(len(drawn)))
         probe = best(fit_probes(train, (x_ND[validation], y_N[validation]), 10, strengths))
         with torch.inference_mode():
             predicted_N = probe.head(x_ND[test]).argmax(1)

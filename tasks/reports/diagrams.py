@@ -1,4 +1,7 @@
-"""Diagrams of how far a classifier can be trusted, as PNG files. Shapes: N images, C classes."""
+"""Plots calibration, selective prediction, robustness and residuals as PNG files.
+
+Shapes: N images, C classes, K targets.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,20 @@ from tasks.metrics.answers import Answers
 from tasks.metrics.calibration import reliability_bins
 from tasks.metrics.selective import coverage_and_risk, risk_coverage
 from tasks.reports import pictures
-from tasks.reports.pictures import COLORS, MOST_CLASSES, save
+from tasks.reports.pictures import COLORS, MAX_CLASSES, save
 
 
 def reliability(path: Path, raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.ndarray, bins: int) -> None:
-    """How often answers of each confidence are right, before and after temperature scaling; on the line is honest."""
+    """Plots accuracy over confidence in `bins` bins, before and after temperature scaling; the diagonal is calibrated.
+
+    Probabilities are (N, C), labels (N,).
+    """
     figure, axes = plt.subplots(figsize=(4.5, 4))
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
-    for probability_NC, label, colour in ((raw_NC, "before scaling", "#999999"), (scaled_NC, "after", "#D55E00")):
+    for probability_NC, label, color in ((raw_NC, "before scaling", "#999999"), (scaled_NC, "after", "#D55E00")):
         confidence, right, share = reliability_bins(probability_NC, y_N, bins)
-        axes.plot(confidence, right, color=colour, linewidth=1, label=label)
-        axes.scatter(confidence, right, s=10 + 190 * share, color=colour, alpha=0.6, linewidths=0)
+        axes.plot(confidence, right, color=color, linewidth=1, label=label)
+        axes.scatter(confidence, right, s=10 + 190 * share, color=color, alpha=0.6, linewidths=0)
     axes.set(xlabel="confidence", ylabel="fraction right", xlim=(0, 1.02), ylim=(0, 1.02))
     axes.set_title("reliability (size: share of images)", fontsize=10)
     axes.legend(frameon=False, loc="upper left")
@@ -33,21 +39,21 @@ def reliability(path: Path, raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.n
 
 
 def roc_and_pr(path: Path, probability_NC: np.ndarray, y_N: np.ndarray, classes: Sequence[str]) -> None:
-    """A curve a class against all others: true over false positives, and precision over recall."""
+    """Plots ROC and precision-recall curves, one per class against the others. Probabilities (N, C), labels (N,)."""
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
-    colours = plt.get_cmap("tab20")(np.linspace(0, 1, max(len(classes), 2)))
+    colors = plt.get_cmap("tab20")(np.linspace(0, 1, max(len(classes), 2)))
     for place, name in enumerate(classes):
         if not 0 < (y_N == place).sum() < len(y_N):
             continue
         false, true, _ = roc_curve(y_N == place, probability_NC[:, place])
         precision, recall, _ = precision_recall_curve(y_N == place, probability_NC[:, place])
-        left.plot(false, true, color=colours[place], linewidth=1, label=name)
-        right.plot(recall, precision, color=colours[place], linewidth=1)
+        left.plot(false, true, color=colors[place], linewidth=1, label=name)
+        right.plot(recall, precision, color=colors[place], linewidth=1)
     left.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, each class against the others")
     right.set(xlabel="recall", ylabel="precision", title="precision and recall")
-    if len(classes) <= MOST_CLASSES:
+    if len(classes) <= MAX_CLASSES:
         left.legend(frameon=False, fontsize=7, ncols=2)
     for cell in (left, right):
         _plain(cell)
@@ -55,7 +61,7 @@ def roc_and_pr(path: Path, probability_NC: np.ndarray, y_N: np.ndarray, classes:
 
 
 def risk_over_coverage(path: Path, answers: Mapping[Candidate, Answers], threshold: float, risk: float) -> None:
-    """Wrong answers among those given, over the share of images answered; the cross is the chosen threshold."""
+    """Plots the error rate among answered images over coverage; the cross marks the chosen threshold."""
     figure, axes = plt.subplots(figsize=(5.5, 3.6))
     for name, answer in answers.items():
         coverage, risks, _ = risk_coverage(answer.sure_N, answer.hit_N)
@@ -71,15 +77,15 @@ def risk_over_coverage(path: Path, answers: Mapping[Candidate, Answers], thresho
 
 
 def robustness(path: Path, rows: Sequence[Mapping[str, Any]], clean: float) -> None:
-    """Accuracy under each corruption, the stronger the paler, beside that on the pictures as they are."""
+    """Plots accuracy under each corruption, paler for higher strengths; the line is the accuracy on clean images."""
     kinds = list(dict.fromkeys(row["corruption"] for row in rows))
     figure, axes = plt.subplots(figsize=(7, 0.9 + 0.55 * max(len(kinds), 1)))
     for place, kind in enumerate(kinds):
-        own = [row for row in rows if row["corruption"] == kind]
-        for step, row in enumerate(own):
-            height = 0.8 / len(own)
+        strengths = [row for row in rows if row["corruption"] == kind]
+        for step, row in enumerate(strengths):
+            height = 0.8 / len(strengths)
             at = place - 0.4 + height * (step + 0.5)
-            axes.barh(at, 100 * row["accuracy"], height=height, color="#D55E00", alpha=1 - 0.75 * step / len(own))
+            axes.barh(at, 100 * row["accuracy"], height=height, color="#D55E00", alpha=1 - 0.75 * step / len(strengths))
             axes.text(101, at, f"{row['strength']:g}: {100 * row['accuracy']:.0f}%", va="center", fontsize=7)
     axes.axvline(100 * clean, color="black", linewidth=1)
     axes.set_yticks(range(len(kinds)), kinds)
@@ -94,7 +100,7 @@ def _plain(axes: Any) -> None:  # noqa: ANN401 - matplotlib is untyped here
 
 
 def residuals(path: Path, predicted_NK: np.ndarray, y_NK: np.ndarray, targets: Sequence[str]) -> None:
-    """Predicted against true, and the distribution of the difference, a row a target."""
+    """Plots predicted over true values, both (N, K), and the distribution of the residuals, a row per target."""
     figure, axes = plt.subplots(len(targets), 2, figsize=(8, 3.2 * len(targets)), squeeze=False)
     for (left, right), place in zip(axes, range(len(targets)), strict=True):
         true_N, predicted_N = y_NK[:, place], predicted_NK[:, place]

@@ -1,4 +1,7 @@
-"""The preview sheet: some pictures beside their views."""
+"""Writes the preview sheet: some images beside their augmented views.
+
+Shapes: N views, R side of the resized square, P view parameters.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle, view
 from tasks.reports.pictures import sheet
 from tasks.scorer.preprocessing import Preprocessing
 
-PICTURES, VIEWS = 8, 6
+IMAGES, VIEWS = 8, 6
 
 
 def preview(target: Path, root: Path, plan: pd.DataFrame, preprocessing: Preprocessing, style: RenderStyle) -> None:
-    """Draws a picture of the plan a row: the clean one first, then its first views."""
+    """Writes a sheet with a row per image of the plan: the clean image, then its first views."""
     planned = list(dict.fromkeys(plan[Column.PATH]))
-    chosen = planned[:: max(1, len(planned) // PICTURES)][:PICTURES]
+    chosen = planned[:: max(1, len(planned) // IMAGES)][:IMAGES]
     squares = ImageSquares(root, chosen, preprocessing, memory=0)
     rows = []
     for number, path in enumerate(chosen):

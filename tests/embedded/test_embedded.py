@@ -12,7 +12,7 @@ from flows.config.parameters import load
 from tasks.core.files import read_json, sha256_of
 from tasks.core.schema import Split
 from tasks.embedded.digits import digits, render
-from tasks.embedded.glyphs import CHARACTERS, clean_glyphs, fonts, photographed
+from tasks.embedded.glyphs import CHARACTERS, clean_glyphs, fonts, photograph
 from tasks.embedded.pretraining import digit_probes
 from tasks.models import weights_file as weights
 from tasks.models.backbone import build
@@ -21,7 +21,7 @@ from tests.project import ROOT
 EMBEDDED = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
 
 
-def test_the_digits_are_split_as_promised_without_overlap():
+def test_the_digits_are_split_without_overlap():
     rows = list(digits())
     assert Counter(split for _, _, split, _ in rows) == {
         Split.TRAIN: 100,
@@ -51,7 +51,7 @@ def test_every_character_is_drawn_in_every_font():
 
 def test_photographs_are_seeded_and_in_range():
     glyphs, _ = clean_glyphs()
-    first, again, other = (photographed(glyphs[:16], 64, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, again, other = (photograph(glyphs[:16], 64, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert first.shape == (16, 3, 64, 64)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
