@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from flows.local.environment import ROOT
+from flows.local.environment import CHECKOUT
 from tasks.core.errors import EXIT_USAGE, as_user_error
 
 
@@ -146,7 +146,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
 
 def main(arguments: Sequence[str]) -> int:
     """Runs a command in the repository's root; the exit code. A user's mistake is told in words."""
-    os.chdir(ROOT)
+    os.chdir(CHECKOUT)
     if not arguments or arguments[0] not in COMMANDS:
         print(f"usage: python -m flows {'|'.join(COMMANDS)} [--section.key value ...]", file=sys.stderr)
         return EXIT_USAGE

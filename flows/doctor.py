@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 from flows.config import parameters
 from flows.local import git
-from flows.local.environment import ROOT
+from flows.local.environment import CHECKOUT
 from flows.local.lock import holder
 from flows.local.servers import HOST, PORTS, running
 from tasks.core.errors import RootstockError
@@ -52,7 +52,7 @@ def _machine() -> Iterator[Finding]:
     yield Finding(
         f"Python {python}", sys.version_info >= (3, 11), "make PYTHON=python3.12 after installing Python 3.11 or newer"
     )
-    free = shutil.disk_usage(ROOT).free
+    free = shutil.disk_usage(CHECKOUT).free
     yield Finding(
         f"{free / 2**30:.0f} GiB of disk are free", free >= ENOUGH_DISK, "free some; make clean removes .state"
     )
@@ -64,7 +64,7 @@ def _machine() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     """Whether what a run needs is installed as requirements.txt pins it, whatever else there is."""
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines = (CHECKOUT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = [Requirement(line) for line in lines if line and not line.startswith(("#", " "))]
     wrong = [str(needed) for needed in wanted if (not needed.marker or needed.marker.evaluate()) and not _fits(needed)]
     told = f"{len(wanted) - len(wrong)} packages are as pinned" + (

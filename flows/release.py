@@ -20,7 +20,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.config import parameters
-from flows.local.environment import OWN_DATABASE, REGISTRY
+from flows.local.environment import LOCAL_DATABASE, REGISTRY
 from flows.local.logs import plain_errors
 from flows.registry.ledger import Entry, Event, Ledger
 from flows.registry.runs import Tag
@@ -86,7 +86,7 @@ def ledger_of(name: str) -> Path:
     """The ledger of this model in this registry: what is true of another must not decide here."""
     uri = os.environ["MLFLOW_TRACKING_URI"]
     file = REGISTRY / "ledger" / f"{name}-{hashlib.sha256(uri.encode()).hexdigest()[:8]}.jsonl"
-    return file if uri != OWN_DATABASE else file.with_name(f"{name}-{OWN}.jsonl")
+    return file if uri != LOCAL_DATABASE else file.with_name(f"{name}-{OWN}.jsonl")
 
 
 def _ledger(name: str, file: Path) -> Ledger:

@@ -11,7 +11,7 @@ from prefect.states import Completed
 from flows.config.deployment_form import changes, form
 from flows.config.overrides import write_values
 from flows.config.parameters import load
-from flows.local.environment import HOME, ROOT
+from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
 from flows.local.lock import flow_lock
 from flows.local.logs import plain_errors
 from flows.registry.model_card import write_card
@@ -50,7 +50,7 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - ma
     is the table and the exit code.
     """
     plain_errors()
-    with flow_lock(PathsParams.load().paths.state, "retrain", wait=0 if ROOT == HOME else LOCK_SECONDS):
+    with flow_lock(PathsParams.load().paths.state, "retrain", wait=0 if CHECKOUT == MAIN_CHECKOUT else LOCK_SECONDS):
         for line in write_values(changes(parameters)).splitlines()[3:]:
             get_run_logger().info(line)
         params = load()

@@ -22,7 +22,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from flows.config.parameters import FlowParams, check, stage_params
-from flows.local.environment import ROOT
+from flows.local.environment import CHECKOUT
 from flows.sources.images import images_of, listing
 from flows.sources.weights import teacher_of, weights_of
 from flows.stages.child import run_supervised, too_late
@@ -183,7 +183,7 @@ def run(place: Path, stages: Sequence[str], timeout: float, on_message: Callable
     Raises RootstockError if one fails.
     """
     command = [sys.executable, "-m", "tasks", *stages]
-    code, output = run_supervised(command, timeout, on_message, cwd=place, PYTHONPATH=str(ROOT))
+    code, output = run_supervised(command, timeout, on_message, cwd=place, PYTHONPATH=str(CHECKOUT))
     if code is None:
         raise RootstockError(too_late(stages[min(len(output.records), len(stages) - 1)], timeout))
     if code and output.failure:

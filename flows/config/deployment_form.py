@@ -1,4 +1,4 @@
-"""The form of a deployed retraining: every parameter typed, with the values of params.yaml as its defaults."""
+"""The parameter form of a deployed retraining: every parameter typed, with the values of params.yaml as defaults."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from flows.config.parameters import FlowParams, stage_params
 from tasks.core.params import PARAMS_FILE, Section, StageParams, read_document
 from tasks.core.schema import STAGES
 
-FIXED = {"compare", "gate", "paths", "presets", "pretrain", "predict"}  # not for a single retraining to change
+FIXED = {"compare", "gate", "paths", "presets", "pretrain", "predict"}  # not part of the form
 
 
 def form() -> type[Section]:
-    """A class with a field for each section of params.yaml, whose values are its defaults.
+    """Returns a class with a field for each section of params.yaml, whose current values are the defaults.
 
     Raises ParamsError if params.yaml is not valid.
     """
@@ -33,13 +33,13 @@ def form() -> type[Section]:
 
 
 def _with_defaults(name: str, base: type[Section], fields: Mapping[str, tuple[FieldInfo, Any]]) -> type[Section]:
-    """`base` with these fields, each with its default; in a field that is a section, every field has one too."""
-    own = {key: _field(field, value) for key, (field, value) in fields.items()}
-    model: type[Section] = create_model(name, __base__=base, **own)  # type: ignore[call-overload]
+    """Returns a subclass of `base` in which these fields have defaults, and recursively the fields of sections."""
+    definitions = {key: _field(field, value) for key, (field, value) in fields.items()}
+    model: type[Section] = create_model(name, __base__=base, **definitions)  # type: ignore[call-overload]
     return model
 
 
-def _field(field: FieldInfo, value: Any) -> tuple[Any, FieldInfo]:  # noqa: ANN401 - whatever params.yaml holds
+def _field(field: FieldInfo, value: Any) -> tuple[Any, FieldInfo]:  # noqa: ANN401 - any YAML value
     kind, default = field.annotation, value
     if isinstance(value, Section):
         inner = {name: (inside, getattr(value, name)) for name, inside in type(value).model_fields.items()}
@@ -50,16 +50,15 @@ def _field(field: FieldInfo, value: Any) -> tuple[Any, FieldInfo]:  # noqa: ANN4
     return kind, copied
 
 
-def changes(wanted: BaseModel) -> dict[str, Any]:
-    """What was asked for and differs from params.yaml, by dotted name."""
-    return dict(
-        _changes(wanted.model_dump(mode="json", by_alias=True, exclude_unset=True), read_document(PARAMS_FILE), "")
-    )
+def changes(requested: BaseModel) -> dict[str, Any]:
+    """Returns the requested values that differ from params.yaml, by dotted name."""
+    values = requested.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return dict(_changes(values, read_document(PARAMS_FILE), ""))
 
 
-def _changes(wanted: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in wanted.items():
-        if isinstance(value, Mapping) and isinstance(now.get(key), Mapping):
-            yield from _changes(value, now[key], f"{prefix}{key}.")
-        elif now.get(key) != value:
+def _changes(requested: Mapping[str, Any], current: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in requested.items():
+        if isinstance(value, Mapping) and isinstance(current.get(key), Mapping):
+            yield from _changes(value, current[key], f"{prefix}{key}.")
+        elif current.get(key) != value:
             yield f"{prefix}{key}", value

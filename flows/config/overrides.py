@@ -1,4 +1,4 @@
-"""Overrides on the command line change params.yaml itself, so that what ran is what the file says."""
+"""Command-line overrides: they are written into params.yaml, so that the file always says what ran."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tasks.core.paths import PathsParams
 NULL = "tag:yaml.org,2002:null"
 NULLS = ("", "null", "~")
 PRESET = "preset"
-USAGE = "give overrides as pairs: --section.key value, such as --data.source ../my-images"
+USAGE = "give overrides as pairs --section.key value, such as --data.source ../my-images"
 
 
 @contextmanager
 def overridden(arguments: Sequence[str], what: str) -> Iterator[None]:
-    """Applies overrides to params.yaml, and prints what changed.
+    """Applies overrides to params.yaml and prints the changes, holding the checkout's lock until the block ends.
 
-    It holds the checkout's lock until what they are for has ended, so that no one else's come between.
+    Raises RootstockError if another flow holds the lock, and ParamsError for overrides that are not valid.
     """
     with flow_lock(PathsParams.load().paths.state, what):
         if arguments:
@@ -39,9 +39,9 @@ def overridden(arguments: Sequence[str], what: str) -> Iterator[None]:
 
 
 def apply(arguments: Sequence[str], file: Path = PARAMS_FILE) -> str:
-    """Writes `--section.key value` pairs into params.yaml, comments kept; the difference, empty if there is none.
+    """Writes `--section.key value` pairs into params.yaml and keeps its comments. Returns the diff, empty if unchanged.
 
-    Raises ParamsError, and writes nothing, for a key that is not there and for a value that is not allowed.
+    Raises ParamsError, and writes nothing, for an unknown key or a value that is not allowed.
     """
     values: dict[str, Any] = {}
     for name, text in _pairs(arguments):
@@ -50,15 +50,15 @@ def apply(arguments: Sequence[str], file: Path = PARAMS_FILE) -> str:
 
 
 def _preset(name: str, file: Path) -> dict[str, Any]:
-    """The overrides that params.yaml gives this name. Raises ParamsError, with the known ones, if it gives none."""
-    known = read_document(file).get("presets", {})
-    if name not in known:
-        raise ParamsError(f"--preset {name}: {file} has no such preset; it has {', '.join(known)}")
-    return dict(known[name])
+    """Returns the overrides of a preset of params.yaml. Raises ParamsError, listing the presets, for another name."""
+    presets = read_document(file).get("presets", {})
+    if name not in presets:
+        raise ParamsError(f"--preset {name}: {file} has no such preset; it has {', '.join(presets)}", key=PRESET)
+    return dict(presets[name])
 
 
 def write_values(values: Mapping[str, Any], file: Path = PARAMS_FILE) -> str:
-    """The same for values by dotted name."""
+    """Writes values by dotted name into params.yaml; otherwise like `apply`."""
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     document = read_document(file)
     for name, value in values.items():
@@ -80,27 +80,26 @@ def write_values(values: Mapping[str, Any], file: Path = PARAMS_FILE) -> str:
 
 def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
     names, values = arguments[::2], arguments[1::2]
-    wrong = [name for name in names if not name.startswith("--")]
-    if wrong or len(names) != len(values):
-        raise ParamsError(f"cannot read {' '.join(arguments)}: {USAGE}")
+    if len(names) != len(values) or not all(name.startswith("--") for name in names):
+        raise ParamsError(f"cannot read {' '.join(arguments)}: {USAGE}", key="usage")
     return [(name.removeprefix("--"), value) for name, value in zip(names, values, strict=True)]
 
 
-def _value(name: str, text: str) -> Any:  # noqa: ANN401 - whatever YAML can hold
-    """What the text says in YAML; where a text is wanted the text itself, unless it is null or in quotes."""
-    if _wants_text(name) and text not in NULLS and text[0] not in "'\"":
+def _value(name: str, text: str) -> Any:  # noqa: ANN401 - any YAML value
+    """Parses the text as YAML. For a parameter of type str it is the value itself, unless it is null or quoted."""
+    if _is_text(name) and text not in NULLS and text[0] not in "'\"":
         return text
     try:
         return YAML(typ="safe").load(text)
-    except (YAMLError, ValueError):  # the latter of impossible dates
-        raise ParamsError(f"--{name}: {text!r} is not a YAML value") from None
+    except (YAMLError, ValueError):  # ValueError: a date that does not exist
+        raise ParamsError(f"--{name}: {text!r} is not a YAML value", key=name) from None
 
 
-def _wants_text(name: str) -> bool:
-    """Whether the parameter is a text, or a text or null."""
+def _is_text(name: str) -> bool:
+    """Returns whether the parameter's type is str or str | None."""
     field = field_at(FlowParams, name.split("."))
-    wanted: Any = field.annotation if field else None
-    return wanted is str or wanted == str | None
+    annotation: Any = field.annotation if field else None
+    return annotation is str or annotation == str | None
 
 
 def _set(document: CommentedMap, name: str, value: Any) -> None:  # noqa: ANN401
@@ -110,9 +109,8 @@ def _set(document: CommentedMap, name: str, value: Any) -> None:  # noqa: ANN401
         node = node.get(section) if isinstance(node, CommentedMap) else None
     if not isinstance(node, CommentedMap) or key not in node:
         near = difflib.get_close_matches(name, _names(document), n=3)
-        raise ParamsError(
-            f"params.yaml has no {name}" + (f"; did you mean {' or '.join(near)}?" if near else f": {USAGE}")
-        )
+        remedy = f"; did you mean {' or '.join(near)}?" if near else f": {USAGE}"
+        raise ParamsError(f"params.yaml has no {name}{remedy}", key=name)
     node[key] = value
 
 

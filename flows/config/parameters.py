@@ -1,4 +1,4 @@
-"""params.yaml as the flows read it; and all of it, checked before anything runs."""
+"""The sections of params.yaml that the flows read, and the check of the whole file before anything runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.core.paths import Paths
 from tasks.core.schema import STAGES, Metric
 from tasks.core.sections import BackboneParams, EvaluateSection, Objective, TeacherParams, refuse_tuning
 
-DIGITS, ROTATIONS = "digits", "rotations"  # embedded data
+DIGITS, ROTATIONS = "digits", "rotations"  # values of data.source: the embedded data sets
 
 
 class DataSection(Section):
@@ -27,10 +27,10 @@ class DataSection(Section):
     )
     separator: str | None = Field(
         min_length=1,
-        description="stands between labels in a table's column label (a bar is quoted: '|'); null: an image has one",
+        description="separates labels in a table's column label (quote a bar: '|'); null: one label per image",
     )
-    targets: tuple[str, ...] = Field(description="columns of numbers of a table to predict, instead of its labels")
-    archive_limit: float = Field(gt=0, description="GiB that an archive may unpack to")
+    targets: tuple[str, ...] = Field(description="numeric columns of a table to predict instead of labels")
+    archive_limit: float = Field(gt=0, description="maximum size of an unpacked archive, in GiB")
 
     @field_validator("targets")
     @classmethod
@@ -41,72 +41,74 @@ class DataSection(Section):
 
 
 class RegisterSection(Section):
-    """Where MLflow keeps runs and models."""
+    """The names of the model and the experiment in MLflow."""
 
-    model: str = Field(pattern=r"^[^/:'\"]+$", description="the registered model's name, without / : and quotes")
-    experiment: str = Field(min_length=1, description="the experiment's name")
+    model: str = Field(pattern=r"^[^/:'\"]+$", description="name of the registered model, without / : and quotes")
+    experiment: str = Field(min_length=1, description="name of the experiment")
 
 
 class GateSection(Section):
-    """Whether a model may go live."""
+    """The criteria that a model must meet to go live."""
 
     metric: Literal["auto", "macro_f1", "nll"] = Field(
-        description="compared with the live model; auto: accuracy, or the mae of targets"
+        description="metric of the comparison with the live model; auto: accuracy, or mae for targets"
     )
-    margin: float = Field(gt=0, description="loss against the live model that is tolerated")
-    error: float = Field(gt=0, le=0.5, description="chance that a model which loses the whole margin passes")
-    group_margin: float = Field(gt=0, le=1, description="loss of accuracy that is tolerated in a class or slice")
-    resamples: int = Field(ge=100, description="paired bootstrap resamples, for all but accuracy")
-    person_decides: bool = Field(description="whether a person's word is enough where the images are too few to tell")
-    floors: dict[Metric, float] = Field(description="scores that a model must reach whatever the live one does")
+    margin: float = Field(gt=0, description="tolerated loss against the live model")
+    error: float = Field(gt=0, le=0.5, description="probability that a model which loses the whole margin passes")
+    group_margin: float = Field(gt=0, le=1, description="tolerated loss of accuracy in a class or slice")
+    resamples: int = Field(ge=100, description="paired bootstrap resamples, for metrics other than accuracy")
+    person_decides: bool = Field(
+        description="whether a person may promote a model that has too few test images to decide"
+    )
+    floors: dict[Metric, float] = Field(description="scores that a model must reach, regardless of the live model")
 
 
 class PredictSection(Section):
-    """Which model answers."""
+    """The model that make predict uses."""
 
-    model: str = Field(min_length=1, description="an alias or a number of a registered version")
+    model: str = Field(min_length=1, description="alias or number of a registered version")
 
 
 class RunSection(Section):
-    """How stages are supervised."""
+    """The supervision of stages."""
 
-    timeout: float = Field(gt=0, allow_inf_nan=False, description="seconds a stage may take")
-    retries: int = Field(ge=0, le=10, description="times that a stage is started again after a crash")
-    slot: str | None = Field(description="a Prefect concurrency limit that stages take while they compute; null: none")
+    timeout: float = Field(gt=0, allow_inf_nan=False, description="time limit of a stage, in seconds")
+    retries: int = Field(ge=0, le=10, description="restarts of a stage after a crash")
+    slot: str | None = Field(description="Prefect concurrency limit that a stage holds while it computes; null: none")
 
 
 class PretrainSection(Section):
-    """How the embedded backbone is made."""
+    """The pretraining of the embedded backbone."""
 
-    glyphs: int = Field(ge=1000, description="characters rendered in an epoch, all of them new")
+    glyphs: int = Field(ge=1000, description="characters rendered per epoch, all of them new")
     epochs: int = Field(ge=1)
-    batch: int = Field(ge=8, description="characters in an optimiser step")
-    side: int = Field(ge=16, description="pixels of the network's input")
+    batch: int = Field(ge=8, description="characters per optimizer step")
+    side: int = Field(ge=16, description="side of the network's input, in pixels")
     rate: float = Field(gt=0, description="AdamW's learning rate")
-    warmup: float = Field(ge=0, lt=1, description="fraction of the steps")
+    warmup: float = Field(ge=0, lt=1, description="warmup, as a fraction of the steps")
     weight_decay: float = Field(ge=0)
-    draws: int = Field(ge=2, description="random draws of labelled digits that it is measured on")
+    draws: int = Field(ge=2, description="random draws of labeled digits for the linear probe")
 
 
 class CompareSection(Section):
-    """What make compare compares: overrides by dotted name, each set of them with a name."""
+    """The data sets and models of make compare, each a named set of overrides by dotted name."""
 
-    seeds: tuple[int, ...] = Field(min_length=1, description="each model learns on each data set by each of them")
-    against: str | None = Field(description="the model that the others' gain is told over; null: none")
+    seeds: tuple[int, ...] = Field(min_length=1, description="each model is trained on each data set with each seed")
+    against: str | None = Field(description="baseline model for the gains; null: none")
     data: dict[str, dict[str, Any]] = Field(min_length=1, description="data sets")
     models: dict[str, dict[str, Any]] = Field(
-        min_length=1, description="models; teacher.weights may be compare:<name>, one that stands before it"
+        min_length=1, description="models; teacher.weights may be compare:<name>, an earlier model of this list"
     )
 
     @model_validator(mode="after")
-    def _knows_against(self) -> Self:
+    def _has_baseline(self) -> Self:
         if self.against is not None and self.against not in self.models:
-            raise ValueError(f"compare.against: there is no model {self.against}; known are {', '.join(self.models)}")
+            raise ValueError(f"compare.against: there is no model {self.against}; there are {', '.join(self.models)}")
         return self
 
 
 class FlowParams(StageParams):
-    """What the flows read of params.yaml."""
+    """All sections of params.yaml that the flows read."""
 
     data: DataSection
     backbone: BackboneParams
@@ -120,29 +122,33 @@ class FlowParams(StageParams):
     pretrain: PretrainSection
     compare: CompareSection
     paths: Paths
-    presets: dict[str, dict[str, Any]] = Field(description="overrides by dotted name, with a name")
+    presets: dict[str, dict[str, Any]] = Field(description="named sets of overrides by dotted name")
 
 
 def stage_params(stage: str) -> type[StageParams]:
-    """The class of a stage's parameters, as its signature says."""
+    """Returns the class of a stage's parameters, taken from its signature."""
     function = getattr(import_module(f"tasks.{stage}"), stage)
     params: type[StageParams] = get_annotations(function, eval_str=True)["params"]
     return params
 
 
 def load(file: Path = PARAMS_FILE) -> FlowParams:
-    """What the flows read, after all of params.yaml was checked."""
+    """Reads params.yaml, checks all of it, and returns the flows' parameters. Raises ParamsError if it is not valid."""
     return check(read_document(file), file)
 
 
 def check(document: CommentedMap, file: Path = PARAMS_FILE) -> FlowParams:
-    """Every section, typed. Raises ParamsError naming line and remedy of what is wrong, missing or unknown."""
+    """Checks every section and returns those of the flows.
+
+    Raises ParamsError with line and remedy for a wrong, missing or unknown key.
+    """
     classes: list[type[StageParams]] = [FlowParams, *(stage_params(stage) for stage in STAGES)]
-    known = {key for params in classes for key in params.sections()}
+    sections = {key for params in classes for key in params.sections()}
     for key in document:
-        if key not in known:
+        if key not in sections:
             line = document.lc.key(key)[0] + 1
-            raise ParamsError(f"{file} line {line}: nothing reads {key}; known are {', '.join(sorted(known))}")
+            message = f"{file} line {line}: there is no section {key}; the sections are {', '.join(sorted(sections))}"
+            raise ParamsError(message, key=key)
     for params in classes:
         params.of(document, file)
     refuse_tuning(document["head"]["kind"], document["finetune"]["epochs"])

@@ -1,4 +1,4 @@
-"""One flow at a time works in a checkout; another is told who does."""
+"""The lock of a checkout: only one flow works in it at a time, and an error names the flow that holds the lock."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ HOLDER = "flow.json"
 
 @contextmanager
 def flow_lock(state: Path, what: str, wait: float = 0) -> Iterator[None]:
-    """Holds the checkout's lock; the system frees it however the process ends. Who has it may take it again.
+    """Holds the checkout's lock for the flow `what`. The lock is reentrant; the system frees it when the process ends.
 
-    Raises RootstockError if it is still taken after `wait` seconds.
+    Raises RootstockError if another process still holds it after `wait` seconds.
     """
     state.mkdir(parents=True, exist_ok=True)
     lock = FileLock(state / "flow.lock", thread_local=False, is_singleton=True)
@@ -32,13 +32,15 @@ def flow_lock(state: Path, what: str, wait: float = 0) -> Iterator[None]:
             )
             yield
     except Timeout:
-        raise RootstockError(f"this checkout is busy: {holder(state)}; wait for it, then run this again") from None
+        raise RootstockError(
+            f"this checkout is busy: {holder(state)}; wait until it ends, then try again", key="checkout-busy"
+        ) from None
 
 
 def holder(state: Path) -> str:
-    """Who took the checkout's lock last."""
+    """Describes the flow that took the checkout's lock last: its name, its process ID and when it started."""
     try:
-        who = read_json(state / HOLDER)
+        record = read_json(state / HOLDER)
     except (OSError, ValueError):
-        return "another flow is at work"
-    return f"{who['what']} (process {who['pid']}) since {who['since']}"
+        return "another flow is running"
+    return f"{record['what']} (process {record['pid']}) since {record['since']}"

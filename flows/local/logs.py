@@ -1,4 +1,4 @@
-"""What people see of a flow: its lines, without Prefect's own; a user's mistake without a traceback."""
+"""Log filters: the console shows a flow's own lines only, and user errors appear without a traceback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENGINES = {"flow_engine.py", "task_engine.py"}
 
 
 def plain_errors() -> None:
-    """Makes Prefect log an error that explains itself as its message alone."""
+    """Makes Prefect log a user error as its message alone, without a traceback."""
     for name in RUN_LOGGERS:
         logger = logging.getLogger(name)
         if _without_traceback not in logger.filters:
@@ -20,16 +20,16 @@ def plain_errors() -> None:
 
 
 def quiet_console() -> None:
-    """Leaves Prefect's own lines (that a run begins, that it ended well) to its server."""
+    """Hides the messages of Prefect's engine (run started, run finished) on the console; its server still gets them."""
     for handler in logging.getLogger().handlers:
         handler.addFilter(_not_engine_chatter)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    known = as_user_error(error) if error else None
-    if known:
-        record.msg, record.args, record.exc_info = str(known), (), None
+    user_error = as_user_error(error) if error else None
+    if user_error:
+        record.msg, record.args, record.exc_info = str(user_error), (), None
     return True
 
 

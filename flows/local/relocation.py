@@ -1,4 +1,4 @@
-"""A checkout that was moved or copied: MLflow notes absolute places of artifacts, which would be the old ones."""
+"""Moved checkouts: MLflow stores absolute artifact paths, which are rewritten when the registry's folder has moved."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tasks.core.files import write_text
 
-PLACE = "place.txt"  # in the registry: where it was last
+PLACE = "place.txt"  # a file in the registry that holds the registry's last path
 SCHEMES = ("", "file://")
-LOCATIONS = {  # tables and columns of MLflow's database
+LOCATIONS = {  # table: column in MLflow's database
     "experiments": "artifact_location",
     "runs": "artifact_uri",
     "logged_models": "artifact_location",
@@ -19,29 +19,29 @@ LOCATIONS = {  # tables and columns of MLflow's database
 }
 
 
-def settle(registry: Path, database: Path) -> None:
-    """Notes where the registry is; in one that was elsewhere before, places below it become those of here.
+def relocate(registry: Path, database: Path) -> None:
+    """Records the registry's path. If it changed, rewrites the paths below it in MLflow's database.
 
-    One that is seen under two paths stays as it is.
+    If the old path still leads to the same folder (a link or a second mount), nothing is changed.
     """
-    note, now = registry / PLACE, str(registry)
-    if _before(note) == now:
+    note, path = registry / PLACE, str(registry)
+    if _recorded(note) == path:
         return
     if database.exists():
-        with closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as opened:
-            opened.execute("BEGIN IMMEDIATE")
-            before = _before(note)  # another process may have been here
+        with closing(sqlite3.connect(database, timeout=60, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            before = _recorded(note)  # read again: another process may have moved the paths meanwhile
             if before and Path(before).exists() and Path(before).samefile(registry):
                 return
             for scheme, (table, column) in product(SCHEMES, LOCATIONS.items()):
-                old, new = f"{scheme}{before}/", f"{scheme}{now}/"
-                opened.execute(
+                old, new = f"{scheme}{before}/", f"{scheme}{path}/"
+                connection.execute(
                     f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",  # noqa: S608
                     (new, len(old) + 1, len(old), old),
                 )
-            opened.execute("COMMIT")
-    write_text(note, now)
+            connection.execute("COMMIT")
+    write_text(note, path)
 
 
-def _before(note: Path) -> str | None:
+def _recorded(note: Path) -> str | None:
     return note.read_text(encoding="utf-8") if note.exists() else None

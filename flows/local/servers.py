@@ -1,4 +1,4 @@
-"""Prefect's and MLflow's servers on loopback: long-lived (make up, make down), or a temporary one for a single flow."""
+"""Prefect and MLflow servers on loopback: long-lived (make up, make down), or temporary for a single flow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import psutil
 from filelock import FileLock
 
 from flows.local import worker
-from flows.local.environment import OWN_DATABASE, REGISTRY
+from flows.local.environment import LOCAL_DATABASE, REGISTRY
 from flows.local.worker import WORKER, Server, started
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
@@ -32,55 +32,58 @@ PORTS = {"prefect": 4200, "mlflow": 5000}
 HEALTH = {"prefect": "/api/health", "mlflow": "/health"}
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
-CLOCK = 60.0  # seconds that setting the clock may move a process's beginning by
+CLOCK_TOLERANCE = 60.0  # seconds by which a process's start time may shift when the clock is set
 
 
 def up() -> dict[str, str]:
-    """Starts what is not up: the servers, and a worker for the deployments; where each is, by name.
+    """Starts the servers that are not running, and a worker for the deployments. Returns the address of each by name.
 
-    Raises RootstockError if one does not answer, or if the deployments cannot be registered.
+    Raises RootstockError if a server does not respond or the deployments cannot be registered.
     """
-    with FileLock(Path(tempfile.gettempdir()) / f"rootstock-up-{os.getuid()}.lock"):  # two at once would take one port
+    with FileLock(
+        Path(tempfile.gettempdir()) / f"rootstock-up-{os.getuid()}.lock"
+    ):  # so that ports are not taken twice
         return _up()
 
 
 def _up() -> dict[str, str]:
-    found = running()
-    missing = [name for name in PORTS if name not in found]
+    servers = running()
+    missing = [name for name in PORTS if name not in servers]
     for name in missing:
-        found[name] = _start(name)
-        write_json(_file(), found)
+        servers[name] = _start(name)
+        write_json(_file(), servers)
     for name in missing:
-        _await(name, found[name])
-    if WORKER not in found:
-        found[WORKER] = worker.start(found["prefect"]["url"], _log)
-        write_json(_file(), found)
-    return {name: server["url"] for name, server in found.items()}
+        _await(name, servers[name])
+    if WORKER not in servers:
+        servers[WORKER] = worker.start(servers["prefect"]["url"], _log)
+        write_json(_file(), servers)
+    return {name: server["url"] for name, server in servers.items()}
 
 
 def down() -> list[str]:
-    """Stops what `up` started, the worker first; the names. Others are left alone."""
-    found = dict(reversed(running().items()))
-    for server in found.values():
+    """Stops the processes that `up` started, the worker first. Returns their names."""
+    servers = dict(reversed(running().items()))
+    for server in servers.values():
         _stop(psutil.Process(server["pid"]))
     _file().unlink(missing_ok=True)
-    return list(found)
+    return list(servers)
 
 
 def running() -> dict[str, Server]:
-    """The servers that `up` started and whose processes are still those."""
-    noted = read_json(_file()) if _file().exists() else {}
-    return {name: server for name, server in noted.items() if _alive(server)}
+    """Returns the processes that `up` started and that are still alive, by name."""
+    servers: dict[str, Server] = read_json(_file()) if _file().exists() else {}
+    return {name: server for name, server in servers.items() if _alive(server)}
 
 
 def prefect_api() -> Callable[[], None]:
-    """Sets PREFECT_API_URL, if it is not: to a healthy server of `up`, else to a temporary one that ends with us.
+    """Sets PREFECT_API_URL if it is unset: to the server that `up` started if healthy, else to a new temporary server.
 
-    Returns what waits until the server answers, so that imports can be done meanwhile. To be called before prefect is
-    imported: it reads the address then, and it must be able to send its last lines before the server is stopped.
+    Returns a function that waits until the server responds, so that the caller can import modules meanwhile. Call this
+    before importing prefect, which reads the address at import; its exit handlers then also run before the server
+    stops, so its last log lines arrive.
     """
     if "PREFECT_API_URL" in os.environ:
-        return _refuse_unreached
+        return _check_reachable
     server = running().get("prefect")
     if server and _healthy("prefect", server["url"]):
         os.environ["PREFECT_API_URL"] = f"{server['url']}/api"
@@ -91,8 +94,8 @@ def prefect_api() -> Callable[[], None]:
     return lambda: _await("prefect", server)
 
 
-def _refuse_unreached() -> None:
-    """Raises RootstockError if PREFECT_API_URL names no server, or one of another major version."""
+def _check_reachable() -> None:
+    """Raises RootstockError if no server responds at PREFECT_API_URL, or a server of another major version does."""
     from prefect.client.orchestration import get_client
 
     try:
@@ -100,12 +103,13 @@ def _refuse_unreached() -> None:
             client.raise_for_api_version_mismatch()
     except RuntimeError as error:
         raise RootstockError(
-            f"PREFECT_API_URL: {error}; start that server, or unset the variable for one of our own"
+            f"PREFECT_API_URL: {error}; start that server, or unset the variable to use a local one",
+            key="PREFECT_API_URL",
         ) from None
 
 
 def _temporary() -> Server:
-    """A Prefect server that ends with this process, however it ends: its standard input is a pipe from here."""
+    """Starts a Prefect server that exits with this process: its standard input is a pipe whose other end is here."""
     port = _free_port(0)
     command = [sys.executable, "-m", "flows.local.temporary_server", str(port)]
     with _log("prefect-temporary") as log:
@@ -114,7 +118,7 @@ def _temporary() -> Server:
 
 
 def _start(name: str) -> Server:
-    """Starts a long-lived server on its usual port, or on a free one if that is taken."""
+    """Starts a long-lived server on its default port, or on a free one if that is taken."""
     port = _free_port(PORTS[name])
     with _log(name) as log:
         process = subprocess.Popen(
@@ -124,47 +128,50 @@ def _start(name: str) -> Server:
 
 
 def _command(name: str, port: int) -> list[str]:
-    at = ["--host", HOST, "--port", str(port)]
+    address = ["--host", HOST, "--port", str(port)]
     if name == "prefect":
-        return ["prefect", "server", "start", *at]
+        return ["prefect", "server", "start", *address]
     stores = [
         "--backend-store-uri",
-        OWN_DATABASE,
+        LOCAL_DATABASE,
         "--artifacts-destination",
         str(REGISTRY / "artifacts"),
     ]
-    return ["mlflow", "server", *at, *stores, "--workers", "1"]
+    return ["mlflow", "server", *address, *stores, "--workers", "1"]
 
 
 def _await(name: str, server: Server) -> None:
-    """Waits until the server answers. Raises RootstockError if it ends or does not answer in time."""
+    """Waits until the server responds. Raises RootstockError if it exits or does not respond in time."""
     deadline = time.monotonic() + START_SECONDS
     while not _healthy(name, server["url"]):
         if not _alive(server) or time.monotonic() > deadline:
-            raise RootstockError(f"the {name} server at {server['url']} did not start; see {_logs()}/{name}*.log")
+            raise RootstockError(
+                f"the {name} server at {server['url']} did not start; see {_logs()}/{name}*.log",
+                key="server-not-started",
+            )
         time.sleep(0.1)
 
 
 def _healthy(name: str, url: str) -> bool:
     try:
-        with urlopen(url + HEALTH[name], timeout=5) as answer:  # noqa: S310 - a loopback address of our own
-            return bool(answer.status == HTTPStatus.OK)
+        with urlopen(url + HEALTH[name], timeout=5) as response:  # noqa: S310 - a loopback address
+            return bool(response.status == HTTPStatus.OK)
     except (URLError, OSError):
         return False
 
 
 def _alive(server: Server) -> bool:
-    """Whether this very process runs still, and not another that got its number."""
+    """Returns whether this process is still alive; another process with the same ID has another start time."""
     try:
         process = psutil.Process(server["pid"])
-        same = abs(process.create_time() - server["created"]) < CLOCK
+        same = abs(process.create_time() - server["created"]) < CLOCK_TOLERANCE
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
 def _stop(process: psutil.Process) -> None:
-    """Ends a server and its children: asked first, then killed."""
+    """Terminates a server and its children, and kills those that do not exit in time."""
     family = [process, *process.children(recursive=True)]
     for member in family:
         with suppress(psutil.NoSuchProcess):
@@ -175,14 +182,14 @@ def _stop(process: psutil.Process) -> None:
             member.kill()
 
 
-def _free_port(wanted: int) -> int:
-    """`wanted` if it is free on loopback, else any that is."""
-    for port in (wanted, 0):
+def _free_port(preferred: int) -> int:
+    """Returns `preferred` if that port is free on loopback, else any free port."""
+    for port in (preferred, 0):
         with suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a page that was open waits for a minute
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections linger for a minute
             probe.bind((HOST, port))
             return int(probe.getsockname()[1])
-    raise RootstockError(f"no free port on {HOST}")
+    raise RootstockError(f"no free port on {HOST}; stop a program that listens there", key="no-free-port")
 
 
 def _file() -> Path:

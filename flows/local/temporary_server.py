@@ -1,4 +1,4 @@
-"""A Prefect server for one flow: on loopback, without pages or schedules, and gone when its starter is."""
+"""A Prefect server for one flow: on loopback, without UI or scheduler. It exits with the process that starts it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker that runs deployments on this machine: registered from deploy/prefect.yaml, started by make up."""
+"""The Prefect worker that runs the deployments of deploy/prefect.yaml on this machine; started by make up."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import IO, TypedDict
 
 import psutil
 
-from flows.local.environment import HOME
+from flows.local.environment import MAIN_CHECKOUT
 from tasks.core.errors import RootstockError
 
 WORKER = "worker"
 POOL = "rootstock"
 DEPLOY = Path("deploy")
-TAIL = 20  # lines that are shown of a command that failed
+TAIL = 20  # lines of a failed command's output that its error shows
 
 
 class Server(TypedDict):
-    """A process that was started: where it answers or what it does, and which process it is."""
+    """A background process: its address (for the worker, a description), its ID and its start time in seconds."""
 
     url: str
     pid: int
@@ -29,38 +29,44 @@ class Server(TypedDict):
 
 
 def started(url: str, process: subprocess.Popen[bytes]) -> Server:
-    """What is noted of a process."""
+    """Returns the record of a process that was just started."""
     return {"url": url, "pid": process.pid, "created": psutil.Process(process.pid).create_time()}
 
 
 def start(prefect_url: str, log: Callable[[str], IO[bytes]]) -> Server:
-    """Registers the deployments with the server, and starts the worker. Raises RootstockError with what went wrong."""
+    """Registers the deployments with the server and starts the worker. Raises RootstockError if Prefect fails."""
     env = environment(f"{prefect_url}/api")
     run_prefect(env, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     run_prefect(env, "deploy", "--all", "--prefect-file", str(DEPLOY / "prefect.yaml"))
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     with log(WORKER) as output:
         process = subprocess.Popen(
-            command, cwd=HOME, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command,
+            cwd=MAIN_CHECKOUT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     return started("retrains nightly, releases every minute (deploy/prefect.yaml)", process)
 
 
 def environment(api: str) -> dict[str, str]:
-    """What the worker and its runs need to know: the server, the main checkout, and where the pull steps are."""
+    """Returns the environment of the worker and its runs: API, main checkout, and the path of the pull steps."""
     return {
         **os.environ,
         "PREFECT_API_URL": api,
-        "ROOTSTOCK_HOME": str(HOME),
-        "PYTHONPATH": str(HOME / DEPLOY),
+        "ROOTSTOCK_HOME": str(MAIN_CHECKOUT),
+        "PYTHONPATH": str(MAIN_CHECKOUT / DEPLOY),
         "PYTHONUNBUFFERED": "1",
     }
 
 
 def run_prefect(env: dict[str, str], *arguments: str) -> None:
-    """A command of Prefect's, without questions. Raises RootstockError with its last lines if it fails."""
+    """Runs a `prefect` command without prompts. Raises RootstockError with the end of its output if it fails."""
     command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
-    done = subprocess.run(command, cwd=HOME, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=MAIN_CHECKOUT, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
-        told = "\n".join((done.stdout + done.stderr).strip().splitlines()[-TAIL:])
-        raise RootstockError(f"prefect {' '.join(arguments)} failed:\n{told}")
+        output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-TAIL:])
+        raise RootstockError(f"prefect {' '.join(arguments)} failed:\n{output}", key="prefect-failed")

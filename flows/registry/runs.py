@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.config.parameters import FlowParams
 from flows.local import git
-from flows.local.environment import HOME, REGISTRY
+from flows.local.environment import MAIN_CHECKOUT, REGISTRY
 from flows.registry.store import client
 from flows.stages import dvc_cli as versioning
 from flows.stages.supervise import Outcome
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 NAMED = {"presets", "compare"}  # sections of params.yaml that are overrides by name, and change nothing by themselves
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"  # how a run ends, in MLflow's words
 AT_ONCE = 100  # parameters that MLflow takes in one call
-CHECKOUT = hashlib.sha256(str(HOME).encode()).hexdigest()[:16]
+CHECKOUT_ID = hashlib.sha256(str(MAIN_CHECKOUT).encode()).hexdigest()[:16]
 
 
 class Tag(StrEnum):
@@ -160,7 +160,7 @@ class Run:
         from mlflow.entities import Param, RunTag
 
         paths, difference = self._paths, git.difference()
-        tags = lineage(paths) | {Tag.CHECKOUT: CHECKOUT, Tag.GIT_DIRTY: str(bool(difference)).lower()}
+        tags = lineage(paths) | {Tag.CHECKOUT: CHECKOUT_ID, Tag.GIT_DIRTY: str(bool(difference)).lower()}
         document = {key: value for key, value in read_document(PARAMS_FILE).items() if key not in NAMED}
         params = [Param(name, value) for name, value in _flat(document)]
         for start in range(0, len(params), AT_ONCE):
@@ -196,7 +196,7 @@ class Run:
 
     def _running(self) -> list[MlflowRun]:
         """Runs of this checkout that are not closed; only this flow is at work in it, since it holds the lock."""
-        ours = f"attributes.status = 'RUNNING' and tags.`{Tag.CHECKOUT}` = '{CHECKOUT}'"
+        ours = f"attributes.status = 'RUNNING' and tags.`{Tag.CHECKOUT}` = '{CHECKOUT_ID}'"
         return list(self.client.search_runs([self.experiment], ours))
 
 

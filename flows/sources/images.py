@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from flows.config.parameters import DIGITS, ROTATIONS, FlowParams
-from flows.local.environment import HOME, ROOT
+from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
 from flows.sources.registry_pins import pin
 from flows.sources.weights import teacher_of, weights_of
 from flows.stages import dvc_cli as versioning
@@ -19,7 +19,7 @@ from tasks.data.archives import is_archive, single_folder, unpack
 from tasks.data.image_files import refuse_unusable
 
 TABLES = (".csv", ".parquet")
-UNFINISHED = {"unfinished": str(ROOT)}  # the note of this checkout's import
+UNFINISHED = {"unfinished": str(CHECKOUT)}  # the note of this checkout's import
 
 
 def bring_in(params: FlowParams) -> dict[str, str]:
@@ -41,7 +41,7 @@ def images_of(params: FlowParams) -> Path:
     if params.data.source == DIGITS:
         refuse_columns(params)
         return rendered(params.paths.state / "source" / DIGITS, "render")
-    place, trusted = HOME / params.data.source, True
+    place, trusted = MAIN_CHECKOUT / params.data.source, True
     if params.data.source == ROTATIONS:
         place = rendered(params.paths.state / "source" / ROTATIONS, "render_rotations") / "manifest.csv"
     if place.is_file() and is_archive(place):
@@ -154,7 +154,7 @@ def _put_aside_own(target: Path, note: Path, state: Path) -> None:
 
 def _short(source: Path) -> str:
     """A path below the main checkout without that."""
-    return str(source.relative_to(HOME) if source.is_relative_to(HOME) else source)
+    return str(source.relative_to(MAIN_CHECKOUT) if source.is_relative_to(MAIN_CHECKOUT) else source)
 
 
 def listing(source: Path) -> str:

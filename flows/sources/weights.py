@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from flows.config.parameters import FlowParams
-from flows.local.environment import HOME, ROOT
+from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
 from flows.sources.registry_pins import REGISTRY, registered_backbone, registered_teacher
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.sections import NO_TEACHER, Objective
@@ -57,7 +57,7 @@ def _file_of(key: str, wanted: str, architecture: str, folder: Path) -> Path:
     """The file that `wanted` names, the value of this key; torchvision's are downloaded into `folder`."""
     if wanted.startswith(TORCHVISION):
         return downloaded(architecture, wanted.removeprefix(TORCHVISION), folder)
-    file = next((place for place in (ROOT / wanted, HOME / wanted) if place.is_file()), Path(wanted))
+    file = next((place for place in (CHECKOUT / wanted, MAIN_CHECKOUT / wanted) if place.is_file()), Path(wanted))
     if not file.is_file():
         raise RootstockError(
             f"{key}: {file} is no file; give a .safetensors or .pth file, torchvision:DEFAULT, "

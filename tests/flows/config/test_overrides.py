@@ -5,6 +5,7 @@ import pytest
 from flows.config.overrides import apply
 from tasks.core.errors import ParamsError
 from tasks.core.params import read_document
+from tests.errors import raises
 from tests.project import ROOT
 
 
@@ -59,24 +60,25 @@ def test_nothing_given_or_nothing_new_changes_nothing(file):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "key", "fact"),
     [
-        (["--finetune.block", "1"], "did you mean finetune.blocks"),
-        (["--finetune", "1"], "params.yaml has no finetune|valid dictionary"),
-        (["--a.b.c", "1"], "params.yaml has no a.b.c"),
-        (["--seed"], "give overrides as pairs"),
-        (["seed", "1"], "give overrides as pairs"),
-        (["--seed", "[1"], "not a YAML value"),
-        (["--seed", "2024-13-45"], "not a YAML value"),
-        (["--data.separator", "''"], "data.separator: .*at least 1 character"),
-        (["--register.model", "ants/bees"], r"line \d+: register.model"),
-        (["--augment.shift", "0.9"], r"line \d+: augment.shift: .*less than or equal to 0.5"),
+        (["--finetune.block", "1"], "finetune.block", "did you mean finetune.blocks"),
+        (["--finetune", "1"], "finetune", "dictionary"),
+        (["--a.b.c", "1"], "a.b.c", "a.b.c"),
+        (["--seed"], "usage", "--section.key value"),
+        (["seed", "1"], "usage", "--section.key value"),
+        (["--seed", "[1"], "seed", "[1"),
+        (["--seed", "2024-13-45"], "seed", "2024-13-45"),
+        (["--data.separator", "''"], "data.separator", "at least 1 character"),
+        (["--register.model", "ants/bees"], "register.model", "line "),
+        (["--augment.shift", "0.9"], "augment.shift", "less than or equal to 0.5"),
     ],
 )
-def test_a_mistake_is_told_and_nothing_is_written(file, arguments, told):
+def test_a_mistake_is_refused_and_nothing_is_written(file, arguments, key, fact):
     before = file.read_text()
-    with pytest.raises(ParamsError, match=told):
+    with raises(ParamsError, key) as caught:
         apply(arguments, file)
+    assert fact in str(caught.value)
     assert file.read_text() == before
 
 
@@ -90,5 +92,6 @@ def test_presets_name_parameters_that_are_there_and_later_overrides_win(file):
     changed = YAML(typ="safe").load(file)
     assert changed["backbone"]["architecture"] == "vgg16"
     assert changed["backbone"]["weights"] == "random"
-    with pytest.raises(ParamsError, match="no such preset; it has article"):
+    with raises(ParamsError, "preset") as caught:
         apply(["--preset", "artikle"], file)
+    assert "article" in str(caught.value)

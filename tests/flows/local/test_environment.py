@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 
-from flows.local.environment import main_of, set_defaults
+from flows.local.environment import main_checkout_of, set_defaults
 
 
 def test_the_main_checkout_is_where_a_worktrees_registry_leads(tmp_path):
@@ -10,10 +10,10 @@ def test_the_main_checkout_is_where_a_worktrees_registry_leads(tmp_path):
     worktree = main / ".state" / "worktrees" / "1" / "rootstock"
     for folder in (worktree, disk):
         folder.mkdir(parents=True)
-    assert main_of(main) == main
+    assert main_checkout_of(main) == main
     (main / ".registry").symlink_to(disk)
     (worktree / ".registry").symlink_to(main / ".registry")
-    assert (main_of(main), main_of(worktree)) == (main, main)
+    assert (main_checkout_of(main), main_checkout_of(worktree)) == (main, main)
 
 
 def test_a_proxy_is_not_asked_for_servers_on_loopback(monkeypatch):

@@ -21,6 +21,6 @@ def test_an_error_that_explains_itself_has_no_traceback_and_others_do():
                 logger.exception("the engine's own words")
     finally:
         logger.removeHandler(handler)
-    told = stream.getvalue()
-    assert told.startswith("do this instead\nthe engine's own words\nTraceback")
-    assert told.count("Traceback") == 1
+    output = stream.getvalue()
+    assert output.startswith("do this instead\nthe engine's own words\nTraceback")
+    assert output.count("Traceback") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from urllib.request import urlopen
 
@@ -49,16 +50,16 @@ def test_down_stops_what_up_started_and_nothing_else(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
     project.more = {}
     project.flows("up")
-    noted = read_json(project.root / ".state" / "servers.json")
+    servers = read_json(project.root / ".state" / "servers.json")
     assert project.flows("down").stdout == "stopped: worker, mlflow, prefect\n"
-    wait_until(lambda: not any(psutil.pid_exists(server["pid"]) for server in noted.values()))
+    wait_until(lambda: not any(psutil.pid_exists(server["pid"]) for server in servers.values()))
     assert project.flows("down").stdout == "stopped: nothing was up\n"
     stale = {"prefect": {"url": "http://127.0.0.1:1", "pid": os.getpid(), "created": 1.0}}
-    (project.root / ".state" / "servers.json").write_text(__import__("json").dumps(stale))
+    (project.root / ".state" / "servers.json").write_text(json.dumps(stale))
     assert project.flows("down").stdout == "stopped: nothing was up\n"
 
 
-def test_a_server_that_does_not_answer_is_told_in_words(finished, tmp_path):
+def test_an_unreachable_server_is_a_user_error(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
     project.more = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
     done = project.retrain()
@@ -81,7 +82,7 @@ def test_without_a_server_a_temporary_one_comes_and_goes(finished, tmp_path):
 
 
 def test_a_clock_that_was_set_loses_no_server():
-    """The kernel tells when a process began by the clock as it is now."""
-    began = psutil.Process().create_time()
-    assert _alive({"url": "", "pid": os.getpid(), "created": began + 2})
-    assert not _alive({"url": "", "pid": os.getpid(), "created": began + 3600})
+    """The kernel reports start times relative to the current clock."""
+    start = psutil.Process().create_time()
+    assert _alive({"url": "", "pid": os.getpid(), "created": start + 2})
+    assert not _alive({"url": "", "pid": os.getpid(), "created": start + 3600})
