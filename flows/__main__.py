@@ -11,7 +11,7 @@ from tasks.core.errors import EXIT_USAGE, as_user_error
 
 
 def retrain(arguments: Sequence[str]) -> int:
-    """The whole flow, on the server that there is or on a temporary one; the exit code of its verdict."""
+    """Runs the whole flow, on the running Prefect server or a temporary one. Returns the exit code of its verdict."""
     from flows.config.overrides import overridden
     from flows.local.servers import prefect_api
 
@@ -28,50 +28,52 @@ def retrain(arguments: Sequence[str]) -> int:
 
 
 def data(arguments: Sequence[str]) -> None:
-    """Images and weights only; the stages can then be run by dvc repro."""
+    """Brings in images and weights only; `dvc repro` can then run the stages."""
     from flows.config.overrides import overridden
     from flows.config.parameters import load
     from flows.sources.images import bring_in
 
     with overridden(arguments, "data"):
-        for name, became in bring_in(load()).items():
-            print(f"{name} {became}")
+        for name, outcome in bring_in(load()).items():
+            print(f"{name} {outcome}")
 
 
 def predict(arguments: Sequence[str]) -> None:
-    """Answers for a picture, a folder or a manifest, by a registered model."""
+    """Predicts an image, a folder or a table of images with a registered model."""
     import argparse
 
     parser = argparse.ArgumentParser(prog="make predict ARGS=...", description=predict.__doc__)
-    parser.add_argument("source", help="a picture, a folder of pictures, or a .csv or .parquet file with a column path")
-    parser.add_argument("--model", help="an alias or a version's number; the default is predict.model of params.yaml")
-    parser.add_argument("--out", help="folder of the answers; the default is data/predicted/<name of the source>")
-    given = parser.parse_args(arguments)
+    parser.add_argument("source", help="an image, a folder of images, or a .csv or .parquet file with a column path")
+    parser.add_argument("--model", help="alias or number of a version; the default is predict.model of params.yaml")
+    parser.add_argument("--out", help="output folder; the default is data/predicted/<name of the source>")
+    options = parser.parse_args(arguments)
     from flows.predict import answer
 
-    print(answer(given.source, given.model, given.out, print))
+    print(answer(options.source, options.model, options.out, print))
 
 
 def release(_arguments: Sequence[str]) -> None:
-    """Answers what people wished for in MLflow, at once instead of within a minute."""
+    """Answers pending promotion requests now instead of within a minute."""
     from flows.config import parameters
-    from flows.release import reconcile, told
+    from flows.registry.ledger import describe
+    from flows.registry.promotion import reconcile
 
     params = parameters.load()
     entries = reconcile(params.register_.model, person_decides=params.gate.person_decides)
-    print("\n".join(map(told, entries)) or "nothing to release: no one asked for another version")
+    print("\n".join(map(describe, entries)) or "nothing to release: there is no pending request")
 
 
 def rollback(_arguments: Sequence[str]) -> None:
-    """Makes the version live again that was live before."""
+    """Makes the previous live version live again."""
     from flows.config import parameters
-    from flows.release import roll_back, told
+    from flows.registry.ledger import describe
+    from flows.registry.promotion import roll_back
 
-    print(told(roll_back(parameters.load().register_.model)))
+    print(describe(roll_back(parameters.load().register_.model)))
 
 
 def up(_arguments: Sequence[str]) -> None:
-    """Prefect's and MLflow's pages."""
+    """Starts the Prefect and MLflow servers and a worker, and prints their addresses."""
     from flows.local.servers import up as start
 
     for name, address in start().items():
@@ -79,14 +81,14 @@ def up(_arguments: Sequence[str]) -> None:
 
 
 def down(_arguments: Sequence[str]) -> None:
-    """Stops what up started."""
+    """Stops what `up` started."""
     from flows.local.servers import down as stop
 
-    print(f"stopped: {', '.join(stop()) or 'nothing was up'}")
+    print(f"stopped: {', '.join(stop()) or 'nothing was running'}")
 
 
 def clean(_arguments: Sequence[str]) -> None:
-    """Removes .state, unless a flow is at work in it."""
+    """Removes .state, unless a flow is running."""
     import shutil
 
     from flows.local.lock import flow_lock
@@ -94,20 +96,20 @@ def clean(_arguments: Sequence[str]) -> None:
 
     state = PathsParams.load().paths.state
     with flow_lock(state, "clean"):
-        shutil.rmtree(state.resolve())  # it may be a link to another disk
+        shutil.rmtree(state.resolve())  # .state may be a link to another disk
         if state.is_symlink():
             state.resolve().mkdir()
 
 
 def doctor(_arguments: Sequence[str]) -> None:
-    """What this machine has and lacks."""
+    """Checks the machine, the packages, params.yaml, locks and ports."""
     from flows.doctor import examine
 
     print(examine())
 
 
 def backbone(arguments: Sequence[str]) -> None:
-    """The embedded backbone, made again."""
+    """Pretrains the embedded backbone again."""
     from flows.config.overrides import overridden
     from flows.local.servers import prefect_api
 
@@ -122,7 +124,7 @@ def backbone(arguments: Sequence[str]) -> None:
 
 
 def compare(arguments: Sequence[str]) -> int:
-    """Models on data sets by seeds; 1 if a cell could not be computed."""
+    """Compares models on data sets over seeds. Returns exit code 1 if a trial failed."""
     from flows.config.overrides import overridden
     from flows.local.servers import prefect_api
 
@@ -133,9 +135,9 @@ def compare(arguments: Sequence[str]) -> int:
 
         quiet_console()
         ready()
-        found = flow()
-    print(f"\n{found.text}")
-    return 1 if found.failed else 0
+        comparison = flow()
+    print(f"\n{comparison.text}")
+    return 1 if comparison.failed else 0
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
@@ -145,7 +147,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs a command in the repository's root; the exit code. A user's mistake is told in words."""
+    """Runs a command in the repository's root. Returns its exit code; user errors are printed without a traceback."""
     os.chdir(CHECKOUT)
     if not arguments or arguments[0] not in COMMANDS:
         print(f"usage: python -m flows {'|'.join(COMMANDS)} [--section.key value ...]", file=sys.stderr)
@@ -153,11 +155,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return COMMANDS[arguments[0]](arguments[1:]) or 0
     except Exception as error:
-        known = as_user_error(error)
-        if known is None:
+        user_error = as_user_error(error)
+        if user_error is None:
             raise
-        print(f"error: {known}", file=sys.stderr)
-        return known.exit_code
+        print(f"error: {user_error}", file=sys.stderr)
+        return user_error.exit_code
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ RUN = {
     "make doctor": (0, "params.yaml is valid"),
     "make data && source .venv/bin/activate && dvc repro": (0, "Data and pipelines are up to date."),
     ".venv/bin/pre-commit install": (0, "pre-commit installed"),
-    "make down": (0, "nothing was up"),
-    "make clean": (0, "nothing was up"),
+    "make down": (0, "nothing was running"),
+    "make clean": (0, "nothing was running"),
 }
 # Run by other tests, or by what decides whether a change lands: the file, and how it says so there.
 RUN_ELSEWHERE = {

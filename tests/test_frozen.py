@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from flows.registry.runs import Tag
 from flows.registry.scorer_code import CODE_FILES
+from flows.registry.tags import Tag
 from tasks.core.schema import Candidate, Metric
 from tasks.scorer.answer import Scorer, spec_of
 from tasks.scorer.network import build_network

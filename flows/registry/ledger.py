@@ -1,4 +1,4 @@
-"""The ledger of releases: what was live since when, and why. Lines are only added, each sealed by the one before."""
+"""The ledger of releases: which version went live when, and why. It is append-only; each line is hash-chained."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ START = "0" * 64
 
 
 class Event(StrEnum):
-    """What may happen to `live`."""
+    """What a line of the ledger records."""
 
-    FOUND = "found"  # live before the ledger began
+    ADOPTED = "found"  # the version was live before the ledger began
     RELEASED = "released"
     REFUSED = "refused"
     ROLLED_BACK = "rolled back"
-    DELETED = "deleted"  # live, and gone from the registry
+    DELETED = "deleted"  # the live version is no longer in the registry
 
 
 class Entry(TypedDict):
-    """One line: what happened, to which version, by whose wish, what has been live since, and why.
+    """A line of the ledger: the event, its version, the request (`wish`), the version live from then on, and why.
 
-    `made` is when the live version was made, in ms since 1970: MLflow counts from 1 again where a model was deleted.
+    `made` is the creation time of the live version in ms since 1970. It distinguishes versions with the same number:
+    after a model was deleted, MLflow numbers its versions from 1 again.
     """
 
     at: str
@@ -41,8 +42,13 @@ class Entry(TypedDict):
     seal: str
 
 
+def describe(entry: Entry) -> str:
+    """Returns a line of the ledger as a sentence."""
+    return f"version {entry['version']} {entry['event']}: {entry['why']} (live: {entry['live'] or 'none'})"
+
+
 class Ledger:
-    """The lines of a file; one that was cut off while it was written counts as never written.
+    """The ledger in a file. An incomplete last line, left by a crash, is removed.
 
     Raises RootstockError if a line was changed after it was written.
     """
@@ -56,59 +62,62 @@ class Ledger:
         try:
             self.entries: list[Entry] = [json.loads(line) for line in whole.decode().split("\n") if line]
         except ValueError as error:
-            raise RootstockError(f"{file} is damaged ({error}); restore the file") from None
+            raise RootstockError(f"{file} is damaged ({error}); restore the file", key="ledger-damaged") from None
         before = START
         for number, entry in enumerate(self.entries, 1):
             if _seal(before, entry) != entry["seal"]:
-                raise RootstockError(f"{file} line {number} was changed after it was written; restore the file")
+                message = f"{file} line {number} was changed after it was written; restore the file"
+                raise RootstockError(message, key="ledger-changed")
             before = entry["seal"]
 
     @property
     def id(self) -> str:
-        """What no other ledger has; empty before the first line."""
+        """Returns an ID that no other ledger has; empty before the first line."""
         return self.entries[0]["seal"][:16] if self.entries else ""
 
     @property
     def began(self) -> float:
-        """When it began with what was live already, in seconds since 1970; 0 if it knows all from the start."""
+        """Returns when the ledger adopted a live version, in seconds since 1970; 0 if it has all releases."""
         first = self.entries[0] if self.entries else None
-        return datetime.fromisoformat(first["at"]).timestamp() if first and first["event"] == Event.FOUND else 0.0
+        return datetime.fromisoformat(first["at"]).timestamp() if first and first["event"] == Event.ADOPTED else 0.0
 
     @property
     def live(self) -> str | None:
-        """The version that is live by the last line."""
+        """Returns the number of the live version, by the last line."""
         return self.entries[-1]["live"] if self.entries else None
 
     @property
-    def made(self) -> int | None:
-        """When that one was made; None if the ledger does not say."""
+    def live_made(self) -> int | None:
+        """Returns the creation time of the live version in ms since 1970; None if it is not recorded."""
         return self.entries[-1].get("made") if self.entries else None
 
     def before_live(self) -> list[tuple[str, int | None]]:
-        """The versions that were live before, the last first, and when they were made.
+        """Returns number and creation time of the versions that were live before, newest first.
 
-        Those that were rolled back from do not count.
+        Versions that were rolled back are left out.
         """
-        been: list[Entry] = []
+        history: list[Entry] = []
         for entry in self.entries:
             if entry["event"] == Event.ROLLED_BACK:
-                while been and been[-1]["live"] != entry["live"]:
-                    been.pop()
-            elif entry["live"] != (been[-1]["live"] if been else None):
-                been.append(entry)
-        return [(entry["live"], entry.get("made")) for entry in been[-2::-1] if entry["live"]]
+                while history and history[-1]["live"] != entry["live"]:
+                    history.pop()
+            elif entry["live"] != (history[-1]["live"] if history else None):
+                history.append(entry)
+        return [(entry["live"], entry.get("made")) for entry in history[-2::-1] if entry["live"]]
 
-    def handled(self, wish: str) -> bool:
-        """Whether this wish has its answer."""
-        return any(entry["wish"] == wish for entry in self.entries)
+    def is_answered(self, request: str) -> bool:
+        """Returns whether the ledger has an answer to this request."""
+        return any(entry["wish"] == request for entry in self.entries)
 
-    def add(self, event: Event, version: str, wish: str, live: str | None, why: str, made: int | None = None) -> Entry:
-        """Writes a line, and sees it onto the disk."""
+    def add(
+        self, event: Event, version: str, request: str, live: str | None, why: str, made: int | None = None
+    ) -> Entry:
+        """Appends a line and flushes it to disk."""
         entry: Entry = {
             "at": datetime.now().astimezone().isoformat(timespec="seconds"),
             "event": event.value,
             "version": version,
-            "wish": wish,
+            "wish": request,
             "live": live,
             "why": why,
             "made": made,

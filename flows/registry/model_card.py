@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.registry.kinds import ANSWER_TEXTS
-from flows.registry.runs import Tag
 from flows.registry.store import client
+from flows.registry.tags import Tag
 from flows.registry.verdict import COLUMNS, FILE, FOLDER
 from tasks.core.schema import HIGH, LOW, Candidate, Metric
 from tasks.core.target import TargetKind

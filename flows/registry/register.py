@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import tasks
 from flows.registry.kinds import ANSWER_COLUMNS, DIFFERENCES
-from flows.registry.runs import Run, Tag, lineage
+from flows.registry.runs import Run
 from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.store import client
+from flows.registry.tags import Tag, lineage
 from flows.registry.versions import CHALLENGER, PRODUCTION, find
 from flows.stages import dvc_cli as versioning
 from tasks.core.errors import RootstockError

@@ -1,4 +1,4 @@
-"""The store of runs and models that MLFLOW_TRACKING_URI names: a server, or a database."""
+"""The MLflow store of runs and models at MLFLOW_TRACKING_URI: a server or a database."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ from tasks.core.errors import RootstockError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SECONDS = 10  # that a server may take to answer at first; MLflow itself would try for five minutes
-REMEDY = "mend it, or unset the variable for a database of our own"
+VARIABLE = "MLFLOW_TRACKING_URI"
+SECONDS = 10  # time limit of a server's first response; MLflow itself would retry for five minutes
+REMEDY = "correct it, or unset the variable to use a local database"
 
 
 def client() -> MlflowClient:
-    """Returns a client of the store. Raises RootstockError if it cannot be opened."""
+    """Returns a client of the store. Raises RootstockError if the store cannot be opened."""
     import mlflow
     from sqlalchemy.exc import SQLAlchemyError
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    uri = os.environ["MLFLOW_TRACKING_URI"]
-    _ask(uri)
+    uri = os.environ[VARIABLE]
+    _check_server(uri)
     try:
         mlflow.set_tracking_uri(uri)
         return mlflow.MlflowClient()
     except (mlflow.exceptions.MlflowException, ImportError, SQLAlchemyError) as error:
-        reason = str(error).strip().replace(uri, "that")  # which may hold a password
-        raise RootstockError(f"MLFLOW_TRACKING_URI cannot be opened: {reason}; {REMEDY}") from None
+        reason = str(error).strip().replace(uri, "that")  # the URI may hold a password
+        raise RootstockError(f"{VARIABLE} cannot be opened: {reason}; {REMEDY}", key=VARIABLE) from None
 
 
 @cache
-def _ask(uri: str) -> None:
-    """Raises RootstockError if it is a server that does not answer."""
+def _check_server(uri: str) -> None:
+    """Raises RootstockError if the URI is malformed, or if it names a server that does not respond."""
     try:
-        place = urlsplit(uri)
-        at, server = f"{place.hostname}:{place.port or place.scheme}", place.scheme in {"http", "https"}
-    except ValueError:  # whose text may hold a part of the password
-        raise RootstockError(f"MLFLOW_TRACKING_URI is no address such as http://host:port; {REMEDY}") from None
-    if not server:
+        parts = urlsplit(uri)
+        address, is_server = f"{parts.hostname}:{parts.port or parts.scheme}", parts.scheme in {"http", "https"}
+    except ValueError:  # its text may hold a part of the password
+        raise RootstockError(f"{VARIABLE} is no address such as http://host:port; {REMEDY}", key=VARIABLE) from None
+    if not is_server:
         return
     from mlflow.exceptions import MlflowException
     from mlflow.utils.credentials import get_default_host_creds
@@ -51,4 +52,4 @@ def _ask(uri: str) -> None:
         credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
         http_request(credentials, "/health", "GET", max_retries=1, timeout=SECONDS)  # type: ignore[no-untyped-call]
     except MlflowException:
-        raise RootstockError(f"MLFLOW_TRACKING_URI: no answer from {at}; {REMEDY}") from None
+        raise RootstockError(f"{VARIABLE}: no answer from {address}; {REMEDY}", key=VARIABLE) from None

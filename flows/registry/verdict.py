@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from flows.config.parameters import GateSection
 from flows.registry.kinds import EVALUATED_ANSWERS
-from flows.registry.runs import Tag
 from flows.registry.store import client
+from flows.registry.tags import Tag
 from flows.registry.versions import LIVE, find, scorer_of, scorer_thresholds
 from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.core.files import read_json, replacing

@@ -6,9 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from flows.registry.runs import Tag
 from flows.registry.scorer_code import digest_of, read_code, run_code
 from flows.registry.store import client
+from flows.registry.tags import Tag
 from tasks.core.errors import RootstockError
 from tasks.core.target import TargetKind, kind_of
 

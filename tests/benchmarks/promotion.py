@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from flows.registry.runs import Tag
+from flows.registry.tags import Tag
 from tests.benchmarks.results import Results, machine
 from tests.project import Project
 

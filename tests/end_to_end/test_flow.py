@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from flows.local.lock import holder
-from flows.registry.runs import Tag
+from flows.registry.tags import Tag
 from tasks.core.errors import EXIT_BROKEN, EXIT_DATA_REFUSED, EXIT_USAGE
 from tasks.core.files import read_json
 from tasks.core.schema import STAGES

@@ -1,4 +1,4 @@
-"""A registry and parameters of a test's own."""
+"""Fixtures: a registered model and parameters that belong to one test."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from itertools import count
 import pytest
 
 from flows.config.parameters import check
-from flows.registry.runs import Tag
+from flows.registry.promotion import reconcile
 from flows.registry.store import client
+from flows.registry.tags import Tag
 from flows.registry.verdict import NONE
 from flows.registry.versions import CHAMPION, PRODUCTION, find
-from flows.release import reconcile
 from tasks.core.params import read_document
 from tests.project import ROOT
 
@@ -19,7 +19,7 @@ NUMBERS = count()
 
 
 class Registry:
-    """A registered model of the test's own, with versions that say what their verdict was."""
+    """A registered model that belongs to one test; its versions have the verdicts that the test gives them."""
 
     def __init__(self, folder):
         self.name, self.folder = f"model{next(NUMBERS)}", folder
@@ -32,7 +32,7 @@ class Registry:
         tags = {Tag.VERDICT: verdict, Tag.VERDICT_AGAINST: against, Tag.VERDICT_WHY: "because", Tag.PROOF: proof}
         return str(client().create_model_version(self.name, str(source), tags=tags).version)
 
-    def wish(self, version):
+    def request(self, version):
         client().set_registered_model_alias(self.name, CHAMPION, version)
 
     def copy(self, version):
@@ -42,8 +42,8 @@ class Registry:
         return reconcile(self.name, person_decides=person_decides, ledger_file=self.ledger)
 
     def at(self, alias):
-        found = find(self.name, alias)
-        return str(found.version) if found else None
+        version = find(self.name, alias)
+        return str(version.version) if version else None
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ LIGHT = {  # what may be loaded beside the standard library and light packages
     "from tasks.core.digest import closure; closure('tasks.finetune')": set(),
     "import tasks.core.target": set(),
     "import tasks.scorer.decode": set(),
+    "import flows.registry.promotion": set(),
     "import flows.release": {"prefect"},
     "import flows.retrain": {"prefect"},
 }

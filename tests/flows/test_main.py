@@ -8,13 +8,13 @@ from tests.project import ROOT
 
 
 @pytest.mark.parametrize("arguments", [[], ["retrian"]])
-def test_an_unknown_command_shows_the_known_ones(arguments, capsys, monkeypatch):
+def test_an_unknown_command_shows_all_commands(arguments, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert main(arguments) == EXIT_USAGE
     assert "retrain|data|predict|compare|release" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_told_in_words(monkeypatch, capsys):
+def test_a_full_disk_is_a_user_error(monkeypatch, capsys):
     def full(_arguments):
         raise OSError(28, "No space left on device")
 

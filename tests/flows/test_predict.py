@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from flows.predict import files_of
-from flows.registry.runs import Tag
+from flows.registry.tags import Tag
 from tasks.core.errors import EXIT_BROKEN
 from tasks.core.files import read_json
 from tests.drawn import drawn

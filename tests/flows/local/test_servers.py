@@ -53,10 +53,10 @@ def test_down_stops_what_up_started_and_nothing_else(finished, tmp_path):
     servers = read_json(project.root / ".state" / "servers.json")
     assert project.flows("down").stdout == "stopped: worker, mlflow, prefect\n"
     wait_until(lambda: not any(psutil.pid_exists(server["pid"]) for server in servers.values()))
-    assert project.flows("down").stdout == "stopped: nothing was up\n"
+    assert project.flows("down").stdout == "stopped: nothing was running\n"
     stale = {"prefect": {"url": "http://127.0.0.1:1", "pid": os.getpid(), "created": 1.0}}
     (project.root / ".state" / "servers.json").write_text(json.dumps(stale))
-    assert project.flows("down").stdout == "stopped: nothing was up\n"
+    assert project.flows("down").stdout == "stopped: nothing was running\n"
 
 
 def test_an_unreachable_server_is_a_user_error(finished, tmp_path):

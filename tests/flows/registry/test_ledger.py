@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from flows.registry.ledger import Ledger
-from flows.release import ledger_of
+from flows.registry.ledger_owner import ledger_path
 from tasks.core.errors import RootstockError
+from tests.errors import raises
 
 
 def test_a_line_that_was_cut_off_counts_as_never_written(registry):
-    registry.wish(registry.version())
+    registry.request(registry.version())
     registry.reconcile()
     with registry.ledger.open("a") as file:
         file.write('{"at": "2026-')
@@ -19,13 +18,14 @@ def test_a_line_that_was_cut_off_counts_as_never_written(registry):
 
 
 def test_models_have_ledgers_of_their_own():
-    assert ledger_of("one") != ledger_of("two")
+    assert ledger_path("one") != ledger_path("two")
 
 
 def test_a_line_that_was_changed_is_noticed(registry):
-    registry.wish(registry.version())
+    registry.request(registry.version())
     registry.reconcile()
     line = json.loads(registry.ledger.read_text())
     registry.ledger.write_text(json.dumps({**line, "why": "nothing"}) + "\n")
-    with pytest.raises(RootstockError, match="line 1 was changed"):
+    with raises(RootstockError, "ledger-changed") as caught:
         registry.reconcile()
+    assert "line 1 " in str(caught.value)

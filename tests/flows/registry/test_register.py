@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 
 from flows.registry import register
 from flows.registry.register import TASKS, key_of
-from flows.registry.runs import Tag
 from flows.registry.scorer_code import CODE_FILES
 from flows.registry.store import client
+from flows.registry.tags import Tag
 from flows.registry.versions import scorer_of
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths

@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 
 from flows.config.parameters import GateSection
-from flows.registry.runs import Tag
 from flows.registry.store import client
+from flows.registry.tags import Tag
 from flows.registry.verdict import against, answers
 from flows.registry.versions import LIVE, find, scorer_of, scorer_thresholds
 from tasks.core.errors import RootstockError

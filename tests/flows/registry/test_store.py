@@ -1,4 +1,4 @@
-"""Stores that cannot be opened are told in words, and without the password in their address."""
+"""Stores that cannot be opened: the error does not show the password in their address."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from flows.registry.store import client
 from tasks.core.errors import RootstockError
+from tests.errors import raises
 
 
 @pytest.fixture(autouse=True)
@@ -20,25 +21,26 @@ def _left_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("uri", "told"),
+    ("uri", "fact"),
     [
-        ("http://someone:secret@127.0.0.1:9", "no answer from 127.0.0.1:9; mend it, or unset the variable"),
-        ("nonsense://someone:secret@127.0.0.1", "cannot be opened: .*unsupported URI 'that'"),
-        ("http://someone:secret@localhost:abc", "is no address"),
-        ("https://[::1", "is no address"),
-        ("http://someone:sec/secret@localhost", "is no address"),
-        ("postgresql+none://someone:secret@127.0.0.1/it", "cannot be opened: "),
+        ("http://someone:secret@127.0.0.1:9", "127.0.0.1:9"),
+        ("nonsense://someone:secret@127.0.0.1", "unsupported URI 'that'"),
+        ("http://someone:secret@localhost:abc", "http://host:port"),
+        ("https://[::1", "http://host:port"),
+        ("http://someone:sec/secret@localhost", "http://host:port"),
+        ("postgresql+none://someone:secret@127.0.0.1/it", "postgresql"),
     ],
 )
-def test_a_store_that_cannot_be_opened_is_told(uri, told, monkeypatch):
+def test_a_store_that_cannot_be_opened_is_a_user_error(uri, fact, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    with pytest.raises(RootstockError, match=f"^MLFLOW_TRACKING_URI:? {told}") as found:
+    with raises(RootstockError, "MLFLOW_TRACKING_URI") as caught:
         client()
-    assert "secret" not in str(found.value)
+    assert fact in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
-class Sparing(BaseHTTPRequestHandler):
-    """A server of MLflow's kind that has no page for its health."""
+class WithoutHealth(BaseHTTPRequestHandler):
+    """A server without a health endpoint."""
 
     def do_GET(self):
         self.send_error(404)
@@ -48,7 +50,7 @@ class Sparing(BaseHTTPRequestHandler):
 
 
 def test_a_server_that_answers_anything_is_one(monkeypatch):
-    server = HTTPServer(("127.0.0.1", 0), Sparing)
+    server = HTTPServer(("127.0.0.1", 0), WithoutHealth)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
     assert client() is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.registry.runs import Tag
+from flows.registry.tags import Tag
 from flows.registry.versions import LIVE
 from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.core.files import read_json

@@ -1,0 +1,61 @@
+"""The one ledger in charge of a registered model: a tag of the model names it, for other checkouts to see."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from flows.local.environment import LOCAL_DATABASE, REGISTRY
+from flows.registry.ledger import Ledger
+from flows.registry.store import client
+from flows.registry.tags import Tag
+from tasks.core.errors import RootstockError
+
+LOCK_SECONDS = 60.0
+LOCAL = "own"  # in the file's name: the local database, whose URI changes when the checkout moves
+
+
+class OtherLedgerError(RootstockError):
+    """The model's releases are recorded in another ledger."""
+
+
+def ledger_path(name: str) -> Path:
+    """Returns the ledger's file of this model in this registry: each registry has a ledger of its own."""
+    uri = os.environ["MLFLOW_TRACKING_URI"]
+    registry = LOCAL if uri == LOCAL_DATABASE else hashlib.sha256(uri.encode()).hexdigest()[:8]
+    return REGISTRY / "ledger" / f"{name}-{registry}.jsonl"
+
+
+@contextmanager
+def locked_ledger(name: str, file: Path | None) -> Iterator[Ledger]:
+    """Yields the model's ledger, by default that of this registry, and holds its lock.
+
+    Raises OtherLedgerError if another ledger is in charge: two ledgers would undo each other's releases.
+    """
+    file = file or ledger_path(name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock"), timeout=LOCK_SECONDS):
+        models = client().search_registered_models(f"name = '{name}'")
+        owner, _, place = next((model.tags.get(Tag.LEDGER, "") for model in models), "").partition(" ")
+        ledger = Ledger(file)
+        if owner not in {"", ledger.id}:
+            raise OtherLedgerError(
+                f"releases of {name} are recorded in {place}, not in {file}: release and roll back there, or remove "
+                f"the tag {Tag.LEDGER} of the registered model in MLflow to take over",
+                key="other-ledger",
+            )
+        yield ledger
+
+
+def claim(name: str, ledger: Ledger) -> None:
+    """Tags the registered model with this ledger, so that other checkouts do not release it."""
+    models = client().search_registered_models(f"name = '{name}'")
+    if ledger.entries and models and Tag.LEDGER not in models[0].tags:
+        place = f"{socket.gethostname()}:{ledger.file.resolve()}"
+        client().set_registered_model_tag(name, Tag.LEDGER, f"{ledger.id} {place}")
