@@ -39,7 +39,7 @@ RUN_ELSEWHERE = {
     "make test ARGS=\"-m 'not gpu'\"": (".ci/run", "make test ARGS=\"-m 'not gpu'"),
     "make lint": (".ci/run", "make lint\n"),
     "make up": ("tests/conftest.py", 'flows("up")'),
-    "make compare": ("tests/flows/comparison/test_cells.py", 'flows("compare")'),
+    "make compare": ("tests/flows/comparison/test_trials.py", 'flows("compare")'),
     "deploy/ci/run.sh": ("tests/deploy/test_ci.py", 'script("run.sh"'),
     "deploy/ci/trigger.sh": ("tests/deploy/test_ci.py", 'script("trigger.sh"'),
     "deploy/ci/pictures.sh": ("tests/deploy/test_ci.py", 'script("pictures.sh"'),

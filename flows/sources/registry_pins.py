@@ -1,7 +1,7 @@
-"""Pins: what the registry says is mutable, so it reaches the stages only as files that DVC and params can see.
+"""Pins: mutable references to the model registry are resolved to files, the only inputs of stages that DVC can track.
 
-`backbone.weights: models:/rootstock@champion` starts from an earlier model. Which version that is now stands in
-data/pins.json, and its backbone is brought in like any other weights file.
+`backbone.weights: models:/rootstock@champion` starts from an earlier model. Its current version is recorded in
+data/pins.json, and its backbone is imported like any other weights file.
 """
 
 from __future__ import annotations
@@ -24,18 +24,21 @@ REGISTRY = "models:/"
 
 
 def pin(params: FlowParams) -> None:
-    """Writes data/pins.json: null for what params.yaml does not ask for."""
-    wanted = params.backbone.weights
-    version = _version(wanted) if wanted.startswith(REGISTRY) else None
+    """Writes the version that backbone.weights refers to into data/pins.json; null if it is not in the registry.
+
+    Raises RootstockError if there is no such version.
+    """
+    reference = params.backbone.weights
+    version = _version(reference) if reference.startswith(REGISTRY) else None
     pins = {INIT: f"{REGISTRY}{version.name}/{version.version}" if version else None}
     if not PINS.exists() or read_json(PINS) != pins:
         write_json(PINS, pins)
 
 
 def registered_backbone(params: FlowParams) -> Path:
-    """The pinned version's backbone, and its head beside it, as a weights file.
+    """Returns the pinned version's backbone and head as a weights file, whose head keys begin with `head.`.
 
-    Raises RootstockError if it is of another architecture and must not be.
+    Raises RootstockError if its architecture differs and backbone.match is strict.
     """
     from tasks.models import weights_file as weights
 
@@ -48,20 +51,24 @@ def registered_backbone(params: FlowParams) -> Path:
     if spec["architecture"] != params.backbone.architecture and params.backbone.match == "strict":
         raise RootstockError(
             f"backbone.weights: version {version.version} of {version.name} is a {spec['architecture']}, but "
-            f"backbone.architecture is {params.backbone.architecture}; set it to {spec['architecture']}"
+            f"backbone.architecture is {params.backbone.architecture}; set it to {spec['architecture']}",
+            key="backbone.weights",
         )
     state, _ = weights.read(artifacts["model.safetensors"])
-    own = {name.removeprefix("backbone."): value for name, value in state.items()}  # the head stays below head.
-    weights.write(file, own, {"preprocessing": spec["preprocessing"], "classes": spec["classes"]})
+    renamed = {name.removeprefix("backbone."): value for name, value in state.items()}
+    weights.write(file, renamed, {"preprocessing": spec["preprocessing"], "classes": spec["classes"]})
     return file
 
 
-def registered_teacher(wanted: str, folder: Path) -> Path:
-    """The version that models:/name@alias or models:/name/3 means now, whole, as a weights file."""
+def registered_teacher(reference: str, folder: Path) -> Path:
+    """Returns the whole model of models:/name@alias or models:/name/3 as a weights file in `folder`.
+
+    Raises RootstockError if there is no such version.
+    """
     from tasks.models import weights_file as weights
     from tasks.objectives.teacher import SPEC
 
-    version = _version(wanted)
+    version = _version(reference)
     file = folder / f"{_slug(version)}-teacher.safetensors"
     if not file.exists():
         artifacts = _artifacts(version)
@@ -71,26 +78,28 @@ def registered_teacher(wanted: str, folder: Path) -> Path:
 
 
 def _artifacts(version: ModelVersion) -> dict[str, Path]:
-    """The files of a version, by name. Raises RootstockError for a model that Rootstock did not register."""
+    """Returns the files of a version by name. Raises RootstockError for a model that Rootstock did not register."""
     import mlflow
 
     folder = Path(mlflow.artifacts.download_artifacts(f"{REGISTRY}{version.name}/{version.version}")) / ARTIFACTS
-    found = {file.name: file for file in folder.iterdir()} if folder.is_dir() else {}
-    if missing := [name for name in (SPEC, WEIGHTS) if name not in found]:
+    files = {file.name: file for file in folder.iterdir()} if folder.is_dir() else {}
+    if missing := [name for name in (SPEC, WEIGHTS) if name not in files]:
         raise RootstockError(
-            f"{REGISTRY}{version.name}/{version.version} is no model of Rootstock: it has no {', '.join(missing)}"
+            f"{REGISTRY}{version.name}/{version.version} is not a Rootstock model: it has no {', '.join(missing)}",
+            key="not-a-rootstock-model",
         )
-    return found
+    return files
 
 
 def _slug(version: ModelVersion) -> str:
-    """A name for files that no version of another registry has."""
+    """Returns a prefix for file names that is unique across registries."""
     return f"{version.name}-{version.version}-{hashlib.sha256(str(version.source).encode()).hexdigest()[:8]}"
 
 
-def _version(wanted: str) -> ModelVersion:
-    """The version that models:/name@alias or models:/name/3 means now. Raises RootstockError if there is none."""
-    name, _, which = wanted.removeprefix(REGISTRY).replace("@", "/").rpartition("/")
-    if not name or not which:
-        raise RootstockError(f"{wanted}: which version? Give {REGISTRY}name@alias or {REGISTRY}name/3")
-    return resolve(name, which)
+def _version(reference: str) -> ModelVersion:
+    """Resolves models:/name@alias or models:/name/3. Raises RootstockError if there is no such version."""
+    name, _, version = reference.removeprefix(REGISTRY).replace("@", "/").rpartition("/")
+    if not name or not version:
+        message = f"{reference}: the version is missing; give {REGISTRY}name@alias or {REGISTRY}name/3"
+        raise RootstockError(message, key="no-version")
+    return resolve(name, version)

@@ -1,4 +1,4 @@
-"""The weights that backbone.weights and teacher.weights name, as files: given, downloaded, registered or random."""
+"""Weights files for backbone.weights and teacher.weights: local, downloaded, registered or random."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ RANDOM = "random"
 
 
 def weights_of(params: FlowParams) -> Path:
-    """The file that backbone.weights names; what matches of it, where that is asked for."""
+    """Returns the file that backbone.weights names, reduced to matching tensors if backbone.match is names."""
     file = _named_weights(params)
     return matched(file, params) if params.backbone.match == "names" else file
 
 
 def matched(file: Path, params: FlowParams) -> Path:
-    """A whole weights file of the architecture, begun with what matches in `file`; says what was taken."""
+    """Returns a complete weights file of the architecture, initialized with the tensors of `file` that match it.
+
+    Logs which tensors were taken.
+    """
     from tasks.core.files import sha256_of
     from tasks.core.progress import say
     from tasks.models import weights_file as weights
@@ -34,83 +37,92 @@ def matched(file: Path, params: FlowParams) -> Path:
     target = params.paths.state / "source" / f"{architecture}-{sha256_of(file)[:16]}.safetensors"
     if not target.exists():
         state, description = weights.read(file)
-        begun, report = load_matching(architecture, state)
-        found = preprocessing_of(architecture, description, None, None)
+        initialized, report = load_matching(architecture, state)
+        preprocessing = preprocessing_of(architecture, description, None, None)
         head = {name: tensor for name, tensor in state.items() if name.startswith(EARLIER)}
-        known = {"classes": description["classes"]} if "classes" in description else {}
-        weights.write(target, {**head, **begun}, {"preprocessing": asdict(found), "taken": report, **known})
+        classes = {"classes": description["classes"]} if "classes" in description else {}
+        new_description = {"preprocessing": asdict(preprocessing), "taken": report, **classes}
+        weights.write(target, {**head, **initialized}, new_description)
     say(f"backbone: {weights.read(target)[1]['taken']}")
     return target
 
 
 def _named_weights(params: FlowParams) -> Path:
-    """The file that backbone.weights names; torchvision's are downloaded once, their checksum compared."""
-    wanted = params.backbone.weights
-    if wanted.startswith(REGISTRY):
+    """Returns the file that backbone.weights names."""
+    name = params.backbone.weights
+    if name.startswith(REGISTRY):
         return registered_backbone(params)
-    if wanted == RANDOM:
+    if name == RANDOM:
         return random_weights(params)
-    return _file_of("backbone.weights", wanted, params.backbone.architecture, params.paths.state / "source")
+    return _file_of("backbone.weights", name, params.backbone.architecture, params.paths.state / "source")
 
 
-def _file_of(key: str, wanted: str, architecture: str, folder: Path) -> Path:
-    """The file that `wanted` names, the value of this key; torchvision's are downloaded into `folder`."""
-    if wanted.startswith(TORCHVISION):
-        return downloaded(architecture, wanted.removeprefix(TORCHVISION), folder)
-    file = next((place for place in (CHECKOUT / wanted, MAIN_CHECKOUT / wanted) if place.is_file()), Path(wanted))
+def _file_of(key: str, name: str, architecture: str, folder: Path) -> Path:
+    """Returns the file that the parameter `key` with value `name` refers to; torchvision's are saved in `folder`."""
+    if name.startswith(TORCHVISION):
+        return downloaded(architecture, name.removeprefix(TORCHVISION), folder, key)
+    file = next((path for path in (CHECKOUT / name, MAIN_CHECKOUT / name) if path.is_file()), Path(name))
     if not file.is_file():
         raise RootstockError(
             f"{key}: {file} is no file; give a .safetensors or .pth file, torchvision:DEFAULT, "
-            "models:/name@alias" + (", or random" if key == "backbone.weights" else "")
+            "models:/name@alias" + (", or random" if key == "backbone.weights" else ""),
+            key=key,
         )
     return file
 
 
 def teacher_of(params: FlowParams) -> Path:
-    """The file that teacher.weights names; one with nothing in it where there is no teacher.
+    """Returns the file that teacher.weights names, or an empty weights file if there is no teacher.
 
-    Raises ParamsError where there must be one.
+    Raises ParamsError if the objective needs a teacher and there is none.
     """
-    wanted, folder = params.teacher, params.paths.state / "source"
-    if wanted.weights is None:
+    teacher, folder = params.teacher, params.paths.state / "source"
+    if teacher.weights is None:
         if params.objective is Objective.DISTILLATION:
-            raise ParamsError(NO_TEACHER)
-        nobody = folder / "no-teacher.safetensors"
-        if not nobody.exists():
-            from tasks.models import weights_file as weights
+            raise ParamsError(NO_TEACHER, key="teacher.weights")
+        return _no_teacher(folder / "no-teacher.safetensors")
+    if teacher.weights.startswith(REGISTRY):
+        return registered_teacher(teacher.weights, folder)
+    if teacher.weights.startswith(TORCHVISION) and teacher.architecture is None:
+        raise RootstockError(
+            "teacher.architecture: weights of torchvision need an architecture, such as resnet50",
+            key="teacher.architecture",
+        )
+    return _file_of("teacher.weights", teacher.weights, teacher.architecture or "", folder)
 
-            weights.write(nobody, {})
-        return nobody
-    if wanted.weights.startswith(REGISTRY):
-        return registered_teacher(wanted.weights, folder)
-    if wanted.weights.startswith(TORCHVISION) and wanted.architecture is None:
-        raise RootstockError("teacher.architecture: name it, such as resnet50, where teacher.weights is torchvision's")
-    return _file_of("teacher.weights", wanted.weights, wanted.architecture or "", folder)
+
+def _no_teacher(file: Path) -> Path:
+    if not file.exists():
+        from tasks.models import weights_file as weights
+
+        weights.write(file, {})
+    return file
 
 
 def random_weights(params: FlowParams) -> Path:
-    """Seeded random weights, which know nothing: to see what pretraining is worth, or where nothing can be had."""
+    """Writes random weights with a fixed seed: a baseline for pretraining, or a start if no weights are available."""
     import torch
 
     from tasks.models import weights_file as weights
     from tasks.models.backbone import check_architecture, torchvision_preprocessing
     from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone
 
-    wanted = params.backbone
-    file = params.paths.state / "source" / f"{wanted.architecture}-{wanted.cut}-random.safetensors"
+    architecture, cut = params.backbone.architecture, params.backbone.cut
+    file = params.paths.state / "source" / f"{architecture}-{cut}-random.safetensors"
     if not file.exists():
-        check_architecture(wanted.architecture)
+        check_architecture(architecture)
         torch.manual_seed(0)
-        module, _ = build_backbone(wanted.architecture, wanted.cut)
-        like = "resnet18" if wanted.architecture in BUILTIN_ARCHITECTURES else wanted.architecture
+        module, _ = build_backbone(architecture, cut)
+        like = "resnet18" if architecture in BUILTIN_ARCHITECTURES else architecture
         weights.write(file, module.state_dict(), {"preprocessing": asdict(torchvision_preprocessing(like))})
     return file
 
 
-def downloaded(architecture: str, name: str, folder: Path) -> Path:
-    """Torchvision's weights of this name, with their preprocessing, as a file in `folder`.
+def downloaded(architecture: str, name: str, folder: Path, key: str = "backbone.weights") -> Path:
+    """Returns torchvision's weights of this name, with their preprocessing, as a file in `folder`.
 
-    Downloaded once, into torch's cache, the checksum compared. Raises RootstockError if they cannot be had.
+    They are downloaded once into torch's cache and checked against their checksum. Raises RootstockError, with the
+    parameter `key`, if there are no such weights or the download fails.
     """
     import torch
     from torchvision.models import get_model_weights
@@ -120,22 +132,22 @@ def downloaded(architecture: str, name: str, folder: Path) -> Path:
 
     check_architecture(architecture)
     try:
-        wanted = get_model_weights(architecture)[name]
+        entry = get_model_weights(architecture)[name]
     except (ValueError, KeyError):
-        known = ", ".join(each.name for each in get_model_weights(architecture))
-        raise RootstockError(
-            f"backbone.weights: torchvision has no {name} for {architecture}; it has DEFAULT, {known}"
-        ) from None
-    file = folder / f"{architecture}-{wanted.name}.safetensors"
+        names = ", ".join(each.name for each in get_model_weights(architecture))
+        message = f"{key}: torchvision has no {name} for {architecture}; it has DEFAULT, {names}"
+        raise RootstockError(message, key=key) from None
+    file = folder / f"{architecture}-{entry.name}.safetensors"
     if not file.exists():
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(wanted.url).name
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
         try:
-            state = wanted.get_state_dict(check_hash=True, progress=False)
+            state = entry.get_state_dict(check_hash=True, progress=False)
         except (OSError, RuntimeError) as error:
             raise RootstockError(
-                f"backbone.weights: {wanted.url} could not be downloaded ({error}); fetch it elsewhere and put it at "
-                f"{cached}, or set backbone.weights to the file"
+                f"{key}: {entry.url} could not be downloaded ({error}); download it elsewhere and put it at {cached}, "
+                f"or set {key} to the file",
+                key="download-failed",
             ) from None
-        description = {"preprocessing": asdict(torchvision_preprocessing(architecture, wanted.name))}
+        description = {"preprocessing": asdict(torchvision_preprocessing(architecture, entry.name))}
         weights.write(file, dict(state), description)
     return file

@@ -1,4 +1,4 @@
-"""A command as a supervised child: its messages are handed on as they come, and nothing that it started outlives it."""
+"""Supervised child processes: messages are forwarded as they arrive, and no process of the child's session survives."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from tasks.core.messages import (
     TextMessage,
 )
 
-GRACE = 10.0  # seconds that a child has to end after SIGTERM, and what it started after its end
-TICK = 0.5  # seconds between two looks at a silent child
-TAIL = 30  # lines of other output that are kept for an error
-SHOWN = 2000  # characters of each of them
-LONGEST_LINE = 2**20  # bytes; a longer line is taken apart
-CHUNK = 2**16  # bytes read at once
+GRACE = 10.0  # seconds to exit after SIGTERM, and to close the output after the child has exited
+TICK = 0.5  # polling interval of a silent child, in seconds
+TAIL = 30  # lines of other output that are kept for an error message
+SHOWN = 2000  # characters kept of each of these lines
+LONGEST_LINE = 2**20  # bytes; longer lines are split
+CHUNK = 2**16  # bytes per read
 
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Discriminator("kind")])
 
 
 @dataclass
 class Output:
-    """What a child said: the records of its stages, why one failed, and the last lines that are no messages."""
+    """A child's output: the records of its stages, the failure if there is one, and the last lines of other output."""
 
     run: str
     on_message: Callable[[DisplayMessage], None]
@@ -49,7 +49,7 @@ class Output:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
 
     def take(self, line: bytes) -> None:
-        """Handles one line; what is no message, or a record of another run, is other output."""
+        """Handles one line. Anything but a message of this run is kept as other output."""
         other, *pieces = line.split(SEPARATOR)
         self._keep(other)
         for piece in pieces:
@@ -64,13 +64,13 @@ class Output:
                     self._keep(piece)
 
     def _keep(self, other: bytes) -> None:
-        """Keeps a line as a terminal would show it in the end, without what carriage returns overwrote."""
+        """Keeps a line as a terminal shows it: only the text after the last carriage return."""
         if text := other.decode(errors="replace").rstrip().rpartition("\r")[2]:
             self.tail.append(text[:SHOWN])
 
 
 def decode(piece: bytes) -> Message | None:
-    """Returns the message that a line holds after its separator, or None if it holds none."""
+    """Returns the message that follows a separator, or None if it is not a valid message."""
     try:
         return MESSAGE.validate_json(piece, strict=True)
     except ValidationError:
@@ -85,11 +85,11 @@ def run_supervised(
     cwd: Path | None = None,
     **environment: str,
 ) -> tuple[int | None, Output]:
-    """Runs a command, and calls `on_message` with its progress and texts. Returns its exit code and what it said.
+    """Runs a command and calls `on_message` with its progress and text messages. Returns exit code and output.
 
-    The code is None if the child took longer than `timeout` seconds; they are counted anew after each record. The
-    child's standard input is a pipe held here: it ends when this process does, however that happens, and then a stage
-    exits. What the child started and left behind in its session is killed.
+    The exit code is None if the child ran longer than `timeout` seconds; each record restarts the clock. The child's
+    standard input is a pipe from this process, so a stage exits when this process ends for any reason. Processes that
+    the child leaves behind in its session are killed.
     """
     output = Output(uuid.uuid4().hex, on_message)
     child = subprocess.Popen(
@@ -108,13 +108,13 @@ def run_supervised(
     return (child.returncode if in_time else None), output
 
 
-def too_late(stage: str, timeout: float) -> str:
-    """Returns the error of a stage that ran out of time."""
-    return f"{stage} took longer than {timeout:g} seconds (run.timeout) and was ended"
+def timeout_message(stage: str, timeout: float) -> str:
+    """Returns the error message for a stage that exceeded its time limit, in seconds."""
+    return f"{stage} took longer than {timeout:g} seconds (run.timeout) and was stopped"
 
 
 def _follow(child: subprocess.Popen[bytes], output: Output, timeout: float) -> bool:
-    """Takes the child's lines until it ends. Returns False if it took too long."""
+    """Handles the child's lines until it exits. Returns False if it exceeded `timeout` seconds."""
     deadline = time.monotonic() + timeout
     for line in _lines(child):
         records = len(output.records)
@@ -127,7 +127,7 @@ def _follow(child: subprocess.Popen[bytes], output: Output, timeout: float) -> b
 
 
 def _lines(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """Yields the child's lines as they come, and empty ones in between, so that the caller can look at the clock."""
+    """Yields the child's lines as they arrive, and empty lines in between, so that the caller can check the time."""
     rest = b""
     for chunk in _chunks(child):
         *lines, rest = (rest + chunk).split(b"\n")
@@ -140,10 +140,10 @@ def _lines(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
 
 
 def _chunks(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """Yields what the child prints, or nothing after TICK seconds of silence, until it has ended.
+    """Yields the child's output, or empty bytes after TICK seconds of silence, until it has exited.
 
-    Then its standard input is closed, which ends a stage whose DVC was killed; whoever still holds its output has GRACE
-    seconds.
+    Then its standard input is closed, which ends a stage whose DVC was killed; processes that still hold the output get
+    GRACE seconds to close it.
     """
     with selectors.DefaultSelector() as selector:
         selector.register(cast("IO[bytes]", child.stdout), selectors.EVENT_READ)
@@ -156,7 +156,7 @@ def _chunks(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
 
 
 def _read(selector: selectors.BaseSelector) -> bytes:
-    """Returns what can be read within TICK seconds, maybe nothing; a stream at its end is unregistered."""
+    """Returns the bytes that arrive within TICK seconds, possibly none; unregisters a stream at its end."""
     for key, _events in selector.select(TICK):
         if chunk := os.read(key.fd, CHUNK):
             return chunk
@@ -171,7 +171,7 @@ def _wait(child: subprocess.Popen[bytes], seconds: float) -> bytes:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Ends the child and its session: first asked, then killed. What outlived the child is killed at once."""
+    """Terminates the child's session, then kills it. If the child has exited, the rest is killed at once."""
     if child.poll() is None:
         _signal(child, signal.SIGTERM)
         _wait(child, GRACE)
@@ -182,7 +182,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _signal(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # all have ended; macOS says the latter of zombies
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # no process left, or only zombies (macOS)
         os.killpg(child.pid, number)
 
 

@@ -1,4 +1,4 @@
-"""One stage under supervision: DVC runs it as a child, which dies with this process; its log and progress are shown."""
+"""Supervised stages: DVC runs a stage as a child of this process; its log and progress are shown in Prefect."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 
 from flows.config.parameters import FlowParams
-from flows.stages import dvc_cli as versioning
-from flows.stages.child import Output, run_supervised, too_late
+from flows.stages import dvc_cli
+from flows.stages.child import Output, run_supervised, timeout_message
 from tasks.core.errors import EXIT_BROKEN, RootstockError
 from tasks.core.files import put_aside
 from tasks.core.messages import DisplayMessage, ProgressMessage, RecordMessage
@@ -27,17 +27,17 @@ from tasks.reports.page import markdown_table
 
 
 class StageFailedError(RootstockError):
-    """A stage did not end well; `again` if another try may help."""
+    """A stage failed; `again` says whether a retry may help."""
 
-    def __init__(self, message: str, exit_code: int = EXIT_BROKEN, *, again: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, exit_code: int = EXIT_BROKEN, *, key: str, again: bool = False) -> None:
+        super().__init__(message, key=key)
         self.exit_code = exit_code
         self.again = again
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a stage: computed, restored from an earlier run's results, or unchanged."""
+    """The outcome of a stage: computed, restored from an earlier run's results, or unchanged."""
 
     stage: str
     what: str
@@ -45,8 +45,8 @@ class Outcome:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failed stage may do better the next time: it crashed, or DVC was busy."""
+def is_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Returns whether a retry of a failed stage may help: it crashed, or DVC was busy."""
     try:
         state.result()
     except StageFailedError as error:
@@ -56,17 +56,18 @@ def worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -
     return False
 
 
-@task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_condition_fn=worth_another_try, retry_delay_seconds=2)
+@task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_condition_fn=is_retryable, retry_delay_seconds=2)
 def reproduce(stage: str, params: FlowParams, *, outdated: bool, on_line: Callable[[], object]) -> Outcome:
-    """Runs the stage if it is outdated; calls `on_line` after each line that it shows.
+    """Runs the stage if it is outdated; calls `on_line` after each line that it logs.
 
-    Raises StageFailedError if it fails; then its last good results are back, and what it left is in .state/failed.
+    Raises StageFailedError if it fails. Then its last good results are restored, and its partial results are in
+    .state/failed.
     """
     log = get_run_logger()
     if not outdated:
         log.info("unchanged")
         return Outcome(stage, "unchanged")
-    before, show_progress = versioning.out_md5s(stage), progress_bar(f"{stage}-progress", stage)
+    before, show_progress = dvc_cli.out_md5s(stage), progress_bar(f"{stage}-progress", stage)
 
     def on_message(message: DisplayMessage) -> None:
         log.info(str(message))
@@ -74,64 +75,70 @@ def reproduce(stage: str, params: FlowParams, *, outdated: bool, on_line: Callab
         on_line()
 
     with _slot(params.run.slot):
-        code, output = run_supervised(versioning.reproduction(stage), params.run.timeout, on_message)
+        code, output = run_supervised(dvc_cli.reproduction(stage), params.run.timeout, on_message)
     if code != 0:
         put_aside(params.paths.of(stage), params.paths.failed(stage))
         failure = _failure(stage, code, output, params)
-        _put_back(stage, log)
+        _restore(stage, log)
         raise failure
     if output.records:
         record = output.records[-1]
         _publish(record)
         return Outcome(stage, "computed", record.seconds, record.report)
-    what = "unchanged" if versioning.out_md5s(stage) == before else "restored from an earlier run"
+    what = "unchanged" if dvc_cli.out_md5s(stage) == before else "restored from an earlier run"
     log.info(what)
     return Outcome(stage, what)
 
 
 def _failure(stage: str, code: int | None, output: Output, params: FlowParams) -> StageFailedError:
     if code is None:
-        return StageFailedError(too_late(stage, params.run.timeout))
+        return StageFailedError(timeout_message(stage, params.run.timeout), key="run.timeout")
     if output.failure:
         message = f"{stage}: {output.failure.error}{_page_of(stage, params.paths)}"
-        return StageFailedError(message, output.failure.exit_code)
-    what = "was computed, but DVC could not keep it" if output.records else "ended without a word"
-    message = "\n".join([f"{stage} {what}; the last that was printed:", *output.tail])
-    return StageFailedError(message, again=not output.records)
+        return StageFailedError(message, output.failure.exit_code, key="stage-failed")
+    if output.records:
+        message = _with_tail(f"{stage} was computed, but DVC could not store its results", output)
+        return StageFailedError(message, key="not-stored")
+    return StageFailedError(_with_tail(f"{stage} exited without an error", output), key="stage-crashed", again=True)
+
+
+def _with_tail(message: str, output: Output) -> str:
+    return "\n".join([f"{message}; its last output:", *output.tail])
 
 
 def _page_of(stage: str, paths: Paths) -> str:
-    """Where the report of a failed stage can be read, if it wrote one."""
+    """Returns a line with the path of a failed stage's report, if it wrote one."""
     page = paths.failed(stage) / paths.validation_page.name
     return f"\nreport: {page}" if page.exists() else ""
 
 
-def _put_back(stage: str, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
-    """Brings a failed stage's last good results back; why it failed matters more than that they could not be had."""
+def _restore(stage: str, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
+    """Restores a failed stage's last good results. If that fails it only warns: the stage's own error matters more."""
     try:
-        versioning.restore(stage)
-    except versioning.DvcError as error:
-        log.warning("the last good results of %s are not back: %s", stage, error)
+        dvc_cli.restore(stage)
+    except dvc_cli.DvcError as error:
+        log.warning("could not restore the last good results of %s: %s", stage, error)
 
 
 @contextmanager
 def _slot(name: str | None) -> Iterator[None]:
-    """Holds one place of a Prefect concurrency limit while the stage computes."""
+    """Holds a slot of the Prefect concurrency limit `name` inside the block; None holds nothing."""
     if name is None:
         yield
         return
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
-            held.enter_context(concurrency(name, occupy=1, strict=True, raise_on_lease_renewal_failure=False))
+            stack.enter_context(concurrency(name, occupy=1, strict=True, raise_on_lease_renewal_failure=False))
         except ConcurrencySlotAcquisitionError:
             create = f"prefect global-concurrency-limit create {name} --limit 1"
-            raise RootstockError(f"run.slot: there is no concurrency limit {name}; make one: {create}") from None
+            message = f"run.slot: there is no concurrency limit {name}; create it: {create}"
+            raise RootstockError(message, key="run.slot") from None
         yield
 
 
 def progress_bar(key: str, description: str) -> Callable[[DisplayMessage], None]:
-    """Returns what shows progress messages as a bar in Prefect, from the first one on; it ignores others."""
-    artifact: list[Any] = []  # its id; Prefect says that it may also be a coroutine
+    """Returns a function that shows progress messages as a progress bar in Prefect and ignores other messages."""
+    artifact: list[Any] = []  # the ID, once created; Prefect types it as possibly a coroutine
 
     def show(message: DisplayMessage) -> None:
         if not isinstance(message, ProgressMessage):
@@ -144,13 +151,13 @@ def progress_bar(key: str, description: str) -> Callable[[DisplayMessage], None]
     return show
 
 
-def _flattened(name: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - whatever a report holds
-    """A value by its name, or the values in it by theirs."""
+def _flattened(name: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - any value of a report
+    """Returns a nested dict's items, or the value itself with its name."""
     return list(value.items()) if isinstance(value, dict) else [(name, value)]
 
 
 def _publish(record: RecordMessage) -> None:
-    """The stage's report as a Markdown artifact on its task run."""
+    """Publishes the stage's report as a Markdown artifact of its task run."""
     flat = {inner: value for name, of in record.report.items() for inner, value in _flattened(name, of)}
     rows = [
         [name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value] for name, value in flat.items()

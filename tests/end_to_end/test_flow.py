@@ -248,7 +248,7 @@ def test_data_edited_by_hand_is_neither_used_nor_lost(project):
     drawn("bar", 5).save(mine)
     done = project.retrain()
     assert done.returncode == EXIT_BROKEN
-    assert "changed by hand" in done.stderr
+    assert "data/raw: edited by hand" in done.stderr
     assert mine.exists()
 
 

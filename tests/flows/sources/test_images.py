@@ -8,6 +8,7 @@ import pytest
 from flows.sources.images import images_of, listing
 from tasks.core.errors import DataRefusedError, RootstockError
 from tests.drawn import write_shapes
+from tests.errors import raises
 
 
 def test_the_digits_are_rendered_once(params, tmp_path):
@@ -33,19 +34,20 @@ def test_sources_are_checked_before_anything_is_copied(params, tmp_path):
             images_of(params(data={"source": str(root)}))
         latin.unlink()
     (root / "rootstock.parquet").touch()
-    with pytest.raises(RootstockError, match=r"rootstock\.parquet, which is a name of Rootstock's own"):
+    with raises(RootstockError, "reserved-name") as caught:
         images_of(params(data={"source": str(root)}))
+    assert "rootstock.parquet" in str(caught.value)
     (root / "rootstock.parquet").unlink()
     (root / "empty").mkdir()
-    with pytest.raises(DataRefusedError, match="empty"):
+    with raises(DataRefusedError, "empty-folders"):
         images_of(params(data={"source": str(root)}))
     assert "empty" in (tmp_path / ".state" / "failed" / "source" / "report.html").read_text()
-    with pytest.raises(RootstockError, match=r"data\.separator: only the column label"):
+    with raises(RootstockError, "data.separator"):
         images_of(params(data={"source": str(root), "separator": ";"}))
     for source in (str(root), "digits"):
-        with pytest.raises(RootstockError, match=r"data\.targets: only a table"):
+        with raises(RootstockError, "data.targets"):
             images_of(params(data={"source": source, "targets": ["angle"]}))
-    with pytest.raises(RootstockError, match="is no folder, table or archive"):
+    with raises(RootstockError, "data.source"):
         images_of(params(data={"source": str(tmp_path / "none")}))
 
 

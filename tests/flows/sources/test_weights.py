@@ -1,4 +1,4 @@
-"""Weights and teachers that are brought in: from torchvision, from a file, from a registered version."""
+"""Sources of weights and teachers: torchvision, a file, a registered version."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from tasks.core.files import read_json
 from tasks.core.params import read_document
 from tasks.core.schema import Candidate, Metric
 from tasks.models.weights_file import read
+from tests.errors import raises
 from tests.project import ROOT
 
 
 @pytest.mark.slow
 def test_a_registered_model_teaches_the_next_one(finished, tmp_path):
     project = finished.copy(tmp_path / "project")
-    wanted = ["--objective", "distillation", "--teacher.weights", "models:/rootstock@challenger"]
-    done = project.retrain(*wanted, "--finetune.epochs", "2")
+    overrides = ["--objective", "distillation", "--teacher.weights", "models:/rootstock@challenger"]
+    done = project.retrain(*overrides, "--finetune.epochs", "2")
     assert done.returncode in {0, 3, 4}, done.stdout + done.stderr
     assert "teacher brought in: " in done.stdout
     table = read_json(project.root / "data" / "evaluate" / "metrics.json")
@@ -32,22 +33,23 @@ def test_a_registered_model_teaches_the_next_one(finished, tmp_path):
 
 def test_torchvisions_weights_need_a_name_and_a_network(params, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    wanted = {"architecture": "squeezenet1_1", "weights": "torchvision:IMAGENET9000"}
-    with pytest.raises(RootstockError, match="torchvision has no IMAGENET9000 for squeezenet1_1"):
-        weights_of(params(backbone=wanted))
+    backbone = {"architecture": "squeezenet1_1", "weights": "torchvision:IMAGENET9000"}
+    with raises(RootstockError, "backbone.weights") as caught:
+        weights_of(params(backbone=backbone))
+    assert "IMAGENET9000" in str(caught.value)
 
     def offline(*_args, **_kwargs):
         raise OSError("no route to host")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", offline)
-    with pytest.raises(
-        RootstockError, match=r"could not be downloaded \(no route to host\).*put it at .*squeezenet1_1"
-    ):
-        weights_of(params(backbone={**wanted, "weights": "torchvision:DEFAULT"}))
+    with raises(RootstockError, "download-failed") as caught:
+        weights_of(params(backbone={**backbone, "weights": "torchvision:DEFAULT"}))
+    assert "no route to host" in str(caught.value)
+    assert str(tmp_path / "torch" / "hub" / "checkpoints" / "squeezenet1_1") in str(caught.value)
 
 
 def test_weights_that_were_downloaded_before_are_used_offline(monkeypatch, tmp_path):
-    """The file that torchvision names, with its checksum in its name, is handed on with its preprocessing."""
+    """The cached file, named by torchvision with its checksum, is converted with its preprocessing."""
     from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -61,32 +63,35 @@ def test_weights_that_were_downloaded_before_are_used_offline(monkeypatch, tmp_p
     assert description["preprocessing"]["resize"] == 256
 
 
-def test_nobody_is_a_teacher_too(tmp_path, monkeypatch):
-    """The same file each time, with nothing in it."""
+def test_without_a_teacher_there_is_an_empty_file(tmp_path, monkeypatch):
+    """The same file each time."""
     monkeypatch.chdir(tmp_path)
-    wanted = load(ROOT / "params.yaml")
-    file = teacher_of(wanted)
+    params = load(ROOT / "params.yaml")
+    file = teacher_of(params)
     assert read(file) == ({}, {})
-    assert teacher_of(wanted) == file
+    assert teacher_of(params) == file
 
 
 @pytest.mark.parametrize(
-    ("teacher", "message"),
+    ("teacher", "key", "fact"),
     [
-        ({"weights": "torchvision:DEFAULT"}, r"teacher\.architecture: name it"),
-        ({"weights": "models:/rootstock"}, r"models:/rootstock: which version\? Give models:/name@alias"),
-        ({"weights": "nowhere.pth"}, r"teacher\.weights: nowhere\.pth is no file; give .*models:/name@alias$"),
+        ({"weights": "torchvision:DEFAULT"}, "teacher.architecture", "resnet50"),
+        ({"weights": "torchvision:NONE", "architecture": "resnet18"}, "teacher.weights", "NONE"),
+        ({"weights": "models:/rootstock"}, "no-version", "models:/rootstock"),
+        ({"weights": "nowhere.pth"}, "teacher.weights", "nowhere.pth"),
     ],
 )
-def test_a_teacher_that_cannot_be_had_is_told(teacher, message):
+def test_a_teacher_that_is_not_available_is_refused(teacher, key, fact):
     document = read_document(ROOT / "params.yaml")
     document["teacher"].update(teacher)
-    with pytest.raises(RootstockError, match=message):
+    with raises(RootstockError, key) as caught:
         teacher_of(check(document))
+    assert fact in str(caught.value)
+    assert "random" not in str(caught.value), "only a backbone can be random"
 
 
-def test_distillation_without_a_teacher_is_told_at_the_door():
+def test_distillation_without_a_teacher_is_refused():
     document = read_document(ROOT / "params.yaml")
     document["objective"] = "distillation"
-    with pytest.raises(ParamsError, match="there is no teacher; name models:/rootstock@live"):
+    with raises(ParamsError, "teacher.weights"):
         teacher_of(check(document))

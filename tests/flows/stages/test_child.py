@@ -48,7 +48,7 @@ def supervised(code, on_message=lambda _message: None, timeout=60.0, cwd=None):
 
 
 def taken(*lines):
-    """What becomes of the lines of a run named mine, and the messages that are shown."""
+    """Returns the output of a run named mine after these lines, and the messages that were shown."""
     shown = []
     output = Output("mine", shown.append)
     for line in lines:

@@ -1,21 +1,21 @@
-"""Models on data sets by seeds: one table, one picture, one MLflow run with children; resumed, not repeated."""
+"""Trials of a comparison: one table, one plot, one MLflow run with children; resumed, not repeated."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 
-import numpy as np
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from flows.compare import interval, share_features, summary
-from flows.comparison.cells import Score, cells, run, table
+from flows.compare import share_features
+from flows.comparison.trials import all_trials, run_stages
 from flows.config.parameters import check, load
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.messages import FailureMessage, ProgressMessage, RecordMessage, encode
 from tasks.core.params import read_document
+from tests.errors import raises
 from tests.project import ROOT, is_alive, wait_until
 
 
@@ -65,46 +65,32 @@ def test_a_comparison_makes_a_table_and_is_not_repeated(prepared, tmp_path):
 
 def test_params_yaml_compares_what_it_names():
     params = load(ROOT / "params.yaml")
-    found = cells(params)
-    assert len(found) == len(params.compare.seeds) * len(params.compare.data) * len(params.compare.models)
-    for cell in found:
-        assert cell.changes["seed"] == cell.seed
+    trials = all_trials(params)
+    assert len(trials) == len(params.compare.seeds) * len(params.compare.data) * len(params.compare.models)
+    for trial in trials:
+        assert trial.changes["seed"] == trial.seed
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "key", "fact"),
     [
-        ({"against": "nobody"}, "there is no model nobody"),
-        ({"models": {"a": {"teacher.weights": "compare:b"}, "b": {}}, "against": None}, "must stand before it"),
+        ({"against": "nobody"}, "compare.against", "nobody"),
+        ({"models": {"a": {"teacher.weights": "compare:b"}, "b": {}}, "against": None}, "compare.models", "compare:b"),
     ],
 )
-def test_what_cannot_be_compared_is_told(changes, message):
+def test_a_baseline_that_is_missing_and_a_teacher_that_comes_later_are_refused(changes, key, fact):
     document = read_document(ROOT / "params.yaml")
     document["compare"].update(changes)
-    with pytest.raises(ParamsError, match=message):
-        cells(check(document))
+    with raises(ParamsError, key) as caught:
+        all_trials(check(document))
+    assert fact in str(caught.value)
 
 
-def test_gains_are_paired_by_seed():
-    params = load(ROOT / "params.yaml")
-    wanted = [cell for cell in cells(params) if cell.model in {"fine-tuned", "from scratch"}]
-    values = {"fine-tuned": [0.9, 0.8, 0.7], "from scratch": [0.8, 0.7, 0.6]}
-    found = {
-        cell: Score("accuracy", values[cell.model][params.compare.seeds.index(cell.seed)], 2.0, 3.0) for cell in wanted
-    }
-    columns, rows = summary(table(found), "fine-tuned")
-    by_name = {row[0]: dict(zip(columns, row, strict=True)) for row in rows}
-    assert by_name["from scratch"]["gain over fine-tuned"] == "-10.0 ± 0.0"
-    assert by_name["fine-tuned"]["digits, accuracy"] == interval(np.array(values["fine-tuned"]))
-    assert by_name["fine-tuned"]["CPU-seconds"] == "3"
-    assert interval(np.array([np.nan])) == "failed"
-    assert interval(np.array([0.5])) == "50.0"
-
-
-def test_a_cell_that_ends_without_a_word_has_failed_all_the_same(tmp_path, monkeypatch):
+def test_a_trial_that_exits_without_output_has_failed(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    with pytest.raises(RootstockError, match="ended with code 1 and without a word"):
-        run(tmp_path, ["ingest"], 60, print)
+    with raises(RootstockError, "stage-crashed") as caught:
+        run_stages(tmp_path, ["ingest"], 60, print)
+    assert "code 1" in str(caught.value)
 
 
 def stand_in(folder, monkeypatch, script):
@@ -120,26 +106,29 @@ def printing(message):
     return f"printf '{encode(message).decode()}' $ROOTSTOCK_SUPERVISED"
 
 
-def test_a_stage_of_a_cell_that_hangs_is_ended_with_all_that_it_started(tmp_path, monkeypatch):
+def test_a_stage_of_a_trial_that_hangs_is_ended_with_all_that_it_started(tmp_path, monkeypatch):
     """The first stage is computed, the second one is not."""
     record, progress = RecordMessage("%s", "ingest", 1.0, 1.0, {}), ProgressMessage(1, 4, "checks")
     hang = "sleep 600 & echo $! > grandchild\nwait"
     stand_in(tmp_path, monkeypatch, f"{printing(record)}\n{printing(progress)}\n{hang}")
     shown = []
-    with pytest.raises(RootstockError, match=r"validate took longer than 2 seconds \(run\.timeout\) and was ended"):
-        run(tmp_path, ["ingest", "validate"], 2, shown.append)
+    with raises(RootstockError, "run.timeout") as caught:
+        run_stages(tmp_path, ["ingest", "validate"], 2, shown.append)
+    assert str(caught.value).startswith("validate ")
     assert shown == [progress]
     grandchild = int((tmp_path / "grandchild").read_text())
     wait_until(lambda: not is_alive(grandchild), 5)
 
 
-def test_a_cell_says_why_a_stage_failed(tmp_path, monkeypatch):
+def test_a_trial_says_why_a_stage_failed(tmp_path, monkeypatch):
     stand_in(tmp_path, monkeypatch, f"{printing(FailureMessage('%s', 'head', 'no images', 2))}\nexit 2")
-    with pytest.raises(RootstockError, match=r"^head: no images$"):
-        run(tmp_path, ["head"], 60, print)
+    with raises(RootstockError, "stage-failed") as caught:
+        run_stages(tmp_path, ["head"], 60, print)
+    assert str(caught.value) == "head: no images"
     stand_in(tmp_path, monkeypatch, "echo a traceback\nexit 2")
-    with pytest.raises(RootstockError, match=r"^a traceback$"):
-        run(tmp_path, ["head"], 60, print)
+    with raises(RootstockError, "stage-crashed") as caught:
+        run_stages(tmp_path, ["head"], 60, print)
+    assert str(caught.value) == "a traceback"
 
 
 def test_a_link_to_the_store_of_a_checkout_that_moved_is_made_anew(tmp_path):

@@ -1,0 +1,214 @@
+"""The trials of a comparison: one model on one data set with one seed, whose stages run in the trial's own folder.
+
+A score is stored with a digest of everything it depends on, so that an interrupted comparison resumes.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from flows.config.parameters import FlowParams, check, stage_params
+from flows.local.environment import CHECKOUT
+from flows.sources.images import images_of, listing
+from flows.sources.weights import teacher_of, weights_of
+from flows.stages.child import run_supervised, timeout_message
+from tasks.core.digest import code_digest
+from tasks.core.errors import ParamsError, RootstockError
+from tasks.core.files import read_json, replacing, sha256_of, write_json
+from tasks.core.messages import DisplayMessage
+from tasks.core.params import PARAMS_FILE, PINS, read_document
+from tasks.core.schema import STAGES, VALUE, Candidate, Metric
+from tasks.evaluation.requirements import check_attacks_installed
+
+SHARED_STAGES = ("ingest", "validate")  # they depend on the data set alone
+TRIAL_STAGES = ("augment", "features", "head", "finetune", "evaluate")
+TRIAL_PREFIX = "compare:"  # in teacher.weights: a model of the comparison, on the same data set with the same seed
+RESULT = "result.json"
+DONE = "done"  # marks a data set that was ingested and validated
+SHOWN = 10  # lines of output that the error of a failed trial shows
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A model on a data set with a seed, by name, and their overrides of params.yaml by dotted name."""
+
+    data: str
+    model: str
+    seed: int
+    changes: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def name(self) -> str:
+        """Returns a readable name."""
+        return f"{self.model} on {self.data}, seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """Returns the path of its folder, relative to that of the comparison."""
+        key = hashlib.sha256(f"{self.data}|{self.model}|{self.seed}".encode()).hexdigest()[:12]
+        return Path("cells") / key
+
+
+@dataclass(frozen=True)
+class Score:
+    """The result of a trial: a test score and its cost in seconds, or an error."""
+
+    metric: str = ""
+    value: float = float("nan")
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    error: str = ""
+    reused: bool = False
+
+
+def all_trials(params: FlowParams) -> list[Trial]:
+    """Returns the trials of every model on every data set with every seed, models in the order of params.yaml.
+
+    Raises ParamsError if a model's teacher does not stand before it.
+    """
+    section = params.compare
+    trials: list[Trial] = []
+    for model, model_changes in section.models.items():
+        earlier = {trial.model for trial in trials}
+        teacher = str(model_changes.get("teacher.weights", ""))
+        if teacher.startswith(TRIAL_PREFIX) and teacher.removeprefix(TRIAL_PREFIX) not in earlier:
+            message = f"compare.models: {model} learns from {teacher}, which must stand before it"
+            raise ParamsError(message, key="compare.models")
+        for data, data_changes in section.data.items():
+            changes = {**data_changes, **model_changes}
+            trials += [Trial(data, model, seed, {**changes, "seed": seed}) for seed in section.seeds]
+    return trials
+
+
+def run_trial(trial: Trial, folder: Path, on_message: Callable[[DisplayMessage], None]) -> Score:
+    """Returns the trial's score, stored or computed now. If the trial fails, the score holds the error."""
+    place = folder / trial.folder
+    result_file = place / RESULT
+    try:
+        digest = prepare(trial, folder, place)
+        if result_file.exists() and (result := read_json(result_file))["digest"] == digest:
+            return Score(**{**result["score"], "reused": True})
+        result_file.unlink(missing_ok=True)
+        score = compute(place, on_message)
+    except RootstockError as error:
+        result_file.unlink(missing_ok=True)  # no other trial may use it as a teacher
+        return Score(error=str(error))
+    write_json(result_file, {"digest": digest, "trial": trial.name, "score": vars(score)})
+    return score
+
+
+def prepare(trial: Trial, folder: Path, place: Path) -> str:
+    """Writes the trial's params.yaml and prepares its sources. Returns a digest of everything its score depends on.
+
+    Raises RootstockError if a parameter or a source is not valid.
+    """
+    document = copy.deepcopy(read_document(PARAMS_FILE))
+    teacher = str(trial.changes.get("teacher.weights", ""))
+    for name, value in trial.changes.items():
+        set_value(document, name, value)
+    if teacher.startswith(TRIAL_PREFIX):
+        set_value(document, "teacher.weights", None)
+    params = check(document)
+    check_attacks_installed(params.evaluate.attacked)
+    raw, weights = images_of(params).resolve(), weights_of(params).resolve()
+    if not teacher.startswith(TRIAL_PREFIX):
+        teacher_file = teacher_of(params).resolve()
+    else:
+        teacher_file = as_teacher(folder / Trial(trial.data, teacher.removeprefix(TRIAL_PREFIX), trial.seed, {}).folder)
+        set_value(document, "teacher.weights", teacher)
+    if "scratch.run" not in trial.changes:
+        set_value(document, "scratch.run", False)  # in a comparison, it is one of the models
+    data_facts = [str(raw), listing(raw), *(document[stage] for stage in SHARED_STAGES), code_of(SHARED_STAGES)]
+    shared = folder / "data" / hashlib.sha256(json.dumps(data_facts).encode()).hexdigest()[:12]
+    places = {"raw": raw, "pretrained": weights, "teacher": teacher_file, "state": folder / "state"}
+    places |= {name: shared / name for name in SHARED_STAGES}
+    for name, where in places.items():
+        set_value(document, f"paths.{name}", str(Path(where).absolute()))
+    with replacing(place / PARAMS_FILE) as beside, beside.open("w", encoding="utf-8") as out:
+        YAML().dump(document, out)
+    write_json(place / PINS, {"init": None})
+    versions = [installed(package) for package in ("torch", "torchvision", "pillow")]
+    read = {key for stage in STAGES for key in stage_params(stage).sections()}
+    facts = [{key: document[key] for key in sorted(read)}, versions, code_of(STAGES)]
+    facts += [listing(raw), sha256_of(weights), sha256_of(teacher_file)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def code_of(stages: Sequence[str]) -> str:
+    """Returns the digest of the code that `run_stages` runs for these stages."""
+    return code_digest("tasks.__main__", *(f"tasks.{stage}" for stage in stages))
+
+
+def as_teacher(place: Path) -> Path:
+    """Returns the fine-tuned model of the trial in `place` as a teacher file. Raises RootstockError if it has none."""
+    from tasks.models import weights_file as weights
+    from tasks.objectives.teacher import SPEC
+
+    if not (place / RESULT).exists():
+        raise RootstockError("its teacher could not be computed", key="teacher-failed")
+    paths = check(read_document(place / PARAMS_FILE)).paths
+    file = (place / "teacher.weights").absolute()
+    weights.write(file, weights.read(place / paths.tuned)[0], {SPEC: read_json(place / paths.spec)})
+    return file
+
+
+def compute(place: Path, on_message: Callable[[DisplayMessage], None]) -> Score:
+    """Runs the trial's stages, and first those of its data set if needed. Raises RootstockError if one fails."""
+    params = check(read_document(place / PARAMS_FILE))
+    paths, timeout = params.paths, params.run.timeout
+    mark = paths.ingest.parent / DONE
+    for stage in TRIAL_STAGES:
+        shutil.rmtree(place / paths.of(stage), ignore_errors=True)
+    if not mark.exists():
+        run_stages(place, SHARED_STAGES, timeout, on_message)
+        mark.touch()
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    run_stages(place, TRIAL_STAGES, timeout, on_message)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    row = read_json(place / paths.metrics)[Candidate.TUNED]
+    metric = Metric.ACCURACY if Metric.ACCURACY in row else Metric.R2
+    return Score(metric.value, row[metric][VALUE], time.perf_counter() - started, cpu)
+
+
+def run_stages(
+    place: Path, stages: Sequence[str], timeout: float, on_message: Callable[[DisplayMessage], None]
+) -> None:
+    """Runs stages in one child process in the folder `place`, each for at most `timeout` seconds.
+
+    Raises RootstockError if one fails.
+    """
+    command = [sys.executable, "-m", "tasks", *stages]
+    code, output = run_supervised(command, timeout, on_message, cwd=place, PYTHONPATH=str(CHECKOUT))
+    if code is None:
+        stage = stages[min(len(output.records), len(stages) - 1)]
+        raise RootstockError(timeout_message(stage, timeout), key="run.timeout")
+    if code and output.failure:
+        raise RootstockError(f"{output.failure.stage}: {output.failure.error}", key="stage-failed")
+    if code:
+        silent = f"its stages exited with code {code} and without any output; is there enough memory?"
+        raise RootstockError("\n".join([*output.tail][-SHOWN:]) or silent, key="stage-crashed")
+
+
+def set_value(document: Any, name: str, value: Any) -> None:  # noqa: ANN401 - a YAML document
+    """Sets a parameter by its dotted name. Raises ParamsError if there is no such parameter."""
+    *sections, key = name.split(".")
+    node: Any = document
+    for section in sections:
+        node = node.get(section) if hasattr(node, "get") else None
+    if not hasattr(node, "get") or key not in node:
+        raise ParamsError(f"compare: params.yaml has no {name}", key=name)
+    node[key] = value
