@@ -1,1 +1,1 @@
-"""What runs without a person at the keyboard: deployments, and the steps of CI."""
+"""Unattended runs: Prefect deployments and CI steps."""

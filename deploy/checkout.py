@@ -1,6 +1,6 @@
-"""Where a deployed run works, as Prefect's pull steps: in the main checkout, or in a git worktree of its own at HEAD.
+"""Prefect pull steps: a deployed run works in the main checkout, or in a new git worktree at HEAD.
 
-It imports nothing of the project, since the project's code is then taken from where the run works.
+This module imports nothing from the project: a run must import the project's code from its own working directory.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from pathlib import Path
 
 from configobj import ConfigObj
 
-PLACES = {"dir", "url", "credentialpath", "configpath", "keyfile", "cert_path", "key_path"}  # that DVC takes as such
-PLACES |= {"gdrive_user_credentials_file", "gdrive_service_account_json_file_path"}
+# DVC settings whose values are paths
+PATH_SETTINGS = {"dir", "url", "credentialpath", "configpath", "keyfile", "cert_path", "key_path"}
+PATH_SETTINGS |= {"gdrive_user_credentials_file", "gdrive_service_account_json_file_path"}
 SHARED = (".state", ".registry")  # one lock, one feature store, one registry for all worktrees
 
 
 def main_checkout(directory: str) -> dict[str, str]:
-    """Works in the main checkout: for runs that read the registry and change nothing of the data."""
+    """Runs in the main checkout; for flows that use only the registry and leave data and code alone."""
     return _work_in(Path(directory).resolve())
 
 
 def worktree(directory: str) -> dict[str, str]:
-    """Works in a new worktree of the checkout at `directory`, so that a person's uncommitted work is not touched.
+    """Runs in a new worktree of the checkout at `directory`, so that uncommitted changes there are left alone.
 
-    It shares the checkout's state, registry and DVC cache. Worktrees whose run has ended are removed first. The commit
-    is HEAD, or the one that the environment variable ROOTSTOCK_COMMIT names, which is fetched if it is not there.
+    The worktree shares the checkout's state, registry and DVC cache. Worktrees of runs that have ended are removed
+    first. The commit is HEAD, or that of the environment variable ROOTSTOCK_COMMIT, which is fetched if missing.
     """
     home = Path(directory).resolve()
     folder = home / ".state" / "worktrees"
     folder.mkdir(parents=True, exist_ok=True)
-    for place in folder.iterdir():  # named by the process that works in it
+    for place in folder.iterdir():  # each is named by the ID of its process
         if place.name.isdigit() and not _alive(int(place.name)):
             shutil.rmtree(place, ignore_errors=True)
     place = folder / str(os.getpid())
@@ -50,17 +51,20 @@ def worktree(directory: str) -> dict[str, str]:
     return _work_in(root)
 
 
-def _configure(own: Path, new: Path, remote: Path) -> None:
-    """DVC's settings, committed ones and the main checkout's local ones, with its places; else its cache and remote."""
+def _configure(main: Path, new: Path, remote: Path) -> None:
+    """Writes the worktree's DVC settings: the committed ones and the local ones of the main checkout.
+
+    Relative paths become absolute. The cache and the remote default to those of the main checkout.
+    """
     config, local = (
-        ConfigObj(str(file), encoding="utf-8", interpolation=False) for file in (new / "config", own / "config.local")
+        ConfigObj(str(file), encoding="utf-8", interpolation=False) for file in (new / "config", main / "config.local")
     )
     config.merge(local)
-    for section in config.values():  # what is relative is so to the main checkout's .dvc
-        for name in PLACES & set(section):
+    for section in config.values():  # relative paths start at .dvc of the main checkout
+        for name in PATH_SETTINGS & set(section):
             if "://" not in section[name]:
-                section[name] = str((own / Path(section[name]).expanduser()).resolve())
-    config.setdefault("cache", {}).setdefault("dir", str(own / "cache"))
+                section[name] = str((main / Path(section[name]).expanduser()).resolve())
+    config.setdefault("cache", {}).setdefault("dir", str(main / "cache"))
     config.setdefault('remote "local"', {}).setdefault("url", str(remote))
     config.filename = str(new / "config.local")
     config.write()

@@ -1,4 +1,4 @@
-"""The report of a retraining for a job summary or a pull request, and its verdict as an exit code; for deploy/ci."""
+"""Reports a retraining to a CI job: Markdown for the job summary or pull request, and the verdict as exit code."""
 
 from __future__ import annotations
 
@@ -17,47 +17,52 @@ from tasks.core.paths import PathsParams
 
 PICTURE = re.compile(r"!\[(\w+)\]\(data:image/png;base64,([\w+/=]+)\)")
 STATES = {verdict.value.capitalize(): code for verdict, code in EXIT_CODES.items()}
-SAID = {0: "passed the gate", 3: "was refused by the gate", 4: "is undecided: the test images are too few to tell"}
+OUTCOMES = {
+    0: "passed the gate",
+    3: "was refused by the gate",
+    4: "is undecided: there are too few test images",
+}
 
 
 def main(arguments: list[str]) -> int:
-    """Writes .state/report.md and .state/pictures; the exit code of the run that is reported."""
+    """Writes .state/report.md and .state/pictures. Returns the exit code of the flow run, or 0 for --result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--result", type=Path, help="the Markdown that a retraining in this job left")
-    parser.add_argument("--code", type=int, default=0, help="its exit code")
-    parser.add_argument("--flow-run-name", help="a flow run on the server that PREFECT_API_URL names")
-    given = parser.parse_args(arguments)
+    parser.add_argument("--result", type=Path, help="the Markdown file that a retraining in this job wrote")
+    parser.add_argument("--code", type=int, default=0, help="exit code of that retraining")
+    parser.add_argument("--flow-run-name", help="name of a flow run on the server of PREFECT_API_URL")
+    options = parser.parse_args(arguments)
     state = PathsParams.load().paths.state
-    if given.flow_run_name:
-        text, code = of_flow_run(given.flow_run_name)
+    if options.flow_run_name:
+        text, code = of_flow_run(options.flow_run_name)
     else:
-        text, code = given.result.read_text(encoding="utf-8") if given.result.exists() else "", given.code
-    title = f"### The model {SAID.get(code, 'was not made: the run broke, see its log')}"
+        text, code = options.result.read_text(encoding="utf-8") if options.result.exists() else "", options.code
+    title = f"### The model {OUTCOMES.get(code, 'was not made: the run broke, see its log')}"
     write_text(state / "report.md", f"{title}\n\n{with_links(text, state / 'pictures', base_url())}\n")
-    return code if given.flow_run_name else 0
+    return code if options.flow_run_name else 0
 
 
 def with_links(text: str, folder: Path, base: str) -> str:
-    """The Markdown with its embedded pictures as files in `folder`, and links to them below `base`."""
+    """Moves the embedded pictures of Markdown to files in `folder`. Returns it with links to them below `base`."""
     shutil.rmtree(folder, ignore_errors=True)
 
-    def linked(found: re.Match[str]) -> str:
+    def link(picture: re.Match[str]) -> str:
+        name, content = picture.groups()
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{found[1]}.png").write_bytes(base64.b64decode(found[2]))
-        return f"![{found[1]}]({base}/{found[1]}.png)"
+        (folder / f"{name}.png").write_bytes(base64.b64decode(content))
+        return f"![{name}]({base}/{name}.png)"
 
-    return PICTURE.sub(linked, text)
+    return PICTURE.sub(link, text)
 
 
 def base_url() -> str:
-    """Where deploy/ci/pictures.sh puts the pictures of this job."""
+    """Returns the URL below which deploy/ci/pictures.sh puts the pictures of this job."""
     server, repository = (os.environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY"))
     branch, run = os.environ.get("REPORT_BRANCH", "rootstock-reports"), os.environ.get("GITHUB_RUN_ID", "local")
     return f"{server}/{repository}/raw/{branch}/{run}"
 
 
 def of_flow_run(name: str) -> tuple[str, int]:
-    """The result that a flow run left as an artifact, and the exit code that its state stands for."""
+    """Returns the result artifact of a flow run as Markdown, empty if there is none, and the exit code of its state."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (
         ArtifactFilter,
@@ -71,11 +76,11 @@ def of_flow_run(name: str) -> tuple[str, int]:
         runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(name=FlowRunFilterName(any_=[name])))
         if not runs or runs[0].state is None:
             return "", EXIT_BROKEN
-        wanted = ArtifactFilter(
+        artifact_filter = ArtifactFilter(
             flow_run_id=ArtifactFilterFlowRunId(any_=[runs[0].id]), key=ArtifactFilterKey(any_=["retrain-result"])
         )
-        found = client.read_artifacts(artifact_filter=wanted)
-        return str(found[0].data) if found else "", STATES.get(runs[0].state.name or "", EXIT_BROKEN)
+        artifacts = client.read_artifacts(artifact_filter=artifact_filter)
+        return str(artifacts[0].data) if artifacts else "", STATES.get(runs[0].state.name or "", EXIT_BROKEN)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Doctor: what this machine has, and what to do about what it lacks. Run by make doctor."""
+"""Doctor: checks the machine and the checkout, and names a remedy for each problem. Run by make doctor."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from flows.local.servers import HOST, PORTS, running
 from tasks.core.errors import RootstockError
 from tasks.core.paths import PathsParams
 
-ENOUGH_DISK = 5 * 2**30  # bytes
+MIN_DISK = 5 * 2**30  # bytes
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `remedy` says what to do if it is not well."""
+    """The result of one check; `remedy` says what to do if it failed."""
 
     what: str
-    well: bool
+    ok: bool
     remedy: str = ""
 
     def line(self) -> str:
-        """The finding on one line."""
-        return f"{'ok ' if self.well else 'BAD'}  {self.what}" + ("" if self.well else f"\n     {self.remedy}")
+        """Returns the finding as one line, and its remedy on a second one if the check failed."""
+        return f"{'ok ' if self.ok else 'BAD'}  {self.what}" + ("" if self.ok else f"\n     {self.remedy}")
 
 
 def examine() -> str:
-    """A line a finding. Raises RootstockError, with all of them, if one is not well."""
+    """Runs all checks and returns one line per finding. Raises RootstockError with all lines if a check failed."""
     findings = [*_machine(), *_packages(), *_checkout(), *_servers()]
     report = "\n".join(finding.line() for finding in findings)
-    bad = sum(not finding.well for finding in findings)
+    bad = sum(not finding.ok for finding in findings)
     if bad:
-        raise RootstockError(f"{bad} of {len(findings)} things need a hand\n{report}")
+        raise RootstockError(f"{bad} of {len(findings)} checks failed\n{report}", key="checks-failed")
     return report
 
 
@@ -54,34 +54,34 @@ def _machine() -> Iterator[Finding]:
     )
     free = shutil.disk_usage(CHECKOUT).free
     yield Finding(
-        f"{free / 2**30:.0f} GiB of disk are free", free >= ENOUGH_DISK, "free some; make clean removes .state"
+        f"{free / 2**30:.0f} GiB of disk space are free", free >= MIN_DISK, "free some space; make clean removes .state"
     )
-    yield Finding("git is there", shutil.which("git") is not None, "install git")
+    yield Finding("git is installed", shutil.which("git") is not None, "install git")
     yield Finding(
         f"commit {git.commit()[:12]}", git.commit() != "none", "git init && git add -A && git commit: DVC needs one"
     )
 
 
 def _packages() -> Iterator[Finding]:
-    """Whether what a run needs is installed as requirements.txt pins it, whatever else there is."""
+    """Checks that the packages of requirements.txt are installed in the pinned versions; others are ignored."""
     lines = (CHECKOUT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    wanted = [Requirement(line) for line in lines if line and not line.startswith(("#", " "))]
-    wrong = [str(needed) for needed in wanted if (not needed.marker or needed.marker.evaluate()) and not _fits(needed)]
-    told = f"{len(wanted) - len(wrong)} packages are as pinned" + (
+    pins = [Requirement(line) for line in lines if line and not line.startswith(("#", " "))]
+    wrong = [str(pin) for pin in pins if (not pin.marker or pin.marker.evaluate()) and not _is_installed(pin)]
+    summary = f"{len(pins) - len(wrong)} packages are as pinned" + (
         f", {len(wrong)} are not: {', '.join(wrong[:5])}" if wrong else ""
     )
-    yield Finding(told, not wrong, "rm .venv/ready and run make again")
+    yield Finding(summary, not wrong, "rm .venv/ready and run make again")
 
 
-def _fits(needed: Requirement) -> bool:
+def _is_installed(pin: Requirement) -> bool:
     try:
-        return needed.specifier.contains(version(needed.name), prereleases=True)
+        return pin.specifier.contains(version(pin.name), prereleases=True)
     except PackageNotFoundError:
         return False
 
 
 def _checkout() -> Iterator[Finding]:
-    """params.yaml, and who holds the locks."""
+    """Checks params.yaml and the locks."""
     try:
         parameters.load()
         yield Finding("params.yaml is valid", True)
@@ -89,14 +89,12 @@ def _checkout() -> Iterator[Finding]:
         yield Finding("params.yaml is not valid", False, str(error))
     state = PathsParams.load().paths.state
     for name in ("flow", "stage"):
-        taken = _is_taken(state / f"{name}.lock")
-        who = f" by {holder(state)}" if taken and name == "flow" else ""
-        yield Finding(
-            f"the {name} lock is {'held' + who if taken else 'free'}", not taken, "wait for it, or end that process"
-        )
+        held = _is_held(state / f"{name}.lock")
+        by = f" by {holder(state)}" if held and name == "flow" else ""
+        yield Finding(f"the {name} lock is {'held' + by if held else 'free'}", not held, "wait, or end that process")
 
 
-def _is_taken(file: Path) -> bool:
+def _is_held(file: Path) -> bool:
     if not file.exists():
         return False
     try:
@@ -107,13 +105,13 @@ def _is_taken(file: Path) -> bool:
 
 
 def _servers() -> Iterator[Finding]:
-    """Whether the usual ports are free or ours."""
-    ours = running()
+    """Checks the default ports of the servers. A port that is taken is no failure: make up chooses another one."""
+    servers = running()
     for name, port in PORTS.items():
-        if name in ours:
-            yield Finding(f"{name} is up at {ours[name]['url']}", True)
+        if name in servers:
+            yield Finding(f"{name} is up at {servers[name]['url']}", True)
             continue
         with socket.socket() as probe:
             free = probe.connect_ex((HOST, port)) != 0
-        told = f"port {port} for {name} is {'free' if free else 'used by another program'}"
-        yield Finding(told if free else f"{told}; make up takes another", True)
+        state = "free" if free else "used by another program; make up will choose another port"
+        yield Finding(f"port {port} for {name} is {state}", True)

@@ -1,4 +1,4 @@
-"""Pretrain: the embedded backbone, made again from printed characters. Run by make backbone; minutes on two cores."""
+"""Pretrain: trains the embedded backbone on rendered characters. Run by make backbone; takes minutes on two cores."""
 
 from __future__ import annotations
 
@@ -21,67 +21,67 @@ if TYPE_CHECKING:
 
 EMBEDDED = Path("data/backbone/resnet10-glyphs.safetensors")
 RECIPE = EMBEDDED.with_suffix(".json")
-LABELS = (1, 5, 10, 20)  # digits a class that the probe is given
+LABELS = (1, 5, 10, 20)  # labeled digits per class for the linear probe
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 @flow(name="pretrain")
 def pretrain() -> str:
-    """Trains on glyphs, measures on digits, and replaces the embedded backbone and its recipe. What it measured."""
+    """Trains on glyphs, evaluates on digits, and replaces the embedded backbone and its recipe. Returns the scores."""
     plain_errors()
     params = parameters.load()
     with flow_lock(params.paths.state, "pretrain"):
         started = time.monotonic()
         backbone = train(params)
         seconds = time.monotonic() - started
-        measured = measure(backbone, params)
-        write(backbone, params, measured, seconds)
+        accuracies = measure(backbone, params)
+        write(backbone, params, accuracies, seconds)
     return "\n".join(
-        f"{labels:>3} labels a class: {100 * mean:.1f} ± {100 * deviation:.1f}"
-        for labels, (mean, deviation) in measured.items()
+        f"{labels:>3} labels per class: {100 * mean:.1f} ± {100 * deviation:.1f}"
+        for labels, (mean, deviation) in accuracies.items()
     )
 
 
 @task(cache_policy=NO_CACHE)
 def train(params: FlowParams) -> nn.Module:
-    """The backbone, (N, 3, S, S) to (N, 512), on the CPU; goes on from its checkpoint after a kill."""
+    """Returns the trained backbone, (N, 3, S, S) to (N, 512), on the CPU. Resumes from its checkpoint after a kill."""
     from tasks.embedded.pretraining import pretrained_network
     from tasks.hardware.device import choose
     from tasks.training.checkpoint import FileCheckpoint, digest_of
     from tasks.training.loop import Schedule
 
-    wanted, device = params.pretrain, choose("auto", "auto")
+    section, device = params.pretrain, choose("auto", "auto")
     schedule = Schedule(
-        epochs=wanted.epochs,
-        steps_per_epoch=wanted.glyphs // wanted.batch,
-        warmup=wanted.warmup,
-        weight_decay=wanted.weight_decay,
-        patience=wanted.epochs,
+        epochs=section.epochs,
+        steps_per_epoch=section.glyphs // section.batch,
+        warmup=section.warmup,
+        weight_decay=section.weight_decay,
+        patience=section.epochs,
         seed=0,
     )
-    digest = digest_of("tasks.embedded.pretraining", [], [wanted.model_dump(), device.facts()])
-    kept = params.paths.checkpoints / f"pretrain-{digest}.safetensors"
-    network = pretrained_network(wanted.batch, wanted.side, wanted.rate, schedule, device, FileCheckpoint(kept))
-    kept.unlink()
+    digest = digest_of("tasks.embedded.pretraining", [], [section.model_dump(), device.facts()])
+    file = params.paths.checkpoints / f"pretrain-{digest}.safetensors"
+    network = pretrained_network(section.batch, section.side, section.rate, schedule, device, FileCheckpoint(file))
+    file.unlink()
     return network.backbone.cpu().eval()
 
 
 @task(cache_policy=NO_CACHE)
 def measure(backbone: nn.Module, params: FlowParams) -> dict[int, tuple[float, float]]:
-    """Mean and standard deviation of the probe's test accuracy, by labelled digits a class."""
+    """Returns mean and standard deviation of the linear probe's test accuracy by labeled digits per class."""
     from tasks.embedded.pretraining import digit_probes
 
-    found = {}
+    scores = {}
     for labels in LABELS:
         accuracies = digit_probes(backbone, params.pretrain.side, labels, params.pretrain.draws, STRENGTHS)
-        found[labels] = (statistics.mean(accuracies), statistics.stdev(accuracies))
-        get_run_logger().info(f"{labels} labels a class: {found[labels][0]:.1%}")
-    return found
+        scores[labels] = (statistics.mean(accuracies), statistics.stdev(accuracies))
+        get_run_logger().info(f"{labels} labels per class: {scores[labels][0]:.1%}")
+    return scores
 
 
 @task(cache_policy=NO_CACHE)
-def write(backbone: nn.Module, params: FlowParams, measured: dict[int, tuple[float, float]], seconds: float) -> None:
-    """The weights in float16 with their preprocessing, and beside them how they were made and how good they are."""
+def write(backbone: nn.Module, params: FlowParams, accuracies: dict[int, tuple[float, float]], seconds: float) -> None:
+    """Writes the weights in float16 with their preprocessing, and a JSON file with the recipe and the accuracies."""
     from dataclasses import asdict
 
     from tasks.core.files import sha256_of, write_json
@@ -106,7 +106,7 @@ def write(backbone: nn.Module, params: FlowParams, measured: dict[int, tuple[flo
                 "deviation": round(deviation, 4),
                 "draws": params.pretrain.draws,
             }
-            for labels, (mean, deviation) in measured.items()
+            for labels, (mean, deviation) in accuracies.items()
         },
     }
     write_json(RECIPE, recipe)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the report's pictures on a branch of their own, since job summaries and comments show no embedded ones.
-# REPORT_BRANCH: that branch. GITHUB_RUN_ID: the folder on it.
+# Pushes the report's pictures to a separate branch: job summaries and comments cannot show embedded pictures.
+# REPORT_BRANCH: the branch. GITHUB_RUN_ID: the folder on it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 [ -d .state/pictures ] || { echo "no pictures to show"; exit 0; }
@@ -12,7 +12,7 @@ if git rev-parse --verify --quiet FETCH_HEAD >/dev/null && git ls-remote --exit-
   git worktree add --quiet --force --detach "$place" FETCH_HEAD
 else
   git worktree add --quiet --force --detach "$place" HEAD
-  git branch --quiet -D "$branch-new" 2>/dev/null || true  # of a try whose push failed
+  git branch --quiet -D "$branch-new" 2>/dev/null || true  # left by an attempt whose push failed
   git -C "$place" checkout --quiet --orphan "$branch-new"
   git -C "$place" rm -rfq --cached . && find "$place" -mindepth 1 -maxdepth 1 ! -name .git -exec rm -rf {} +
 fi
@@ -24,6 +24,6 @@ as() { git -C "$place" -c user.name=rootstock -c user.email=rootstock@localhost 
 as commit --quiet -m "Pictures of run $folder"
 for _ in 1 2 3 4 5; do
   git -C "$place" push --quiet origin "HEAD:refs/heads/$branch" && exit 0
-  as pull --quiet --rebase origin "$branch"  # another run was quicker
+  as pull --quiet --rebase origin "$branch"  # another run pushed first
 done
 exit 1

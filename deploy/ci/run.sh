@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The retraining in the job itself. Exit code: 0 pass, 3 refused, 4 undecided, 1 and others: broken.
-# RETRAIN_ARGS: overrides such as --finetune.epochs 20. GITHUB_STEP_SUMMARY: where the report is added.
+# Retrains in the job itself. Exit code: 0 pass, 3 refused, 4 undecided, 1 and others: broken.
+# RETRAIN_ARGS: overrides such as --finetune.epochs 20. GITHUB_STEP_SUMMARY: the file to which the report is appended.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 make .venv/ready || exit 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The retraining on the server that PREFECT_API_URL names, waited for. Exit code: 0 pass, 3 refused, 4 undecided,
-# 1 broken. RETRAIN_PARAMETERS: JSON of sections that differ from params.yaml, such as {"finetune": {"epochs": 20}}.
+# Retrains on the server of PREFECT_API_URL and waits for the result. Exit code: 0 pass, 3 refused, 4 undecided,
+# 1 broken. RETRAIN_PARAMETERS: JSON of sections that override params.yaml, such as {"finetune": {"epochs": 20}}.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 make .venv/ready || exit 1

@@ -1,4 +1,7 @@
-"""The table of a comparison: scores per model and data set with intervals, paired gains over a baseline, and costs."""
+"""The table of a comparison: scores per model and data set with intervals, paired gains over a baseline, and costs.
+
+Shapes: S seeds.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def summary(table: pd.DataFrame, against: str | None) -> tuple[list[str], list[l
 
 
 def interval(values_S: np.ndarray, sign: str = "") -> str:
-    """Returns mean and half-width of the 95% t interval over S seeds as text, times 100; "failed" if all are NaN."""
+    """Returns mean and half-width of the 95% t interval of values (S,) as text, times 100; "failed" if all are NaN."""
     mean, half = mean_and_half(values_S)
     if np.isnan(mean):
         return "failed"
@@ -52,7 +55,7 @@ def interval(values_S: np.ndarray, sign: str = "") -> str:
 
 
 def mean_and_half(values_S: np.ndarray) -> tuple[float, float]:
-    """Returns mean and half-width of the 95% t interval over the finite values of S seeds, (S,); NaN if undefined."""
+    """Returns mean and half-width of the 95% t interval of values (S,) without NaN; NaN where undefined."""
     valid = values_S[~np.isnan(values_S)]
     if not len(valid):
         return float("nan"), float("nan")

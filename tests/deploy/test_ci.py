@@ -1,4 +1,4 @@
-"""What the workflow's steps run, run for real; and the workflow files against GitHub's schema."""
+"""Runs the scripts of the workflow's steps, and checks the workflow files against GitHub's schema."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ assert WORKFLOWS, "there are no workflows to check"
 
 @pytest.fixture
 def job(finished, tmp_path) -> Project:
-    """A checkout as a job has it, with everything computed, and a remote that can be pushed to."""
+    """A CI job's checkout, with all results computed and a remote to push to."""
     project = finished.copy(tmp_path / "project").with_venv()
     subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "origin.git")], check=True)
     project.git("remote", "add", "origin", str(tmp_path / "origin.git"))
@@ -24,19 +24,19 @@ def job(finished, tmp_path) -> Project:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "fact"),
     [
         ("", 0, "passed the gate"),
         ("--gate.floors.accuracy 1.01", 3, "was refused by the gate"),
         ("--data.source nowhere", 1, "was not made: the run broke"),
     ],
 )
-def test_the_job_itself_retrains_reports_and_ends_with_the_verdicts_code(job, tmp_path, arguments, code, told):
+def test_the_job_itself_retrains_reports_and_ends_with_the_verdicts_code(job, tmp_path, arguments, code, fact):
     summary = tmp_path / "summary.md"
     github = {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_REPOSITORY": "team/repo", "GITHUB_RUN_ID": "7"}
     done = job.script("run.sh", RETRAIN_ARGS=arguments, GITHUB_SERVER_URL="https://git.example", **github)
     assert done.returncode == code, done.stdout + done.stderr
-    assert told in summary.read_text()
+    assert fact in summary.read_text()
     assert ("| fine-tuned |" in summary.read_text()) == (code != 1)
     links = re.findall(r"https://git\.example/team/repo/raw/rootstock-reports/7/(\w+\.png)", summary.read_text())
     pictures = {file.name for file in (job.root / ".state" / "pictures").glob("*.png")}

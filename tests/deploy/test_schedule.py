@@ -16,26 +16,26 @@ from ruamel.yaml import YAML
 from tests.project import ROOT, Project, wait_until
 
 
-def asked(served: Project, path: str, **body: object) -> object:
-    """What Prefect's API answers."""
-    request = Request(
+def request(served: Project, path: str, **body: object) -> object:
+    """Returns the answer of Prefect's API."""
+    query = Request(
         f"{served.env['PREFECT_API_URL']}/{path}",
         json.dumps(body).encode() if body else None,
         {"Content-Type": "application/json"},
     )
-    return json.loads(urlopen(request, timeout=30).read())
+    return json.loads(urlopen(query, timeout=30).read())
 
 
 def deployment(served: Project, name: str) -> dict[str, object]:
-    return asked(served, f"deployments/name/{name}")
+    return request(served, f"deployments/name/{name}")
 
 
 def scheduled(served: Project, name: str) -> list[dict[str, object]]:
-    wanted = {
+    filters = {
         "deployments": {"id": {"any_": [deployment(served, name)["id"]]}},
         "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
     }
-    return asked(served, "flow_runs/filter", sort="EXPECTED_START_TIME_ASC", **wanted)
+    return request(served, "flow_runs/filter", sort="EXPECTED_START_TIME_ASC", **filters)
 
 
 def test_the_night_is_scheduled_within_ninety_seconds(served):
@@ -64,30 +64,30 @@ def test_a_wrong_parameter_is_refused_before_anything_runs(served):
 
 def test_retrainings_never_collide(served):
     limits = {name: deployment(served, f"retrain/{name}") for name in ("nightly", "on-demand")}
-    assert {found["concurrency_options"]["collision_strategy"] for found in limits.values()} == {
+    assert {limit["concurrency_options"]["collision_strategy"] for limit in limits.values()} == {
         "CANCEL_NEW",
         "ENQUEUE",
     }
-    assert all(found["global_concurrency_limit"]["limit"] == 1 for found in limits.values())
+    assert all(limit["global_concurrency_limit"]["limit"] == 1 for limit in limits.values())
 
 
 @pytest.mark.slow
-def test_a_deployed_retraining_works_in_a_worktree_and_touches_nothing_of_ours(served):
+def test_a_deployed_retraining_works_in_a_worktree_and_leaves_uncommitted_changes_alone(served):
     params, lock = ((served.root / name).read_text() for name in ("params.yaml", "dvc.lock"))
-    (served.root / "params.yaml").write_text(params + "# a person is at work here\n")
+    (served.root / "params.yaml").write_text(params + "# an uncommitted change\n")
     before = served.numbers()
     done = served.prefect(
         "deployment", "run", "retrain/on-demand", "--watch", "--params", '{"parameters": {"evaluate": {"bins": 7}}}'
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert served.numbers() == [*before, before[-1] + 1]
-    assert (served.root / "params.yaml").read_text() == params + "# a person is at work here\n"
+    assert (served.root / "params.yaml").read_text() == params + "# an uncommitted change\n"
     assert (served.root / "dvc.lock").read_text() == lock
     (served.root / "params.yaml").write_text(params)
     newest = max(served.runs(), key=lambda run: run.info.start_time)
     assert newest.data.params["evaluate.bins"] == "7"
     assert newest.info.status == "FINISHED"
-    assert "seconds/finetune" not in newest.data.metrics, "what was computed before was computed again"
+    assert "seconds/finetune" not in newest.data.metrics, "finetune was computed again"
 
 
 def test_a_run_has_a_worktree_of_its_own_and_ended_ones_go(tmp_path):
@@ -101,16 +101,16 @@ def test_a_run_has_a_worktree_of_its_own_and_ended_ones_go(tmp_path):
     (home / ".gitignore").write_text(".state\n.registry\n")
     committed = "[cache]\n    dir = ../../shared\n['remote \"team\"']\n    url = ../../storage\n"
     (home / ".dvc" / "config").write_text(committed)
-    own = "[core]\n    remote = ours\n['remote \"ours\"']\n    url = s3://bucket\n    credentialpath = key.json\n"
-    (home / ".dvc" / "config.local").write_text(own + "['remote \"near\"']\n    url = ../near\n")
+    local = "[core]\n    remote = ours\n['remote \"ours\"']\n    url = s3://bucket\n    credentialpath = key.json\n"
+    (home / ".dvc" / "config.local").write_text(local + "['remote \"near\"']\n    url = ../near\n")
     project.commit()
-    (home / "file.txt").write_text("a person is at work here")
+    (home / "file.txt").write_text("an uncommitted change")
     ended = home / ".state" / "worktrees" / str(2**22)
     ended.mkdir(parents=True)
     code = f"import checkout, os; print(checkout.worktree({str(home)!r})['directory'], os.getcwd())"
     env = {**os.environ, "PYTHONPATH": str(ROOT / "deploy")}
-    said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
-    place, working = said.split()
+    output = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    place, working = output.split()
     assert place == working
     assert (home / place / "file.txt").read_text() == "committed"
     assert (home / place / ".state").resolve() == home / ".state"
@@ -118,8 +118,8 @@ def test_a_run_has_a_worktree_of_its_own_and_ended_ones_go(tmp_path):
     assert config["cache"]["dir"] == str(tmp_path / "shared")
     assert config["core"]["remote"] == "ours"
     remotes = {name: remote["url"] for name, remote in config["remote"].items()}
-    own_places = {"team": str(tmp_path / "storage"), "near": str(home / "near")}
-    assert remotes == {"ours": "s3://bucket", "local": str(home / ".registry" / "dvc"), **own_places}
+    resolved = {"team": str(tmp_path / "storage"), "near": str(home / "near")}
+    assert remotes == {"ours": "s3://bucket", "local": str(home / ".registry" / "dvc"), **resolved}
     assert config["remote"]["ours"]["credentialpath"] == str(home / ".dvc" / "key.json")
     assert not ended.exists()
 
