@@ -20,8 +20,8 @@ from flows.registry.run_summary import Result, publish
 from flows.registry.runs import Run
 from flows.registry.verdict import EXIT_CODES, Judgement, judge
 from flows.registry.versions import resolve
-from flows.sources import images as source
-from flows.stages import dvc_cli as versioning
+from flows.sources import images
+from flows.stages import dvc_cli
 from flows.stages.supervise import Outcome, reproduce
 from tasks.core.params import Section
 from tasks.core.paths import PathsParams
@@ -73,9 +73,9 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - ma
 @task(task_run_name="source", cache_policy=NO_CACHE)
 def bring_in(params: FlowParams) -> list[str]:
     """Brings in images and weights. The stages that are outdated then."""
-    for name, became in source.bring_in(params).items():
+    for name, became in images.bring_in(params).items():
         get_run_logger().info(f"{name} {became}")
-    return versioning.outdated(params.paths.raw, params.paths.pretrained, params.paths.teacher)
+    return dvc_cli.outdated(params.paths.raw, params.paths.pretrained, params.paths.teacher)
 
 
 def refuse_early(params: FlowParams) -> None:

@@ -25,7 +25,7 @@ RUN = {
     'make predict ARGS="picture.jpg"': (0, "(version 1 of rootstock)"),
     'make predict ARGS="../folder --model challenger"': (0, "answers by version 1"),
     'make predict ARGS="../folder --model challenger --out ../answers"': (0, "answers by version 1"),
-    "make rollback": (2, "there is nothing to go back to"),
+    "make rollback": (2, "cannot roll back"),
     "make doctor": (0, "params.yaml is valid"),
     "make data && source .venv/bin/activate && dvc repro": (0, "Data and pipelines are up to date."),
     ".venv/bin/pre-commit install": (0, "pre-commit installed"),

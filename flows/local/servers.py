@@ -40,9 +40,8 @@ def up() -> dict[str, str]:
 
     Raises RootstockError if a server does not respond or the deployments cannot be registered.
     """
-    with FileLock(
-        Path(tempfile.gettempdir()) / f"rootstock-up-{os.getuid()}.lock"
-    ):  # so that ports are not taken twice
+    lock = Path(tempfile.gettempdir()) / f"rootstock-up-{os.getuid()}.lock"  # two checkouts would pick the same port
+    with FileLock(lock):
         return _up()
 
 

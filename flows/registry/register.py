@@ -20,7 +20,7 @@ from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.store import client
 from flows.registry.tags import Tag, lineage
 from flows.registry.versions import CHALLENGER, PRODUCTION, find
-from flows.stages import dvc_cli as versioning
+from flows.stages import dvc_cli
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
 from tasks.core.schema import Column
@@ -47,7 +47,7 @@ def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, 
     if found and found.tags.get(Tag.PROOF) == "passed":
         _challenge(model, found)
         return found, False
-    versioning.push()
+    dvc_cli.push()
     run.log_results()
     version = found or _create(run, model, paths, key)
     prove(version, paths)
@@ -65,7 +65,7 @@ def _challenge(model: str, version: ModelVersion) -> None:
 
 def key_of(paths: Paths) -> str:
     """What makes two versions the same."""
-    outs = [versioning.out_md5s(stage) for stage in ("finetune", "evaluate")]
+    outs = [dvc_cli.out_md5s(stage) for stage in ("finetune", "evaluate")]
     sources = read_code(TASKS, paths.spec.read_bytes()).values()
     code = [hashlib.sha256(source).hexdigest() for source in (*sources, MODEL_CODE.read_bytes())]
     return hashlib.sha256(json.dumps([outs, code], sort_keys=True).encode()).hexdigest()

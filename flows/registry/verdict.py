@@ -21,8 +21,7 @@ from tasks.core.files import read_json, replacing
 from tasks.core.paths import Paths
 from tasks.core.schema import VALUE, Candidate, Column
 from tasks.core.target import TargetSpec
-from tasks.gate import checks as gate
-from tasks.gate.checks import Check, Verdict
+from tasks.gate.checks import Check, Verdict, floors, overall
 from tasks.reports.page import markdown_table
 
 if TYPE_CHECKING:
@@ -59,14 +58,14 @@ def judge(version: ModelVersion, section: GateSection, slices: Sequence[str], pa
     """Judges the version that the current results are registered as, and leaves the verdict on it."""
     live = find(version.name, LIVE)
     scores = {metric: at[VALUE] for metric, at in read_json(paths.metrics)[Candidate.TUNED].items()}
-    checks = gate.floors(section.floors, scores)
+    checks = floors(section.floors, scores)
     if live is None:
         checks.append(Check("against live", "no version is live yet", "the floors alone count", Verdict.PASS))
     elif int(live.version) == int(version.version):
         checks.append(Check("against live", f"version {live.version} is live itself", "no loss", Verdict.PASS))
     else:
         checks += against(live, paths, section, slices)
-    judgement = Judgement(gate.overall(checks), str(live.version) if live else NONE, tuple(checks))
+    judgement = Judgement(overall(checks), str(live.version) if live else NONE, tuple(checks))
     note(version, judgement)
     return judgement
 

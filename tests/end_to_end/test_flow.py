@@ -25,7 +25,7 @@ WHAT = re.compile(r"^(\w+) *\| (.*)$", re.MULTILINE)
 
 
 def became(output: str) -> dict[str, str]:
-    """The last line of each stage."""
+    """Returns the last line of each stage."""
     return dict(WHAT.findall(output))
 
 
@@ -138,8 +138,8 @@ def test_a_changed_parameter_runs_what_follows_and_going_back_restores_it_withou
     client, (newest, _) = project.mlflow(), project.runs()
     logged = [point.value for point in client.get_metric_history(newest.info.run_id, "tuned/validation_loss")]
     curve = pd.read_json(project.root / "data" / "finetune" / "curves.jsonl", lines=True)
-    own = curve.loc[curve["candidate"] == "fine-tuned", "validation_loss"].tolist()
-    assert logged == pytest.approx(own, rel=1e-9)
+    losses = curve.loc[curve["candidate"] == "fine-tuned", "validation_loss"].tolist()
+    assert logged == pytest.approx(losses, rel=1e-9)
     before = after
     done = project.retrain("--head.strengths", str(_strengths(project, "HEAD")))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -157,7 +157,7 @@ def _strengths(project: Project, commit: str) -> list[float]:
 
 
 def of_ones_own(project: Project) -> Path:
-    """The project's images as a folder that may be changed."""
+    """Copies the project's images to a folder that a test may change."""
     source = project.root.parent / "images"
     for path in (project.root / "data" / "raw").rglob("*.png"):
         target = source / path.relative_to(project.root / "data" / "raw")
@@ -176,7 +176,7 @@ def test_new_images_are_embedded_alone(project):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "fact"),
     [
         (lambda folder: (folder / "train" / "bar" / "0.png").write_bytes(b"junk"), "train/bar/0.png: not an image"),
         (
@@ -192,13 +192,13 @@ def test_new_images_are_embedded_alone(project):
     ],
     ids=["broken file", "empty class", "leak"],
 )
-def test_bad_data_is_refused_with_a_report_and_the_last_good_results_stay(project, spoil, told):
+def test_bad_data_is_refused_with_a_report_and_the_last_good_results_stay(project, spoil, fact):
     source = of_ones_own(project)
     spoil(source)
     good = (project.root / "data" / "evaluate" / "metrics.json").read_bytes()
     done = project.retrain("--data.source", str(source))
     assert done.returncode == EXIT_DATA_REFUSED, done.stdout + done.stderr
-    assert told in done.stderr
+    assert fact in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert (project.root / "data" / "evaluate" / "metrics.json").read_bytes() == good
     assert len(project.versions()) == 1
@@ -208,7 +208,7 @@ def test_bad_data_is_refused_with_a_report_and_the_last_good_results_stay(projec
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "fact"),
     [
         (("--finetune.blocks", "many"), EXIT_USAGE, "finetune.blocks"),
         (("--fintune.blocks", "1"), EXIT_USAGE, "did you mean finetune.blocks"),
@@ -225,15 +225,15 @@ def test_bad_data_is_refused_with_a_report_and_the_last_good_results_stay(projec
         (("--finetune.rate", "1e30", "--finetune.warmup", "0.0"), EXIT_BROKEN, "lower the learning rates"),
     ],
 )
-def test_a_users_mistake_is_told_in_words(project, arguments, code, told):
+def test_a_users_mistake_is_reported_without_a_traceback(project, arguments, code, fact):
     done = project.retrain(*arguments)
     assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (code, False), done.stdout + done.stderr
-    assert told in done.stderr
+    assert fact in done.stderr
     assert "RUNNING" not in statuses(project)
     assert (project.root / "data" / "finetune" / "model.safetensors").exists()
 
 
-def test_an_objective_that_lacks_its_images_is_told_before_anything_is_computed_for_it(project):
+def test_an_objective_that_lacks_its_images_is_refused_before_anything_is_computed_for_it(project):
     source, good = of_ones_own(project), (project.root / "data" / "evaluate" / "metrics.json").read_bytes()
     done = project.retrain("--data.source", str(source), "--objective", "mcc")
     assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (EXIT_USAGE, False), done.stdout + done.stderr
@@ -298,9 +298,9 @@ def dvc_of(stage: psutil.Process) -> psutil.Process:
 
 @pytest.mark.slow
 def test_killed_in_every_stage_it_ends_as_if_undisturbed(prepared, finished, tmp_path):
-    """kill -9 of the flow in each stage: the stage is dead within two seconds, and the next run goes on.
+    """kill -9 of the flow in each stage: the stage is dead within two seconds, and the next run resumes.
 
-    That one is left without its DVC: it ends the stage, and tries again as often as run.retries says.
+    In the last run DVC is killed instead: the flow ends the stage and retries it, as run.retries allows.
     """
     project = prepared.copy(tmp_path / "project")
     for stage in STAGES:

@@ -15,7 +15,7 @@ from tests.project import Project, wait_until
 CHROMIUM = shutil.which("chromium")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 PATIENCE = 60_000  # milliseconds until something shows
-RELEASED = 100.0  # seconds from a wish to the live model
+RELEASED = 100.0  # seconds from a request to the live model
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def live(project: Project) -> int | None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _judged(served):
-    """Whatever other tests had it judged by, version 1 passed."""
+    """Retrains, so that version 1 has passed whatever parameters other tests used."""
     done = served.retrain()
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -114,8 +114,8 @@ def test_the_run_of_a_version_shows_its_pictures(served, page, tmp_path):
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_the_button_promote_model_is_a_wish_that_the_gate_may_refuse(second, page, tmp_path):
-    """Its verdict is undecided, since twelve images are too few, or was made before version 1 was live."""
+def test_the_button_promote_model_is_a_request_that_the_gate_may_refuse(second, page, tmp_path):
+    """The verdict is undecided, since twelve images are too few, or was made before version 1 was live."""
     if live(second) is None:
         second.mlflow().set_registered_model_alias("rootstock", "champion", 1)
         wait_until(lambda: live(second) == 1, RELEASED)
