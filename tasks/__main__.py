@@ -1,4 +1,4 @@
-"""Runs stages by name, as dvc.yaml does: python -m tasks features. torchrun -m tasks finetune shares that one out."""
+"""Runs stages by name, as dvc.yaml does: python -m tasks features. Distributed: torchrun -m tasks finetune."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import argparse
 import dis
 import sys
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from importlib import import_module
-from inspect import get_annotations
+from inspect import get_annotations, isfunction
+from itertools import chain
+from types import ModuleType
 
 from tasks.core.errors import EXIT_BROKEN, RootstockError, as_user_error
 from tasks.core.paths import PathsParams
@@ -18,31 +19,34 @@ from tasks.core.supervision import is_first, record, record_error, stage_lock, t
 
 
 def main(names: list[str]) -> int:
-    """Runs the named stages in turn; the exit code."""
+    """Runs the named stages in order. Returns the exit code."""
     watch_supervisor()
     for name in names:
         try:
             run(name)
         except Exception as error:
-            known = as_user_error(error)
+            user_error = as_user_error(error)
             if is_first():
-                text = str(known) if known else f"{type(error).__name__}: {error}"
-                record_error(name, text, known.exit_code if known else EXIT_BROKEN)
-            if known is None:
+                text = str(user_error) if user_error else f"{type(error).__name__}: {error}"
+                record_error(name, text, user_error.exit_code if user_error else EXIT_BROKEN)
+            if user_error is None:
                 raise
-            print(f"error: {name}: {known}", file=sys.stderr)
-            return known.exit_code
+            print(f"error: {name}: {user_error}", file=sys.stderr)
+            return user_error.exit_code
     return 0
 
 
 def run(name: str) -> None:
-    """Runs one stage and notes what it reports."""
+    """Runs one stage under the stage lock and records its report. Raises RootstockError if the stage is locked."""
     paths = PathsParams.load().paths
-    stage = getattr(import_module(f"tasks.{name}"), name)
-    import_what_is_used_by(stage)  # so that the seconds noted are the stage's own
+    module = import_module(f"tasks.{name}")
+    stage = getattr(module, name)
+    import_dependencies(module)  # not part of the recorded time
     params = get_annotations(stage, eval_str=True)["params"].load()
     if torchrun_size() and name != "finetune":
-        raise RootstockError("torchrun shares out finetune alone; run the other stages with python -m tasks")
+        raise RootstockError(
+            "only finetune can run under torchrun; run the other stages with python -m tasks", key="torchrun-stage"
+        )
     with stage_lock(paths.state) if is_first() else nullcontext():
         started = time.perf_counter()
         report = stage(paths, params)
@@ -50,9 +54,12 @@ def run(name: str) -> None:
             record(paths, name, time.perf_counter() - started, report.model_dump())
 
 
-def import_what_is_used_by(stage: Callable[..., object]) -> None:
-    """Imports the modules that a stage imports in its body, which keeps params.yaml quick to check."""
-    for instruction in dis.get_instructions(stage):
+def import_dependencies(module: ModuleType) -> None:
+    """Imports the modules that the functions of `module` import when called, which keeps `module` light to import."""
+    functions = [
+        member for member in vars(module).values() if isfunction(member) and member.__module__ == module.__name__
+    ]
+    for instruction in chain.from_iterable(map(dis.get_instructions, functions)):
         if instruction.opname == "IMPORT_NAME":
             import_module(instruction.argval)
 

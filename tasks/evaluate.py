@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tasks.core.objective_sections import AdversariesSection, Objective, TeacherParams
 from tasks.core.params import INIT, PINS, Section, StageParams
 from tasks.core.paths import Paths
-from tasks.core.sections import (
-    AdversariesSection,
-    BackboneParams,
-    ComputeParams,
-    EvaluateSection,
-    Objective,
-    TeacherParams,
-)
+from tasks.core.sections import BackboneParams, ComputeParams, EvaluateSection
 
 if TYPE_CHECKING:
     from tasks.core.target import TargetSpec

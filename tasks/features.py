@@ -1,6 +1,8 @@
-"""Features: every usable image, and some views of the training images, through the frozen backbone."""
+"""Features: embeds every usable image, and some views of the training images, with the frozen backbone."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -8,19 +10,22 @@ from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
 from tasks.core.sections import AugmentPolicy, BackboneParams, ComputeParams
 
+if TYPE_CHECKING:
+    from tasks.models.backbone import Backbone
+
 
 class FeaturesSection(Section):
-    """What the head is trained on."""
+    """The rows that the head is trained on, and their cache."""
 
     views: int = Field(
-        ge=0, description="planned views of each training image that the head sees, beside the clean one"
+        ge=0, description="planned views of each training image for the head, in addition to the clean one"
     )
-    compile: int = Field(ge=0, description="new rows from which a compiled network is tried; 0: never")
-    store: float = Field(gt=0, description="GiB that features of earlier runs may take; the oldest are removed")
+    compile: int = Field(ge=0, description="number of new rows from which compiling the network is tried; 0: never")
+    store: float = Field(gt=0, description="GiB for features of earlier runs; the least recently used are removed")
 
 
 class FeaturesParams(StageParams):
-    """What features reads of params.yaml."""
+    """The parameters that features reads."""
 
     backbone: BackboneParams
     compute: ComputeParams
@@ -28,7 +33,7 @@ class FeaturesParams(StageParams):
 
 
 class FeaturesReport(Section):
-    """Rows of the matrix, how many of them were embedded now, the width of a row; on what, and how."""
+    """Rows of the matrix, rows that were not in the store, width of a row; device, precision, and if compiled."""
 
     rows: int
     embedded: int
@@ -39,10 +44,13 @@ class FeaturesReport(Section):
 
 
 def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
-    """Writes the matrix, a row a view in manifest order, and its index; only what the store lacks is embedded."""
+    """Writes the feature matrix (N, D), one row per view in manifest order, and its index.
+
+    Only rows that are missing in the store are embedded.
+    """
     import pandas as pd
     import torch
-    import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
+    import torchvision  # noqa: F401 - imported before the stage's time is measured
 
     from tasks.core.files import replacing
     from tasks.core.progress import say
@@ -53,26 +61,22 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     from tasks.embedding.index import rows_to_embed
     from tasks.hardware.precision import device_for
     from tasks.images.transforms import VIEW_PARAMETERS, RenderStyle
-    from tasks.models.backbone import build
-    from tasks.models.weights_file import read, write
+    from tasks.models.weights_file import write
 
-    wanted, batch = params.backbone, params.compute.batch
-    sizes = (wanted.resize, wanted.crop)
-    backbone = build(wanted.architecture, *read(paths.pretrained), *sizes, wanted.cut, wanted.letterbox).folded()
-    backbone.module.requires_grad_(False)
+    backbone, batch = frozen_backbone(paths, params.backbone), params.compute.batch
     device = device_for(params.compute.device, params.compute.precision, backbone.module, backbone.preprocessing.crop)
     style = RenderStyle.of(AugmentPolicy.read(paths.policy))
     index = rows_to_embed(pd.read_parquet(paths.manifest), pd.read_parquet(paths.plan), params.features.views)
     keys = [key_of(file, draw) for file, *draw in index[[Column.SHA256, *VIEW_PARAMETERS]].itertuples(index=False)]
-    facts = context(paths.pretrained, wanted, backbone, device, style, batch)
+    facts = context(paths.pretrained, params.backbone, backbone, device, style, batch)
     stores = [FeatureStore(paths.feature_store, {**facts, "compiled": how}) for how in (None, compiling.code())]
-    lacking = [[row for row, key in enumerate(keys) if key not in store] for store in stores]
-    counts = (len(lacking[0]), len(lacking[1]))
+    missing_from = [[row for row, key in enumerate(keys) if key not in store] for store in stores]
+    counts = (len(missing_from[0]), len(missing_from[1]))
     fast = compiling.pays(backbone, device, batch, *counts, params.features.compile)
-    if fast and lacking[True]:
+    if fast and missing_from[True]:
         quick = compiling.attempted(backbone, device, batch)
         backbone, fast = quick or backbone, quick is not None
-    store, missing = stores[fast], lacking[fast]
+    store, missing = stores[fast], missing_from[fast]
     for rows, matrix in extract(paths.raw, index.iloc[missing], backbone, device, style, batch):
         store.add([keys[missing[row]] for row in rows], matrix)
     store.collect(params.features.store)
@@ -88,3 +92,14 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
         precision=str(device.dtype).removeprefix("torch."),
         compiled=fast,
     )
+
+
+def frozen_backbone(paths: Paths, params: BackboneParams) -> Backbone:
+    """Builds the backbone from the pretrained weights, for inference: BatchNorm folded, without gradients."""
+    from tasks.models.backbone import build
+    from tasks.models.weights_file import read
+
+    sizes = (params.resize, params.crop)
+    backbone = build(params.architecture, *read(paths.pretrained), *sizes, params.cut, params.letterbox).folded()
+    backbone.module.requires_grad_(False)
+    return backbone

@@ -1,4 +1,4 @@
-"""Finetune: the head first, then the last blocks with it (LP-FT); beside it the same network from random weights."""
+"""Finetune: trains the last blocks with the fitted head (LP-FT, Kumar et al., 2022), and a baseline from scratch."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ from typing import Self
 
 from pydantic import model_validator
 
+from tasks.core.objective_sections import (
+    AdversariesSection,
+    DistillationSection,
+    DomainSection,
+    Objective,
+    TeacherParams,
+    UnlabeledSection,
+)
 from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
 from tasks.core.schema import Balance
-from tasks.core.sections import (
-    AdversariesSection,
-    BackboneParams,
-    ComputeParams,
-    DistillationSection,
-    DomainSection,
-    FinetuneSection,
-    Objective,
-    ScratchSection,
-    TeacherParams,
-    UnlabelledSection,
-)
+from tasks.core.sections import BackboneParams, ComputeParams, FinetuneSection, ScratchSection
 
 
 class FinetuneParams(StageParams):
-    """What finetune reads of params.yaml."""
+    """The parameters that finetune reads."""
 
     seed: int
     balance: Balance
@@ -35,7 +32,7 @@ class FinetuneParams(StageParams):
     finetune: FinetuneSection
     scratch: ScratchSection
     distillation: DistillationSection
-    unlabelled: UnlabelledSection
+    unlabelled: UnlabeledSection
     domain: DomainSection
     adversaries: AdversariesSection
 
@@ -44,7 +41,7 @@ class FinetuneParams(StageParams):
         fit = self.finetune
         if self.objective is Objective.BATCHNORM and (fit.batchnorm == "frozen" or fit.unfreeze or not fit.epochs):
             raise ValueError(
-                "objective: batchnorm re-estimates statistics that the blocks learned with: set finetune.batchnorm to "
+                "objective: batchnorm re-estimates the statistics of trained blocks; set finetune.batchnorm to "
                 "training, finetune.unfreeze to 0 and finetune.epochs to 1 or more"
             )
         return self
@@ -52,17 +49,17 @@ class FinetuneParams(StageParams):
     @model_validator(mode="after")
     def _reaches_the_radius(self) -> Self:
         grow, fit = self.adversaries.grow, self.finetune
-        for name, least in (("epochs", fit.epochs), ("patience", fit.patience)):
-            if self.objective.has_adversary and grow >= least > 0:
+        for name, limit in (("epochs", fit.epochs), ("patience", fit.patience)):
+            if self.objective.has_adversary and grow >= limit > 0:
                 raise ValueError(
-                    f"adversaries.grow: the radius grows for {grow} epochs, but finetune.{name} is {least}, so that a "
-                    f"fit could end before; set finetune.{name} to more than {grow}"
+                    f"adversaries.grow: the radius grows for {grow} epochs, but finetune.{name} is {limit}, so the fit "
+                    f"could end earlier; set finetune.{name} to more than {grow}"
                 )
         return self
 
 
 class FinetuneReport(Section):
-    """Steps and seconds of both models, the epoch whose weights were kept, and what the objective has to tell."""
+    """Steps, the best epoch and its score, training time of both models in seconds, and the objective's own numbers."""
 
     steps: int
     best_epoch: int
@@ -73,10 +70,10 @@ class FinetuneReport(Section):
 
 
 def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
-    """Writes both networks and their curves.
+    """Writes both networks and their training curves.
 
-    Raises RootstockError if a loss is not finite, ParamsError for what the objective lacks, and DataRefusedError for
-    pseudo-labels that fail their audit.
+    Raises RootstockError if a loss is not finite, ParamsError if a requirement of the objective is missing, and
+    DataRefusedError if pseudo-labels fail their audit.
     """
     from tasks.core.supervision import torchrun_size
     from tasks.hardware.device import processes_for
@@ -85,26 +82,27 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     if torchrun_size():
         with torchrun_group(params.compute.device):
             return learn(paths, params)
-    wanted = params.finetune.processes
+    requested = params.finetune.processes
     if params.objective is not Objective.LABELS:
-        wanted = wanted or 1  # others take whole batches
-    processes = processes_for(wanted, params.compute.device)
+        requested = requested or 1  # other objectives need whole batches
+    processes = processes_for(requested, params.compute.device)
     if processes == 1:
         return learn(paths, params)
-    return FinetuneReport.model_validate_json(spawn_workers(processes, params.compute.device, learned, paths, params))
+    report = spawn_workers(processes, params.compute.device, learn_as_json, paths, params)
+    return FinetuneReport.model_validate_json(report)
 
 
-def learned(paths: Paths, params: FinetuneParams) -> str:
-    """The report of `learn`, as processes hand it on."""
+def learn_as_json(paths: Paths, params: FinetuneParams) -> str:
+    """Runs `learn` and returns its report as JSON, for transfer between processes."""
     return learn(paths, params).model_dump_json()
 
 
 def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
-    """What `finetune` does, in one process or in one of several."""
-    import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
+    """Trains both networks, in this process alone or as one of several."""
+    import torchvision  # noqa: F401 - imported before the stage's time is measured
 
+    from tasks.core.objective_sections import ObjectiveParams
     from tasks.core.schema import Curve
-    from tasks.core.sections import Methods
     from tasks.objectives.context import build_context
     from tasks.objectives.finetuning import conclude, from_scratch, last_of, tune
 
@@ -118,10 +116,10 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
         balance=params.balance,
         key=params.model_dump_json(),
     )
-    methods = Methods(**{name: getattr(params, name) for name in Methods.model_fields})
+    methods = ObjectiveParams(**{name: getattr(params, name) for name in ObjectiveParams.model_fields})
     tuned, numbers = tune(context, section, methods, params.seed)
     seconds = 0.0
-    if params.scratch.run and tuned.steps:  # without a step there is nothing to compare with
+    if params.scratch.run and tuned.steps:  # without any step, there is nothing to compare
         seconds = from_scratch(context, params.backbone, section, params.scratch.rate, tuned, params.seed)
     conclude(paths, context.data.target, tuned)
     return FinetuneReport(

@@ -1,4 +1,4 @@
-"""Head: on frozen features, its setting chosen on validation: linear, dense, prototypes or nearest neighbours."""
+"""Head: fits a linear, dense, prototype or knn head on frozen features, and selects its setting on validation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.core.sections import HeadSection
 
 
 class HeadParams(StageParams):
-    """What head reads of params.yaml."""
+    """The parameters that head reads."""
 
     seed: int
     balance: Balance
@@ -17,7 +17,7 @@ class HeadParams(StageParams):
 
 
 class HeadReport(Section):
-    """The chosen setting (penalty, scale or neighbours), and how it does on validation."""
+    """The selected setting (penalty, scale or number of neighbors), with its validation loss and score."""
 
     setting: float
     validation_loss: float
@@ -25,7 +25,10 @@ class HeadReport(Section):
 
 
 def head(paths: Paths, params: HeadParams) -> HeadReport:
-    """Writes the head's weights, with what it is, and how it was chosen."""
+    """Writes the weights and the description of the head, and the validation results of all settings.
+
+    Raises ParamsError if the head or the class balance does not fit the problem type.
+    """
     import pandas as pd
 
     from tasks.core.files import write_json
@@ -35,18 +38,18 @@ def head(paths: Paths, params: HeadParams) -> HeadReport:
     from tasks.heads.choose import EarlierModel, choose_head, settings_of
     from tasks.heads.kinds import unstandardize_head
     from tasks.heads.linear import best
-    from tasks.models import weights_file as weights
+    from tasks.models import weights_file
 
     section = params.head
     index = pd.read_parquet(paths.index)
     target = TargetSpec.load(paths.task)
-    x_ND = weights.read(paths.matrix)[0][FEATURES]
-    earlier = EarlierModel(*weights.read(paths.pretrained))
+    x_ND = weights_file.read(paths.matrix)[0][FEATURES]
+    earlier = EarlierModel(*weights_file.read(paths.pretrained))
     probes = choose_head(index, x_ND, target, section, params.balance, params.seed, earlier)
     chosen = best(probes)
     learned, scaling = unstandardize_head(chosen.head, target)
     settings = {"kind": section.kind, **settings_of(chosen, section.kind), **scaling}
-    weights.write(paths.head_weights, learned.state_dict(), settings)
+    weights_file.write(paths.head_weights, learned.state_dict(), settings)
     write_json(paths.probe, [{"setting": p.setting, "loss": p.loss, "score": p.score} for p in probes])
     say(f"{section.kind}, setting {chosen.setting:g}: {target.describe(chosen.score)}")
     return HeadReport(setting=chosen.setting, validation_loss=chosen.loss, validation_score=chosen.score)

@@ -1,4 +1,4 @@
-"""Validate: the manifest against what is expected of it; a failed critical expectation stops the run."""
+"""Validate: checks the manifest against the suite of expectations. A failed critical rule stops the run."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from tasks.core.paths import Paths
 
 
 class ValidateSection(Section):
-    """Limits of the data suite."""
+    """Limits in the suite."""
 
     min_side: int = Field(ge=1, description="pixels of the shorter side")
-    max_unreadable: float = Field(ge=0, lt=1, description="fraction of the files that may be broken; they are left out")
+    max_unreadable: float = Field(ge=0, lt=1, description="tolerated fraction of broken files, which are left out")
 
 
 class ValidateParams(StageParams):
-    """What validate reads of params.yaml."""
+    """The parameters that validate reads."""
 
     validate_: ValidateSection = Field(alias="validate")
 
 
 class ValidateReport(Section):
-    """How many expectations were checked, and how many warnings were left."""
+    """Numbers of checked expectations and of warnings."""
 
     expectations: int
     warnings: int
 
 
 def validate(paths: Paths, params: ValidateParams) -> ValidateReport:
-    """Writes validation.json and a report page. Raises DataRefusedError naming rows if a critical rule fails."""
+    """Writes validation.json and a report page. Raises DataRefusedError naming the rows if a critical rule fails."""
     from dataclasses import asdict
 
-    import great_expectations  # noqa: F401 - so that its import does not count as the stage's own seconds
+    import great_expectations  # noqa: F401 - imported before the stage's time is measured
     import pandas as pd
 
     from tasks.core.files import write_json, write_text
     from tasks.core.progress import say
-    from tasks.data.expectations import CRITICAL, check, rules
+    from tasks.data.expectations import check
     from tasks.data.findings import sentence
     from tasks.data.manifest import label_names, target_names
+    from tasks.data.suite import CRITICAL, rules
     from tasks.reports.validation_page import findings_page
 
     manifest = pd.read_parquet(paths.manifest)
-    suite = rules(
-        params.validate_.min_side, params.validate_.max_unreadable, target_names(manifest), label_names(manifest)
-    )
+    limits = params.validate_
+    suite = rules(limits.min_side, limits.max_unreadable, target_names(manifest), label_names(manifest))
     findings = check(manifest, suite)
     write_json(paths.validation, [asdict(finding) for finding in findings])
     write_text(paths.validation_page, findings_page(findings))
     failures = [finding for finding in findings if not finding.success]
     critical = [finding for finding in failures if finding.severity == CRITICAL]
     if critical:
-        raise DataRefusedError("\n".join(["the data was refused:", *(sentence(finding) for finding in critical)]))
+        raise DataRefusedError("\n".join(["the data was refused:", *map(sentence, critical)]), key="validation-failed")
     for finding in failures:
         say("warning: " + sentence(finding))
     say(f"{len(findings)} expectations, {len(failures)} warnings")

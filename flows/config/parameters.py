@@ -11,10 +11,11 @@ from pydantic import Field, field_validator, model_validator
 from ruamel.yaml.comments import CommentedMap
 
 from tasks.core.errors import ParamsError
+from tasks.core.objective_sections import Objective, TeacherParams
 from tasks.core.params import PARAMS_FILE, Section, StageParams, read_document
 from tasks.core.paths import Paths
 from tasks.core.schema import STAGES, Metric
-from tasks.core.sections import BackboneParams, EvaluateSection, Objective, TeacherParams, refuse_tuning
+from tasks.core.sections import BackboneParams, EvaluateSection, refuse_tuning
 
 DIGITS, ROTATIONS = "digits", "rotations"  # values of data.source: the embedded data sets
 

@@ -90,8 +90,8 @@ def unpacked(archive: Path, folder: Path, max_gib: float) -> Path:
 def refuse_empty_folders(folder: Path, page: Path) -> None:
     """Raises DataRefusedError and writes a report if a folder is empty: DVC versions files only and would lose it."""
     from tasks.core.files import write_text
-    from tasks.data.expectations import CRITICAL
     from tasks.data.findings import Finding, sentence
+    from tasks.data.suite import CRITICAL
     from tasks.reports.validation_page import findings_page
 
     folders = (path for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir()))

@@ -9,7 +9,7 @@ from flows.config.parameters import FlowParams
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
 from flows.sources.registry_pins import REGISTRY, registered_backbone, registered_teacher
 from tasks.core.errors import ParamsError, RootstockError
-from tasks.core.sections import NO_TEACHER, Objective
+from tasks.core.objective_sections import NO_TEACHER, Objective
 
 TORCHVISION = "torchvision:"
 RANDOM = "random"

@@ -1,4 +1,4 @@
-"""The code that a module runs: its import closure, read from the source."""
+"""Finds the code that a module runs: its import closure, read from the source."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from tasks.core.files import sha256_of
 
 ROOT = Path(__file__).parents[2]
-MODULE = re.compile(r"tasks(\.\w+)+(?=:|$)")  # a string that names a module of ours: "module" or "module:Class"
+MODULE = re.compile(r"tasks(\.\w+)+(?=:|$)")  # a string that names a module of the project: "module" or "module:Class"
 
 
 def closure(*modules: str) -> tuple[Path, ...]:
-    """Returns the files of the given modules and of all that these import, in functions too, sorted.
+    """Returns the sorted files of `modules` and of everything they import, including imports inside functions.
 
-    Relative imports count, and strings that name a module of ours; imports for type checking alone do not, since they
-    never run. Files are told apart by name: `tasks.core.files` is tasks/core/files.py.
+    Relative imports count, and so do strings that name a module of the project, such as `tasks.core.files`, which is
+    tasks/core/files.py. Imports under `TYPE_CHECKING` do not count, since they never run.
     """
     seen: set[Path] = set()
     waiting = [_file(module) for module in modules]
@@ -61,7 +61,7 @@ def imports_at_run_time(file: Path) -> set[str]:
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
-    """Yields all nodes but those below `if TYPE_CHECKING`."""
+    """Yields all nodes except those under `if TYPE_CHECKING`."""
     yield node
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
@@ -70,13 +70,13 @@ def _running(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _names(node: ast.AST, package: tuple[str, ...]) -> list[str]:
-    """Returns the dotted names that a node may import, members of modules among them."""
+    """Returns the dotted names that a node may import, including members of modules."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
         above = package[: len(package) - node.level + 1] if node.level else ()
         base = ".".join([*above, *filter(None, [node.module])])
         return [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    if isinstance(node, ast.Constant) and isinstance(node.value, str) and (named := MODULE.match(node.value)):
-        return [named[0]]
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and (match := MODULE.match(node.value)):
+        return [match[0]]
     return []

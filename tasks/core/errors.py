@@ -1,4 +1,4 @@
-"""Errors that a user can fix: shown as one message, never as a traceback."""
+"""Errors that a user can fix. They are shown as a message, never as a traceback."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import errno
 EXIT_BROKEN = 1
 EXIT_USAGE = 2
 EXIT_REFUSED = 3  # the gate refused the model
-EXIT_UNDECIDED = 4  # the test images are too few for the gate to tell
+EXIT_UNDECIDED = 4  # the gate cannot decide: too few test images
 EXIT_DATA_REFUSED = 5
 
 
 class RootstockError(Exception):
     """An error whose message says what is wrong, where, and what to do.
 
-    `key` names it for code and tests: the parameter at fault (`finetune.epochs`), or a code (`disk-full`).
+    `key` identifies it in code and tests: the parameter at fault (`finetune.epochs`), or a code (`disk-full`).
     """
 
     exit_code = EXIT_BROKEN
@@ -25,13 +25,13 @@ class RootstockError(Exception):
 
 
 class ParamsError(RootstockError):
-    """A value in params.yaml or on the command line is not usable."""
+    """An invalid value in params.yaml or on the command line."""
 
     exit_code = EXIT_USAGE
 
 
 class DataRefusedError(RootstockError):
-    """The data failed a critical check; nothing was trained on it."""
+    """The data failed a critical check. Nothing was trained on it."""
 
     exit_code = EXIT_DATA_REFUSED
 
@@ -42,7 +42,7 @@ def as_user_error(error: BaseException) -> RootstockError | None:
         return error
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return RootstockError(
-            f"the disk is full ({error}); free some space: make clean removes what can be computed again",
+            f"the disk is full ({error}); free some space; make clean removes what can be recomputed",
             key="disk-full",
         )
     return None

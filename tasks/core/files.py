@@ -1,4 +1,4 @@
-"""Files are written beside and renamed, so that a reader never sees half of one."""
+"""Atomic file writes (to a temporary file that is then renamed), JSON, and digests."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ MODE = 0o666 & ~_UMASK
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path`; what was written there replaces `path` when the block ends well."""
+    """Yields a temporary path in the same folder; the file written there replaces `path` unless the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield beside
-        beside.chmod(MODE)  # some writers, such as safetensors, leave their files to the owner alone
+        beside.chmod(MODE)  # some writers, such as safetensors, make files that only the owner can read
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def put_aside(left: Path, kept: Path) -> None:
-    """Moves a file or folder to where the last one of its kind was put aside; nothing happens if there is none."""
-    if not left.exists():
+def put_aside(source: Path, target: Path) -> None:
+    """Moves a file or folder to `target`, replacing what is there. Does nothing if `source` does not exist."""
+    if not source.exists():
         return
-    shutil.rmtree(kept, ignore_errors=True)
-    kept.unlink(missing_ok=True)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(left, kept)
+    shutil.rmtree(target, ignore_errors=True)
+    target.unlink(missing_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(source, target)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces `path` by `text` in one step."""
+    """Writes `text` to `path` in UTF-8, atomically."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Replaces `path` by `value` as indented JSON, non-ASCII kept."""
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+    """Writes `value` to `path` as indented JSON, atomically. Non-ASCII characters are not escaped."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401
-    """The value that a JSON file holds."""
+    """Returns the value that a JSON file holds."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256_of(path: Path) -> str:
-    """The hexadecimal SHA-256 of a file's bytes."""
+    """Returns the hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""Messages from a stage to its supervisor: JSON objects, one a line, each after a record separator (RFC 7464).
+"""Messages from a stage to its supervisor: one JSON object per line, each after a record separator (RFC 7464).
 
-The separator tells them from what libraries print, also in the middle of a line. The types are plain dataclasses, so
-that code which only computes can send them; the supervisor reads them back into the same types.
+The separator distinguishes them from the output of libraries, even in the middle of a line. The types are plain
+dataclasses, so that compute code needs no validation library to send them; the supervisor parses them back.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-SUPERVISED = "ROOTSTOCK_SUPERVISED"  # set by a supervisor; its value names the run, and comes back in records
+SUPERVISED = "ROOTSTOCK_SUPERVISED"  # set by the supervisor to the name of the run, which records repeat
 SEPARATOR = b"\x1e"
 
 
 @dataclass(frozen=True)
 class ProgressMessage:
-    """How much of a job is done, such as 450 of 1000 images read."""
+    """Progress of a job, such as 450 of 1000 images read."""
 
     done: int
     total: int
@@ -27,7 +27,7 @@ class ProgressMessage:
 
     @property
     def percent(self) -> int:
-        """The share that is done, rounded down."""
+        """Returns the percentage done, rounded down."""
         return 100 * self.done // max(self.total, 1)
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ class ProgressMessage:
 
 @dataclass(frozen=True)
 class TextMessage:
-    """A line for people."""
+    """A line of text for people to read."""
 
     text: str
     kind: Literal["message"] = "message"
@@ -47,7 +47,7 @@ class TextMessage:
 
 @dataclass(frozen=True)
 class RecordMessage:
-    """What a stage reports when it has been computed, its seconds, and its peak memory in MiB."""
+    """A completed stage: its report, its duration in seconds and its peak memory in MiB."""
 
     run: str | None
     stage: str
@@ -59,7 +59,7 @@ class RecordMessage:
 
 @dataclass(frozen=True)
 class FailureMessage:
-    """Why a stage failed, and its exit code."""
+    """A failed stage: the error message and the exit code."""
 
     run: str | None
     stage: str
@@ -68,17 +68,17 @@ class FailureMessage:
     kind: Literal["failure"] = "failure"
 
 
-DisplayMessage = ProgressMessage | TextMessage  # str() gives the line to show
+DisplayMessage = ProgressMessage | TextMessage  # str() returns the line to show
 Message = DisplayMessage | RecordMessage | FailureMessage
 
 
 def encode(message: Message) -> bytes:
-    """Returns the message as a line. What UTF-8 cannot hold, such as parts of odd file names, becomes `?`."""
+    """Returns the message as one line. Characters that UTF-8 cannot encode, as in some file names, become `?`."""
     return SEPARATOR + json.dumps(asdict(message), ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
 def send(message: Message) -> bool:
-    """Writes the message to the supervisor at once. Returns False, and writes nothing, if there is no supervisor."""
+    """Writes the message to the supervisor and flushes. Without a supervisor, writes nothing and returns False."""
     if SUPERVISED not in os.environ:
         return False
     sys.stdout.flush()

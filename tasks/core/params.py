@@ -1,10 +1,10 @@
-"""params.yaml, read once, typed and checked; an error names the line and the remedy."""
+"""Reads params.yaml into typed, validated classes. Errors name the line, the key and the remedy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -14,75 +14,92 @@ from ruamel.yaml.error import YAMLError
 
 from tasks.core.errors import ParamsError
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 PARAMS_FILE = Path("params.yaml")
-PINS = Path("data/pins.json")  # what the registry said when the flow started; null for what nothing asks for
+PINS = Path("data/pins.json")  # registry versions resolved when the flow started; null if not used
+INIT = "init"  # key in pins.json: the registered version whose backbone is the starting point
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """A section of params.yaml: frozen, and it refuses keys that it does not know."""
+    """A section of params.yaml. Instances are frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
 class StageParams(Section):
-    """What one stage reads of params.yaml: its fields are the top-level keys that dvc.yaml declares for it."""
+    """The parameters of one stage. Its fields are the top-level keys that dvc.yaml declares for the stage."""
 
     @classmethod
     def load(cls, file: Path = PARAMS_FILE) -> Self:
-        """Reads the keys of this class. Raises ParamsError naming the line of what is wrong."""
+        """Reads the keys of this class from `file`. Raises ParamsError naming the line of each fault."""
         return cls.of(read_document(file), file)
 
     @classmethod
     def of(cls, document: CommentedMap, file: Path = PARAMS_FILE) -> Self:
-        """From a document that was read from `file`. Raises ParamsError naming the line of what is wrong."""
+        """Validates a document that was read from `file`. Raises ParamsError naming the line of each fault."""
         return validated(cls, {key: document[key] for key in cls.sections() if key in document}, document, file)
 
     @classmethod
     def sections(cls) -> tuple[str, ...]:
-        """The top-level keys of params.yaml that this class reads."""
+        """Returns the top-level keys of params.yaml that this class reads."""
         return tuple(field.alias or name for name, field in cls.model_fields.items())
 
 
 def read_document(file: Path) -> CommentedMap:
-    """params.yaml with its comments and line numbers. Raises ParamsError if it is missing or not a YAML mapping."""
+    """Reads params.yaml with comments and line numbers. Raises ParamsError if it is missing or not a YAML mapping."""
     try:
         document = YAML().load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(
-            f"{file} is missing; run from the repository's root, or restore it: git checkout {file}"
+            f"{file} is missing; run from the repository's root, or restore it: git checkout {file}",
+            key="params-missing",
         ) from None
     except UnicodeDecodeError as error:
-        raise ParamsError(f"{file} is not UTF-8 ({error}); save it so, or restore it: git checkout {file}") from None
+        raise ParamsError(
+            f"{file} is not UTF-8 ({error}); save it as UTF-8, or restore it: git checkout {file}",
+            key="params-encoding",
+        ) from None
     except YAMLError as error:
-        raise ParamsError(f"{file} is not valid YAML: {error}") from None
+        raise ParamsError(f"{file} is not valid YAML: {error}", key="params-syntax") from None
     if not isinstance(document, CommentedMap):
-        raise ParamsError(f"{file} must be a mapping of sections; restore it: git checkout {file}")
+        raise ParamsError(
+            f"{file} must be a mapping of sections; restore it: git checkout {file}", key="params-not-a-mapping"
+        )
     return document
 
 
 def validated(model: type[Model], values: Any, document: CommentedMap, file: Path) -> Model:  # noqa: ANN401
-    """`values` as `model`. Raises ParamsError with line, key and remedy of each fault."""
+    """Validates `values` as `model`. Raises ParamsError naming line and key of each fault."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        faults = [_explain(model, fault["loc"], fault["msg"], document, file) for fault in error.errors()]
-        raise ParamsError("\n".join(faults)) from None
+        faults = error.errors()
+        lines = [_explain(model, fault, document, file) for fault in faults]
+        raise ParamsError("\n".join(lines), key=_key(faults[0])) from None
 
 
-def _explain(
-    model: type[BaseModel], loc: tuple[int | str, ...], message: str, document: CommentedMap, file: Path
-) -> str:
-    message = message.removeprefix("Value error, ")
-    if not loc:  # values do not go together: the message begins with one of them
-        return f"{file} line {_line(document, tuple(message.partition(':')[0].split('.')))}: {message}"
-    key = ".".join(str(part) for part in loc)
+def _explain(model: type[BaseModel], fault: ErrorDetails, document: CommentedMap, file: Path) -> str:
+    key, loc, message = _key(fault), fault["loc"], _message(fault)
+    if not loc:
+        return f"{file} line {_line(document, tuple(key.split('.')))}: {message}"
     meaning = _meaning(model, loc)
     return f"{file} line {_line(document, loc)}: {key}: {message}" + (f" ({meaning})" if meaning else "")
 
 
+def _key(fault: ErrorDetails) -> str:
+    """Returns the dotted parameter at fault. Faults of a model validator have no location: their message names it."""
+    return ".".join(map(str, fault["loc"])) or _message(fault).partition(":")[0]
+
+
+def _message(fault: ErrorDetails) -> str:
+    return fault["msg"].removeprefix("Value error, ")
+
+
 def _line(document: CommentedMap, loc: tuple[int | str, ...]) -> int:
-    """The 1-based line of the deepest part of `loc` that the document has."""
+    """Returns the 1-based line of the deepest part of `loc` that is in the document."""
     line, node = 1, document
     for part in loc:
         if not isinstance(node, CommentedMap) or part not in node:
@@ -93,13 +110,13 @@ def _line(document: CommentedMap, loc: tuple[int | str, ...]) -> int:
 
 
 def _meaning(model: type[BaseModel], loc: tuple[int | str, ...]) -> str | None:
-    """What the parameter at `loc` is for, as its class says."""
+    """Returns the description of the parameter at `loc`."""
     field = field_at(model, loc)
     return field.description if field else None
 
 
 def field_at(model: type[BaseModel], loc: Sequence[int | str]) -> FieldInfo | None:
-    """The field that these keys lead to, if there is one."""
+    """Returns the field that the keys in `loc` lead to, or None."""
     current: Any = model
     for part in loc[:-1]:
         field = _field(current, part)
@@ -112,6 +129,3 @@ def field_at(model: type[BaseModel], loc: Sequence[int | str]) -> FieldInfo | No
 def _field(model: type[BaseModel], key: int | str) -> FieldInfo | None:
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     return fields.get(str(key))
-
-
-INIT = "init"  # the earlier model whose backbone this one starts from

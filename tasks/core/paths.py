@@ -1,4 +1,4 @@
-"""Where everything lies: the paths of params.yaml, and the file names of what each stage writes."""
+"""The paths of params.yaml, and the names of the files that stages write below them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,66 @@ from pydantic import Field
 from tasks.core.params import Section, StageParams
 
 
-class Paths(Section):
-    """Where everything lies, relative to the repository's root. File names are given once, here."""
+class File:
+    """A file or folder below a folder of Paths, as a read-only attribute."""
 
-    raw: Path = Field(description="the images, brought in from data.source and versioned by DVC")
-    pretrained: Path = Field(
-        description="the backbone's weights, brought in from backbone.weights and versioned by DVC"
-    )
-    teacher: Path = Field(
-        description="the teacher's weights, brought in from teacher.weights; an empty file without one"
-    )
+    def __init__(self, folder: str, name: str) -> None:
+        self.folder, self.name = folder, name
+
+    def __get__(self, paths: StageFiles, owner: type[StageFiles]) -> Path:
+        """Returns the path, relative to the repository's root."""
+        folder: Path = getattr(paths, self.folder)
+        return folder / self.name
+
+
+class StageFiles:
+    """What the stages write. Each attribute is a path below the folder that params.yaml sets."""
+
+    manifest = File("ingest", "manifest.parquet")  # one row per image
+    task = File("ingest", "task.json")  # the TargetSpec
+    validation = File("validate_", "validation.json")  # the findings
+    validation_page = File("validate_", "report.html")  # the same to read
+    policy = File("augment", "policy.json")  # the resolved augmentation policy
+    plan = File("augment", "plan.parquet")  # one row per view of a training image: its random parameters
+    preview = File("augment", "preview.png")  # sample images with their views
+    matrix = File("features", "features.safetensors")  # one row per view, in the order of the index
+    index = File("features", "index.parquet")  # image and view of each row of the matrix
+    head_weights = File("head", "head.safetensors")
+    probe = File("head", "probe.json")  # validation loss and score of each candidate setting of the head
+    tuned = File("finetune", "model.safetensors")
+    teacher_head = File("finetune", "teacher_head.safetensors")  # fitted on a teacher that came without a head
+    scratch = File("finetune", "scratch.safetensors")  # the same network trained from random weights
+    curves = File("finetune", "curves.jsonl")  # one line per epoch
+    spec = File("evaluate", "spec.json")  # what the scorer needs besides the weights
+    metrics = File("evaluate", "metrics.json")  # of each candidate, with intervals
+    predictions = File("evaluate", "predictions.parquet")  # of the fine-tuned model, for every test image
+    per_class = File("evaluate", "per_class.csv")  # precision, recall, F1 and support
+    selective = File("evaluate", "selective.json")  # the rejection threshold, with coverage and risk
+    slices = File("evaluate", "slices.csv")  # accuracy of each slice
+    robustness = File("evaluate", "robustness.csv")  # accuracy under each corruption
+    robustness_picture = File("evaluate", "robustness.png")
+    attacks = File("evaluate", "attacks.csv")  # accuracy under attack, if requested
+    reliability = File("evaluate", "reliability.png")
+    roc_pr = File("evaluate", "roc_pr.png")
+    residuals = File("evaluate", "residuals.png")
+    risk_coverage = File("evaluate", "risk_coverage.png")
+    comparison = File("evaluate", "comparison.png")  # accuracy of the candidates
+    confusion = File("evaluate", "confusion.png")
+    curves_picture = File("evaluate", "curves.png")  # validation loss and score over steps
+    wrong = File("evaluate", "wrong.png")  # the misclassified test images with the highest confidence
+    results_page = File("evaluate", "results.html")  # the results on one page, images embedded
+    facts = File("state", "facts.json")  # facts of images by content
+    feature_store = File("state", "features")  # features by content
+    checkpoints = File("state", "checkpoints")  # from which interrupted fits resume
+    result = File("state", "result.md")  # the last retraining's result, images embedded
+
+
+class Paths(StageFiles, Section):
+    """Where everything is, relative to the repository's root. No file name is repeated elsewhere."""
+
+    raw: Path = Field(description="the images, copied from data.source and versioned by DVC")
+    pretrained: Path = Field(description="the backbone's weights, copied from backbone.weights and versioned by DVC")
+    teacher: Path = Field(description="the teacher's weights, copied from teacher.weights; an empty file without one")
     ingest: Path
     validate_: Path = Field(alias="validate")
     augment: Path
@@ -26,208 +76,23 @@ class Paths(Section):
     head: Path
     finetune: Path
     evaluate: Path
-    predicted: Path = Field(description="answers of make predict: ignored by git")
-    state: Path = Field(description="locks, checkpoints, feature store, facts, logs: ignored by git, deletable")
-
-    @property
-    def manifest(self) -> Path:
-        """One row an image."""
-        return self.ingest / "manifest.parquet"
-
-    @property
-    def task(self) -> Path:
-        """What is predicted: the problem type, the classes in order or the targets."""
-        return self.ingest / "task.json"
-
-    @property
-    def validation(self) -> Path:
-        """What was expected of the data and what was found."""
-        return self.validate_ / "validation.json"
-
-    @property
-    def validation_page(self) -> Path:
-        """The same as a page to read."""
-        return self.validate_ / "report.html"
-
-    @property
-    def policy(self) -> Path:
-        """The resolved augmentation policy."""
-        return self.augment / "policy.json"
-
-    @property
-    def plan(self) -> Path:
-        """One row a view of a training image: the numbers that make it."""
-        return self.augment / "plan.parquet"
-
-    @property
-    def preview(self) -> Path:
-        """Some pictures and their views."""
-        return self.augment / "preview.png"
-
-    @property
-    def matrix(self) -> Path:
-        """Features, a row a view, in the order of the index."""
-        return self.features / "features.safetensors"
-
-    @property
-    def index(self) -> Path:
-        """Which image and view a row of the matrix belongs to."""
-        return self.features / "index.parquet"
-
-    @property
-    def head_weights(self) -> Path:
-        """The linear probe."""
-        return self.head / "head.safetensors"
-
-    @property
-    def probe(self) -> Path:
-        """How the head was chosen."""
-        return self.head / "probe.json"
-
-    @property
-    def tuned(self) -> Path:
-        """The fine-tuned network."""
-        return self.finetune / "model.safetensors"
-
-    @property
-    def teacher_head(self) -> Path:
-        """The head that was fitted on a teacher that came without one."""
-        return self.finetune / "teacher_head.safetensors"
-
-    @property
-    def scratch(self) -> Path:
-        """The same network trained from random weights."""
-        return self.finetune / "scratch.safetensors"
-
-    @property
-    def curves(self) -> Path:
-        """A JSON line an epoch."""
-        return self.finetune / "curves.jsonl"
-
-    @property
-    def spec(self) -> Path:
-        """What the scorer must know beside the weights."""
-        return self.evaluate / "spec.json"
-
-    @property
-    def metrics(self) -> Path:
-        """Metrics of each candidate, with intervals."""
-        return self.evaluate / "metrics.json"
-
-    @property
-    def predictions(self) -> Path:
-        """The fine-tuned model's answer for every test image."""
-        return self.evaluate / "predictions.parquet"
-
-    @property
-    def per_class(self) -> Path:
-        """Precision, recall, F1 and support of each class."""
-        return self.evaluate / "per_class.csv"
-
-    @property
-    def selective(self) -> Path:
-        """The threshold of "don't know", and what it brings."""
-        return self.evaluate / "selective.json"
-
-    @property
-    def slices(self) -> Path:
-        """Accuracy of each slice."""
-        return self.evaluate / "slices.csv"
-
-    @property
-    def robustness(self) -> Path:
-        """Accuracy under each corruption."""
-        return self.evaluate / "robustness.csv"
-
-    @property
-    def attacks(self) -> Path:
-        """Accuracy under attack, where that was asked for."""
-        return self.evaluate / "attacks.csv"
-
-    @property
-    def robustness_picture(self) -> Path:
-        """The same as bars."""
-        return self.evaluate / "robustness.png"
-
-    @property
-    def reliability(self) -> Path:
-        """How often answers of each confidence are right."""
-        return self.evaluate / "reliability.png"
-
-    @property
-    def roc_pr(self) -> Path:
-        """ROC and precision-recall curves."""
-        return self.evaluate / "roc_pr.png"
-
-    @property
-    def residuals(self) -> Path:
-        """Predicted against true."""
-        return self.evaluate / "residuals.png"
-
-    @property
-    def risk_coverage(self) -> Path:
-        """Wrong answers over the share of images answered."""
-        return self.evaluate / "risk_coverage.png"
-
-    @property
-    def comparison(self) -> Path:
-        """Accuracy of the candidates."""
-        return self.evaluate / "comparison.png"
-
-    @property
-    def confusion(self) -> Path:
-        """What is taken for what."""
-        return self.evaluate / "confusion.png"
-
-    @property
-    def curves_picture(self) -> Path:
-        """Validation loss and accuracy over steps."""
-        return self.evaluate / "curves.png"
-
-    @property
-    def wrong(self) -> Path:
-        """The most wrong test images."""
-        return self.evaluate / "wrong.png"
-
-    @property
-    def results_page(self) -> Path:
-        """The results as one page with its pictures inside."""
-        return self.evaluate / "results.html"
-
-    @property
-    def facts(self) -> Path:
-        """Facts of images by content."""
-        return self.state / "facts.json"
-
-    @property
-    def feature_store(self) -> Path:
-        """Features by content."""
-        return self.state / "features"
-
-    @property
-    def checkpoints(self) -> Path:
-        """What fits that were killed go on from."""
-        return self.state / "checkpoints"
-
-    @property
-    def result(self) -> Path:
-        """The last retraining's result as Markdown, pictures inside."""
-        return self.state / "result.md"
+    predicted: Path = Field(description="answers of make predict; ignored by git")
+    state: Path = Field(description="locks, checkpoints, feature store, facts, logs; ignored by git, safe to delete")
 
     def of(self, stage: str) -> Path:
-        """The folder that a stage writes."""
+        """Returns the folder that a stage writes."""
         return Path(getattr(self, "validate_" if stage == "validate" else stage))
 
     def failed(self, stage: str) -> Path:
-        """What a failed run of a stage left."""
+        """Returns where the outputs of a stage's last failed run are kept."""
         return self.state / "failed" / stage
 
     def report(self, stage: str) -> Path:
-        """What a stage reported when it was last computed, its seconds and its peak memory."""
+        """Returns the file with a stage's last report, its duration and its peak memory."""
         return self.state / "reports" / f"{stage}.json"
 
 
 class PathsParams(StageParams):
-    """The paths alone, for those who need nothing else of params.yaml."""
+    """The paths alone, for code that needs nothing else of params.yaml."""
 
     paths: Paths

@@ -1,4 +1,4 @@
-"""What a stage says while it works: messages to its supervisor, or marked lines if a person runs it."""
+"""Reports progress of a stage: messages to the supervisor, or marked lines if a person runs the stage."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TypeVar
 from tasks.core.messages import DisplayMessage, ProgressMessage, TextMessage, send
 
 MARK = "· "
-EVERY = 2.0  # seconds between two lines of progress
+INTERVAL = 2.0  # seconds between two lines of progress
 
 Item = TypeVar("Item")
 
 
 def say(text: str) -> None:
-    """Sends or prints one line; of several processes, only the first one does."""
+    """Sends or prints one line. In a distributed run, only rank 0 does."""
     _show(TextMessage(text))
 
 
@@ -26,11 +26,11 @@ def say_progress(done: int, total: int, what: str) -> None:
 
 
 def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Passes `items` on, saying how many of `total` are done every two seconds."""
+    """Yields `items` and reports every two seconds how many of `total` are done."""
     last = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
-        if time.monotonic() - last >= EVERY and done < total:
+        if time.monotonic() - last >= INTERVAL and done < total:
             last = time.monotonic()
             say_progress(done, total, what)
 

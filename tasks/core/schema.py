@@ -1,4 +1,4 @@
-"""Names shared by those who write and those who read them: columns, splits, models, metrics."""
+"""Names that writers and readers share: columns, splits, candidates, metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ STAGES: Final = ("ingest", "validate", "augment", "features", "head", "finetune"
 
 
 class Column(StrEnum):
-    """Columns of the manifest (one row an image) and of the tables made from it."""
+    """Columns of the manifest (one row per image) and of the tables made from it."""
 
     PATH = "path"
     SHA256 = "sha256"
@@ -32,7 +32,7 @@ class Column(StrEnum):
 
 
 class Split(StrEnum):
-    """Where an image belongs. Models learn on train, choose on validation, are scored on test."""
+    """The splits. Models train on train, are selected on validation and scored on test."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -41,9 +41,9 @@ class Split(StrEnum):
 
 
 class Candidate(StrEnum):
-    """The models that answer the article's question.
+    """The models that evaluation compares.
 
-    The mean of the training targets is regression's starting line; the teacher is the big model that one learns from.
+    MEAN predicts the mean of the training targets, the baseline of regression; TEACHER is the model distilled from.
     """
 
     MEAN = "mean of train"
@@ -54,12 +54,12 @@ class Candidate(StrEnum):
 
     @property
     def slug(self) -> str:
-        """For names of metrics and files."""
+        """Returns the name for use in metric and file names."""
         return self.name.lower()
 
 
 class Metric(StrEnum):
-    """Numbers on the test split; `ECE` is the expected calibration error."""
+    """Metrics on the test split. ECE is the expected calibration error."""
 
     ACCURACY = "accuracy"
     MACRO_F1 = "macro_f1"
@@ -67,44 +67,44 @@ class Metric(StrEnum):
     ECE = "ece"
     NLL_UNCALIBRATED = "nll_uncalibrated"
     ECE_UNCALIBRATED = "ece_uncalibrated"
-    MAP = "map"  # mean average precision, of several labels
+    MAP = "map"  # mean average precision, multi-label only
     R2 = "r2"
     MAE = "mae"
     RMSE = "rmse"
-    AGREEMENT = "agreement"  # share of images that are answered as the teacher does
+    AGREEMENT = "agreement"  # fraction of images on which the model agrees with the teacher
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether more of it is wanted."""
+        """Returns whether a higher value is better."""
         return self in {Metric.ACCURACY, Metric.MACRO_F1, Metric.MAP, Metric.R2, Metric.AGREEMENT}
 
 
 class Curve(StrEnum):
-    """Columns of a training curve, a row an epoch."""
+    """Columns of a training curve, one row per epoch."""
 
     CANDIDATE = "candidate"
     EPOCH = "epoch"
     STEP = "step"
     TRAIN_LOSS = "train_loss"
-    VALIDATION_LOSS = "validation_loss"  # what an epoch is chosen by, as the objective says; lower is better
-    VALIDATION_SCORE = "validation_score"  # accuracy; of several labels, macro F1; of targets, R²
+    VALIDATION_LOSS = "validation_loss"  # the objective's criterion for the best epoch; lower is better
+    VALIDATION_SCORE = "validation_score"  # accuracy; macro F1 if multi-label; R² in regression
     AGREEMENT = "agreement"  # with the teacher, on validation
-    TEACHER_SCORE = "teacher_score"  # the teacher's own, on validation
-    CLEAN_SCORE = "clean_score"  # where validation_score is that under attack
-    TARGET_SCORE = "target_score"  # of the target domain's test images: looked at, never used
+    TEACHER_SCORE = "teacher_score"  # the teacher's validation score
+    CLEAN_SCORE = "clean_score"  # without an attack, where validation_score is under attack
+    TARGET_SCORE = "target_score"  # on the target domain's test images; reported, never used to choose
 
 
 LABELLED_SPLITS: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
-TABLE: Final = "rootstock.parquet"  # among the images in data/raw: what the source said of them
-HAS: Final = "label:"  # begins the manifest's columns of 0 and 1 where an image may have several labels
-TARGET: Final = "target:"  # begins the manifest's columns of numbers to predict
-ANSWER: Final = "predicted:"  # begins the columns of their predictions
-FEATURES: Final = "features"  # the tensor of the feature matrix
+TABLE: Final = "rootstock.parquet"  # in data/raw, beside the images: the source's table
+HAS: Final = "label:"  # prefix of the manifest's 0/1 columns in multi-label data
+TARGET: Final = "target:"  # prefix of the manifest's regression targets
+ANSWER: Final = "predicted:"  # prefix of the columns of predicted targets
+FEATURES: Final = "features"  # name of the feature matrix in its file
 VALUE, LOW, HIGH = "value", "low", "high"  # of a metric and its 95% interval
 
 
 class Balance(StrEnum):
-    """How classes of unequal size are learned."""
+    """How class imbalance is handled."""
 
     NONE = "none"
     WEIGHTS = "weights"

@@ -1,8 +1,7 @@
-"""The sections of params.yaml that say what fine-tuning learns from, beside or instead of labels."""
+"""The sections of params.yaml that several modules read: networks, computation, training, augmentation, evaluation."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -12,139 +11,34 @@ from tasks.core.errors import ParamsError
 from tasks.core.files import read_json, write_json
 from tasks.core.params import Section
 
-
-class DistillationSection(Section):
-    """How a teacher's answers are learned."""
-
-    temperature: float = Field(gt=0, description="of both softened distributions")
-    labels: float = Field(ge=0, le=1, description="share of the labels' own loss, on what is labelled")
-    features: float = Field(ge=0, description="weight of the distance between features; 0: they are not matched")
-    margin: float = Field(ge=0, description="how far below the teacher's validation score is as good")
-    agreement: float = Field(ge=0, le=1, description="share of equal answers, on validation, that is enough")
-
-
-class UnlabelledSection(Section):
-    """How confident answers on unlabelled images become labels."""
-
-    threshold: float = Field(ge=0, lt=1, description="calibrated probability from which an answer is trusted")
-    adaptive: bool = Field(description="classes that are learned badly so far have a lower one, up to it (FlexMatch)")
-    align: bool = Field(description="answers are tilted towards the classes' shares among the labels (ReMixMatch)")
-    neighbours: int = Field(
-        ge=0, description="nearest in feature space, that labels spread over; 0: the model is asked (pseudo_labels)"
-    )
-    rounds: int = Field(ge=1, description="times that unlabelled images are labelled, by the model as it is then")
-    quota: int = Field(ge=0, description="most images of a class that are labelled, the surest; 0: all (pseudo_labels)")
-    precision: float = Field(ge=0, le=1, description="that trusted answers must have on held-out labelled images")
-    ratio: float = Field(gt=0, description="unlabelled images beside each labelled one in a batch")
-    weight: float = Field(gt=0, description="of the loss on unlabelled images")
-    strong: Literal["none", "rand", "trivial", "augmix"] = Field(description="automatic policy of the strong view")
-    stronger: float = Field(ge=1, description="times the shift, scale, rotation and colour of the strong view")
-
-
-class DomainSection(Section):
-    """How a labelled domain's model is adapted to an unlabelled one."""
-
-    weights: tuple[float, ...] = Field(min_length=1, description="of the adaptation's loss; the best one is chosen")
-    chosen_by: Literal["information", "neighbourhood"] = Field(description="epoch and weight, without target labels")
-    oracle: bool = Field(description="whether the test images' labels are looked at in each epoch, for the report")
-
-
-class AdversariesSection(Section):
-    """The adversary's budget, and what defence may cost."""
-
-    norm: Literal["linf", "l2"] = Field(description="what the radius is measured in")
-    radius: float = Field(gt=0, description="most change, of pixels from 0 to 1")
-    steps: int = Field(ge=1, description="of the attack in training; the fast objective takes one")
-    grow: int = Field(ge=0, description="epochs over which the radius grows in training; 0: it is what it is")
-    beta: float = Field(gt=0, description="weight of steadiness against accuracy (trades)")
-    clean: float = Field(ge=0, description="loss of validation score without an attack that is accepted")
-
-
-class Methods(Section):
-    """What fine-tuning learns from, the teacher that it may ask, and how each method goes about it."""
-
-    objective: Objective
-    teacher: TeacherParams
-    distillation: DistillationSection
-    unlabelled: UnlabelledSection
-    domain: DomainSection
-    adversaries: AdversariesSection
-
-
-NO_TEACHER = "teacher.weights: there is no teacher; name models:/rootstock@live, a weights file or torchvision:DEFAULT"
+Count = Annotated[int, Field(ge=1)]
+Penalty = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class BackboneParams(Section):
-    """The pretrained network that features come from."""
+    """The pretrained network that computes features."""
 
     architecture: str = Field(description="resnet10 (embedded), resnet8, resnet20, or a torchvision classifier")
     weights: str = Field(description="a .safetensors or .pth file, torchvision:DEFAULT, models:/name@alias, or random")
     match: Literal["strict", "names"] = Field(
-        description="names: parameters with the same name and shape are taken, others drawn at random"
+        description="names: load parameters whose name and shape match, initialize the others at random"
     )
     cut: Literal["layer", "classifier"] = Field(
         description="what the head replaces: the last layer, or the whole classifier (Keras's include_top=False)"
     )
-    resize: int | None = Field(ge=8, description="pixels of the shorter side; null: as the weights say")
-    crop: int | None = Field(ge=8, description="pixels of the centre square; null: as the weights say")
-    letterbox: bool = Field(description="whole pictures, with black bars, instead of their centre square")
-
-
-class Objective(StrEnum):
-    """What fine-tuning learns from."""
-
-    LABELS = "labels"
-    DISTILLATION = "distillation"
-    PSEUDO_LABELS = "pseudo_labels"
-    FIXMATCH = "fixmatch"
-    BATCHNORM = "batchnorm"
-    CORAL = "coral"
-    DANN = "dann"
-    MCC = "mcc"
-    PGD = "pgd"
-    FAST = "fast"
-    TRADES = "trades"
-
-    @property
-    def has_teacher(self) -> bool:
-        """Whether a big model may be asked."""
-        return self in {Objective.DISTILLATION, Objective.PSEUDO_LABELS}
-
-    @property
-    def has_adversary(self) -> bool:
-        """Whether pictures are changed for the worse."""
-        return self in {Objective.PGD, Objective.FAST, Objective.TRADES}
-
-
-class TeacherParams(Section):
-    """The big model that another one learns from."""
-
-    architecture: str | None = Field(description="of weights that do not say it: a torchvision classification model")
-    weights: str | None = Field(
-        description="models:/name@alias, a weights file or torchvision:DEFAULT; null: there is no teacher"
-    )
-    resize: int | None = Field(ge=8, description="pixels of the shorter side; null: as the weights say")
-    crop: int | None = Field(ge=8, description="pixels of the centre square; null: as the weights say")
+    resize: int | None = Field(ge=8, description="pixels of the shorter side; null: the weights' default")
+    crop: int | None = Field(ge=8, description="pixels of the center square; null: the weights' default")
+    letterbox: bool = Field(description="pad images to a square with black bars instead of cropping the center")
 
 
 class ComputeParams(Section):
-    """How numbers are computed. Evaluation and serving are always float32."""
+    """Device and precision. Evaluation and serving are always float32."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(description="auto: CUDA, else MPS, else CPU")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where faster")
-    batch: int = Field(ge=1, description="images in one forward pass")
-    memory: float = Field(
-        gt=0, description="GiB of decoded images kept between epochs; beyond it they are decoded again"
-    )
-
-
-def refuse_tuning(kind: str, epochs: int) -> None:
-    """Raises ParamsError for a head that has nothing to fine-tune."""
-    if kind == "knn" and epochs:
-        raise ParamsError("a knn head has nothing to fine-tune: set finetune.epochs to 0, or take another head.kind")
-
-
-Count = Annotated[int, Field(ge=1)]
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(description="auto: CUDA if available, else MPS, else CPU")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where it is faster")
+    batch: int = Field(ge=1, description="images per forward pass")
+    memory: float = Field(gt=0, description="GiB of decoded images kept in memory; the rest is decoded every epoch")
 
 
 class HeadSection(Section):
@@ -152,71 +46,74 @@ class HeadSection(Section):
 
     kind: Literal["linear", "dense", "prototype", "knn"]
     start: Literal["zero", "earlier"] = Field(
-        description="of a linear head; earlier: the head of the model that backbone.weights names, its classes' rows"
+        description="initial weights of a linear head; earlier: those of the model in backbone.weights, per class"
     )
-    strengths: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
-        min_length=1, description="penalties to choose from, on validation loss; of a linear or dense head"
+    strengths: tuple[Penalty, ...] = Field(
+        min_length=1, description="candidate penalties of a linear or dense head, chosen by validation loss"
     )
-    hidden: int = Field(ge=1, description="units of a dense head's hidden layer")
-    grow: tuple[Count, ...] = Field(description="units that a dense head has before it grows to hidden")
-    rate: float = Field(gt=0, description="AdamW's learning rate of a dense head")
-    epochs: int = Field(ge=1, description="passes over the features, of a dense head; of each step of its growth")
-    batch: int = Field(ge=1, description="rows an optimiser step, of a dense head")
-    neighbours: tuple[Count, ...] = Field(min_length=1, description="numbers to choose from, of a knn head")
+    hidden: int = Field(ge=1, description="hidden units of a dense head")
+    grow: tuple[Count, ...] = Field(description="hidden units of a dense head before it grows to hidden")
+    rate: float = Field(gt=0, description="AdamW learning rate of a dense head")
+    epochs: int = Field(ge=1, description="epochs over the features, for a dense head; for each step of its growth")
+    batch: int = Field(ge=1, description="rows per optimizer step, for a dense head")
+    neighbours: tuple[Count, ...] = Field(min_length=1, description="candidate numbers of neighbors of a knn head")
 
 
 class FinetuneSection(Section):
-    """How the last blocks learn; the rates are AdamW's."""
+    """Fine-tuning of the last blocks, with AdamW."""
 
-    blocks: int = Field(ge=0, description="last blocks of the backbone that learn with the head")
-    layers: int | None = Field(ge=0, description="count single layers instead, as Keras does; null: blocks")
-    unfreeze: int = Field(ge=0, description="epochs until one more block learns, from the last; 0: all at once")
-    epochs: int = Field(ge=0, description="passes over the training images, a view each; 0: the probe as it is")
-    batch: int = Field(ge=2, description="images an optimiser step")
-    parts: int = Field(ge=1, description="parts that a batch is computed in, where memory is short")
+    blocks: int = Field(ge=0, description="number of last backbone blocks that are trained with the head")
+    layers: int | None = Field(ge=0, description="count single layers instead, as Keras does; null: count blocks")
+    unfreeze: int = Field(ge=0, description="epochs between unfreezing one more block, from the last; 0: all at once")
+    epochs: int = Field(ge=0, description="epochs over the training images, one view each; 0: keep the probe")
+    batch: int = Field(ge=2, description="images per optimizer step")
+    parts: int = Field(ge=1, description="micro-batches per batch (gradient accumulation)")
     rate: float = Field(gt=0, description="learning rate of the last block")
     head_rate: float = Field(gt=0, description="learning rate of the head")
-    decay: float = Field(gt=0, le=1, description="factor of the rate from each block to the one before it")
+    decay: float = Field(gt=0, le=1, description="layer-wise learning rate decay, per block from the last to the first")
     weight_decay: float = Field(ge=0)
     warmup: float = Field(ge=0, lt=1, description="fraction of the steps")
-    clip: float = Field(ge=0, description="longest gradient; 0: any")
+    clip: float = Field(ge=0, description="largest gradient norm; 0: no clipping")
     patience: int = Field(
-        ge=1, description="epochs without a lower validation loss before it stops; of classes, at the best temperature"
+        ge=1,
+        description="epochs without a lower validation loss before stopping; of classes, at the best temperature",
     )
-    average: float = Field(ge=0, lt=1, description="decay of the weights' moving average; 0: none")
+    average: float = Field(ge=0, lt=1, description="decay of the exponential moving average of the weights; 0: none")
     batchnorm: Literal["frozen", "training"] = Field(
-        description="frozen: the learning blocks keep their statistics too"
+        description="frozen: trained blocks keep their BatchNorm statistics; training: they update them"
     )
-    dropout: float | None = Field(ge=0, lt=1, description="chance; null: inactive outside of the learning blocks")
-    stochastic_depth: float | None = Field(ge=0, lt=1, description="chance in the last block; null: as it is built")
-    smoothing: float = Field(ge=0, lt=1, description="share of the truth that is spread over all classes")
-    mixup: float = Field(ge=0, description="alpha of the share of two pictures in one; 0: never")
-    cutmix: float = Field(ge=0, description="alpha of the area of one picture in another; 0: never")
-    processes: int = Field(ge=0, description="that share a fit; 0: one for each GPU, and one without")
-    cache: float = Field(ge=0, description="GiB on disk for what the frozen blocks give; 0: computed in each epoch")
-    compile: bool = Field(description="whether what learns is compiled (torch.compile); for long fits")
+    dropout: float | None = Field(ge=0, lt=1, description="probability; null: inactive outside of the trained blocks")
+    stochastic_depth: float | None = Field(
+        ge=0, lt=1, description="probability in the last block; null: the architecture's default"
+    )
+    smoothing: float = Field(ge=0, lt=1, description="label smoothing: probability mass spread over all classes")
+    mixup: float = Field(ge=0, description="alpha of mixup; 0: off")
+    cutmix: float = Field(ge=0, description="alpha of CutMix; 0: off")
+    processes: int = Field(ge=0, description="data-parallel processes; 0: one per GPU, and one without a GPU")
+    cache: float = Field(ge=0, description="GiB on disk for activations of the frozen blocks; 0: no cache")
+    compile: bool = Field(description="compile the trained blocks with torch.compile; pays in long fits")
 
 
 class ScratchSection(Section):
-    """The baseline: the same network from random weights, as many optimiser steps."""
+    """The baseline: the same network, trained from random weights for as many optimizer steps."""
 
     run: bool = Field(description="whether to train it")
     rate: float = Field(gt=0, description="learning rate of all layers")
 
 
 class AugmentSection(Section):
-    """The policy: how far a view may differ from its picture."""
+    """The augmentation policy."""
 
-    views: int = Field(ge=1, le=1000, description="views of each training image, beside the clean one")
-    shift: float = Field(ge=0, le=0.5, description="fraction of the side; uniform in +- this, both ways")
+    views: int = Field(ge=1, le=1000, description="views of each training image, in addition to the clean one")
+    shift: float = Field(ge=0, le=0.5, description="fraction of the side; uniform in +- this, in both directions")
     scale: float = Field(ge=0, le=0.5, description="zoom; uniform in 1 +- this")
-    flip: bool = Field(description="mirror left to right, half of the views")
+    flip: bool = Field(description="flip horizontally, with probability 0.5")
     rotation: float = Field(ge=0, le=180, description="degrees; uniform in +- this")
-    erase: float = Field(ge=0, le=1, description="chance that a square of 10 to 40% of the side is erased")
-    automatic: Literal["none", "rand", "trivial", "augmix"] = Field(description="a policy of torchvision's, before it")
+    erase: float = Field(ge=0, le=1, description="probability of erasing a square of 10 to 40% of the side")
+    automatic: Literal["none", "rand", "trivial", "augmix"] = Field(description="a torchvision policy, applied first")
     colour: float = Field(ge=0, le=0.9, description="brightness, contrast and saturation; uniform in 1 +- this")
-    fill: Literal["black", "edge", "mirror"] = Field(description="what lies outside of the picture")
-    check: bool = Field(description="refuse a flip under which classes are taken for one another")
+    fill: Literal["black", "edge", "mirror"] = Field(description="how pixels outside of the image are filled")
+    check: bool = Field(description="refuse a flip under which classes are confused with one another")
 
 
 class AugmentPolicy(AugmentSection):
@@ -226,7 +123,7 @@ class AugmentPolicy(AugmentSection):
 
     @classmethod
     def of(cls, section: AugmentSection, seed: int) -> Self:
-        """Completes a section by the seed."""
+        """Completes a section with the seed."""
         return cls(**dict(section), seed=seed)
 
     @classmethod
@@ -240,29 +137,37 @@ class AugmentPolicy(AugmentSection):
         write_json(file, {"seed": fields.pop("seed"), **fields})
 
 
-Positive = Annotated[float, Field(gt=0)]
-
-
 class CorruptionsSection(Section):
-    """Strengths at which the model is tried; none: not tried."""
+    """Strengths at which the model is tested; an empty list skips the corruption."""
 
-    shift: tuple[float, ...] = Field(description="fractions of the side, diagonally")
-    scale: tuple[Positive, ...] = Field(description="zooms")
-    flip: tuple[float, ...] = Field(description="1: left to right")
-    rotation: tuple[float, ...] = Field(description="degrees, clockwise and back by turns")
-    noise: tuple[Positive, ...] = Field(description="standard deviations; white is 1")
-    blur: tuple[Positive, ...] = Field(description="standard deviations; fractions of the side")
-    jpeg: tuple[Annotated[float, Field(ge=1, le=95)], ...] = Field(description="qualities, 1 to 95")
+    shift: tuple[float, ...] = Field(description="fractions of the side, along the diagonal")
+    scale: tuple[Positive, ...] = Field(description="zoom factors")
+    flip: tuple[float, ...] = Field(description="1: horizontal flip")
+    rotation: tuple[float, ...] = Field(description="degrees, alternating between clockwise and counterclockwise")
+    noise: tuple[Positive, ...] = Field(description="standard deviations, with pixels in [0, 1]")
+    blur: tuple[Positive, ...] = Field(description="standard deviations, as fractions of the side")
+    jpeg: tuple[Annotated[float, Field(ge=1, le=95)], ...] = Field(description="JPEG qualities, 1 to 95")
 
 
 class EvaluateSection(Section):
-    """How scores are made."""
+    """Metrics, slices, corruptions and attacks on the test split."""
 
-    bins: int = Field(ge=2, description="bins of confidence in the calibration error")
-    resamples: int = Field(ge=100, description="bootstrap resamples behind each interval but accuracy's")
-    wrong: int = Field(ge=1, description="most wrong images on the sheet")
-    risk: float = Field(gt=0, lt=1, description="share of wrong answers that is accepted among those given")
-    slices: tuple[str, ...] = Field(description="columns of the manifest whose values are scored apart")
-    corrupted: int = Field(ge=0, description="test images that corruptions are tried on; 0: none")
-    attacked: int = Field(ge=0, description="test images that AutoAttack is tried on, within adversaries; 0: none")
+    bins: int = Field(ge=2, description="confidence bins of the calibration error")
+    resamples: int = Field(ge=100, description="bootstrap resamples of each interval except accuracy's")
+    wrong: int = Field(ge=1, description="largest number of misclassified images shown")
+    risk: float = Field(gt=0, lt=1, description="accepted error rate among the images that are answered")
+    slices: tuple[str, ...] = Field(description="columns of the manifest whose values are scored separately")
+    corrupted: int = Field(ge=0, description="test images on which corruptions are tested; 0: none")
+    attacked: int = Field(
+        ge=0, description="test images on which AutoAttack is tested, within the budget of adversaries; 0: none"
+    )
     corruptions: CorruptionsSection
+
+
+def refuse_tuning(kind: str, epochs: int) -> None:
+    """Raises ParamsError if a knn head, which cannot be fine-tuned, meets finetune.epochs above 0."""
+    if kind == "knn" and epochs:
+        raise ParamsError(
+            "finetune.epochs: a knn head cannot be fine-tuned; set it to 0, or choose another head.kind",
+            key="finetune.epochs",
+        )

@@ -1,4 +1,4 @@
-"""The stage's side of supervision: it dies with its supervisor, works alone, and reports what it did."""
+"""The stage's side of supervision: exit with the supervisor, hold the stage lock, send the record."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tasks.core.messages import SUPERVISED, FailureMessage, RecordMessage, send
 from tasks.core.paths import Paths
 
 EXIT_ORPHANED = 70
-LOCK_WAIT = 10.0  # seconds: an orphan of a killed run dies within two
+LOCK_WAIT = 10.0  # seconds; the orphaned stage of a killed run exits within two
 
 
 def watch_supervisor() -> None:
-    """Under supervision, exits as soon as standard input ends: the supervisor holds its other end."""
+    """Makes a supervised process exit when standard input closes, that is, when its supervisor dies."""
     if SUPERVISED in os.environ:
         exit_at_end_of_input()
 
 
 def exit_at_end_of_input() -> None:
-    """From now on this process ends, at once, when its standard input does."""
+    """Starts a thread that exits the process as soon as standard input closes."""
 
     def wait() -> None:
         while os.read(sys.stdin.fileno(), 4096):
@@ -41,32 +41,33 @@ def exit_at_end_of_input() -> None:
 
 
 def is_first() -> bool:
-    """Whether this is the first of torchrun's processes, or none of them: it locks, and leaves word, for all."""
+    """Returns whether this process locks and reports: rank 0 of torchrun, or any process outside of torchrun."""
     return not torchrun_size() or os.environ["RANK"] == "0"
 
 
 def torchrun_size() -> int:
-    """How many processes torchrun started; 0 where it started none."""
+    """Returns the number of processes that torchrun started, 0 outside of torchrun."""
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
 
 @contextmanager
 def stage_lock(state: Path) -> Iterator[None]:
-    """Holds the lock that keeps two stages of one checkout apart. Raises RootstockError if another has it."""
+    """Holds the lock that allows one running stage per checkout. Raises RootstockError if another stage holds it."""
     state.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(state / "stage.lock", timeout=LOCK_WAIT):
             yield
     except Timeout:
         raise RootstockError(
-            f"another stage is at work in this checkout (it holds {state}/stage.lock); wait for it"
+            f"another stage is running in this checkout (it holds {state}/stage.lock); wait until it ends",
+            key="stage-locked",
         ) from None
 
 
 def record(paths: Paths, stage: str, seconds: float, report: dict[str, Any]) -> None:
-    """Sends the record of a stage that was computed, and keeps it as a file.
+    """Sends the record of a completed stage, and writes it to `paths.report(stage)`.
 
-    The file says when and at what cost each stage was last computed, also where nobody supervised: after `dvc repro`.
+    The file holds the cost of the last computation of each stage, also without a supervisor, as under `dvc repro`.
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     message = RecordMessage(os.environ.get(SUPERVISED), stage, seconds, peak, report)
@@ -75,5 +76,5 @@ def record(paths: Paths, stage: str, seconds: float, report: dict[str, Any]) -> 
 
 
 def record_error(stage: str, error: str, exit_code: int) -> None:
-    """Sends why a stage failed, since a supervisor sees only DVC's exit code."""
+    """Sends the error of a failed stage: a supervisor that runs DVC would only see DVC's exit code."""
     send(FailureMessage(os.environ.get(SUPERVISED), stage, error, exit_code))

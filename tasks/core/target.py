@@ -1,4 +1,4 @@
-"""What a network predicts: one of several classes, several labels an image, or numbers. Data only; no torch here.
+"""What a network predicts: one of several classes, multiple labels, or numbers. Data only, without torch.
 
 Shapes: N images, C classes, K targets.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class TargetKind(StrEnum):
-    """The problem type. What depends on it is a table by kind in the package that does it, never an `if`."""
+    """The problem type. Code that depends on it looks up a table keyed by kind and never compares kinds."""
 
     CLASSIFICATION = "classification"
     MULTILABEL = "multilabel"
@@ -38,9 +38,9 @@ def kind_of(spec: Mapping[str, object]) -> TargetKind:
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """The classes in the order of the logits; or the targets, with mean and standard deviation over training images.
+    """The classes in the order of the logits, or the targets with mean and standard deviation over training images.
 
-    Ingest writes it once, to task.json; every stage after it reads that file.
+    Ingest writes it once, to task.json; every later stage reads that file.
     """
 
     kind: TargetKind = TargetKind.CLASSIFICATION
@@ -61,21 +61,21 @@ class TargetSpec:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes or the targets, in the order of the network's outputs."""
+        """Returns the classes or the targets, in the order of the network's outputs."""
         return self.classes or self.targets
 
     @property
     def num_outputs(self) -> int:
-        """The width of the network's output: C logits or K values."""
+        """Returns the width of the network's output: C logits or K values."""
         return len(self.names)
 
     @property
     def summary(self) -> str:
-        """What is predicted, in a few words: `10 classes`, `3 labels`, `targets width, height`."""
+        """Describes what is predicted: `10 classes`, `3 labels`, `targets width, height`."""
         return SUMMARIES[self.kind].format(count=self.num_outputs, names=", ".join(self.names))
 
     def encode(self, rows: pd.DataFrame) -> np.ndarray:
-        """Encodes the truth of manifest rows: (N,) int64, -1 for an unknown class; (N, C) or (N, K) float32."""
+        """Encodes the labels of N manifest rows: (N,) int64, -1 for an unknown class; (N, C) or (N, K) float32."""
         return ENCODERS[self.kind](rows, self.names)
 
     def describe(self, score: float) -> str:
@@ -84,13 +84,13 @@ class TargetSpec:
 
 
 def encode_classes(rows: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
-    """Returns each row's position in the class map, (N,) int64; -1 for a label that is not in it."""
-    place = {name: number for number, name in enumerate(classes)}
-    return np.array([place.get(label, -1) for label in rows[Column.LABEL]], np.int64)
+    """Returns each row's class index, (N,) int64; -1 for a label that is not in `classes`."""
+    index = {name: number for number, name in enumerate(classes)}
+    return np.array([index.get(label, -1) for label in rows[Column.LABEL]], np.int64)
 
 
 def encode_labels(rows: pd.DataFrame, classes: tuple[str, ...]) -> np.ndarray:
-    """Returns 0 or 1 for each row and label, (N, C) float32."""
+    """Returns 1 where a row has a label and 0 elsewhere, (N, C) float32."""
     return rows[[f"{HAS}{name}" for name in classes]].to_numpy(float).astype(np.float32)
 
 

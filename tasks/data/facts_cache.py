@@ -1,10 +1,10 @@
-"""Facts of images by their files' content, kept between runs: only files that are new are decoded."""
+"""A cache of image facts, keyed by file content, so that only new files are decoded."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,25 @@ from tasks.core.files import read_json, write_json
 from tasks.core.schema import Column
 
 CODE, CHECKSUM, FACTS = "code", "sha256", "facts"
-OWN = (Column.PATH, Column.SHA256)  # of a file, not of its content
+NOT_CACHED = (Column.PATH, Column.SHA256)  # the path belongs to the file, not to its content; SHA-256 is the key
+
+Facts = dict[str, Any]  # values of the manifest's columns for one image
 
 
-def recalled(file: Path) -> dict[str, dict[str, Any]]:
-    """The facts of each content, by its SHA-256; none where nothing whole is kept that this code has found."""
+def load(file: Path) -> dict[str, Facts]:
+    """Returns the facts by SHA-256; an empty dict if the cache is missing, damaged, or written by other code."""
     try:
         kept = read_json(file)
-        whole = kept[CODE] == _code() and kept[CHECKSUM] == _digest(kept[FACTS])
+        valid = kept[CODE] == _code() and kept[CHECKSUM] == _digest(kept[FACTS])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return dict(kept[FACTS]) if whole else {}
+    return dict(kept[FACTS]) if valid else {}
 
 
-def remember(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Keeps the facts of these rows, and no others."""
+def save(file: Path, rows: Iterable[Facts]) -> None:
+    """Replaces the cache with the facts of `rows`. Files that could not be read have no digest and are skipped."""
     facts = {
-        row[Column.SHA256]: {str(name): value for name, value in row.items() if name not in OWN}
+        row[Column.SHA256]: {str(name): value for name, value in row.items() if name not in NOT_CACHED}
         for row in rows
         if Column.SHA256 in row
     }
@@ -44,5 +46,5 @@ def _code() -> list[str]:
     return [PIL.__version__, imagehash.__version__, code_digest(__name__, "tasks.data.image_files")]
 
 
-def _digest(facts: Mapping[str, Any]) -> str:
+def _digest(facts: dict[str, Facts]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,15 +1,15 @@
-"""What data validation found, for people."""
+"""Findings of data validation, and how they are shown."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-SHOWN = 3  # rows in a sentence
+MAX_ROWS_SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How one rule fared: `failed` rows in all, and the names of the first of them."""
+    """The outcome of one rule: the number of failed rows and the names of the first ones."""
 
     title: str
     severity: str
@@ -20,6 +20,6 @@ class Finding:
 
 
 def sentence(finding: Finding) -> str:
-    """A failure in two lines: what is not so, for which rows, and what to do."""
-    rows = "; ".join(finding.rows[:SHOWN]) + ("; ..." if finding.failed > SHOWN else "")
-    return f"  not so: {finding.title[0].lower()}{finding.title[1:]} ({finding.failed}: {rows})\n    {finding.remedy}"
+    """Formats a failure in two lines: the rule with the number and names of failed rows, and the remedy."""
+    rows = "; ".join(finding.rows[:MAX_ROWS_SHOWN]) + ("; ..." if finding.failed > MAX_ROWS_SHOWN else "")
+    return f"  failed: {finding.title[0].lower()}{finding.title[1:]} ({finding.failed}: {rows})\n    {finding.remedy}"

@@ -1,4 +1,4 @@
-"""Finding image files in a folder, and the facts about each that the manifest holds."""
+"""Lists image files in a folder and reads the facts about each that the manifest holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", 
 
 
 def find(root: Path) -> tuple[list[str], list[str]]:
-    """Relative POSIX paths of the images below `root`, and of the other files; hidden files are in neither."""
+    """Returns the relative POSIX paths of the images and of the other files below `root`, without hidden files."""
     files = sorted(
         path.relative_to(root).as_posix()
         for path in root.rglob("*")
@@ -31,26 +31,30 @@ def find(root: Path) -> tuple[list[str], list[str]]:
 
 
 def refuse_unusable(root: Path, name: str, *, hidden: bool) -> None:
-    """Raises RootstockError for links to folders and to nothing below `root`, closed folders, and names not in UTF-8.
+    """Raises RootstockError for links to folders, broken links, unreadable folders and names that are not UTF-8.
 
-    No version can hold them, also not where they are `hidden`, and `find` would pass them over. `name` is what the
-    user called the root.
+    DVC cannot version them, and `find` would silently skip them. Hidden files count only if `hidden`. `name` is what
+    the message calls the root, such as `data.source`.
     """
     for path in root.rglob("*"):
         if not hidden and any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
         if path.is_symlink() and path.is_dir():
-            raise RootstockError(f"{name}: {path} is a link to a folder, which is not followed; put a copy there")
+            raise RootstockError(
+                f"{name}: {path} is a link to a folder, which is not followed; put a copy there", key="folder-link"
+            )
         if path.is_symlink() and not path.exists():
-            raise RootstockError(f"{name}: {path} is a link to nothing; remove it")
+            raise RootstockError(f"{name}: {path} is a broken link; remove it", key="broken-link")
         if path.is_dir() and not os.access(path, os.R_OK | os.X_OK):
-            raise RootstockError(f"{name}: the folder {path} may not be read; change its permissions")
+            raise RootstockError(
+                f"{name}: the folder {path} is not readable; change its permissions", key="folder-unreadable"
+            )
         if not is_utf8(path.name):
-            raise RootstockError(f"{name}: the name of {os.fsencode(path)!r} is not UTF-8; rename it")
+            raise RootstockError(f"{name}: the name of {os.fsencode(path)!r} is not UTF-8; rename it", key="file-name")
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a file's name can be written down: the system's bytes may be anything."""
+    """Returns whether a file name can be encoded as UTF-8. The file system allows arbitrary bytes."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -58,20 +62,20 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def facts(root: Path, files: Iterable[str], known: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The facts of each file, in order, read by as many threads as there are cores; `known` are some by SHA-256."""
+def facts(root: Path, files: Iterable[str], cached: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yields the facts of each file, in order, read by one thread per core. `cached` has facts by SHA-256."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(lambda file: _facts(root, file, known), files)
+        yield from pool.map(lambda file: _facts(root, file, cached), files)
 
 
-def _facts(root: Path, file: str, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _facts(root: Path, file: str, cached: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     try:
         data = (root / file).read_bytes()
     except OSError as error:
         return {Column.PATH: file, Column.QUARANTINE: f"the file cannot be read: {error.strerror}"}
     row: dict[str, Any] = {Column.PATH: file, Column.SHA256: hashlib.sha256(data).hexdigest()}
-    if row[Column.SHA256] in known:
-        return {**row, **known[row[Column.SHA256]]}
+    if row[Column.SHA256] in cached:
+        return {**row, **cached[row[Column.SHA256]]}
     try:
         image = decode(data)
     except ValueError as reason:
@@ -87,11 +91,11 @@ def _facts(root: Path, file: str, known: Mapping[str, Mapping[str, Any]]) -> dic
 
 
 def pixel_hash(image: Image.Image) -> str:
-    """SHA-256 of size and RGB pixels: equal for one picture in two encodings without loss."""
+    """Returns the SHA-256 of size and RGB pixels. It is equal for lossless encodings of the same image."""
     return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.convert("RGB").tobytes()).hexdigest()
 
 
 def _stored_mode(path: Path) -> str:
-    """Pillow's name of the pixel format in the file, such as L, RGB or CMYK; the header alone is read."""
+    """Returns Pillow's mode of the stored image, such as L, RGB or CMYK, from the header alone."""
     with Image.open(path) as image:
         return image.mode

@@ -1,4 +1,4 @@
-"""Scores told apart by a column of the manifest: where a model that is good on the whole is not."""
+"""Slices of the data by a column of the manifest, to find where a model with a good overall score fails."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pandas.api.types import is_bool_dtype, is_list_like, is_numeric_dtype
 from tasks.core.errors import ParamsError
 from tasks.core.schema import Column
 
-MOST_VALUES = 12  # of a column that are slices of their own; numbers beyond that are cut into quarters
+MAX_VALUES = 12  # slices per column; a numeric column with more values is cut into quartiles
 OTHERS = "others"
 
 
 def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields a name such as `mode=RGB` and which rows belong to it, (N,) bool, for each value of each column.
+    """Yields a name such as `mode=RGB` and the mask of its rows, (N,) bool, for each value of each column.
 
-    Raises ParamsError for a column that the manifest has not, or whose cells are lists.
+    Raises ParamsError if the manifest lacks a column or its cells are lists.
     """
     refuse_unknown(rows, columns)
     for column in columns:
@@ -28,29 +28,34 @@ def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str,
 
 
 def refuse_unknown(rows: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raises ParamsError for a column that the manifest has not, or whose cells are lists."""
+    """Raises ParamsError if the manifest lacks a column or its cells are lists."""
     for column in columns:
         if column in rows and rows[column].map(is_list_like).any():
-            raise ParamsError(f"evaluate.slices: the cells of {column} are lists; take a column of single values")
+            raise ParamsError(
+                f"evaluate.slices: the cells of {column} are lists; choose a column of single values",
+                key="evaluate.slices",
+            )
         if column not in rows:
-            known = ", ".join(name for name in rows.columns if name not in {Column.PATH, Column.SHA256})
-            raise ParamsError(f"evaluate.slices: the manifest has no column {column}; it has {known}")
+            columns_there = ", ".join(name for name in rows.columns if name not in {Column.PATH, Column.SHA256})
+            raise ParamsError(
+                f"evaluate.slices: the manifest has no column {column}; it has {columns_there}", key="evaluate.slices"
+            )
 
 
 def _values(column: pd.Series) -> pd.Series:
-    """Each row's value as text: quarters of a number that takes many values, else the most frequent values."""
+    """Returns each row's value as text: quartiles of numbers with many values, else the most frequent values."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
-    if column.nunique() <= MOST_VALUES:
+    if column.nunique() <= MAX_VALUES:
         return column.astype("string")
     if is_numeric_dtype(column) and not is_bool_dtype(column):
-        quarters = pd.qcut(column.astype(float).replace([np.inf, -np.inf], np.nan), 4, duplicates="drop")
-        return quarters.cat.rename_categories(_names(quarters.cat.categories)).astype("string")
-    frequent = column.value_counts().index[: MOST_VALUES - 1]
+        quartiles = pd.qcut(column.astype(float).replace([np.inf, -np.inf], np.nan), 4, duplicates="drop")
+        return quartiles.cat.rename_categories(_names(quartiles.cat.categories)).astype("string")
+    frequent = column.value_counts().index[: MAX_VALUES - 1]
     return column.where(column.isin(frequent) | column.isna(), OTHERS).astype("string")
 
 
-def _names(parts: Collection[pd.Interval]) -> list[str]:
-    """Of the intervals, in as few digits as tell them apart."""
-    named = ([f"{part.left:.{digits}g} to {part.right:.{digits}g}" for part in parts] for digits in range(4, 18))
-    return next(names for names in named if len(set(names)) == len(names))
+def _names(intervals: Collection[pd.Interval]) -> list[str]:
+    """Names the intervals with as few digits as keep the names distinct, at least four."""
+    rounded = ([f"{each.left:.{digits}g} to {each.right:.{digits}g}" for each in intervals] for digits in range(4, 18))
+    return next(names for names in rounded if len(set(names)) == len(names))

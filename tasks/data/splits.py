@@ -1,4 +1,4 @@
-"""Which split an image belongs to: as the source says, else decided by a stable hash, for ever."""
+"""Assigns images to splits: as the source specifies, otherwise by a stable hash of the group."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from tasks.core.errors import DataRefusedError
 from tasks.core.schema import HAS, Column, Split
 
-# Names that folders of splits carry, in the data sets one meets.
+# Names of split folders that are common in data sets.
 SPLIT_FOLDERS = {
     "train": Split.TRAIN,
     "training": Split.TRAIN,
@@ -28,21 +28,21 @@ LAYOUT = "expected class/*.jpg, or train/class/*.jpg with val/class/*.jpg and te
 
 
 def label_and_split(paths: Sequence[str]) -> pd.DataFrame:
-    """Label and given split of each path, from its folders; a split of None is still to be decided.
+    """Returns the label and the split of each path, from its folders. A split of None is to be assigned.
 
-    Raises DataRefusedError for images outside a class folder and for a mix of the two layouts.
+    Raises DataRefusedError for images outside of a class folder and for a mix of the two layouts.
     """
     folders = {PurePosixPath(path).parts[0] for path in paths}
     named = {folder for folder in folders if folder.lower() in SPLIT_FOLDERS}
     if named and any(SPLIT_FOLDERS[folder.lower()] is Split.TRAIN for folder in named):
         if named != folders:
-            raise DataRefusedError(f"folders {sorted(folders - named)} stand beside {sorted(named)}: {LAYOUT}")
+            raise _wrong_layout(f"folders {sorted(folders - named)} are beside {sorted(named)}")
         return pd.DataFrame(
             [_in_split_folder(path) for path in paths], columns=[Column.LABEL, Column.SPLIT], dtype=object
         )
     alone = sorted(folder for folder in named if SPLIT_FOLDERS[folder.lower()] is not Split.UNLABELLED)
     if any(len(PurePosixPath(path).parts) > 2 for path in paths if PurePosixPath(path).parts[0] in alone):
-        raise DataRefusedError(f"there is no train beside {', '.join(alone)}, which hold folders: {LAYOUT}")
+        raise _wrong_layout(f"there is no train beside {', '.join(alone)}, which contain folders")
     return pd.DataFrame([_in_class_folder(path) for path in paths], columns=[Column.LABEL, Column.SPLIT], dtype=object)
 
 
@@ -52,7 +52,7 @@ def _in_split_folder(path: str) -> tuple[str | None, Split]:
 
 
 def _in_class_folder(path: str) -> tuple[str | None, Split | None]:
-    """Of the folders of splits only that of unlabelled images may stand beside classes."""
+    """Handles the layout without splits, in which `unlabelled` is the only split folder allowed."""
     label = _class_folder(path, 0)
     return (None, Split.UNLABELLED) if SPLIT_FOLDERS.get(label.lower()) is Split.UNLABELLED else (label, None)
 
@@ -60,54 +60,57 @@ def _in_class_folder(path: str) -> tuple[str | None, Split | None]:
 def _class_folder(path: str, depth: int) -> str:
     parts = PurePosixPath(path).parts
     if len(parts) < depth + 2:
-        raise DataRefusedError(f"{path} lies in no class folder: {LAYOUT}")
+        raise _wrong_layout(f"{path} is not in a class folder")
     return parts[depth]
 
 
-def complete(rows: pd.DataFrame, validation: float, test: float) -> pd.Series:
-    """The split of every row, given LABEL, GROUP and the given SPLIT.
+def _wrong_layout(fault: str) -> DataRefusedError:
+    return DataRefusedError(f"{fault}: {LAYOUT}", key="folder-layout")
 
-    Given splits are kept, except that a set with train and validation only has its validation as test. Without a
-    validation split, it is a stratified fifth of the training groups. With no splits (or train alone), the hash of a
-    row's group decides, so that a picture never moves when others are added. `validation` and `test` are fractions.
+
+def complete(rows: pd.DataFrame, validation: float, test: float) -> pd.Series:
+    """Returns the split of every row, from its label, group and source split. `validation` and `test` are fractions.
+
+    The source's splits are kept. If it has no test split, its validation split becomes the test split; if it then has
+    no validation split, a stratified fifth of the training groups becomes one. If it has no splits, or train alone,
+    the hash of the group decides, so that an image never changes its split when others are added.
     """
-    given = rows[Column.SPLIT].fillna(Split.TRAIN)
-    present = set(given)
+    split = rows[Column.SPLIT].fillna(Split.TRAIN)
+    present = set(split)
     if present <= {Split.TRAIN, Split.UNLABELLED}:
-        decided = rows[Column.GROUP].map(lambda group: _by_hash(group, validation, test))
-        return given.mask(given == Split.TRAIN, decided)
+        hashed = rows[Column.GROUP].map(lambda group: _by_hash(group, validation, test))
+        return split.mask(split == Split.TRAIN, hashed)
     if Split.TEST not in present and Split.VALIDATION in present:
-        given = given.where(given != Split.VALIDATION, Split.TEST)
-    if Split.VALIDATION not in set(given):
-        given = given.mask(
-            _stratified_fifth(rows[given == Split.TRAIN]).reindex(rows.index, fill_value=False), Split.VALIDATION
-        )
-    return given
+        split = split.where(split != Split.VALIDATION, Split.TEST)
+    if Split.VALIDATION not in set(split):
+        fifth = _stratified_fifth(rows[split == Split.TRAIN])
+        split = split.mask(fifth.reindex(rows.index, fill_value=False), Split.VALIDATION)
+    return split
 
 
 def unit_hash(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone, on every machine and for ever."""
+    """Returns a number in [0, 1) that depends on the text only, the same on every machine and in every version."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def _by_hash(group: str, validation: float, test: float) -> Split:
-    place = unit_hash(f"split:{group}")
-    if place < test:
+    position = unit_hash(f"split:{group}")
+    if position < test:
         return Split.TEST
-    return Split.VALIDATION if place < test + validation else Split.TRAIN
+    return Split.VALIDATION if position < test + validation else Split.TRAIN
 
 
 def _stratified_fifth(train: pd.DataFrame) -> pd.Series:
-    """True for the rows of a fifth of each class's groups (at least one, where there are two), chosen by hash.
+    """Selects a fifth of each class's groups by hash, at least one if a class has two. Returns a boolean mask.
 
-    Of all groups where there are targets, or several labels an image: most of their combinations are rare.
+    Multi-label data and targets are not stratified, since most combinations of labels are rare.
     """
     groups = train.drop_duplicates(Column.GROUP)
-    place = groups[Column.GROUP].map(lambda group: unit_hash(f"validation:{group}"))
-    several = [name for name in groups if str(name).startswith(HAS)]
-    label = groups[Column.LABEL].fillna("").map(lambda own: "" if several else own)
-    rank = place.groupby(label).rank(method="first")
-    size = label.groupby(label).transform("size")
-    wanted = np.where(size > 1, np.maximum(1, (size / 5).round()), 0)
-    chosen = set(groups[Column.GROUP][rank <= wanted])
+    position = groups[Column.GROUP].map(lambda group: unit_hash(f"validation:{group}"))
+    is_multilabel = any(str(name).startswith(HAS) for name in groups)
+    stratum = groups[Column.LABEL].fillna("").map(lambda label: "" if is_multilabel else label)
+    rank = position.groupby(stratum).rank(method="first")
+    size = stratum.groupby(stratum).transform("size")
+    quota = np.where(size > 1, np.maximum(1, (size / 5).round()), 0)
+    chosen = set(groups[Column.GROUP][rank <= quota])
     return train[Column.GROUP].isin(chosen)

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from tasks.core.errors import RootstockError
+from tasks.core.objective_sections import AdversariesSection
 from tasks.core.progress import say
 from tasks.core.schema import Candidate, Column
-from tasks.core.sections import AdversariesSection
 from tasks.evaluation.candidates import EvaluationInput, sample_rows
 from tasks.evaluation.report import write_table
 from tasks.images.loading import ImageSquares

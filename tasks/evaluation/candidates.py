@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from tasks.core.objective_sections import AdversariesSection
 from tasks.core.paths import Paths
 from tasks.core.schema import Candidate
-from tasks.core.sections import AdversariesSection, EvaluateSection
+from tasks.core.sections import EvaluateSection
 from tasks.core.target import TargetSpec
 from tasks.scorer.answer import Scorer
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from tasks.core.errors import ParamsError
+from tasks.core.objective_sections import TeacherParams
 from tasks.core.progress import counted
 from tasks.core.schema import Candidate
-from tasks.core.sections import BackboneParams, TeacherParams
+from tasks.core.sections import BackboneParams
 from tasks.core.target import TargetSpec
 from tasks.hardware.device import Device
 from tasks.images.loading import ImageSquares, prefetch

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from tasks.core.errors import ParamsError
+from tasks.core.objective_sections import Objective, ObjectiveParams
 from tasks.core.schema import Curve, Split
-from tasks.core.sections import Methods, Objective
 from tasks.core.target import TargetKind
 from tasks.hardware.device import Device
 from tasks.models.freezing import BATCH_NORMS, Names, within
@@ -82,7 +82,9 @@ class BatchNormReestimation(Callback):
         return reestimate(network, self.layers, self.target)
 
 
-def adapt(context: TrainingContext, methods: Methods, base: TrainingPlan, epochs: int, weight: float) -> TrainingPlan:
+def adapt(
+    context: TrainingContext, methods: ObjectiveParams, base: TrainingPlan, epochs: int, weight: float
+) -> TrainingPlan:
     """Plans the adaptation to the unlabeled images' domain; `weight` is that of the adaptation's loss."""
     if methods.objective is Objective.BATCHNORM:
         layers = batch_norms(context.backbone.module, base.learning)
@@ -98,7 +100,7 @@ def adapt(context: TrainingContext, methods: Methods, base: TrainingPlan, epochs
     return replace(plan, loss=(coral if methods.objective is Objective.CORAL else mcc)(base.loss, weight))
 
 
-def domain_validation(context: TrainingContext, methods: Methods) -> DomainValidation:
+def domain_validation(context: TrainingContext, methods: ObjectiveParams) -> DomainValidation:
     """Validates on source and target domain, as the section `domain` says."""
     data = context.data
     oracle = context.clean_batches(data.rows(Split.TEST)) if methods.domain.oracle else None

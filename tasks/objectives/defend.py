@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tasks.core.objective_sections import AdversariesSection, Objective, ObjectiveParams
 from tasks.core.schema import Curve
-from tasks.core.sections import AdversariesSection, Methods, Objective
 from tasks.hardware.microbatches import MicroBatches
 from tasks.objectives.context import TrainingContext
 from tasks.objectives.losses.adversarial import FAST, Attack, Growing, adversarial, trades
@@ -47,7 +47,7 @@ class AdversarialValidation(Callback):
         return rows[-1][Curve.CLEAN_SCORE] >= rows[0][Curve.CLEAN_SCORE] - self.max_clean_drop
 
 
-def defend(context: TrainingContext, methods: Methods, base: TrainingPlan) -> TrainingPlan:
+def defend(context: TrainingContext, methods: ObjectiveParams, base: TrainingPlan) -> TrainingPlan:
     """Plans a fit on images that an adversary perturbs in each step."""
     section, preprocessing = methods.adversaries, context.backbone.preprocessing
     attack = Attack(section.norm, section.radius, section.steps, preprocessing.mean, preprocessing.std)

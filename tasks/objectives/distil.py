@@ -12,9 +12,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tasks.core.objective_sections import ObjectiveParams, TeacherParams
 from tasks.core.progress import say
 from tasks.core.schema import Curve, Split
-from tasks.core.sections import Methods, TeacherParams
 from tasks.embedding.extract import extract
 from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
 from tasks.models.weights_file import write
@@ -41,7 +41,7 @@ class Agreement(Callback):
         return as_good and last[Curve.AGREEMENT] >= self.min_agreement
 
 
-def distil(context: TrainingContext, methods: Methods, base: TrainingPlan) -> tuple[Trainer, TrainingPlan]:
+def distil(context: TrainingContext, methods: ObjectiveParams, base: TrainingPlan) -> tuple[Trainer, TrainingPlan]:
     """Plans a fit to the teacher's outputs on labeled and unlabeled images, until both agree and are as good."""
     section, data, trainer = methods.distillation, context.data, context.trainer
     teacher = teacher_of(context, methods.teacher)

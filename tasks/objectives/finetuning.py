@@ -9,10 +9,11 @@ from pathlib import Path
 
 import torch
 
+from tasks.core.objective_sections import Objective, ObjectiveParams
 from tasks.core.paths import Paths
 from tasks.core.progress import say
 from tasks.core.schema import Candidate, Curve
-from tasks.core.sections import BackboneParams, FinetuneSection, Methods, Objective, refuse_tuning
+from tasks.core.sections import BackboneParams, FinetuneSection, refuse_tuning
 from tasks.core.target import TargetSpec
 from tasks.hardware.distributed import rank
 from tasks.models.freezing import EVERYTHING, freeze_all_but_last, parameter_groups, set_dropout
@@ -59,7 +60,9 @@ class Attempt:
     numbers: Numbers
 
 
-def tune(context: TrainingContext, section: FinetuneSection, methods: Methods, seed: int) -> tuple[Tuned, Numbers]:
+def tune(
+    context: TrainingContext, section: FinetuneSection, methods: ObjectiveParams, seed: int
+) -> tuple[Tuned, Numbers]:
     """Fine-tunes from the probe (LP-FT, Kumar et al., 2022) and writes the network.
 
     Of several weights of an adaptation's loss, the one with the best model is kept. Raises ParamsError for a head that
@@ -85,7 +88,7 @@ def tune(context: TrainingContext, section: FinetuneSection, methods: Methods, s
 
 
 def fit_with(
-    context: TrainingContext, section: FinetuneSection, methods: Methods, seed: int, weight: float, curves: Path
+    context: TrainingContext, section: FinetuneSection, methods: ObjectiveParams, seed: int, weight: float, curves: Path
 ) -> Attempt:
     """Fits with this weight of an adaptation's loss; with pseudo-labels, in as many rounds as `unlabelled.rounds`."""
     torch.manual_seed(seed)  # of what learns beside the network

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tasks.core.errors import ParamsError
+from tasks.core.objective_sections import Objective, ObjectiveParams
 from tasks.core.schema import Balance
-from tasks.core.sections import Methods, Objective
 from tasks.hardware.distributed import count
 from tasks.objectives.adapt import adapt
 from tasks.objectives.context import TrainingContext, TrainingData
@@ -24,7 +24,7 @@ class Request:
     """What a plan is made for: the plan on labels alone, the network, and the weight of an adaptation's loss."""
 
     context: TrainingContext
-    methods: Methods
+    methods: ObjectiveParams
     network: Network
     base: TrainingPlan
     epochs: int

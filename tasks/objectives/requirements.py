@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks.core.errors import ParamsError
+from tasks.core.objective_sections import Objective
 from tasks.core.schema import Split
-from tasks.core.sections import Objective
 from tasks.core.target import TargetKind, TargetSpec
 from tasks.data.manifest import of_split
 

@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from tasks.core.objective_sections import ObjectiveParams, TeacherParams, UnlabeledSection
 from tasks.core.progress import say
 from tasks.core.schema import Balance, Split
-from tasks.core.sections import Methods, TeacherParams, UnlabelledSection
 from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
 from tasks.objectives.audit import audit_held_out, fit_temperature, refuse_unaudited
 from tasks.objectives.context import TrainingContext, relative_weights
@@ -45,7 +45,7 @@ class Report(Callback):
 
 
 def pseudo_label(
-    context: TrainingContext, methods: Methods, network: Network, base: TrainingPlan
+    context: TrainingContext, methods: ObjectiveParams, network: Network, base: TrainingPlan
 ) -> tuple[Trainer, TrainingPlan]:
     """Plans a fit in which confident predictions are labels: the teacher's, the network's own, or its neighbors'.
 
@@ -81,7 +81,7 @@ def pseudo_label(
     return student, replace(base, loss=loss, callbacks=(*base.callbacks, report))
 
 
-def first_predictions(context: TrainingContext, methods: Methods, network: Network) -> Tensor:
+def first_predictions(context: TrainingContext, methods: ObjectiveParams, network: Network) -> Tensor:
     """Returns logits for clean validation and then unlabeled images, (V + U, C): the model's, or from its neighbors."""
     data = context.data
     asked = [data.rows(split) for split in (Split.VALIDATION, Split.UNLABELLED)]
@@ -116,7 +116,7 @@ class FixMatchAudit(Callback):
 
     context: TrainingContext
     loss: FixMatch
-    section: UnlabelledSection
+    section: UnlabeledSection
     unlabeled: Batches
     validation: Batches
     prior_C: Tensor
@@ -147,7 +147,7 @@ class FixMatchAudit(Callback):
         return audit
 
 
-def fixmatch(context: TrainingContext, methods: Methods, base: TrainingPlan) -> TrainingPlan:
+def fixmatch(context: TrainingContext, methods: ObjectiveParams, base: TrainingPlan) -> TrainingPlan:
     """Plans a fit in which a confident prediction for a weak view is the label of a strong one."""
     section, data = methods.unlabelled, context.data
     loss = FixMatch(base.loss, data.target.num_outputs, section.threshold, section.weight)
@@ -159,7 +159,7 @@ def fixmatch(context: TrainingContext, methods: Methods, base: TrainingPlan) -> 
     return replace(base, loss=loss, train=train, callbacks=(*base.callbacks, audit), cache_gib=0)
 
 
-def mixed_batches(context: TrainingContext, section: UnlabelledSection, *, strong: bool) -> MixedBatches:
+def mixed_batches(context: TrainingContext, section: UnlabeledSection, *, strong: bool) -> MixedBatches:
     """Returns batches of labeled and unlabeled images; the latter with a strong view too where `strong`."""
     data, trainer, rows = context.data, context.trainer, context.data.rows(Split.UNLABELLED)
     unlabeled, policy, second = context.clean_batches(rows), data.policy, None

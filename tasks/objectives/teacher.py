@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from tasks.core.digest import code_digest
 from tasks.core.errors import ParamsError
 from tasks.core.files import sha256_of
+from tasks.core.objective_sections import NO_TEACHER, TeacherParams
 from tasks.core.schema import Column
-from tasks.core.sections import NO_TEACHER, TeacherParams
 from tasks.core.target import TargetKind, TargetSpec
 from tasks.embedding.extract import extract
 from tasks.embedding.feature_store import FeatureStore, key_of

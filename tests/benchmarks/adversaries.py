@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from safetensors.torch import save_file
 
+from tasks.core.objective_sections import AdversariesSection
 from tasks.core.schema import Candidate, Column, Split
-from tasks.core.sections import AdversariesSection
 from tasks.core.target import TargetSpec
 from tasks.data.manifest import of_split
 from tasks.evaluation.attacks import ALL, masked, robust_accuracy

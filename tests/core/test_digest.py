@@ -9,7 +9,7 @@ from tasks.core import digest
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    """An own tasks/ with one module that imports in every way there is."""
+    """A tasks/ folder of its own, with a module that imports in every way there is."""
     monkeypatch.setattr(digest, "ROOT", tmp_path)
     forget()
     sources = {

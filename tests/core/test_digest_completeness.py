@@ -16,8 +16,8 @@ import torch
 from flows.config.overrides import write_values
 from tasks.core.digest import ROOT, closure
 from tasks.core.files import write_json
+from tasks.core.objective_sections import Objective
 from tasks.core.schema import STAGES
-from tasks.core.sections import Objective
 from tasks.data.tables import bring_together
 from tasks.embedding import extract
 from tasks.models.weights_file import write

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.comparison.cells import OWN, SHARED, code_of
+from flows.comparison.trials import SHARED_STAGES, TRIAL_STAGES, code_of
 from tasks.core import digest
 from tasks.core.digest import ROOT, closure
 from tasks.core.sections import BackboneParams
@@ -91,7 +91,7 @@ def test_a_checkpoint_is_lost_to_an_edit_of_its_fit_alone(copied):
 
 
 def test_an_edit_of_a_later_stage_leaves_a_comparisons_data_as_it_is(copied):
-    shared, own = code_of(SHARED), code_of(OWN)
+    shared, own = code_of(SHARED_STAGES), code_of(TRIAL_STAGES)
     edit(copied / "tasks" / "evaluate.py")
-    assert code_of(SHARED) == shared
-    assert code_of(OWN) != own
+    assert code_of(SHARED_STAGES) == shared
+    assert code_of(TRIAL_STAGES) != own

@@ -72,7 +72,7 @@ def test_only_the_first_of_several_processes_speaks(environment, monkeypatch, ca
     assert "heard" in capfd.readouterr().out
 
 
-def test_the_share_that_is_done_is_rounded_down():
+def test_the_percentage_is_rounded_down():
     assert ProgressMessage(450, 1000, "images").percent == 45
     assert ProgressMessage(999, 1000, "images").percent == 99
     assert ProgressMessage(0, 0, "images").percent == 0

@@ -3,11 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 from tasks.core.errors import RootstockError
 from tasks.core.messages import SUPERVISED
 from tasks.core.supervision import EXIT_ORPHANED, stage_lock
+from tests.errors import raises
 from tests.project import ROOT, environment
 
 WATCHED = """
@@ -41,7 +40,7 @@ def test_a_stage_run_by_hand_does_not():
 
 def test_two_stages_of_one_checkout_are_kept_apart(tmp_path, monkeypatch):
     monkeypatch.setattr("tasks.core.supervision.LOCK_WAIT", 0.1)
-    with stage_lock(tmp_path), pytest.raises(RootstockError, match="another stage is at work"), stage_lock(tmp_path):
+    with stage_lock(tmp_path), raises(RootstockError, "stage-locked"), stage_lock(tmp_path):
         pass
     with stage_lock(tmp_path):
         pass

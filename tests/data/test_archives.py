@@ -9,6 +9,7 @@ import pytest
 from tasks.core.errors import DataRefusedError
 from tasks.data.archives import is_archive, unpack
 from tests.drawn import write_shapes
+from tests.errors import raises
 
 
 def tar_of(file, **entries):
@@ -49,32 +50,33 @@ def test_a_folder_comes_out_as_it_went_in(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "key"),
     [
-        ("../out.png", b"x", "leads out of the folder"),
-        ("/etc/out.png", b"x", "leads out of the folder"),
-        ("a/../../out.png", b"x", "leads out of the folder"),
-        ("..\\out.png", b"x", "leads out of the folder"),
-        ("link", link("link", "/etc/passwd"), "is a link or a device"),
-        ("hard", link("hard", "a.png", tarfile.LNKTYPE), "is a link or a device"),
-        ("pipe", link("pipe", "", tarfile.FIFOTYPE), "is a link or a device"),
+        ("../out.png", b"x", "archive-path"),
+        ("/etc/out.png", b"x", "archive-path"),
+        ("a/../../out.png", b"x", "archive-path"),
+        ("..\\out.png", b"x", "archive-path"),
+        ("link", link("link", "/etc/passwd"), "archive-link"),
+        ("hard", link("hard", "a.png", tarfile.LNKTYPE), "archive-link"),
+        ("pipe", link("pipe", "", tarfile.FIFOTYPE), "archive-link"),
     ],
 )
-def test_an_archive_that_reaches_outside_is_refused_and_leaves_nothing(tmp_path, name, content, told):
+def test_an_archive_that_reaches_outside_is_refused_and_leaves_nothing(tmp_path, name, content, key):
     archive = tar_of(tmp_path / "a.tar.gz", **{"ok.png": b"fine", name: content})
-    with pytest.raises(DataRefusedError, match=told):
+    with raises(DataRefusedError, key) as caught:
         unpack(archive, tmp_path / "in" / "out", 1)
+    assert name in str(caught.value)
     assert sorted(path.name for path in tmp_path.rglob("*")) in (["a.tar.gz"], ["a.tar.gz", "in"])
 
 
 def test_links_and_ways_out_are_refused_in_zips_too(tmp_path):
-    for name, mode, told in (("link", 0o120777, "link or a device"), ("../out", 0o100644, "leads out of the folder")):
+    for name, mode, key in (("link", 0o120777, "archive-link"), ("../out", 0o100644, "archive-path")):
         archive = tmp_path / "a.zip"
         with zipfile.ZipFile(archive, "w") as opened:
             entry = zipfile.ZipInfo(name)
             entry.external_attr = mode << 16
             opened.writestr(entry, "/etc/passwd")
-        with pytest.raises(DataRefusedError, match=told):
+        with raises(DataRefusedError, key):
             unpack(archive, tmp_path / "out", 1)
         assert not (tmp_path / "out").exists()
 
@@ -89,15 +91,16 @@ def test_a_bomb_is_stopped_before_it_fills_the_disk(tmp_path, suffix):
     else:
         tar_of(archive, **{"zeros.png": zeros})
     assert archive.stat().st_size < 10**6
-    with pytest.raises(DataRefusedError, match=r"more than 0\.01 GiB \(data\.archive_limit\)"):
+    with raises(DataRefusedError, "data.archive_limit") as caught:
         unpack(archive, tmp_path / "out", 0.01)
+    assert "0.01 GiB" in str(caught.value)
     assert list(tmp_path.iterdir()) == [archive]
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
-def test_a_broken_archive_is_told(tmp_path, content):
+def test_a_broken_archive_is_refused(tmp_path, content):
     (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(DataRefusedError, match="cannot be unpacked"):
+    with raises(DataRefusedError, "archive-damaged"):
         unpack(tmp_path / "a.zip", tmp_path / "out", 1)
 
 
@@ -113,7 +116,7 @@ def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path):
 def test_an_archive_with_an_entry_that_names_nothing_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
         opened.writestr(".", "x")
-    with pytest.raises(DataRefusedError, match="leads out of the folder"):
+    with raises(DataRefusedError, "archive-path"):
         unpack(tmp_path / "a.zip", tmp_path / "out", 1)
 
 
@@ -132,6 +135,6 @@ def test_a_tar_that_was_cut_off_or_damaged_is_refused_and_never_taken_in_part(tm
         damaged += [content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] for at in places]
     for number, broken in enumerate(damaged):
         archive.write_bytes(broken)
-        with pytest.raises(DataRefusedError, match="cannot be unpacked"):
+        with raises(DataRefusedError, "archive-damaged"):
             unpack(archive, tmp_path / f"out-{number}", 1)
         assert not (tmp_path / f"out-{number}").exists()

@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 
 from tasks.core.schema import Column
-from tasks.data.expectations import CRITICAL, WARNING, check, rules
+from tasks.data.expectations import check
 from tasks.data.findings import sentence
+from tasks.data.suite import CRITICAL, WARNING, rules
 from tasks.reports.validation_page import findings_page
 
 PLACES = [(split, label) for split in ("train", "validation", "test") for label in ("ant", "bee")]
@@ -94,10 +95,10 @@ BROKEN = {
     ],
 )
 def test_each_fault_fails_its_rule_and_names_rows(changes, title, severity, row):
-    found = failures(manifest(**changes))
-    assert found[title].severity == severity
-    assert row is None or row in found[title].rows
-    assert found[title].remedy in sentence(found[title])
+    finding = failures(manifest(**changes))[title]
+    assert finding.severity == severity
+    assert row is None or row in finding.rows
+    assert finding.remedy in sentence(finding)
 
 
 def test_a_budget_allows_some_broken_files_and_still_lists_them():
@@ -114,8 +115,8 @@ def test_unlabelled_images_need_no_label_but_may_not_be_test_images():
 
 
 def test_the_page_is_self_contained_and_escapes_names():
-    found = failures(manifest(**{Column.PATH: {0: "train/ant/<script>.png"}, Column.HEIGHT: {0: 7}}))
-    html = findings_page(list(found.values()))
+    findings = failures(manifest(**{Column.PATH: {0: "train/ant/<script>.png"}, Column.HEIGHT: {0: 7}}))
+    html = findings_page(list(findings.values()))
     assert "&lt;script&gt;" in html
     assert "<script" not in html
     assert "http" not in html
@@ -130,6 +131,6 @@ def test_a_group_may_have_pictures_without_a_label():
 
 def test_splits_that_have_no_images_are_named():
     rows = manifest()
-    found = failures(rows[rows[Column.SPLIT] == "train"])
-    named = set(found["There are images to train on, to choose on and to test on"].rows)
+    findings = failures(rows[rows[Column.SPLIT] == "train"])
+    named = set(findings["There are images to train on, to choose on and to test on"].rows)
     assert named == {"none is validation", "none is test"}

@@ -1,4 +1,4 @@
-"""Files that were looked at before are not decoded again; what is kept is used only if it is whole and this code's."""
+"""Files with cached facts are not decoded again; the cache is used only if it is valid and of the same code."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import pytest
 
 from tasks.core.files import read_json, write_json
 from tasks.core.schema import Column
-from tasks.data import facts_cache as inspected
-from tasks.data import image_files as images
+from tasks.data import facts_cache, image_files
 from tests.drawn import drawn
 
 
@@ -19,34 +18,35 @@ def folder(tmp_path):
     return tmp_path
 
 
-def looked_at(folder, monkeypatch) -> tuple[list[dict[str, object]], int]:
-    """The facts of all files, remembered, and how many files were decoded for them."""
+def cached_facts(folder, monkeypatch) -> tuple[list[dict[str, object]], int]:
+    """The facts of all files, saved in the cache, and how many files were decoded for them."""
     decoded = []
     with monkeypatch.context() as patch:
-        patch.setattr(images, "decode", lambda data, real=images.decode: decoded.append(data) or real(data))
-        rows = list(images.facts(folder, images.find(folder)[0], inspected.recalled(folder / "facts.json")))
-    inspected.remember(folder / "facts.json", rows)
+        patch.setattr(image_files, "decode", lambda data, real=image_files.decode: decoded.append(data) or real(data))
+        files, _ = image_files.find(folder)
+        rows = list(image_files.facts(folder, files, facts_cache.load(folder / "facts.json")))
+    facts_cache.save(folder / "facts.json", rows)
     return rows, len(decoded)
 
 
 def test_only_new_contents_are_decoded_and_the_facts_are_the_same(folder, monkeypatch):
-    first, decoded = looked_at(folder, monkeypatch)
+    first, decoded = cached_facts(folder, monkeypatch)
     assert decoded == 4
-    assert looked_at(folder, monkeypatch) == (first, 0)
+    assert cached_facts(folder, monkeypatch) == (first, 0)
     (folder / "0.png").rename(folder / "another.png")
     (folder / "1.png").write_bytes((folder / "2.png").read_bytes())
     drawn("bar", 9).save(folder / "new.png")
-    rows, decoded = looked_at(folder, monkeypatch)
+    rows, decoded = cached_facts(folder, monkeypatch)
     assert decoded == 1
     assert [row[Column.PATH] for row in rows] == ["1.png", "2.png", "another.png", "broken.png", "new.png"]
     assert rows[0][Column.PIXEL_HASH] == rows[1][Column.PIXEL_HASH]
     assert rows[3][Column.QUARANTINE]
-    assert rows == list(images.facts(folder, images.find(folder)[0], {}))
+    assert rows == list(image_files.facts(folder, image_files.find(folder)[0], {}))
 
 
 @pytest.mark.parametrize("spoil", ["half", "other", "code", "list", "none"])
 def test_what_is_damaged_or_of_other_code_is_not_used(folder, monkeypatch, spoil):
-    first, _ = looked_at(folder, monkeypatch)
+    first, _ = cached_facts(folder, monkeypatch)
     file = folder / "facts.json"
     kept = read_json(file)
     if spoil == "half":
@@ -58,4 +58,4 @@ def test_what_is_damaged_or_of_other_code_is_not_used(folder, monkeypatch, spoil
         write_json(file, {**kept, "code": []})
     else:
         write_json(file, [] if spoil == "list" else None)
-    assert looked_at(folder, monkeypatch) == (first, 4)
+    assert cached_facts(folder, monkeypatch) == (first, 4)

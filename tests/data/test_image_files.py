@@ -7,6 +7,7 @@ from tasks.core.errors import RootstockError
 from tasks.core.schema import Column
 from tasks.data.image_files import facts, find, pixel_hash, refuse_unusable
 from tests.drawn import drawn
+from tests.errors import raises
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_images_others_and_hidden_files_are_told_apart(folder):
+def test_images_others_and_hidden_files_are_distinguished(folder):
     images, others = find(folder)
     assert images == [f"disc/{name}" for name in ("a.png", "b.bmp", "cut.png", "empty.gif", "grey.PNG", "text.jpg")]
     assert others == ["notes.txt"]
@@ -55,10 +56,13 @@ def test_the_size_is_part_of_the_pixel_hash():
 
 def test_what_would_be_passed_over_is_refused(folder, monkeypatch):
     (folder / "disc" / "gone.png").symlink_to(folder / "nowhere.png")
-    with pytest.raises(RootstockError, match=r"source: .*disc/gone\.png is a link to nothing"):
+    with raises(RootstockError, "broken-link") as caught:
         refuse_unusable(folder, "source", hidden=False)
+    assert str(caught.value).startswith("source: ")
+    assert "disc/gone.png" in str(caught.value)
     (folder / "disc" / "gone.png").unlink()
     refuse_unusable(folder, "source", hidden=False)
     monkeypatch.setattr("tasks.data.image_files.os.access", lambda path, _how: path.name != "disc")
-    with pytest.raises(RootstockError, match=r"source: the folder .*disc may not be read"):
+    with raises(RootstockError, "folder-unreadable") as caught:
         refuse_unusable(folder, "source", hidden=False)
+    assert str(folder / "disc") in str(caught.value)

@@ -11,9 +11,9 @@ import torch
 from flows.config.parameters import check
 from flows.retrain import refuse_early
 from tasks.core.errors import EXIT_USAGE, ParamsError
+from tasks.core.objective_sections import Objective
 from tasks.core.params import read_document
 from tasks.core.schema import Column
-from tasks.core.sections import Objective
 from tasks.core.target import TargetSpec
 from tasks.models.weights_file import write
 from tasks.objectives.teacher import SPEC

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from tasks.core.errors import ParamsError
+from tasks.core.objective_sections import Objective
 from tasks.core.schema import HAS, TARGET, Column, Split
-from tasks.core.sections import Objective
 from tasks.core.target import TargetKind, TargetSpec
 from tasks.objectives.requirements import check_objective_supported
 

@@ -10,6 +10,7 @@ from tasks.core.files import read_json
 from tasks.core.schema import Candidate, Column, Metric
 from tasks.scorer.answer import Scorer
 from tests.drawn import SHAPES
+from tests.errors import raises
 from tests.stages.contract import augmented, embedded, evaluated, headed, ingested, through_head, tuned, validated
 
 COLUMNS = ["path", "label", "predicted", "probability", "distribution"]  # for ever: older tables have them
@@ -49,9 +50,9 @@ def test_evaluate_tells_how_far_to_trust(paths):
     assert list(slices.index) == ["width=32", *(f"label={shape}" for shape in SHAPES)]
     assert slices.loc["width=32", "accuracy"] == pytest.approx(report.scores["accuracy"], abs=1e-4)
     predictions = pd.read_parquet(paths.predictions)
-    given = predictions[Column.PROBABILITY] >= read_json(paths.spec)["threshold"]
-    assert given.mean() == pytest.approx(report.scores["coverage"])
-    with pytest.raises(ParamsError, match="no column camera; it has"):
+    answered = predictions[Column.PROBABILITY] >= read_json(paths.spec)["threshold"]
+    assert answered.mean() == pytest.approx(report.scores["coverage"])
+    with raises(ParamsError, "evaluate.slices"):
         evaluated(paths, slices=["camera"])
 
 

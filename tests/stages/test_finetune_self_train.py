@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tasks.core.errors import DataRefusedError
+from tasks.core.objective_sections import ObjectiveParams, UnlabeledSection
 from tasks.core.schema import Balance, Curve, Split
-from tasks.core.sections import FinetuneSection, Methods, UnlabelledSection
+from tasks.core.sections import FinetuneSection
 from tasks.models.networks import probe_network
 from tasks.models.weights_file import read, write
 from tasks.objectives import self_train
@@ -73,7 +74,7 @@ def test_neighbours_are_told_apart_by_features_and_never_by_the_head(paths):
     network = probe_network(context.fresh_backbone(), paths.head_weights, context.data.target.num_outputs)
     asked = methods(unlabelled={"neighbours": 3})
     by_own, by_teacher = (
-        first_predictions(context, Methods(**asked, objective="pseudo_labels", teacher=who), network)
+        first_predictions(context, ObjectiveParams(**asked, objective="pseudo_labels", teacher=who), network)
         for who in (NOBODY, teacher)
     )
     torch.testing.assert_close(by_teacher, by_own)
@@ -97,7 +98,7 @@ def test_fewer_pictures_come_again_as_another_view_of_them(paths):
     """Within an epoch too: 18 labelled pictures beside 40 unlabelled ones, a batch of 4 of each."""
     with_unlabelled(paths, 40)
     ingested(paths), augmented(paths), embedded(paths), headed(paths)
-    both = mixed_batches(context_of(paths), UnlabelledSection(**METHODS["unlabelled"]), strong=True)
+    both = mixed_batches(context_of(paths), UnlabeledSection(**METHODS["unlabelled"]), strong=True)
     batches = list(both.epoch(0))
     assert len(batches) == len(both) == 10
     labeled = [batch.inputs[batch.target >= 0][:, :3] for batch in batches]
@@ -113,7 +114,7 @@ def test_labelled_and_unlabelled_pictures_come_in_orders_of_their_own(paths, mon
     """As many of either, sorted alike: in one order each would always meet its own class."""
     with_unlabelled(paths, 18)
     ingested(paths), augmented(paths), embedded(paths), headed(paths)
-    both = mixed_batches(context_of(paths), UnlabelledSection(**METHODS["unlabelled"]), strong=False)
+    both = mixed_batches(context_of(paths), UnlabeledSection(**METHODS["unlabelled"]), strong=False)
     orders, order = [], Batches.order
     monkeypatch.setattr(Batches, "order", lambda *given: orders.append(order(*given)) or orders[-1])
     list(both.epoch(0))
@@ -139,7 +140,7 @@ def test_classes_are_balanced_with_the_pseudo_labels_among_them(paths, balance, 
     sure = torch.eye(3)[[0] * 8 + [1]] * 20
     right = torch.eye(3)[context.data.encode(context.data.rows(Split.VALIDATION))] * 20
     monkeypatch.setattr(self_train, "first_predictions", lambda *_: torch.cat([right, sure]))
-    asked = Methods(**methods(unlabelled={"precision": 0.1}), objective="pseudo_labels", teacher=NOBODY)
+    asked = ObjectiveParams(**methods(unlabelled={"precision": 0.1}), objective="pseudo_labels", teacher=NOBODY)
     trainer, plan = pseudo_label(context, asked, network, base)
     mass = torch.zeros(3)
     for batch in trainer.train.clean():

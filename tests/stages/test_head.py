@@ -14,6 +14,7 @@ from tasks.core.schema import Column
 from tasks.models.weights_file import write
 from tasks.scorer.answer import Scorer
 from tasks.scorer.preprocessing import Preprocessing
+from tests.errors import raises
 from tests.stages.contract import augmented, embedded, evaluated, headed, ingested, tuned
 
 PREPARE = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
@@ -35,7 +36,7 @@ def test_other_heads_learn_are_tuned_and_served(paths, kind, settings):
     assert [row["setting"] for row in read_json(paths.probe)] == settings
     assert report.setting in settings
     if kind == "knn":
-        with pytest.raises(ParamsError, match=r"set finetune\.epochs to 0"):
+        with raises(ParamsError, "finetune.epochs"):
             tuned(paths)
     tuned(paths, epochs=0 if kind == "knn" else 2)
     assert paths.scratch.exists() == (kind != "knn")  # as many steps as none are no baseline
@@ -56,11 +57,11 @@ def test_more_neighbours_than_there_are_rows_are_all_of_them(paths):
 
 def test_an_earlier_head_is_gone_on_from_class_by_class(paths, tmp_path):
     """Two of the three classes were known; a penalty as large as this one lets nothing move."""
-    came = torch.load(paths.pretrained)
+    pretrained = torch.load(paths.pretrained)
     paths = paths.model_copy(update={"pretrained": tmp_path / "earlier.safetensors"})  # the other is for all tests
     head = {"head.weight": torch.randn(2, 1024), "head.bias": torch.randn(2)}
-    known = {"classes": ["disc", "ring"], "preprocessing": asdict(PREPARE)}
-    write(paths.pretrained, {**came, **head}, known)
+    description = {"classes": ["disc", "ring"], "preprocessing": asdict(PREPARE)}
+    write(paths.pretrained, {**pretrained, **head}, description)
     ingested(paths), augmented(paths), embedded(paths)
     headed(paths, start="earlier", strengths=[1e8])
     learned = load_file(paths.head_weights)
@@ -85,7 +86,7 @@ def test_what_has_no_meaning_for_several_labels_is_told(scenes):
 
 def test_what_has_no_meaning_for_targets_is_told(discs):
     ingested(discs)
-    with pytest.raises(ParamsError, match=r"augment\.flip: a view that is turned or mirrored may have another target"):
+    with raises(ParamsError, "augment.flip"):
         augmented(discs, flip=True)
     augmented(discs), embedded(discs)
     with pytest.raises(ParamsError, match="a knn head has no meaning for targets"):

@@ -59,7 +59,7 @@ def test_a_comparison_makes_a_table_and_is_not_repeated(prepared, tmp_path):
     again = project.flows("compare")
     assert again.returncode == 1
     assert again.stdout.count("as before") == 2
-    assert "broken on shapes, seed 0: a knn head has nothing to fine-tune" in again.stdout
+    assert "broken on shapes, seed 0: finetune.epochs: " in again.stdout
     assert "| broken | failed | failed |" in again.stdout
 
 

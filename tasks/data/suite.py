@@ -1,0 +1,115 @@
+"""The suite of rules on the data: what each one expects, how severe its failure is, and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.core.schema import LABELLED_SPLITS, Column, Split
+
+IMAGES, CLASSES = "image", "class"  # the tables that rules are checked on, and the columns that name their rows
+SHORT_SIDE, IN_CLASS_MAP = "short_side", "label_in_class_map"
+PIXEL_SPLITS, PIXEL_LABELS = "splits_with_these_pixels", "labels_with_these_pixels"
+GROUP_SPLITS = "splits_with_this_group"
+LABELS_IN_CLASS_MAP, ONE_LABEL = "Every label is one of the training split's", "No picture has two labels"
+CRITICAL, WARNING = "critical", "warning"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One expectation: its table, its arguments, the severity of a failure, and the remedy."""
+
+    title: str
+    table: str
+    expectation: str
+    arguments: dict[str, Any]
+    severity: str
+    remedy: str
+
+
+def rules(min_side: int, max_unreadable: float, targets: Sequence[str] = (), labels: Sequence[str] = ()) -> list[Rule]:
+    """Returns the suite. `min_side` is in pixels; `max_unreadable` is the tolerated fraction of broken files.
+
+    Regression has no rules on labels and classes. In multi-label data the class map is checked per label only, since
+    a combination of labels need not occur in the training split.
+    """
+    suite = _rules(min_side, max_unreadable)
+    if labels:
+        return [rule for rule in suite if rule.title != LABELS_IN_CLASS_MAP]
+    on_labels = {LABELS_IN_CLASS_MAP, ONE_LABEL}
+    return [rule for rule in suite if rule.title not in on_labels and rule.table != CLASSES] if targets else suite
+
+
+def _rules(min_side: int, max_unreadable: float) -> list[Rule]:
+    null, between, in_set = "ExpectColumnValuesToBeNull", "ExpectColumnValuesToBeBetween", "ExpectColumnValuesToBeInSet"
+    used = [split.value for split in LABELLED_SPLITS]
+    return [
+        Rule(
+            "There are images to train on, to choose on and to test on",
+            IMAGES,
+            "ExpectColumnDistinctValuesToContainSet",
+            {"column": Column.SPLIT.value, "value_set": used},
+            CRITICAL,
+            "add images; 10 a class are a start",
+        ),
+        Rule(
+            "Every file can be read",
+            IMAGES,
+            null,
+            {"column": Column.QUARANTINE.value, "mostly": 1 - max_unreadable},
+            CRITICAL,
+            "replace or remove the broken files, or allow a fraction of them: validate.max_unreadable",
+        ),
+        Rule(
+            f"Every image is at least {min_side} pixels high and wide",
+            IMAGES,
+            between,
+            {"column": SHORT_SIDE, "min_value": min_side},
+            CRITICAL,
+            "remove the small images, or lower validate.min_side",
+        ),
+        Rule(
+            LABELS_IN_CLASS_MAP,
+            IMAGES,
+            in_set,
+            {"column": IN_CLASS_MAP, "value_set": [True]},
+            CRITICAL,
+            "add training images of the class, or remove its images from the other splits",
+        ),
+        Rule(
+            "No picture is in two splits",
+            IMAGES,
+            between,
+            {"column": PIXEL_SPLITS, "max_value": 1},
+            CRITICAL,
+            "keep each picture in one split only: the score on pictures that were trained on says nothing",
+        ),
+        Rule(
+            "No group is in two splits",
+            IMAGES,
+            between,
+            {"column": GROUP_SPLITS, "max_value": 1},
+            CRITICAL,
+            "keep the pictures of a group in one split, or give them no splits: then their group decides",
+        ),
+        Rule(
+            ONE_LABEL,
+            IMAGES,
+            between,
+            {"column": PIXEL_LABELS, "max_value": 1},
+            CRITICAL,
+            "decide on one label and remove the other copy",
+        ),
+        *(
+            Rule(
+                f"Every class has {split} images",
+                CLASSES,
+                between,
+                {"column": split.value, "min_value": 1},
+                severity,
+                f"add {split} images of the class, or remove the class from the other splits",
+            )
+            for split, severity in ((Split.TRAIN, CRITICAL), (Split.TEST, CRITICAL), (Split.VALIDATION, WARNING))
+        ),
+    ]
