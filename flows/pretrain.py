@@ -87,12 +87,12 @@ def write(backbone: nn.Module, params: FlowParams, accuracies: dict[int, tuple[f
     from tasks.core.files import sha256_of, write_json
     from tasks.embedded.pretraining import ARCHITECTURE, preprocessing
     from tasks.hardware.device import choose
-    from tasks.models import weights_file as weights
+    from tasks.models import weights_file
 
     halves = {
         name: value.half() if value.is_floating_point() else value for name, value in backbone.state_dict().items()
     }
-    weights.write(EMBEDDED, halves, {"preprocessing": asdict(preprocessing(params.pretrain.side))})
+    weights_file.write(EMBEDDED, halves, {"preprocessing": asdict(preprocessing(params.pretrain.side))})
     recipe: dict[str, Any] = {
         "architecture": ARCHITECTURE,
         "sha256": sha256_of(EMBEDDED),

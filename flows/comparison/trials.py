@@ -154,14 +154,14 @@ def code_of(stages: Sequence[str]) -> str:
 
 def as_teacher(place: Path) -> Path:
     """Returns the fine-tuned model of the trial in `place` as a teacher file. Raises RootstockError if it has none."""
-    from tasks.models import weights_file as weights
+    from tasks.models import weights_file
     from tasks.objectives.teacher import SPEC
 
     if not (place / RESULT).exists():
         raise RootstockError("its teacher could not be computed", key="teacher-failed")
     paths = check(read_document(place / PARAMS_FILE)).paths
     file = (place / "teacher.weights").absolute()
-    weights.write(file, weights.read(place / paths.tuned)[0], {SPEC: read_json(place / paths.spec)})
+    weights_file.write(file, weights_file.read(place / paths.tuned)[0], {SPEC: read_json(place / paths.spec)})
     return file
 
 

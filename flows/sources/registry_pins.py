@@ -40,7 +40,7 @@ def registered_backbone(params: FlowParams) -> Path:
 
     Raises RootstockError if its architecture differs and backbone.match is strict.
     """
-    from tasks.models import weights_file as weights
+    from tasks.models import weights_file
 
     version = _version(params.backbone.weights)
     file = params.paths.state / "source" / f"{_slug(version)}-whole.safetensors"
@@ -54,9 +54,9 @@ def registered_backbone(params: FlowParams) -> Path:
             f"backbone.architecture is {params.backbone.architecture}; set it to {spec['architecture']}",
             key="backbone.weights",
         )
-    state, _ = weights.read(artifacts["model.safetensors"])
+    state, _ = weights_file.read(artifacts["model.safetensors"])
     renamed = {name.removeprefix("backbone."): value for name, value in state.items()}
-    weights.write(file, renamed, {"preprocessing": spec["preprocessing"], "classes": spec["classes"]})
+    weights_file.write(file, renamed, {"preprocessing": spec["preprocessing"], "classes": spec["classes"]})
     return file
 
 
@@ -65,15 +65,15 @@ def registered_teacher(reference: str, folder: Path) -> Path:
 
     Raises RootstockError if there is no such version.
     """
-    from tasks.models import weights_file as weights
+    from tasks.models import weights_file
     from tasks.objectives.teacher import SPEC
 
     version = _version(reference)
     file = folder / f"{_slug(version)}-teacher.safetensors"
     if not file.exists():
         artifacts = _artifacts(version)
-        state, _ = weights.read(artifacts["model.safetensors"])
-        weights.write(file, state, {SPEC: read_json(artifacts["spec.json"])})
+        state, _ = weights_file.read(artifacts["model.safetensors"])
+        weights_file.write(file, state, {SPEC: read_json(artifacts["spec.json"])})
     return file
 
 

@@ -28,7 +28,7 @@ def matched(file: Path, params: FlowParams) -> Path:
     """
     from tasks.core.files import sha256_of
     from tasks.core.progress import say
-    from tasks.models import weights_file as weights
+    from tasks.models import weights_file
     from tasks.models.backbone import check_architecture, preprocessing_of
     from tasks.models.partial_loading import EARLIER, load_matching
 
@@ -36,14 +36,14 @@ def matched(file: Path, params: FlowParams) -> Path:
     check_architecture(architecture)
     target = params.paths.state / "source" / f"{architecture}-{sha256_of(file)[:16]}.safetensors"
     if not target.exists():
-        state, description = weights.read(file)
+        state, description = weights_file.read(file)
         initialized, report = load_matching(architecture, state)
         preprocessing = preprocessing_of(architecture, description, None, None)
         head = {name: tensor for name, tensor in state.items() if name.startswith(EARLIER)}
         classes = {"classes": description["classes"]} if "classes" in description else {}
         new_description = {"preprocessing": asdict(preprocessing), "taken": report, **classes}
-        weights.write(target, {**head, **initialized}, new_description)
-    say(f"backbone: {weights.read(target)[1]['taken']}")
+        weights_file.write(target, {**head, **initialized}, new_description)
+    say(f"backbone: {weights_file.read(target)[1]['taken']}")
     return target
 
 
@@ -93,9 +93,9 @@ def teacher_of(params: FlowParams) -> Path:
 
 def _no_teacher(file: Path) -> Path:
     if not file.exists():
-        from tasks.models import weights_file as weights
+        from tasks.models import weights_file
 
-        weights.write(file, {})
+        weights_file.write(file, {})
     return file
 
 
@@ -103,7 +103,7 @@ def random_weights(params: FlowParams) -> Path:
     """Writes random weights with a fixed seed: a baseline for pretraining, or a start if no weights are available."""
     import torch
 
-    from tasks.models import weights_file as weights
+    from tasks.models import weights_file
     from tasks.models.backbone import check_architecture, torchvision_preprocessing
     from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone
 
@@ -114,7 +114,7 @@ def random_weights(params: FlowParams) -> Path:
         torch.manual_seed(0)
         module, _ = build_backbone(architecture, cut)
         like = "resnet18" if architecture in BUILTIN_ARCHITECTURES else architecture
-        weights.write(file, module.state_dict(), {"preprocessing": asdict(torchvision_preprocessing(like))})
+        weights_file.write(file, module.state_dict(), {"preprocessing": asdict(torchvision_preprocessing(like))})
     return file
 
 
@@ -127,7 +127,7 @@ def downloaded(architecture: str, name: str, folder: Path, key: str = "backbone.
     import torch
     from torchvision.models import get_model_weights
 
-    from tasks.models import weights_file as weights
+    from tasks.models import weights_file
     from tasks.models.backbone import check_architecture, torchvision_preprocessing
 
     check_architecture(architecture)
@@ -149,5 +149,5 @@ def downloaded(architecture: str, name: str, folder: Path, key: str = "backbone.
                 key="download-failed",
             ) from None
         description = {"preprocessing": asdict(torchvision_preprocessing(architecture, entry.name))}
-        weights.write(file, dict(state), description)
+        weights_file.write(file, dict(state), description)
     return file

@@ -17,7 +17,7 @@ from tasks.core.errors import RootstockError
 from tasks.core.files import put_aside, sha256_of
 from tasks.core.progress import say
 from tasks.hardware.distributed import rank
-from tasks.models import weights_file as weights
+from tasks.models import weights_file
 
 
 class FileCheckpoint:
@@ -37,7 +37,7 @@ class FileCheckpoint:
         if not self._path.exists():
             return None
         try:
-            return weights.read(self._path)
+            return weights_file.read(self._path)
         except RootstockError as error:
             if not rank():
                 say(f"{error}; set aside, the fit begins anew")
@@ -49,7 +49,7 @@ class FileCheckpoint:
         if rank() or time.monotonic() - self._saved < self._every:
             return
         self._saved = time.monotonic()
-        weights.write(self._path, tensors, values)
+        weights_file.write(self._path, tensors, values)
 
 
 def digest_of(module: str, files: Iterable[Path], values: object) -> str:

@@ -14,7 +14,7 @@ from tasks.core.schema import Split
 from tasks.embedded.digits import digits, render
 from tasks.embedded.glyphs import CHARACTERS, clean_glyphs, fonts, photograph
 from tasks.embedded.pretraining import digit_probes
-from tasks.models import weights_file as weights
+from tasks.models import weights_file
 from tasks.models.backbone import build
 from tests.project import ROOT
 
@@ -66,7 +66,7 @@ def test_the_committed_backbone_is_the_one_its_recipe_describes():
 
 def test_the_committed_backbone_is_as_good_as_its_recipe_says():
     recipe = read_json(EMBEDDED.with_suffix(".json"))
-    backbone = build("resnet10", *weights.read(EMBEDDED), None, None)
+    backbone = build("resnet10", *weights_file.read(EMBEDDED), None, None)
     accuracies = digit_probes(backbone.module, backbone.preprocessing.crop, 10, 3, [1e-3, 1e-2, 1e-1])
     promised = recipe["linear_probe_on_digits"]["10 labels a class"]["mean"]
     assert sum(accuracies) / 3 == pytest.approx(promised, abs=0.015)
