@@ -37,7 +37,7 @@ class Split(StrEnum):
     TRAIN = "train"
     VALIDATION = "validation"
     TEST = "test"
-    UNLABELLED = "unlabelled"
+    UNLABELED = "unlabelled"
 
 
 class Candidate(StrEnum):
@@ -94,7 +94,7 @@ class Curve(StrEnum):
     TARGET_SCORE = "target_score"  # on the target domain's test images; reported, never used to choose
 
 
-LABELLED_SPLITS: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+LABELED_SPLITS: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 TABLE: Final = "rootstock.parquet"  # in data/raw, beside the images: the source's table
 HAS: Final = "label:"  # prefix of the manifest's 0/1 columns in multi-label data
 TARGET: Final = "target:"  # prefix of the manifest's regression targets

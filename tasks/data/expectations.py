@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.core.schema import HAS, LABELLED_SPLITS, Column
+from tasks.core.schema import HAS, LABELED_SPLITS, Column
 from tasks.data.findings import Finding
 from tasks.data.manifest import class_names, label_names, of_split, usable
 from tasks.data.suite import CLASSES, GROUP_SPLITS, IMAGES, IN_CLASS_MAP, PIXEL_LABELS, PIXEL_SPLITS, SHORT_SIDE, Rule
@@ -38,7 +38,7 @@ def image_table(manifest: pd.DataFrame) -> pd.DataFrame:
         PIXEL_LABELS: by_pixels[Column.LABEL].nunique(),
     }
     count = {name: manifest[Column.PIXEL_HASH].map(of_hash) for name, of_hash in counts.items()}
-    labeled = readable[readable[Column.SPLIT].isin(LABELLED_SPLITS)]  # unlabeled images cannot leak labels
+    labeled = readable[readable[Column.SPLIT].isin(LABELED_SPLITS)]  # unlabeled images cannot leak labels
     of_group = manifest[Column.GROUP].map(labeled.groupby(Column.GROUP)[Column.SPLIT].nunique())
     # A group that is a pixel hash is reported by the rule on pixels already.
     count[GROUP_SPLITS] = of_group.mask(manifest[Column.GROUP] == manifest[Column.PIXEL_HASH], 1)
@@ -60,7 +60,7 @@ def image_table(manifest: pd.DataFrame) -> pd.DataFrame:
 
 def class_table(manifest: pd.DataFrame) -> pd.DataFrame:
     """Returns one row per class with its number of usable images in each labeled split."""
-    counts = {split: _counts(of_split(manifest, split)) for split in LABELLED_SPLITS}
+    counts = {split: _counts(of_split(manifest, split)) for split in LABELED_SPLITS}
     table = pd.DataFrame(counts).fillna(0).astype(int)
     note = [", ".join(f"{count} {split}" for split, count in row.items()) for _, row in table.iterrows()]
     return table.assign(**{NOTE: note}).rename_axis(CLASSES).sort_index().reset_index()

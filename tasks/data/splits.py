@@ -21,8 +21,8 @@ SPLIT_FOLDERS = {
     "validation": Split.VALIDATION,
     "test": Split.TEST,
     "testing": Split.TEST,
-    "unlabelled": Split.UNLABELLED,
-    "unlabeled": Split.UNLABELLED,
+    "unlabelled": Split.UNLABELED,
+    "unlabeled": Split.UNLABELED,
 }
 LAYOUT = "expected class/*.jpg, or train/class/*.jpg with val/class/*.jpg and test/class/*.jpg; unlabelled/*.jpg beside"
 
@@ -40,7 +40,7 @@ def label_and_split(paths: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(
             [_in_split_folder(path) for path in paths], columns=[Column.LABEL, Column.SPLIT], dtype=object
         )
-    alone = sorted(folder for folder in named if SPLIT_FOLDERS[folder.lower()] is not Split.UNLABELLED)
+    alone = sorted(folder for folder in named if SPLIT_FOLDERS[folder.lower()] is not Split.UNLABELED)
     if any(len(PurePosixPath(path).parts) > 2 for path in paths if PurePosixPath(path).parts[0] in alone):
         raise _wrong_layout(f"there is no train beside {', '.join(alone)}, which contain folders")
     return pd.DataFrame([_in_class_folder(path) for path in paths], columns=[Column.LABEL, Column.SPLIT], dtype=object)
@@ -48,13 +48,13 @@ def label_and_split(paths: Sequence[str]) -> pd.DataFrame:
 
 def _in_split_folder(path: str) -> tuple[str | None, Split]:
     split = SPLIT_FOLDERS[PurePosixPath(path).parts[0].lower()]
-    return (None if split is Split.UNLABELLED else _class_folder(path, 1)), split
+    return (None if split is Split.UNLABELED else _class_folder(path, 1)), split
 
 
 def _in_class_folder(path: str) -> tuple[str | None, Split | None]:
     """Handles the layout without splits, in which `unlabelled` is the only split folder allowed."""
     label = _class_folder(path, 0)
-    return (None, Split.UNLABELLED) if SPLIT_FOLDERS.get(label.lower()) is Split.UNLABELLED else (label, None)
+    return (None, Split.UNLABELED) if SPLIT_FOLDERS.get(label.lower()) is Split.UNLABELED else (label, None)
 
 
 def _class_folder(path: str, depth: int) -> str:
@@ -77,7 +77,7 @@ def complete(rows: pd.DataFrame, validation: float, test: float) -> pd.Series:
     """
     split = rows[Column.SPLIT].fillna(Split.TRAIN)
     present = set(split)
-    if present <= {Split.TRAIN, Split.UNLABELLED}:
+    if present <= {Split.TRAIN, Split.UNLABELED}:
         hashed = rows[Column.GROUP].map(lambda group: _by_hash(group, validation, test))
         return split.mask(split == Split.TRAIN, hashed)
     if Split.TEST not in present and Split.VALIDATION in present:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.core.schema import LABELLED_SPLITS, Column, Split
+from tasks.core.schema import LABELED_SPLITS, Column, Split
 
 IMAGES, CLASSES = "image", "class"  # the tables that rules are checked on, and the columns that name their rows
 SHORT_SIDE, IN_CLASS_MAP = "short_side", "label_in_class_map"
@@ -43,7 +43,7 @@ def rules(min_side: int, max_unreadable: float, targets: Sequence[str] = (), lab
 
 def _rules(min_side: int, max_unreadable: float) -> list[Rule]:
     null, between, in_set = "ExpectColumnValuesToBeNull", "ExpectColumnValuesToBeBetween", "ExpectColumnValuesToBeInSet"
-    used = [split.value for split in LABELLED_SPLITS]
+    used = [split.value for split in LABELED_SPLITS]
     return [
         Rule(
             "There are images to train on, to choose on and to test on",

@@ -109,7 +109,7 @@ def _with_labels(table: pd.DataFrame, separator: str) -> pd.DataFrame:
         table[Column.LABEL].fillna("").map(lambda text: sorted({part.strip() for part in text.split(separator)} - {""}))
     )
     is_labeled = table[Column.LABEL].notna()
-    used = table[Column.SPLIT] != Split.UNLABELLED
+    used = table[Column.SPLIT] != Split.UNLABELED
     names = sorted({name for row in labels[used] for name in row})
     has = {f"{HAS}{name}": labels.map(lambda row, name=name: float(name in row)) for name in names}
     joined = labels.map(LABELS_JOINED.join).astype("string").where(is_labeled, None)
@@ -154,7 +154,7 @@ def _splits(file: Path, table: pd.DataFrame) -> pd.Series:
         )
     targets = [name for name in table.columns if name.startswith(TARGET)]
     is_unlabeled = table[targets or [Column.LABEL.value]].isna().any(axis=1)
-    splits = splits.mask(is_unlabeled, Split.UNLABELLED.value).astype(object)
+    splits = splits.mask(is_unlabeled, Split.UNLABELED.value).astype(object)
     return splits.where(splits.notna(), None)
 
 

@@ -16,7 +16,7 @@ LABELED = 10  # images per class in train, and as many in validation
 SPLIT_ENDS = {  # positions within a class
     Split.TRAIN: LABELED,
     Split.VALIDATION: 2 * LABELED,
-    Split.UNLABELLED: 2 * LABELED + 80,
+    Split.UNLABELED: 2 * LABELED + 80,
 }
 
 
@@ -40,7 +40,7 @@ def render(folder: Path) -> None:
     PNG files are not compressed, so that their bytes do not depend on the version of a compressor.
     """
     for image_HW, digit, split, number in digits():
-        target = folder / split / ("" if split is Split.UNLABELLED else str(digit)) / f"{number:04d}.png"
+        target = folder / split / ("" if split is Split.UNLABELED else str(digit)) / f"{number:04d}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image_HW).save(target, compress_level=0)
 
@@ -57,7 +57,7 @@ def render_rotations(folder: Path) -> Path:
     rows = ["path,angle,split,group"]
     for image_HW, _, split, number in digits():
         large = Image.fromarray(image_HW).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        labeled_split = Split.TRAIN if split is Split.UNLABELLED else split
+        labeled_split = Split.TRAIN if split is Split.UNLABELED else split
         for turn, degrees in enumerate(random.uniform(-MAX_DEGREES, MAX_DEGREES, TURNS)):
             target = folder / labeled_split / f"{number:04d}-{turn}.png"
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -87,7 +87,7 @@ def digit_probes(backbone: nn.Module, side: int, labels: int, draws: int, streng
     x_ND = torch.cat([embed(backbone, part) for part in torch.split(x_N3SS, 64)])
     y_N, split_N = torch.tensor(digit), np.array(split)
     validation, test = (torch.from_numpy(split_N == name) for name in (Split.VALIDATION, Split.TEST))
-    pool = np.flatnonzero((split_N == Split.TRAIN) | (split_N == Split.UNLABELLED))
+    pool = np.flatnonzero((split_N == Split.TRAIN) | (split_N == Split.UNLABELED))
     accuracies = []
     for seed in range(draws):
         random = np.random.default_rng(seed)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.core.errors import ParamsError
-from tasks.core.schema import HAS, LABELLED_SPLITS, TARGET, Column
+from tasks.core.schema import HAS, LABELED_SPLITS, TARGET, Column
 from tasks.data.manifest import label_names, target_names, usable
 from tasks.images.transforms import CLEAN, VIEW_PARAMETERS
 
@@ -21,7 +21,7 @@ def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.
         raise ParamsError(f"features.views is {views}, but only {planned} are planned: raise augment.views")
     rows = usable(manifest)
     rows = rows.loc[
-        rows[Column.SPLIT].isin(LABELLED_SPLITS),
+        rows[Column.SPLIT].isin(LABELED_SPLITS),
         [
             *(Column.PATH, Column.SHA256, Column.PIXEL_HASH, Column.LABEL, Column.SPLIT, Column.WEIGHT),
             *(f"{TARGET}{name}" for name in target_names(rows)),

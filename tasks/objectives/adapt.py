@@ -88,7 +88,7 @@ def adapt(
     """Plans the adaptation to the unlabeled images' domain; `weight` is that of the adaptation's loss."""
     if methods.objective is Objective.BATCHNORM:
         layers = batch_norms(context.backbone.module, base.learning)
-        rows = context.data.rows(Split.UNLABELLED).sample(frac=1, random_state=0)  # batches of one class would differ
+        rows = context.data.rows(Split.UNLABELED).sample(frac=1, random_state=0)  # batches of one class would differ
         return replace(base, callbacks=(*base.callbacks, BatchNormReestimation(layers, context.clean_batches(rows))))
     validation = domain_validation(context, methods)
     train = mixed_batches(context, methods.unlabelled, strong=False)
@@ -106,7 +106,7 @@ def domain_validation(context: TrainingContext, methods: ObjectiveParams) -> Dom
     oracle = context.clean_batches(data.rows(Split.TEST)) if methods.domain.oracle else None
     return DomainValidation(
         source=context.clean_batches(data.rows(Split.VALIDATION)),
-        target=context.clean_batches(data.rows(Split.UNLABELLED)),
+        target=context.clean_batches(data.rows(Split.UNLABELED)),
         oracle=oracle,
         device=context.loader.device,
         scoring=scoring(measure_for(data.target)),

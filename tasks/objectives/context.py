@@ -84,7 +84,7 @@ class TrainingData:
     def encode(self, rows: pd.DataFrame) -> Tensor:
         """Encodes the targets of `rows`; unlabeled rows get -1 (classes) or NaN."""
         y = torch.from_numpy(self.target.encode(rows))
-        unlabeled_N = torch.tensor((rows[Column.SPLIT] == Split.UNLABELLED).to_numpy())
+        unlabeled_N = torch.tensor((rows[Column.SPLIT] == Split.UNLABELED).to_numpy())
         y[unlabeled_N] = mask_labels(y[unlabeled_N])
         return y
 

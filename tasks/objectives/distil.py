@@ -46,7 +46,7 @@ def distil(context: TrainingContext, methods: ObjectiveParams, base: TrainingPla
     section, data, trainer = methods.distillation, context.data, context.trainer
     teacher = teacher_of(context, methods.teacher)
     train, validation = data.rows(Split.TRAIN), data.rows(Split.VALIDATION)
-    rows = pd.concat([train, data.rows(Split.UNLABELLED)], ignore_index=True)
+    rows = pd.concat([train, data.rows(Split.UNLABELED)], ignore_index=True)
     weights = DistillationWeights(section.temperature, section.labels, len(train) / len(rows), section.features)
     loss = Distillation(data.target, base.loss, weights, (context.backbone.width, teacher.width))
     weight_N = torch.cat([data.weight_N, torch.ones(len(rows) - len(train))])

@@ -29,7 +29,7 @@ def check_objective_supported(objective: Objective, manifest: pd.DataFrame, targ
             f"objective: {objective} has no meaning for {target.summary}: it needs one class an image; take labels or "
             "distillation"
         )
-    if objective in SELF_TRAINING | DOMAIN_ADAPTATION and of_split(manifest, Split.UNLABELLED).empty:
+    if objective in SELF_TRAINING | DOMAIN_ADAPTATION and of_split(manifest, Split.UNLABELED).empty:
         raise ParamsError(
             "objective: it learns from unlabelled images, and there are none; put them below unlabelled/, beside "
             "train/, or give a table rows without a label"

@@ -52,7 +52,7 @@ def pseudo_label(
     Raises DataRefusedError for predictions that fail their audit.
     """
     section, data, trainer = methods.unlabelled, context.data, context.trainer
-    unlabeled, train = data.rows(Split.UNLABELLED), data.rows(Split.TRAIN)
+    unlabeled, train = data.rows(Split.UNLABELED), data.rows(Split.TRAIN)
     logits_NC, labeled = first_predictions(context, methods, network), trainer.validation.pictures
     logits_VC, logits_UC = logits_NC[:labeled], logits_NC[labeled:]
     temperature = fit_temperature(data, logits_VC)
@@ -84,7 +84,7 @@ def pseudo_label(
 def first_predictions(context: TrainingContext, methods: ObjectiveParams, network: Network) -> Tensor:
     """Returns logits for clean validation and then unlabeled images, (V + U, C): the model's, or from its neighbors."""
     data = context.data
-    asked = [data.rows(split) for split in (Split.VALIDATION, Split.UNLABELLED)]
+    asked = [data.rows(split) for split in (Split.VALIDATION, Split.UNLABELED)]
     neighbors, classes = methods.unlabelled.neighbours, data.target.num_outputs
     if not neighbors:
         return predict(context, methods.teacher, network, pd.concat(asked), features=False)
@@ -151,7 +151,7 @@ def fixmatch(context: TrainingContext, methods: ObjectiveParams, base: TrainingP
     """Plans a fit in which a confident prediction for a weak view is the label of a strong one."""
     section, data = methods.unlabelled, context.data
     loss = FixMatch(base.loss, data.target.num_outputs, section.threshold, section.weight)
-    unlabeled, validation = (context.clean_batches(data.rows(s)) for s in (Split.UNLABELLED, Split.VALIDATION))
+    unlabeled, validation = (context.clean_batches(data.rows(s)) for s in (Split.UNLABELED, Split.VALIDATION))
     y_N = torch.from_numpy(data.target.encode(data.rows(Split.TRAIN)))
     prior_C = torch.bincount(y_N, minlength=data.target.num_outputs) / len(y_N)
     audit = FixMatchAudit(context, loss, section, unlabeled, validation, prior_C)
@@ -161,7 +161,7 @@ def fixmatch(context: TrainingContext, methods: ObjectiveParams, base: TrainingP
 
 def mixed_batches(context: TrainingContext, section: UnlabeledSection, *, strong: bool) -> MixedBatches:
     """Returns batches of labeled and unlabeled images; the latter with a strong view too where `strong`."""
-    data, trainer, rows = context.data, context.trainer, context.data.rows(Split.UNLABELLED)
+    data, trainer, rows = context.data, context.trainer, context.data.rows(Split.UNLABELED)
     unlabeled, policy, second = context.clean_batches(rows), data.policy, None
     if strong:
         limits = {"shift": 0.5, "scale": 0.5, "rotation": 180.0, "colour": 0.9}

@@ -15,7 +15,7 @@ from tests.benchmarks.sets import PLAIN, WHOLE, ingested, partly_labelled, rando
 from tests.benchmarks.study import Study
 
 SEEDS = 3
-LABELS, UNLABELLED, VALIDATION, TEST = 40, 1000, 20, 300  # images a class
+LABELS, UNLABELED, VALIDATION, TEST = 40, 1000, 20, 300  # images a class
 AUGMENT = {"augment.flip": True, "augment.check": False, "augment.fill": "mirror", "augment.shift": 0.1}
 TEACHER = {**PLAIN, **AUGMENT, "backbone.architecture": "mobilenet_v2", "backbone.resize": 96, "backbone.crop": 96}
 TEACHER |= {"finetune.blocks": 4, "finetune.epochs": 20, "augment.views": 8}
@@ -39,7 +39,7 @@ def one(root: Path, seed: int) -> dict[str, float]:
     """Test accuracies in percent, how much of the gap is closed, and how often both answer alike."""
     raw = unpacked(root / "cifar", "cifar10_jpg.tar.gz") / "cifar10_jpg"
     whole = ingested(root, raw)
-    train = some(whole[whole[Column.SPLIT] != Split.TEST], LABELS + VALIDATION + UNLABELLED, seed)
+    train = some(whole[whole[Column.SPLIT] != Split.TEST], LABELS + VALIDATION + UNLABELED, seed)
     test = some(whole[whole[Column.SPLIT] == Split.TEST], TEST, 0)
     manifest = pd.concat([*partly_labelled(train, LABELS, VALIDATION, seed + 100), test], ignore_index=True)
     weights = assets_folder() / "weights" / "mobilenet_v2.pth"

@@ -76,7 +76,7 @@ def one(root: Path, source: str, target: str, name: str, seed: int) -> dict[str,
     parts = [
         some(learned[learned[Column.SPLIT] == Split.TRAIN], IMAGES, seed),
         some(learned[learned[Column.SPLIT] == Split.VALIDATION], IMAGES // 5, seed),
-        as_split(some(other[other[Column.SPLIT] == Split.TRAIN], IMAGES, seed), Split.UNLABELLED),
+        as_split(some(other[other[Column.SPLIT] == Split.TRAIN], IMAGES, seed), Split.UNLABELED),
         other[other[Column.SPLIT] == Split.TEST],
     ]
     study = Study(root / "study", raw, GLYPHS, {**COMMON, **METHODS[name], "seed": seed})

@@ -71,12 +71,12 @@ def drawn(manifest: pd.DataFrame, labels: int, seed: int) -> pd.DataFrame:
     """The manifest with `labels` images of each digit in train, drawn from train and unlabelled."""
     truth = {f"{number:04d}": str(digit) for _, digit, _, number in digits()}
     true = manifest[Column.PATH].map(lambda path: truth[Path(path).stem])
-    pool = manifest[Column.SPLIT].isin([Split.TRAIN, Split.UNLABELLED])
+    pool = manifest[Column.SPLIT].isin([Split.TRAIN, Split.UNLABELED])
     random = np.random.default_rng(seed)
     chosen = np.concatenate(
         [random.permutation(manifest.index[pool & (true == str(digit))])[:labels] for digit in range(10)]
     )
-    manifest.loc[pool, [Column.SPLIT, Column.LABEL]] = [Split.UNLABELLED.value, None]
+    manifest.loc[pool, [Column.SPLIT, Column.LABEL]] = [Split.UNLABELED.value, None]
     manifest.loc[chosen, Column.SPLIT] = Split.TRAIN.value
     manifest.loc[chosen, Column.LABEL] = true[chosen]
     return manifest

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from tasks.core.schema import FEATURES, LABELLED_SPLITS, Column, Split
+from tasks.core.schema import FEATURES, LABELED_SPLITS, Column, Split
 from tasks.data.manifest import class_names, class_numbers
 from tasks.embedded.digits import render
 from tasks.models.weights_file import read
@@ -71,5 +71,5 @@ def accuracies(study: Study) -> dict[str, float]:
     with torch.inference_mode():
         hit_N = head(x_ND).argmax(1).numpy() == class_numbers(index, classes)
     clean = index[Column.VIEW] == 0
-    found = {split: 100 * hit_N[clean & (index[Column.SPLIT] == split)].mean() for split in LABELLED_SPLITS}
+    found = {split: 100 * hit_N[clean & (index[Column.SPLIT] == split)].mean() for split in LABELED_SPLITS}
     return {**found, "units": settings["hidden"]}

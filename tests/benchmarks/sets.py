@@ -56,7 +56,7 @@ def some(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
 def as_split(rows: pd.DataFrame, split: Split) -> pd.DataFrame:
     """The rows in this split; without their labels if it is the unlabelled one."""
     changed = rows.assign(**{Column.SPLIT: split.value})
-    return changed.assign(**{Column.LABEL: None}) if split is Split.UNLABELLED else changed
+    return changed.assign(**{Column.LABEL: None}) if split is Split.UNLABELED else changed
 
 
 def partly_labelled(rows: pd.DataFrame, labels: int, validation: int, seed: int) -> list[pd.DataFrame]:
@@ -66,7 +66,7 @@ def partly_labelled(rows: pd.DataFrame, labels: int, validation: int, seed: int)
     return [
         as_split(labelled.drop(held_out.index), Split.TRAIN),
         as_split(held_out, Split.VALIDATION),
-        as_split(rows.drop(labelled.index), Split.UNLABELLED),
+        as_split(rows.drop(labelled.index), Split.UNLABELED),
     ]
 
 

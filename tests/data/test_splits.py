@@ -58,7 +58,7 @@ def test_unlabelled_images_may_stand_beside_class_folders():
     paths = [f"{label}/{n}.jpg" for label in ("ant", "bee") for n in range(50)] + ["unlabelled/x.jpg"]
     rows, decided = label_and_split(paths), splits(paths)
     assert rows[Column.LABEL].iloc[-1] is None
-    assert decided.iloc[-1] == Split.UNLABELLED
+    assert decided.iloc[-1] == Split.UNLABELED
     assert set(decided.iloc[:-1]) == {Split.TRAIN, Split.VALIDATION, Split.TEST}
 
 
@@ -98,7 +98,7 @@ def test_hashed_splits_have_the_requested_sizes():
 def test_train_alone_is_divided_by_hash_and_the_unlabelled_stay():
     decided = splits([f"train/ant/{n}.jpg" for n in range(200)] + ["unlabelled/x.jpg"])
     assert set(decided) == set(Split)
-    assert decided.iloc[-1] == Split.UNLABELLED
+    assert decided.iloc[-1] == Split.UNLABELED
 
 
 def test_in_multilabel_data_a_fifth_of_all_images_validates():

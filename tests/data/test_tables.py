@@ -130,7 +130,7 @@ def test_an_empty_text_is_missing_in_parquet_as_in_csv(table):
     for separator in (None, ";"):
         from_csv, other = (read_table(table.with_suffix(f".{kind}"), (), separator) for kind in ("csv", "parquet"))
         pd.testing.assert_frame_equal(other, from_csv)
-        assert (other[Column.SPLIT] == Split.UNLABELLED).sum() == 2
+        assert (other[Column.SPLIT] == Split.UNLABELED).sum() == 2
 
 
 def test_a_long_column_of_numbers_and_texts_is_one_of_texts(tmp_path):
@@ -217,7 +217,7 @@ def test_labels_become_columns_and_a_separator_alone_means_no_labels(tmp_path):
     assert rows["label"].fillna("-").to_dict() == {"a.png": "cat|dog", "b.png": "", "c.png": "-", "d.png": "cat"}
     assert rows["label:cat"].tolist() == [1, 0, 0, 1]
     assert rows["label:dog"].tolist() == [1, 0, 0, 0]
-    assert rows["split"].tolist() == [None, None, Split.UNLABELLED, None]
+    assert rows["split"].tolist() == [None, None, Split.UNLABELED, None]
     with raises(DataRefusedError, "data.separator"):
         read_table(table, ["label"], ";")
 

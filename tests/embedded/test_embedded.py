@@ -26,7 +26,7 @@ def test_the_digits_are_split_without_overlap():
     assert Counter(split for _, _, split, _ in rows) == {
         Split.TRAIN: 100,
         Split.VALIDATION: 100,
-        Split.UNLABELLED: 800,
+        Split.UNLABELED: 800,
         Split.TEST: 797,
     }
     assert Counter(digit for _, digit, split, _ in rows if split is Split.TRAIN) == dict.fromkeys(range(10), 10)

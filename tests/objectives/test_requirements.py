@@ -18,7 +18,7 @@ def manifest(*splits: Split, **more: object) -> pd.DataFrame:
 
 
 LABELLED = (Split.TRAIN, Split.VALIDATION, Split.TEST)
-BOTH = (*LABELLED, Split.UNLABELLED)
+BOTH = (*LABELLED, Split.UNLABELED)
 TARGETS, SEVERAL = {f"{TARGET}height": 1.0}, {f"{HAS}a": 1.0}
 CLASSES = TargetSpec(classes=("a", "b"))
 LABELS = TargetSpec(TargetKind.MULTILABEL, classes=("a", "b", "c"))

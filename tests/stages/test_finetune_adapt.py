@@ -41,7 +41,7 @@ def test_batchnorm_is_re_estimated_on_the_target(paths):
     seen = [now[f"backbone.{name}"] for name in moved if name.endswith("num_batches_tracked")]
     assert len(seen) == report.more["batchnorm_layers"]
     context = context_of(paths)
-    assert set(map(int, seen)) == {len(context.clean_batches(context.data.rows(Split.UNLABELLED)))}
+    assert set(map(int, seen)) == {len(context.clean_batches(context.data.rows(Split.UNLABELED)))}
 
 
 def test_statistics_that_no_block_learned_are_not_re_estimated(paths):

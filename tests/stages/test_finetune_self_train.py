@@ -126,7 +126,7 @@ def test_labelled_and_unlabelled_pictures_come_in_orders_of_their_own(paths, mon
 def test_strong_views_are_drawn_apart_from_weak_ones(paths):
     begun(paths)
     data = context_of(paths).data
-    weak, strong = (data.sample_views(data.rows(Split.UNLABELLED), policy) for policy in (None, data.policy))
+    weak, strong = (data.sample_views(data.rows(Split.UNLABELED), policy) for policy in (None, data.policy))
     assert weak.shape == strong.shape
     assert not (weak == strong).all(2).any()
 
