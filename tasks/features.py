@@ -11,6 +11,10 @@ from tasks.core.paths import Paths
 from tasks.core.sections import AugmentPolicy, BackboneParams, ComputeParams
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from tasks.hardware.device import Device
     from tasks.models.backbone import Backbone
 
 
@@ -49,19 +53,16 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     Only rows that are missing in the store are embedded.
     """
     import pandas as pd
-    import torch
     import torchvision  # noqa: F401 - imported before the stage's time is measured
 
-    from tasks.core.files import replacing
     from tasks.core.progress import say
-    from tasks.core.schema import FEATURES, Column
+    from tasks.core.schema import Column
     from tasks.embedding import compiled as compiling
     from tasks.embedding.extract import context, extract
     from tasks.embedding.feature_store import FeatureStore, key_of
     from tasks.embedding.index import rows_to_embed
     from tasks.hardware.precision import device_for
     from tasks.images.transforms import VIEW_PARAMETERS, RenderStyle
-    from tasks.models.weights_file import write
 
     backbone, batch = frozen_backbone(paths, params.backbone), params.compute.batch
     device = device_for(params.compute.device, params.compute.precision, backbone.module, backbone.preprocessing.crop)
@@ -72,17 +73,12 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     stores = [FeatureStore(paths.feature_store, {**facts, "compiled": how}) for how in (None, compiling.code())]
     missing_from = [[row for row, key in enumerate(keys) if key not in store] for store in stores]
     counts = (len(missing_from[0]), len(missing_from[1]))
-    fast = compiling.pays(backbone, device, batch, *counts, params.features.compile)
-    if fast and missing_from[True]:
-        quick = compiling.attempted(backbone, device, batch)
-        backbone, fast = quick or backbone, quick is not None
+    backbone, fast = compiled_if_faster(backbone, device, batch, counts, params.features.compile)
     store, missing = stores[fast], missing_from[fast]
     for rows, matrix in extract(paths.raw, index.iloc[missing], backbone, device, style, batch):
         store.add([keys[missing[row]] for row in rows], matrix)
     store.collect(params.features.store)
-    write(paths.matrix, {FEATURES: torch.from_numpy(store[keys])})
-    with replacing(paths.index) as beside:
-        index.drop(columns=[Column.SHA256, *VIEW_PARAMETERS]).to_parquet(beside, index=False)
+    write_features(paths, store[keys], index.drop(columns=[Column.SHA256, *VIEW_PARAMETERS]))
     say(f"{len(keys)} rows of {backbone.width}: {len(missing)} embedded, {len(keys) - len(missing)} from the store")
     return FeaturesReport(
         rows=len(keys),
@@ -103,3 +99,34 @@ def frozen_backbone(paths: Paths, params: BackboneParams) -> Backbone:
     backbone = build(params.architecture, *read(paths.pretrained), *sizes, params.cut, params.letterbox).folded()
     backbone.module.requires_grad_(False)
     return backbone
+
+
+def compiled_if_faster(
+    backbone: Backbone, device: Device, batch: int, missing: tuple[int, int], threshold: int
+) -> tuple[Backbone, bool]:
+    """Returns the network to embed with, and whether to use the store of compiled features.
+
+    `missing` has the numbers of rows that are missing in the store of the plain and of the compiled network.
+    `threshold` is the number of new rows from which compiling is tried.
+    """
+    from tasks.embedding import compiled
+
+    if not compiled.pays(backbone, device, batch, *missing, threshold):
+        return backbone, False
+    if not missing[True]:
+        return backbone, True
+    network = compiled.attempted(backbone, device, batch)
+    return network or backbone, network is not None
+
+
+def write_features(paths: Paths, x_ND: np.ndarray, index: pd.DataFrame) -> None:
+    """Writes the features (N, D) and the image and view of each row."""
+    import torch
+
+    from tasks.core.files import replacing
+    from tasks.core.schema import FEATURES
+    from tasks.models.weights_file import write
+
+    write(paths.matrix, {FEATURES: torch.from_numpy(x_ND)})
+    with replacing(paths.index) as beside:
+        index.to_parquet(beside, index=False)

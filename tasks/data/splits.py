@@ -24,7 +24,9 @@ SPLIT_FOLDERS = {
     "unlabelled": Split.UNLABELED,
     "unlabeled": Split.UNLABELED,
 }
-LAYOUT = "expected class/*.jpg, or train/class/*.jpg with val/class/*.jpg and test/class/*.jpg; unlabelled/*.jpg beside"
+LAYOUT = (
+    "expected class/*.jpg, or train/class/*.jpg with val/class/*.jpg and test/class/*.jpg; unlabelled/*.jpg is optional"
+)
 
 
 def label_and_split(paths: Sequence[str]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ PIXEL_SPLITS, PIXEL_LABELS = "splits_with_these_pixels", "labels_with_these_pixe
 GROUP_SPLITS = "splits_with_this_group"
 LABELS_IN_CLASS_MAP, ONE_LABEL = "Every label is one of the training split's", "No picture has two labels"
 CRITICAL, WARNING = "critical", "warning"
+BETWEEN = "ExpectColumnValuesToBeBetween"
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,23 @@ def rules(min_side: int, max_unreadable: float, targets: Sequence[str] = (), lab
 
 
 def _rules(min_side: int, max_unreadable: float) -> list[Rule]:
-    null, between, in_set = "ExpectColumnValuesToBeNull", "ExpectColumnValuesToBeBetween", "ExpectColumnValuesToBeInSet"
-    used = [split.value for split in LABELED_SPLITS]
+    return [*_file_rules(min_side, max_unreadable), *_label_and_leak_rules(), *_class_rules()]
+
+
+def _file_rules(min_side: int, max_unreadable: float) -> list[Rule]:
     return [
         Rule(
             "There are images to train on, to choose on and to test on",
             IMAGES,
             "ExpectColumnDistinctValuesToContainSet",
-            {"column": Column.SPLIT.value, "value_set": used},
+            {"column": Column.SPLIT.value, "value_set": [split.value for split in LABELED_SPLITS]},
             CRITICAL,
             "add images; 10 a class are a start",
         ),
         Rule(
             "Every file can be read",
             IMAGES,
-            null,
+            "ExpectColumnValuesToBeNull",
             {"column": Column.QUARANTINE.value, "mostly": 1 - max_unreadable},
             CRITICAL,
             "replace or remove the broken files, or allow a fraction of them: validate.max_unreadable",
@@ -64,15 +67,20 @@ def _rules(min_side: int, max_unreadable: float) -> list[Rule]:
         Rule(
             f"Every image is at least {min_side} pixels high and wide",
             IMAGES,
-            between,
+            BETWEEN,
             {"column": SHORT_SIDE, "min_value": min_side},
             CRITICAL,
             "remove the small images, or lower validate.min_side",
         ),
+    ]
+
+
+def _label_and_leak_rules() -> list[Rule]:
+    return [
         Rule(
             LABELS_IN_CLASS_MAP,
             IMAGES,
-            in_set,
+            "ExpectColumnValuesToBeInSet",
             {"column": IN_CLASS_MAP, "value_set": [True]},
             CRITICAL,
             "add training images of the class, or remove its images from the other splits",
@@ -80,7 +88,7 @@ def _rules(min_side: int, max_unreadable: float) -> list[Rule]:
         Rule(
             "No picture is in two splits",
             IMAGES,
-            between,
+            BETWEEN,
             {"column": PIXEL_SPLITS, "max_value": 1},
             CRITICAL,
             "keep each picture in one split only: the score on pictures that were trained on says nothing",
@@ -88,7 +96,7 @@ def _rules(min_side: int, max_unreadable: float) -> list[Rule]:
         Rule(
             "No group is in two splits",
             IMAGES,
-            between,
+            BETWEEN,
             {"column": GROUP_SPLITS, "max_value": 1},
             CRITICAL,
             "keep the pictures of a group in one split, or give them no splits: then their group decides",
@@ -96,20 +104,24 @@ def _rules(min_side: int, max_unreadable: float) -> list[Rule]:
         Rule(
             ONE_LABEL,
             IMAGES,
-            between,
+            BETWEEN,
             {"column": PIXEL_LABELS, "max_value": 1},
             CRITICAL,
             "decide on one label and remove the other copy",
         ),
-        *(
-            Rule(
-                f"Every class has {split} images",
-                CLASSES,
-                between,
-                {"column": split.value, "min_value": 1},
-                severity,
-                f"add {split} images of the class, or remove the class from the other splits",
-            )
-            for split, severity in ((Split.TRAIN, CRITICAL), (Split.TEST, CRITICAL), (Split.VALIDATION, WARNING))
-        ),
+    ]
+
+
+def _class_rules() -> list[Rule]:
+    severities = {Split.TRAIN: CRITICAL, Split.TEST: CRITICAL, Split.VALIDATION: WARNING}
+    return [
+        Rule(
+            f"Every class has {split} images",
+            CLASSES,
+            BETWEEN,
+            {"column": split.value, "min_value": 1},
+            severity,
+            f"add {split} images of the class, or remove the class from the other splits",
+        )
+        for split, severity in severities.items()
     ]

@@ -50,8 +50,8 @@ def context(tmp_path):
     weights.write_bytes(b"any")
     preprocessing = Preprocessing(SIDE, SIDE, (0.5,) * 3, (0.5,) * 3, "bilinear")
     backbone = Backbone(torch.nn.Identity(), 1, preprocessing)
-    wanted = BackboneParams(**TINY, weights="tiny.pth", match="strict", cut="layer", letterbox=False)
-    return lambda: extract.context(weights, wanted, backbone, choose("cpu", "float32"), RenderStyle(), 4)
+    params = BackboneParams(**TINY, weights="tiny.pth", match="strict", cut="layer", letterbox=False)
+    return lambda: extract.context(weights, params, backbone, choose("cpu", "float32"), RenderStyle(), 4)
 
 
 def test_an_edit_of_what_computes_a_feature_changes_its_key_and_no_other_edit_does(copied, context):
@@ -91,7 +91,7 @@ def test_a_checkpoint_is_lost_to_an_edit_of_its_fit_alone(copied):
 
 
 def test_an_edit_of_a_later_stage_leaves_a_comparisons_data_as_it_is(copied):
-    shared, own = code_of(SHARED_STAGES), code_of(TRIAL_STAGES)
+    shared, evaluation = code_of(SHARED_STAGES), code_of(TRIAL_STAGES)
     edit(copied / "tasks" / "evaluate.py")
     assert code_of(SHARED_STAGES) == shared
-    assert code_of(TRIAL_STAGES) != own
+    assert code_of(TRIAL_STAGES) != evaluation

@@ -35,18 +35,18 @@ def test_features_of_a_compiled_network_are_the_same_and_kept_apart(paths, tmp_p
     monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path / "cache")
     monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": 1.0, "compiled": 0.1, "start": 1.0})
     ingested(paths), augmented(paths)
-    told = embedded(paths, views=1, compiled_from=57)
-    assert (told.compiled, told.embedded) == (True, 57)
+    report = embedded(paths, views=1, compiled_from=57)
+    assert (report.compiled, report.embedded) == (True, 57)
     assert "is compiled" in capsys.readouterr().out
     quick = load_file(paths.matrix)[FEATURES]
-    told = embedded(paths, views=1, compiled_from=57)
-    assert (told.compiled, told.embedded) == (True, 0)
+    report = embedded(paths, views=1, compiled_from=57)
+    assert (report.compiled, report.embedded) == (True, 0)
     assert "is compiled" not in capsys.readouterr().out
-    told = embedded(paths, views=1)
-    assert (told.compiled, told.embedded) == (False, 57)
+    report = embedded(paths, views=1)
+    assert (report.compiled, report.embedded) == (False, 57)
     torch.testing.assert_close(load_file(paths.matrix)[FEATURES], quick, atol=1e-4, rtol=1e-4)
-    told = embedded(paths, views=2, compiled_from=19)
-    assert (told.compiled, told.embedded) == (False, 18)
+    report = embedded(paths, views=2, compiled_from=19)
+    assert (report.compiled, report.embedded) == (False, 18)
 
 
 def test_what_cannot_be_compiled_is_embedded_all_the_same(paths, monkeypatch, capsys):
@@ -56,8 +56,8 @@ def test_what_cannot_be_compiled_is_embedded_all_the_same(paths, monkeypatch, ca
     monkeypatch.setattr(compiling, "pays", lambda *_: True)
     monkeypatch.setattr(compiling, "compiled", fails)
     ingested(paths), augmented(paths)
-    told = embedded(paths, views=1, compiled_from=57)
-    assert (told.compiled, told.embedded) == (False, 57)
+    report = embedded(paths, views=1, compiled_from=57)
+    assert (report.compiled, report.embedded) == (False, 57)
     assert "no compiler; going on without" in capsys.readouterr().out
 
 
@@ -90,11 +90,11 @@ def test_a_jpeg_and_its_lossless_copy_have_features_of_their_own(paths, tmp_path
     Image.open(photo).save(copy)
 
     def feature(file: Path, state: str) -> torch.Tensor:
-        own = paths.model_copy(update={"state": tmp_path / state})
-        ingested(own), augmented(own), embedded(own)
-        paths_of_rows = list(pd.read_parquet(own.index)[Column.PATH])
-        asked = [row for row, path in enumerate(paths_of_rows) if own.raw / path == file]
-        return load_file(own.matrix)[FEATURES][asked]
+        room = paths.model_copy(update={"state": tmp_path / state})
+        ingested(room), augmented(room), embedded(room)
+        paths_of_rows = list(pd.read_parquet(room.index)[Column.PATH])
+        asked = [row for row, path in enumerate(paths_of_rows) if room.raw / path == file]
+        return load_file(room.matrix)[FEATURES][asked]
 
     together = [feature(file, "both") for file in (photo, copy)]
     pixels = pd.read_parquet(paths.manifest).set_index(Column.PATH)[Column.PIXEL_HASH]
@@ -106,5 +106,5 @@ def test_a_jpeg_and_its_lossless_copy_have_features_of_their_own(paths, tmp_path
     copy.write_bytes(data)
     alone.append(feature(copy, "png"))
     assert together[0].shape == (3, 1024)
-    assert all(torch.equal(own, shared) for own, shared in zip(alone, together, strict=True))
+    assert all(torch.equal(separate, shared) for separate, shared in zip(alone, together, strict=True))
     assert (together[0] - together[1]).abs().max() > 1e-3

@@ -51,8 +51,8 @@ def test_activations_of_the_frozen_blocks_change_no_loss(paths, capsys, changes)
     asked, computed = 5 * 18 + 6 * 9, 3 * 18 + 9
     assert f"frozen blocks computed for {computed} pictures instead of {asked}" in capsys.readouterr().out
     assert report.more == {"frozen_blocks_asked": asked, "frozen_blocks_computed": computed}
-    for found, expected in zip(curve(paths), plain, strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+    for losses, expected in zip(curve(paths), plain, strict=True):
+        np.testing.assert_allclose(losses, expected, atol=1e-6)
 
 
 def test_each_way_to_learn_is_another_one(paths):
@@ -62,12 +62,12 @@ def test_each_way_to_learn_is_another_one(paths):
     through_head(paths)
     asked = [{}, {"smoothing": 0.2}, {"mixup": 1.0}, {"cutmix": 1.0}, {"clip": 1e-3}, {"average": 0.9}, {"unfreeze": 1}]
     asked += [{"balance": balance} for balance in ("weights", "sampling", "logits")]
-    found = []
+    runs = []
     for change in asked:
         tuned(paths, scratch=False, blocks=2, **change)
-        found.append(np.concatenate(curve(paths)))
-    for change, losses in zip(asked[1:], found[1:], strict=True):
-        assert np.abs(found[0] - losses).max() > 1e-4, change
+        runs.append(np.concatenate(curve(paths)))
+    for change, losses in zip(asked[1:], runs[1:], strict=True):
+        assert np.abs(runs[0] - losses).max() > 1e-4, change
 
 
 @pytest.mark.parametrize("cut", [{"layers": 1}, {"layers": 4}, {"blocks": 2}], ids=str)
@@ -90,13 +90,13 @@ def test_what_is_frozen_stays_so_bit_by_bit_under_every_schedule(paths, cut):
 
 def test_a_fit_in_parts_is_asked_for_and_ends_the_same(paths):
     through_head(paths)
-    found = []
+    states = []
     for parts in (1, 2):
         tuned(paths, scratch=False, parts=parts)
-        found.append(load_file(paths.tuned))
-    for name, tensor in found[0].items():
-        torch.testing.assert_close(tensor, found[1][name], atol=1e-5, rtol=1e-4)
-    assert any(not torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
+        states.append(load_file(paths.tuned))
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(tensor, states[1][name], atol=1e-5, rtol=1e-4)
+    assert any(not torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
 def test_what_only_training_does_is_not_in_the_model(paths):

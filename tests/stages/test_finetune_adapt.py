@@ -16,8 +16,8 @@ from tests.stages.objectives import begun, context_of, curve, methods
 def test_adaptation_is_chosen_without_the_targets_labels(paths, objective):
     """The loss that decides is the validator's; the test images' labels fill columns of the report alone."""
     begun(paths)
-    wanted = methods(domain={"weights": [0.1, 1.0], "oracle": True})
-    report = tuned(paths, objective=objective, methods=wanted, scratch=False)
+    sections = methods(domain={"weights": [0.1, 1.0], "oracle": True})
+    report = tuned(paths, objective=objective, methods=sections, scratch=False)
     rows = curve(paths)
     assert report.best_epoch == rows[Curve.EPOCH].iloc[rows[Curve.VALIDATION_LOSS].argmin()]
     assert report.more["weight"] in {0.1, 1.0}

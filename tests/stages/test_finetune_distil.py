@@ -48,8 +48,8 @@ def test_a_student_stops_when_it_is_as_good_as_its_teacher(paths):
 def test_matched_features_leave_their_map_behind(paths):
     begun(paths)
     write(paths.teacher, torch.load(paths.pretrained))
-    wanted = methods(distillation={"features": 1.0, "agreement": 1.0, "margin": 0.0})
-    tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, methods=wanted, scratch=False)
+    sections = methods(distillation={"features": 1.0, "agreement": 1.0, "margin": 0.0})
+    tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, methods=sections, scratch=False)
     assert not any("auxiliary" in name for name in load_file(paths.tuned))
 
 
@@ -82,14 +82,14 @@ def test_a_teacher_that_is_missing_or_unknown_is_told(paths, teacher, message):
 def test_a_teacher_of_other_classes_is_refused(paths):
     begun(paths, unlabelled=False)
     tuned(paths, epochs=0, scratch=False), evaluated(paths)
-    wanted = as_teacher(paths)
+    teacher = as_teacher(paths)
     state, description = read(paths.teacher)
     description[SPEC]["classes"] = ["bar", "disc", "square"]
     write(paths.teacher, state, description)
-    told = "answers bar, disc, square, but the data asks for bar, disc, ring"
-    with pytest.raises(ParamsError, match=told):
-        tuned(paths, objective="distillation", teacher=wanted)
-    with pytest.raises(ParamsError, match=told):
+    message = "answers bar, disc, square, but the data asks for bar, disc, ring"
+    with pytest.raises(ParamsError, match=message):
+        tuned(paths, objective="distillation", teacher=teacher)
+    with pytest.raises(ParamsError, match=message):
         refuse_other_classes(paths.teacher, TargetSpec.load(paths.task))
 
 

@@ -51,8 +51,8 @@ def test_a_killed_run_ends_with_the_same_weights_under_every_objective(paths, mo
     begun(paths)
     write(paths.teacher, torch.load(paths.pretrained))
     teacher = BACKBONE_AS_TEACHER if objective == "distillation" else NOBODY
-    wanted = {"objective": objective, "teacher": teacher, "methods": methods(**changes), "scratch": False}
-    tuned(paths, **wanted)
+    options = {"objective": objective, "teacher": teacher, "methods": methods(**changes), "scratch": False}
+    tuned(paths, **options)
     undisturbed, rows = load_file(paths.tuned), curve(paths)
 
     said = []
@@ -66,9 +66,9 @@ def test_a_killed_run_ends_with_the_same_weights_under_every_objective(paths, mo
     with monkeypatch.context() as patched:
         patched.setattr("tasks.training.trainer.say", die)
         with pytest.raises(Killed):
-            tuned(paths, **wanted)
+            tuned(paths, **options)
     assert list(paths.checkpoints.rglob("*.safetensors"))
-    tuned(paths, **wanted)
+    tuned(paths, **options)
     pd.testing.assert_frame_equal(curve(paths), rows)
     for name, tensor in load_file(paths.tuned).items():
         assert torch.equal(tensor, undisturbed[name]), name

@@ -25,17 +25,17 @@ from tests.stages.objectives import as_teacher, begun, context_of, curve, method
 @pytest.mark.parametrize("neighbours", [0, 3])
 def test_pseudo_labels_are_accepted_and_audited(paths, neighbours):
     begun(paths)
-    wanted = {"threshold": 0.0, "precision": 0.1, "neighbours": neighbours}
-    report = tuned(paths, objective="pseudo_labels", methods=methods(unlabelled=wanted))
+    section = {"threshold": 0.0, "precision": 0.1, "neighbours": neighbours}
+    report = tuned(paths, objective="pseudo_labels", methods=methods(unlabelled=section))
     assert report.more["pseudo_labels"] == 9
-    quota = methods(unlabelled={**wanted, "quota": 1})
+    quota = methods(unlabelled={**section, "quota": 1})
     assert tuned(paths, objective="pseudo_labels", methods=quota).more["pseudo_labels"] <= 3
 
 
 def test_a_second_round_is_labelled_by_what_learned_and_goes_on_in_the_curve(paths, capsys):
     begun(paths)
-    wanted = methods(unlabelled={"threshold": 0.0, "precision": 0.1, "rounds": 2})
-    report = tuned(paths, objective="pseudo_labels", methods=wanted, scratch=False)
+    sections = methods(unlabelled={"threshold": 0.0, "precision": 0.1, "rounds": 2})
+    report = tuned(paths, objective="pseudo_labels", methods=sections, scratch=False)
     assert curve(paths)[Curve.EPOCH].tolist() == [0, 1, 2, 3, 3, 4, 5, 6]
     last = curve(paths).iloc[4:]
     kept = last[last[Curve.EPOCH] == report.best_epoch]
@@ -49,8 +49,10 @@ def test_a_second_round_is_labelled_by_what_learned_and_goes_on_in_the_curve(pat
 def test_answers_that_fail_the_audit_are_refused(paths, objective, unlabelled):
     """They are wrong too often, or none of them is trusted."""
     begun(paths)
-    told = r"is trusted.*lower unlabelled\.threshold" if unlabelled["threshold"] else r"0%.*raise unlabelled\.threshold"
-    with pytest.raises(DataRefusedError, match=told):
+    message = (
+        r"is trusted.*lower unlabelled\.threshold" if unlabelled["threshold"] else r"0%.*raise unlabelled\.threshold"
+    )
+    with pytest.raises(DataRefusedError, match=message):
         tuned(paths, objective=objective, methods=methods(unlabelled=unlabelled))
 
 
@@ -58,8 +60,8 @@ def test_answers_that_fail_the_audit_are_refused(paths, objective, unlabelled):
 def test_fixmatch_learns_and_tells_its_precision(paths, adaptive, align):
     begun(paths)
     changes = {"threshold": 0.2, "precision": 0.0, "adaptive": adaptive, "align": align, "strong": "trivial"}
-    wanted = methods(unlabelled=changes)
-    report = tuned(paths, objective="fixmatch", methods=wanted, scratch=False)
+    sections = methods(unlabelled=changes)
+    report = tuned(paths, objective="fixmatch", methods=sections, scratch=False)
     assert report.steps == 9  # three epochs of three batches: the labelled pictures are more
     assert "audited_precision" in report.more
 
@@ -73,12 +75,12 @@ def test_neighbours_are_told_apart_by_features_and_never_by_the_head(paths):
     write(paths.teacher, {n: t * (0 if n.startswith("head") else 1) for n, t in state.items()}, description)
     network = probe_network(context.fresh_backbone(), paths.head_weights, context.data.target.num_outputs)
     asked = methods(unlabelled={"neighbours": 3})
-    by_own, by_teacher = (
+    by_network, by_teacher = (
         first_predictions(context, ObjectiveParams(**asked, objective="pseudo_labels", teacher=who), network)
         for who in (NOBODY, teacher)
     )
-    torch.testing.assert_close(by_teacher, by_own)
-    assert len(by_own) == context.trainer.validation.pictures + 9
+    torch.testing.assert_close(by_teacher, by_network)
+    assert len(by_network) == context.trainer.validation.pictures + 9
 
 
 def test_answers_are_aligned_before_each_epoch_where_that_is_wanted(paths, monkeypatch):
@@ -87,10 +89,10 @@ def test_answers_are_aligned_before_each_epoch_where_that_is_wanted(paths, monke
     monkeypatch.setattr(
         FixMatch, "align", lambda self, logits, prior: shares.append(prior) or align(self, logits, prior)
     )
-    for wanted in (False, True):
-        changes = {"threshold": 0.2, "precision": 0.0, "align": wanted}
+    for is_aligned in (False, True):
+        changes = {"threshold": 0.2, "precision": 0.0, "align": is_aligned}
         tuned(paths, objective="fixmatch", methods=methods(unlabelled=changes), scratch=False, epochs=2)
-        assert len(shares) == (3 if wanted else 0)  # before two epochs, and for the last audit
+        assert len(shares) == (3 if is_aligned else 0)  # before two epochs, and for the last audit
     assert torch.stack(shares) == pytest.approx(torch.full((3, 3), 1 / 3))
 
 
@@ -116,7 +118,7 @@ def test_labelled_and_unlabelled_pictures_come_in_orders_of_their_own(paths, mon
     ingested(paths), augmented(paths), embedded(paths), headed(paths)
     both = mixed_batches(context_of(paths), UnlabeledSection(**METHODS["unlabelled"]), strong=False)
     orders, order = [], Batches.order
-    monkeypatch.setattr(Batches, "order", lambda *given: orders.append(order(*given)) or orders[-1])
+    monkeypatch.setattr(Batches, "order", lambda *arguments: orders.append(order(*arguments)) or orders[-1])
     list(both.epoch(0))
     labeled, other = orders
     assert len(labeled) == len(other) == 18

@@ -24,10 +24,10 @@ def test_a_compiled_fit_learns_the_same_and_a_killed_one_ends_with_the_same_weig
     monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path / "cache")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     begun(paths, unlabelled=False)
-    wanted = {"scratch": False, "blocks": 2, "unfreeze": 1}
-    tuned(paths, **wanted)
+    options = {"scratch": False, "blocks": 2, "unfreeze": 1}
+    tuned(paths, **options)
     plain, rows = load_file(paths.tuned), curve(paths)
-    tuned(paths, compile=True, **wanted)
+    tuned(paths, compile=True, **options)
     undisturbed, compiled_rows = load_file(paths.tuned), curve(paths)
     pd.testing.assert_frame_equal(compiled_rows, rows, rtol=1e-3)
     assert not compiled_rows.equals(rows)
@@ -42,9 +42,9 @@ def test_a_compiled_fit_learns_the_same_and_a_killed_one_ends_with_the_same_weig
     with monkeypatch.context() as patched:
         patched.setattr("tasks.training.trainer.say", die)
         with pytest.raises(Killed):
-            tuned(paths, compile=True, **wanted)
+            tuned(paths, compile=True, **options)
     assert list(paths.checkpoints.rglob("*.safetensors"))
-    tuned(paths, compile=True, **wanted)
+    tuned(paths, compile=True, **options)
     pd.testing.assert_frame_equal(curve(paths), compiled_rows)
     for name, tensor in load_file(paths.tuned).items():
         assert torch.equal(tensor, undisturbed[name]), name
@@ -54,8 +54,8 @@ def test_a_compiled_fit_learns_the_same_and_a_killed_one_ends_with_the_same_weig
 def test_an_epoch_is_chosen_by_its_loss_at_the_best_temperature(paths, objective, capsys):
     """The frozen blocks are computed once for validation too, where a fit has no views that are made in it."""
     begun(paths)
-    wanted = methods(unlabelled={"threshold": 0.0, "precision": 0.0, "rounds": 1})
-    tuned(paths, objective=objective, methods=wanted, scratch=False)
+    options = methods(unlabelled={"threshold": 0.0, "precision": 0.0, "rounds": 1})
+    tuned(paths, objective=objective, methods=options, scratch=False)
     chosen_by, context = curve(paths)[Curve.VALIDATION_LOSS].iloc[0], context_of(paths)
     network = probe_network(context.fresh_backbone(), paths.head_weights, context.data.target.num_outputs)
     calibrated, plain = (

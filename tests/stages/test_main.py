@@ -1,0 +1,40 @@
+"""How a stage is run: light to import, with everything it needs imported before its time is measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.__main__ import run
+from tasks.core.errors import RootstockError
+from tests.errors import raises
+from tests.project import ROOT, run_python
+
+SCRIPT = """
+import sys
+import tasks.{stage}
+from tasks.__main__ import import_dependencies
+print(set({modules}) & set(sys.modules))
+import_dependencies(tasks.{stage})
+print(set({modules}) - set(sys.modules))
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "modules"),
+    [
+        ("ingest", ["pandas", "tasks.data.ingestion"]),
+        ("features", ["torch", "tasks.models.backbone"]),
+        ("finetune", ["torch", "tasks.objectives.finetuning"]),
+    ],
+)
+def test_a_stage_imports_its_dependencies_before_it_starts_and_not_earlier(stage, modules):
+    done = run_python(ROOT, "-c", SCRIPT.format(stage=stage, modules=modules))
+    assert done.stdout == "set()\nset()\n", done.stderr
+
+
+def test_torchrun_runs_finetune_only(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "a run")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.chdir(ROOT)
+    with raises(RootstockError, "torchrun-stage"):
+        run("validate")
