@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -25,6 +25,13 @@ LABELS = (1, 5, 10, 20)  # labeled digits per class for the linear probe
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
+class Accuracy(NamedTuple):
+    """Mean and standard deviation of the test accuracy over random draws of labeled digits."""
+
+    mean: float
+    deviation: float
+
+
 @flow(name="pretrain")
 def pretrain() -> str:
     """Trains on glyphs, evaluates on digits, and replaces the embedded backbone and its recipe. Returns the scores."""
@@ -34,11 +41,11 @@ def pretrain() -> str:
         started = time.monotonic()
         backbone = train(params)
         seconds = time.monotonic() - started
-        accuracies = measure(backbone, params)
-        write(backbone, params, accuracies, seconds)
+        scores = measure(backbone, params)
+        write(backbone, params, scores, seconds)
     return "\n".join(
-        f"{labels:>3} labels per class: {100 * mean:.1f} ± {100 * deviation:.1f}"
-        for labels, (mean, deviation) in accuracies.items()
+        f"{labels:>3} labels per class: {100 * accuracy.mean:.1f} ± {100 * accuracy.deviation:.1f}"
+        for labels, accuracy in scores.items()
     )
 
 
@@ -67,20 +74,20 @@ def train(params: FlowParams) -> nn.Module:
 
 
 @task(cache_policy=NO_CACHE)
-def measure(backbone: nn.Module, params: FlowParams) -> dict[int, tuple[float, float]]:
-    """Returns mean and standard deviation of the linear probe's test accuracy by labeled digits per class."""
+def measure(backbone: nn.Module, params: FlowParams) -> dict[int, Accuracy]:
+    """Returns the accuracy of a linear probe on the backbone by labeled digits per class."""
     from tasks.embedded.pretraining import digit_probes
 
     scores = {}
     for labels in LABELS:
         accuracies = digit_probes(backbone, params.pretrain.side, labels, params.pretrain.draws, STRENGTHS)
-        scores[labels] = (statistics.mean(accuracies), statistics.stdev(accuracies))
-        get_run_logger().info(f"{labels} labels per class: {scores[labels][0]:.1%}")
+        scores[labels] = Accuracy(statistics.mean(accuracies), statistics.stdev(accuracies))
+        get_run_logger().info(f"{labels} labels per class: {scores[labels].mean:.1%}")
     return scores
 
 
 @task(cache_policy=NO_CACHE)
-def write(backbone: nn.Module, params: FlowParams, accuracies: dict[int, tuple[float, float]], seconds: float) -> None:
+def write(backbone: nn.Module, params: FlowParams, scores: dict[int, Accuracy], seconds: float) -> None:
     """Writes the weights in float16 with their preprocessing, and a JSON file with the recipe and the accuracies."""
     from dataclasses import asdict
 
@@ -102,11 +109,11 @@ def write(backbone: nn.Module, params: FlowParams, accuracies: dict[int, tuple[f
         "machine": choose("auto", "auto").facts(),
         "linear_probe_on_digits": {
             f"{labels} labels a class": {
-                "mean": round(mean, 4),
-                "deviation": round(deviation, 4),
+                "mean": round(accuracy.mean, 4),
+                "deviation": round(accuracy.deviation, 4),
                 "draws": params.pretrain.draws,
             }
-            for labels, (mean, deviation) in accuracies.items()
+            for labels, accuracy in scores.items()
         },
     }
     write_json(RECIPE, recipe)
