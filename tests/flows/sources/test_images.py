@@ -3,8 +3,6 @@ from __future__ import annotations
 import os
 import sys
 
-import pytest
-
 from flows.sources.images import images_of, listing
 from tasks.core.errors import DataRefusedError, RootstockError
 from tests.drawn import write_shapes
@@ -24,14 +22,16 @@ def test_sources_are_checked_before_anything_is_copied(params, tmp_path):
     (root / ".git" / "refs" / "tags").mkdir(parents=True)
     assert images_of(params(data={"source": str(root)})) == root
     (root / "link").symlink_to(tmp_path)
-    with pytest.raises(RootstockError, match="link is a link to a folder"):
+    with raises(RootstockError, "folder-link") as caught:
         images_of(params(data={"source": str(root)}))
+    assert str(root / "link") in str(caught.value)
     (root / "link").unlink()
     if sys.platform == "linux":  # others refuse such names themselves
         latin = root / "bar" / os.fsdecode(b"K\xe4fer.png")
         latin.touch()
-        with pytest.raises(RootstockError, match=r"K\\xe4fer\.png' is not UTF-8; rename it"):
+        with raises(RootstockError, "file-name") as caught:
             images_of(params(data={"source": str(root)}))
+        assert r"K\xe4fer.png" in str(caught.value)
         latin.unlink()
     (root / "rootstock.parquet").touch()
     with raises(RootstockError, "reserved-name") as caught:
