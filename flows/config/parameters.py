@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from inspect import get_annotations
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from ruamel.yaml.comments import CommentedMap
 
 from tasks.core.errors import ParamsError
@@ -95,17 +95,19 @@ class CompareSection(Section):
     """The data sets and models of make compare, each a named set of overrides by dotted name."""
 
     seeds: tuple[int, ...] = Field(min_length=1, description="each model is trained on each data set with each seed")
-    against: str | None = Field(description="baseline model for the gains; null: none")
     data: dict[str, dict[str, Any]] = Field(min_length=1, description="data sets")
     models: dict[str, dict[str, Any]] = Field(
         min_length=1, description="models; teacher.weights may be compare:<name>, an earlier model of this list"
     )
+    against: str | None = Field(description="baseline model for the gains; null: none")
 
-    @model_validator(mode="after")
-    def _has_baseline(self) -> Self:
-        if self.against is not None and self.against not in self.models:
-            raise ValueError(f"compare.against: there is no model {self.against}; there are {', '.join(self.models)}")
-        return self
+    @field_validator("against")
+    @classmethod
+    def _is_a_model(cls, against: str | None, info: ValidationInfo) -> str | None:
+        models = info.data.get("models")  # absent if it is not valid itself
+        if against is not None and models is not None and against not in models:
+            raise ValueError(f"there is no model {against}; there are {', '.join(models)}")
+        return against
 
 
 class FlowParams(StageParams):
