@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import imagehash
 import PIL
@@ -14,11 +13,10 @@ import PIL
 from tasks.core.digest import code_digest
 from tasks.core.files import read_json, write_json
 from tasks.core.schema import Column
+from tasks.data.image_files import Facts
 
 CODE, CHECKSUM, FACTS = "code", "sha256", "facts"
 NOT_CACHED = (Column.PATH, Column.SHA256)  # the path belongs to the file, not to its content; SHA-256 is the key
-
-Facts = dict[str, Any]  # values of the manifest's columns for one image
 
 
 def load(file: Path) -> dict[str, Facts]:
@@ -42,7 +40,7 @@ def save(file: Path, rows: Iterable[Facts]) -> None:
 
 
 def _code() -> list[str]:
-    """Returns what facts depend on, beside the content."""
+    """Returns what facts depend on besides the content."""
     return [PIL.__version__, imagehash.__version__, code_digest(__name__, "tasks.data.image_files")]
 
 

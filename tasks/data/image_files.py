@@ -16,6 +16,7 @@ from tasks.core.errors import RootstockError
 from tasks.core.schema import Column
 from tasks.scorer.decode import decode
 
+Facts = dict[str, Any]  # the manifest's columns that depend on the file alone
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 
 
@@ -62,18 +63,18 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def facts(root: Path, files: Iterable[str], cached: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def facts(root: Path, files: Iterable[str], cached: Mapping[str, Facts]) -> Iterator[Facts]:
     """Yields the facts of each file, in order, read by one thread per core. `cached` has facts by SHA-256."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(lambda file: _facts(root, file, cached), files)
 
 
-def _facts(root: Path, file: str, cached: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _facts(root: Path, file: str, cached: Mapping[str, Facts]) -> Facts:
     try:
         data = (root / file).read_bytes()
     except OSError as error:
         return {Column.PATH: file, Column.QUARANTINE: f"the file cannot be read: {error.strerror}"}
-    row: dict[str, Any] = {Column.PATH: file, Column.SHA256: hashlib.sha256(data).hexdigest()}
+    row: Facts = {Column.PATH: file, Column.SHA256: hashlib.sha256(data).hexdigest()}
     if row[Column.SHA256] in cached:
         return {**row, **cached[row[Column.SHA256]]}
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from tasks.core.errors import DataRefusedError
 from tasks.core.progress import counted
 from tasks.core.schema import TABLE, Column
 from tasks.data import image_files, splits
+from tasks.data.image_files import Facts
 
 COLUMNS = {
     Column.PATH: "string",
@@ -42,22 +43,21 @@ def read_source(raw: Path) -> Source:
 
     Raises DataRefusedError if there are no images, or if the folders have neither of the two layouts.
     """
-    if (raw / TABLE).exists():
-        table = pd.read_parquet(raw / TABLE)
-        return Source(list(table[Column.PATH]), [], table.drop(columns=Column.PATH))
-    files, others = image_files.find(raw)
+    table = pd.read_parquet(raw / TABLE) if (raw / TABLE).exists() else None
+    files, others = image_files.find(raw) if table is None else (list(table[Column.PATH]), [])
     if not files:
         suffixes = ", ".join(sorted(image_files.SUFFIXES))
         raise DataRefusedError(f"no images below {raw} ({suffixes}): {splits.LAYOUT}", key="no-images")
-    return Source(files, others, splits.label_and_split(files))
+    labels = splits.label_and_split(files) if table is None else table.drop(columns=Column.PATH)
+    return Source(files, others, labels)
 
 
-def read_facts(raw: Path, files: list[str], cached: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def read_facts(raw: Path, files: list[str], cached: Mapping[str, Facts]) -> list[Facts]:
     """Reads the facts of each file, in order, and reports progress. `cached` has facts by SHA-256."""
     return list(counted(image_files.facts(raw, files, cached), len(files), "images read"))
 
 
-def build_manifest(facts: list[dict[str, Any]], labels: pd.DataFrame, validation: float, test: float) -> pd.DataFrame:
+def build_manifest(facts: list[Facts], labels: pd.DataFrame, validation: float, test: float) -> pd.DataFrame:
     """Joins facts and labels, row by row, and completes group, weight and split.
 
     An image without a group is a group of its own: with its copies, or alone if it is in quarantine. `validation` and
