@@ -90,9 +90,9 @@ def refuse_early(params: FlowParams) -> None:
     check_attacks_supported(params.evaluate.attacked, target.kind)
     refuse_unknown(manifest, params.evaluate.slices)
     if params.objective.has_teacher and params.teacher.weights:
-        from tasks.objectives.teacher import refuse_other_classes  # torch, which only this one needs
+        from tasks.objectives.teacher import check_teacher_classes  # torch, which only this one needs
 
-        refuse_other_classes(params.paths.teacher, target)
+        check_teacher_classes(params.paths.teacher, target)
 
 
 def reproduced(stage: str, params: FlowParams, run: Run, outdated: list[str]) -> Outcome:

@@ -1,4 +1,4 @@
-"""Fits the heads to choose from, one for each setting. Shapes: N rows, D features, C classes."""
+"""Fits heads with several settings each, to choose from on validation. Shapes: N rows, D features, C classes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tasks.heads.linear import Probe, Rows, Train, linear
 from tasks.heads.nonlinear import Dense, fit_dense
 from tasks.heads.nonparametric import fit_neighbors, fit_prototypes
 from tasks.models.partial_loading import EARLIER
-from tasks.training.class_balance import balanced, log_prior
+from tasks.training.class_balance import balance_weights, log_prior
 from tasks.training.kinds import check_balance_supported
 
 LEARNED = {"linear", "dense"}  # heads whose weights are learned
@@ -35,7 +35,7 @@ LEARNED = {"linear", "dense"}  # heads whose weights are learned
 
 @dataclass(frozen=True)
 class EarlierModel:
-    """The weights file that the backbone came from: its tensors, and what it says of itself."""
+    """The tensors and the description of the weights file that the backbone came from."""
 
     state: Mapping[str, Tensor]
     description: Mapping[str, Any]
@@ -43,7 +43,7 @@ class EarlierModel:
 
 @dataclass(frozen=True)
 class HeadProblem:
-    """Rows to fit on and to choose on, what is predicted, and how classes are balanced."""
+    """Training and validation rows, the target, and how classes are balanced."""
 
     train: Train
     validation: Rows
@@ -62,9 +62,9 @@ def choose_head(
     seed: int,
     earlier: EarlierModel,
 ) -> list[Probe]:
-    """Fits heads of the kind that `section` asks for, one a setting, on the rows of the index.
+    """Fits heads of the kind `section.kind`, one per setting, on features (N, D) of the rows of `index`.
 
-    Raises ParamsError for a combination that is not supported.
+    Raises ParamsError if the combination of parameters is not supported.
     """
     check_head_supported(section, target, balance)
     problem = _problem(index, x_ND, target, balance, seed)
@@ -78,8 +78,8 @@ def _problem(index: pd.DataFrame, x_ND: Tensor, target: TargetSpec, balance: Bal
     )
     weight_N = torch.tensor(index[Column.WEIGHT].to_numpy())[is_train]
     prior = log_prior(weight_N, y[is_train], target.num_outputs) if balance is Balance.LOGITS else None
-    if balance in {Balance.WEIGHTS, Balance.SAMPLING}:  # the same where all rows are seen at once
-        weight_N = balanced(weight_N, y[is_train], target.num_outputs)
+    if balance in {Balance.WEIGHTS, Balance.SAMPLING}:  # equivalent here, since every step uses all rows
+        weight_N = balance_weights(weight_N, y[is_train], target.num_outputs)
     train, validation = (x_ND[is_train], y[is_train], weight_N), (x_ND[is_validation], y[is_validation])
     return HeadProblem(train, validation, target, balance, prior, seed)
 
@@ -125,36 +125,44 @@ FITTERS: Mapping[str, Callable[[HeadProblem, HeadSection, EarlierModel], list[Pr
 
 
 def check_head_supported(section: HeadSection, target: TargetSpec, balance: Balance) -> None:
-    """Raises ParamsError for a combination of head, problem type and balance that is not defined."""
+    """Raises ParamsError if head, problem type and balance do not go together."""
     kind, grow, hidden = section.kind, section.grow, section.hidden
     if kind not in SUPPORTED_HEADS[target.kind]:
-        raise ParamsError(f"head.kind: a {kind} head has no meaning for {target.summary}; take linear or dense")
+        raise ParamsError(
+            f"head.kind: a {kind} head is not defined for {target.summary}; take linear or dense", key="head.kind"
+        )
     check_balance_supported(balance, target)
     if kind not in LEARNED and balance is not Balance.NONE:
-        raise ParamsError(f"balance: a {kind} head learns nothing that could be balanced; set it to none")
+        raise ParamsError(f"balance: a {kind} head has no trained weights to balance; set it to none", key="balance")
     if section.start == "earlier" and (kind != "linear" or not CAN_START_FROM_EARLIER[target.kind]):
-        raise ParamsError("head.start: only a linear head on classes can start from an earlier one; set it to zero")
+        raise ParamsError(
+            "head.start: only a linear head on classes can start from an earlier one; set it to zero", key="head.start"
+        )
     if grow and kind != "dense":
-        raise ParamsError(f"head.grow: a {kind} head has no units to grow by; set it to []")
+        raise ParamsError(f"head.grow: a {kind} head has no hidden units to add; set it to []", key="head.grow")
     if list(grow) != sorted({*grow, hidden} - {hidden}) or (grow and grow[-1] > hidden):
-        raise ParamsError(f"head.grow: {list(grow)} must rise, up to less than head.hidden ({hidden})")
+        raise ParamsError(
+            f"head.grow: {list(grow)} must increase and stay below head.hidden ({hidden})", key="head.grow"
+        )
 
 
 def head_of(earlier: EarlierModel, classes: Sequence[str], width: int) -> nn.Linear:
-    """Returns the earlier model's rows for the classes that it has, and zeros for the others.
+    """Returns a linear head with the earlier model's weights for the classes that it has, and zeros for the others.
 
     Raises ParamsError if the weights file has no linear head for `width` features.
     """
     state = earlier.state
     if not {f"{EARLIER}weight", f"{EARLIER}bias"} <= state.keys() or "classes" not in earlier.description:
         raise ParamsError(
-            "head.start: backbone.weights brings no linear head to start from; name an earlier model, such as "
-            "models:/rootstock@live, or set head.start to zero"
+            "head.start: backbone.weights has no linear head to start from; name an earlier model, such as "
+            "models:/rootstock@live, or set head.start to zero",
+            key="head.start",
         )
     if state[f"{EARLIER}weight"].shape[1] != width:
         raise ParamsError(
-            f"head.start: the earlier head is for {state[f'{EARLIER}weight'].shape[1]} features, this backbone gives "
-            f"{width}; take the earlier model's own architecture and backbone.cut, or set head.start to zero"
+            f"head.start: the earlier head takes {state[f'{EARLIER}weight'].shape[1]} features, this backbone has "
+            f"{width}; use the earlier model's architecture and backbone.cut, or set head.start to zero",
+            key="head.start",
         )
     place = {name: row for row, name in enumerate(earlier.description["classes"])}
     weight_CD, bias_C = (state[f"{EARLIER}{name}"].float() for name in ("weight", "bias"))
@@ -166,7 +174,7 @@ def head_of(earlier: EarlierModel, classes: Sequence[str], width: int) -> nn.Lin
 
 
 def settings_of(chosen: Probe, kind: str) -> dict[str, int]:
-    """Returns the settings that build the head again."""
+    """Returns the settings that `build_head` needs to rebuild the head."""
     if kind == "dense":
         return {"hidden": len(chosen.head.state_dict()["0.bias"])}
     if kind == "knn":

@@ -1,4 +1,4 @@
-"""How a head on features is fitted for each problem type. Shapes: N rows, D features, C classes, K targets."""
+"""Fits heads on features for each problem type. Shapes: N rows, D features, C classes, K targets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.training.types import Loss, Measure
 
 @dataclass(frozen=True)
 class LinearFit:
-    """What a linear head may start from, and how its classes are balanced."""
+    """How a linear head is fitted: target, penalties, initial head and balance."""
 
     target: TargetSpec
     l2_penalties: Sequence[float]
@@ -30,7 +30,7 @@ class LinearFit:
 
 
 def fit_linear(train: Train, validation: Rows, fit: LinearFit) -> list[Probe]:
-    """Fits a linear head for each penalty: logistic regressions, or ridge regressions of standardized targets."""
+    """Fits a linear head for each penalty: logistic regressions, or ridge regressions on standardized targets."""
     return LINEAR[fit.target.kind](train, validation, fit)
 
 
@@ -45,12 +45,12 @@ def head_loss(target: TargetSpec, log_prior_C: Tensor | None) -> Loss:
 
 
 def standardize(y: Tensor, target: TargetSpec) -> Tensor:
-    """Returns values (N, K) with zero mean and unit variance over training images; classes and labels as they are."""
+    """Scales values (N, K) to zero mean and unit variance over the training images; classes and labels pass through."""
     return STANDARDIZERS[target.kind](y, target)
 
 
 def unstandardize_head(head: nn.Module, target: TargetSpec) -> tuple[nn.Module, dict[str, int]]:
-    """Returns a head whose outputs are in the targets' own units, and the settings that build it again."""
+    """Returns a head with outputs in the targets' original units, and the settings that rebuild it."""
     return UNSTANDARDIZED[target.kind](head, target)
 
 
@@ -62,7 +62,9 @@ def _classes(train: Train, validation: Rows, fit: LinearFit) -> list[Probe]:
 
 def _values(train: Train, validation: Rows, fit: LinearFit) -> list[Probe]:
     if fit.start is not None:
-        raise ParamsError("head.start: only a linear head on classes can start from an earlier one; set it to zero")
+        raise ParamsError(
+            "head.start: only a linear head on classes can start from an earlier one; set it to zero", key="head.start"
+        )
     return fit_ridge(train, validation, fit.l2_penalties)
 
 

@@ -1,4 +1,4 @@
-"""Heads on frozen features. Shapes: N images, D features, C classes."""
+"""Fits linear heads on frozen features. Shapes: N images, D features, C classes, K targets."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tasks.training.types import Measure
 
 STANDARDIZED_VALUES = measure_values((1.0,))
 STEPS = 200
-FLOOR = 1e-6  # of a feature's standard deviation
+FLOOR = 1e-6  # lower bound of a feature's standard deviation
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A head that was fitted with one setting (such as the strength of its penalty); validation loss and score."""
+    """A head fitted with one setting, such as the strength of its penalty, with its validation loss and score."""
 
     head: nn.Module
     setting: float
     loss: float
-    score: float  # accuracy; of targets, R²
+    score: float  # accuracy, or R² (regression)
 
 
-Rows = tuple[Tensor, Tensor]  # features (N, D) and classes (N,)
-Train = tuple[Tensor, Tensor, Tensor]  # and weights (N,)
+Rows = tuple[Tensor, Tensor]  # features (N, D) and targets: classes (N,), labels (N, C) or values (N, K)
+Train = tuple[Tensor, Tensor, Tensor]  # features, targets and weights (N,)
 
 
 def fit_probes(
@@ -40,14 +40,12 @@ def fit_probes(
     log_prior_C: Tensor | None = None,
     measure: Measure = measure_classes,
 ) -> list[Probe]:
-    """A multinomial logistic regression for each strength, strongest first, each starting from the one before.
+    """Fits a logistic regression for each strength, strongest first, each starting from the one before.
 
-    `train` is features (N, D), classes (N,) and weights (N,); `validation` features and classes. Labels (N, C) of 0 and
-    1 make it one binary regression a label. Features are
-    standardised by the training rows, which is then folded into the head. The penalty is strength / 2 * |W|^2 on
-    the mean loss; with a `start` it is that of the distance from it (L2-SP, Li et al., 2018). `log_prior_C` adjusts
-    the logits that are learned (Menon et al., 2021). L-BFGS as in Kornblith et al., "Do Better ImageNet Models
-    Transfer Better?" (2019).
+    It is multinomial for classes (N,), and one binary regression per label for labels (N, C). Features (N, D) are
+    standardized by the training rows, which is then folded into the head. The penalty, strength / 2 * |W|^2, is added
+    to the mean loss; with `start` it is the distance from it (L2-SP, Li et al., 2018). `log_prior_C` adjusts logits
+    (Menon et al., 2021). L-BFGS as in Kornblith et al., "Do Better ImageNet Models Transfer Better?" (2019).
     """
     x_ND, y_N, weight_N = train
     x_ND = x_ND.double()
@@ -68,13 +66,13 @@ def fit_probes(
 
 
 def _logistic_regression(start: Tensor, rows: Train, anchor: Tensor, offset_C: Tensor, strength: float) -> Tensor:
-    """The minimum from `start`, weights and bias in one (C, D + 1)."""
+    """Returns the minimum reached from `start`, weights and bias in one tensor (C, D + 1)."""
     z_ND, y_N, weight_N = rows
     parameters = start.clone().requires_grad_()
-    optimiser = torch.optim.LBFGS([parameters], max_iter=STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS([parameters], max_iter=STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         logits_NC = z_ND @ parameters[:, :-1].T + parameters[:, -1] + offset_C
         if y_N.dim() == 2:
             loss_N = F.binary_cross_entropy_with_logits(logits_NC, y_N.double(), reduction="none").mean(1)
@@ -85,33 +83,34 @@ def _logistic_regression(start: Tensor, rows: Train, anchor: Tensor, offset_C: T
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimiser.step(objective)  # type: ignore[no-untyped-call]
+    optimizer.step(objective)  # type: ignore[no-untyped-call]
     return parameters.detach()
 
 
 def fit_ridge(train: Train, validation: Rows, strengths: Sequence[float]) -> list[Probe]:
-    """A ridge regression (Hoerl and Kennard, 1970) of standardised targets (N, K) for each strength, strongest first.
+    """Fits a ridge regression (Hoerl and Kennard, 1970) of standardized targets (N, K) for each strength.
 
-    The penalty is strength / 2 * |W|^2 on half the mean squared error; features are standardised as above.
+    Strongest first. The penalty, strength / 2 * |W|^2, is added to half the mean squared error; features (N, D) are
+    standardized as in `fit_probes`.
     """
     x_ND, y_NK, weight_N = (part.double() for part in train)
     weight_N = weight_N / weight_N.sum()
     mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0).clamp_min(FLOOR)
     z_ND = (x_ND - mean_D) / deviation_D
-    centre_D, centre_K = weight_N @ z_ND, weight_N @ y_NK
-    z_ND, y_NK = z_ND - centre_D, y_NK - centre_K
+    center_D, center_K = weight_N @ z_ND, weight_N @ y_NK
+    z_ND, y_NK = z_ND - center_D, y_NK - center_K
     gram_DD, moment_DK = z_ND.T @ (z_ND * weight_N[:, None]), z_ND.T @ (y_NK * weight_N[:, None])
     identity_DD = torch.eye(len(gram_DD), dtype=torch.float64)
     probes = []
     for strength in sorted(strengths, reverse=True):
         weight_KD = torch.linalg.solve(gram_DD + max(strength, 1e-9) * identity_DD, moment_DK).T
-        bias_K = centre_K - weight_KD @ (centre_D + mean_D / deviation_D)
+        bias_K = center_K - weight_KD @ (center_D + mean_D / deviation_D)
         probes.append(probe(linear(weight_KD / deviation_D, bias_K), strength, validation, STANDARDIZED_VALUES))
     return probes
 
 
 def probe(head: nn.Module, setting: float, validation: Rows, measure: Measure = measure_classes) -> Probe:
-    """A fitted head with its validation loss and score."""
+    """Returns a fitted head with its loss and score on validation features (N, D) and targets."""
     x_ND, y = validation
     with torch.inference_mode():
         loss, score = measure(head.eval()(x_ND.float()).double(), y)
@@ -119,12 +118,12 @@ def probe(head: nn.Module, setting: float, validation: Rows, measure: Measure = 
 
 
 def best(probes: Sequence[Probe]) -> Probe:
-    """The probe with the lowest validation loss; the more regularised one where two are equal."""
+    """Returns the probe with the lowest validation loss; of equal ones, the more regularized."""
     return min(probes, key=lambda probe: probe.loss)
 
 
 def linear(weight_CD: Tensor, bias_C: Tensor) -> nn.Linear:
-    """A linear layer with these weights."""
+    """Returns a linear layer with weights (C, D) and bias (C,)."""
     layer = nn.Linear(weight_CD.shape[1], weight_CD.shape[0])
     layer.load_state_dict({"weight": weight_CD.float(), "bias": bias_C.float()})
     return layer

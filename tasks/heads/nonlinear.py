@@ -1,7 +1,4 @@
-"""Heads beside the linear one: the article's dense layer, prototypes, nearest neighbours.
-
-Shapes: N images, D features, C classes.
-"""
+"""Fits dense heads, with one hidden layer. Shapes: N images, D features, C outputs, H and W hidden units."""
 
 from __future__ import annotations
 
@@ -22,25 +19,25 @@ from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.measures import measure_classes
 from tasks.training.types import Batch, Loss, Measure, scoring
 
-PATIENCE = 10  # epochs without a lower validation loss before a dense head stops
-FLOOR = 0.05  # of a feature's standard deviation, as a fraction of all features': rare ones are not blown up
-ROUNDING = 1e-6  # what a loss may differ by where the function is the same
+PATIENCE = 10  # epochs without a lower validation loss before the fit stops
+FLOOR = 0.05  # lower bound of a feature's standard deviation, as a fraction of their mean: rare ones stay small
+ROUNDING = 1e-6  # largest difference between losses of equal functions
 CPU = Device(torch.device("cpu"), torch.float32)
 
 
-class Forgetful:
-    """A checkpoint that keeps nothing: a head is fitted within seconds."""
+class NoCheckpoint:
+    """A checkpoint that stores nothing, for fits that take seconds."""
 
     def load(self) -> None:
-        """Nothing was saved."""
+        """Returns None: nothing was saved."""
 
     def save(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Nothing is."""
+        """Does nothing."""
 
 
 @dataclass(frozen=True)
 class Dense:
-    """How Dense(ReLU) and a linear layer are fitted: hidden `widths` in the order of growth, and AdamW's settings."""
+    """How a dense head is fitted: its hidden `widths` in the order of growth, and AdamW's settings."""
 
     widths: Sequence[int]
     l2_penalties: Sequence[float]
@@ -53,10 +50,10 @@ class Dense:
 
 
 def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> list[Probe]:
-    """A dense head for each weight decay, with early stopping; grown from width to width while validation allows.
+    """Fits a dense head for each weight decay, with early stopping, and widens it while the validation loss falls.
 
-    Features are standardised by the training rows, which is then folded into the first layer. A wider head begins as
-    the function that the narrower one computes (Net2Net), and is kept only if it learned a lower validation loss.
+    Features (N, D) are standardized by the training rows, which is then folded into the first layer. A wider head
+    starts as the function of the narrower one (Net2Net) and is kept only if it reaches a lower validation loss.
     """
     x_ND, y, weight_N = train
     mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0)
@@ -70,7 +67,7 @@ def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> lis
         kept = _fit(head, rows, checked, strength, dense)
         for width in dense.widths[1:]:
             grown = _fit(widened(kept.head, width), rows, checked, strength, dense)
-            say(f"{width} units: validation loss {grown.loss:.4f} after {kept.loss:.4f}")
+            say(f"{width} hidden units: validation loss {grown.loss:.4f}, before {kept.loss:.4f}")
             if grown.loss > kept.loss - ROUNDING:
                 break
             kept = grown
@@ -79,10 +76,10 @@ def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> lis
 
 
 def widened(head: nn.Module, width: int) -> nn.Module:
-    """A dense head of more hidden units that computes the same function (Chen et al., "Net2Net", 2016).
+    """Returns a dense head with `width` hidden units that computes the same function (Chen et al., "Net2Net", 2016).
 
-    New units copy old ones drawn at random; what goes out of a unit is shared among its copies by random parts, so
-    that they learn apart.
+    New units are copies of random old ones; the outgoing weights of a unit are split randomly among its copies, so
+    that they diverge in training.
     """
     first, last = head.get_submodule("0"), head.get_submodule("2")
     weight_HD, bias_H, out_CH = (first.weight.detach(), first.bias.detach(), last.weight.detach())  # type: ignore[operator]
@@ -117,14 +114,14 @@ def _fit(head: nn.Module, train: Train, validation: Rows, decay: float, dense: D
         groups=[ParameterGroup(list(head.parameters()), dense.lr)],
         prepare_epoch=lambda _epoch: None,
         device=CPU,
-        checkpoint=Forgetful(),
+        checkpoint=NoCheckpoint(),
         on_row=lambda _row: None,
     )
     return probe(head, decay, validation, dense.measure)
 
 
 def _folded(head: nn.Module, mean_D: Tensor, deviation_D: Tensor) -> nn.Module:
-    """The same head for features as they are."""
+    """Folds the standardization of features into the head's first layer, in place, and returns the head."""
     first = head.get_submodule("0")
     with torch.no_grad():
         first.weight.div_(deviation_D)  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""Heads that are made of features, not learned: prototypes and nearest neighbors.
+"""Builds heads from features without training: prototypes and nearest neighbors.
 
 Shapes: N images, D features, C classes.
 """
@@ -17,12 +17,12 @@ SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, chosen on validati
 
 
 def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
-    """The mean of each class's normalised features, weighted, with each scale."""
+    """Builds a prototype head, from the weighted mean of each class's normalized features, for each scale."""
     x_ND, y_N, weight_N = train
     weight_N1 = weight_N.to(x_ND.dtype).unsqueeze(1)
     weighted_ND = F.normalize(x_ND, dim=1) * weight_N1
-    of_class = [y_N == place for place in range(classes)]
-    means = torch.stack([weighted_ND[own_N].sum(0) / weight_N1[own_N].sum() for own_N in of_class])
+    members = [y_N == place for place in range(classes)]
+    means = torch.stack([weighted_ND[member_N].sum(0) / weight_N1[member_N].sum() for member_N in members])
     probes = []
     for scale in SCALES:
         head = Prototypes(x_ND.shape[1], classes)
@@ -32,7 +32,7 @@ def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
 
 
 def fit_neighbors(train: Train, validation: Rows, classes: int, counts: Sequence[int]) -> list[Probe]:
-    """All training rows as they are, with votes by their weights, asked for each number of neighbours that there is."""
+    """Builds a nearest-neighbor head from all training rows, with votes by row weight, for each number of neighbors."""
     x_ND, y_N, weight_N = train
     votes_RC = F.one_hot(y_N, classes) * (weight_N / weight_N.mean()).float().unsqueeze(1)
     probes = []

@@ -1,4 +1,4 @@
-"""Adaptation of a labeled domain's model to an unlabeled one; no label of the target domain decides anything."""
+"""Plans domain adaptation to an unlabeled target domain, whose labels never influence the result."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ VALIDATED_WITHOUT_LABELS = {TargetKind.CLASSIFICATION: True, TargetKind.MULTILAB
 
 @dataclass(frozen=True)
 class DomainValidation(Callback):
-    """Scores epochs without the target domain's labels; `oracle` adds a column that is reported and never used."""
+    """Scores epochs without labels of the target domain; `oracle` adds a column that is only reported."""
 
     source: Batches
     target: Batches
     oracle: Batches | None
     device: Device
     scoring: Scoring
-    validator: str | None  # None: the source's validation loss decides
+    validator: str | None  # None: use the source domain's validation loss
 
     def validate(self, network: Network) -> Score:
-        """Scores the source domain; the loss is the validator's on the target domain, where there is one."""
-        loss, known, _ = score(network, self.source.clean(), self.device, self.scoring)
+        """Scores the source domain; with a validator, the loss is its negative value on the target domain."""
+        loss, source_score, _ = score(network, self.source.clean(), self.device, self.scoring)
         if self.validator:
             loss = -VALIDATORS[self.validator](outputs(network, self.target.clean(), self.device).output)
         extra = {}
         if self.oracle:
             extra[Curve.TARGET_SCORE.value] = score(network, self.oracle.clean(), self.device, self.scoring).score
-        return Score(loss, known, extra)
+        return Score(loss, source_score, extra)
 
 
 @dataclass(frozen=True)
@@ -68,24 +68,24 @@ class CriticSchedule(Callback):
 
 @dataclass(frozen=True)
 class BatchNormReestimation(Callback):
-    """Replaces the statistics of the BatchNorms that learned by those of the target domain, after the fit."""
+    """Replaces the statistics of the trained BatchNorm layers by the target domain's after the fit."""
 
     layers: Sequence[str]
     target: Batches
 
     def may_be_best(self, rows: Sequence[Row]) -> bool:
-        """Rejects the start, which learned no statistics."""
+        """Rejects the initial weights, whose BatchNorm was not trained."""
         return len(rows) > 1
 
     def on_end(self, network: Network) -> dict[str, float]:
-        """Returns the number of layers that were re-estimated."""
+        """Re-estimates the statistics. Returns the number of layers."""
         return reestimate(network, self.layers, self.target)
 
 
 def adapt(
     context: TrainingContext, methods: ObjectiveParams, base: TrainingPlan, epochs: int, weight: float
 ) -> TrainingPlan:
-    """Plans the adaptation to the unlabeled images' domain; `weight` is that of the adaptation's loss."""
+    """Plans the adaptation to the unlabeled images' domain; `weight` is the weight of the adaptation loss."""
     if methods.objective is Objective.BATCHNORM:
         layers = batch_norms(context.backbone.module, base.learning)
         rows = context.data.rows(Split.UNLABELED).sample(frac=1, random_state=0)  # batches of one class would differ
@@ -101,7 +101,7 @@ def adapt(
 
 
 def domain_validation(context: TrainingContext, methods: ObjectiveParams) -> DomainValidation:
-    """Validates on source and target domain, as the section `domain` says."""
+    """Returns the validation on source and target domain that the section `domain` configures."""
     data = context.data
     oracle = context.clean_batches(data.rows(Split.TEST)) if methods.domain.oracle else None
     return DomainValidation(
@@ -115,21 +115,22 @@ def domain_validation(context: TrainingContext, methods: ObjectiveParams) -> Dom
 
 
 def batch_norms(module: nn.Module, learning: Sequence[Names]) -> list[str]:
-    """Returns the names of the BatchNorm layers in what learns. Raises ParamsError if there is none."""
+    """Returns the names of the BatchNorm layers in the trained blocks. Raises ParamsError if there is none."""
     names = [name for block in learning for name in block]
     layers = [name for name, layer in module.named_modules() if isinstance(layer, BATCH_NORMS) and within(name, names)]
     if not layers:
         raise ParamsError(
-            "objective: batchnorm re-estimates what no learning block of this architecture has; take coral or mcc, or "
-            "raise finetune.blocks"
+            "objective: batchnorm needs BatchNorm layers, and no trained block of this architecture has one; take "
+            "coral or mcc, or raise finetune.blocks",
+            key="objective",
         )
     return layers
 
 
 def reestimate(network: Network, names: Sequence[str], target: Batches) -> dict[str, float]:
-    """Sets these BatchNorms' statistics to the plain mean over the target's batches (Li et al., "AdaBN", 2018).
+    """Sets the BatchNorm statistics of these layers to the mean over the target's batches (Li et al., "AdaBN", 2018).
 
-    Only layers that learned with the statistics of their batches take part: the others never saw their own domain's.
+    Only layers trained with batch statistics take part: the others were never trained with their own domain's.
     """
     layers = [layer for name, layer in network.backbone.named_modules() if name in set(names)]
     network.eval()

@@ -1,4 +1,4 @@
-"""Audit of confident predictions on validation images: half calibrate, the other half are held out to audit.
+"""Audits confident predictions on validation images: one half is for calibration, the other is held out for the audit.
 
 Shapes: V validation rows, C classes.
 """
@@ -19,7 +19,7 @@ from tasks.objectives.losses.pseudo_labels import Audit, audit
 
 
 def held_out(data: TrainingData) -> Tensor:
-    """Returns which validation images predictions are audited on, (V,) bool; on the others they are calibrated."""
+    """Returns which validation images are held out for the audit, (V,) bool; the others are for calibration."""
     pixels_V = data.rows(Split.VALIDATION)[Column.PIXEL_HASH]
     return torch.tensor([unit_hash(f"audit:{pixels}") < 0.5 for pixels in pixels_V])
 
@@ -29,7 +29,7 @@ def _targets(data: TrainingData) -> Tensor:
 
 
 def fit_temperature(data: TrainingData, logits_VC: Tensor) -> float:
-    """Fits a temperature on validation images that no prediction is audited on; 1 where there are none."""
+    """Fits a temperature to logits (V, C) on the validation images for calibration; 1 if there are none."""
     calibrating_V = ~held_out(data)
     if not bool(calibrating_V.any()):
         return 1.0
@@ -37,21 +37,23 @@ def fit_temperature(data: TrainingData, logits_VC: Tensor) -> float:
 
 
 def audit_held_out(data: TrainingData, p_VC: Tensor, threshold: float | Sequence[float]) -> Audit:
-    """Measures how often accepted predictions are right on held-out validation images."""
+    """Measures the precision of accepted predictions, (V, C), on held-out validation images."""
     held_V = held_out(data)
     return audit(p_VC.cpu()[held_V].numpy(), _targets(data)[held_V].numpy(), threshold)
 
 
-def refuse_unaudited(audited: Audit, precision: float) -> None:
-    """Raises DataRefusedError if accepted predictions are wrong too often, or none could be checked."""
+def check_audit(audited: Audit, precision: float) -> None:
+    """Raises DataRefusedError if accepted predictions are wrong too often, or none was accepted."""
     if not audited.accepted:
         raise DataRefusedError(
-            "objective: no answer on held-out labelled images is trusted, so none can be audited; lower "
-            "unlabelled.threshold, or label more images for validation"
+            "unlabelled.threshold: no prediction on held-out labeled images is confident enough, so none can be "
+            "audited; lower unlabelled.threshold, or label more images for validation",
+            key="unlabelled.threshold",
         )
     if audited.precision < precision:
         raise DataRefusedError(
-            f"objective: trusted answers are right for too few held-out labelled images: {audited.precision:.1%} of "
-            f"{audited.accepted}, wanted {precision:.0%} (unlabelled.precision); raise unlabelled.threshold, or label "
-            "more images"
+            f"unlabelled.precision: only {audited.precision:.1%} of {audited.accepted} accepted predictions on "
+            f"held-out labeled images are right, {precision:.0%} are required; raise unlabelled.threshold, or label "
+            "more images",
+            key="unlabelled.precision",
         )

@@ -1,4 +1,4 @@
-"""What all candidates of a fine-tuning share: images, machine, backbone, files.
+"""Builds what all candidates of a fine-tuning share: images, device, backbone and files.
 
 Shapes: N rows, C classes, V views, P numbers a view.
 """
@@ -32,7 +32,7 @@ from tasks.models.weights_file import read
 from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.batches import Batches, TeacherOutputs
 from tasks.training.checkpoint import digest_of
-from tasks.training.class_balance import balanced, log_prior
+from tasks.training.class_balance import balance_weights, log_prior
 from tasks.training.kinds import check_balance_supported, measure_for
 from tasks.training.losses.partial_truth import mask_labels
 from tasks.training.trainer import Trainer
@@ -41,7 +41,7 @@ from tasks.training.types import scoring
 
 @dataclass(frozen=True)
 class ImageLoader:
-    """Makes batches of manifest rows: images below `root`, preprocessed for one backbone, on one device."""
+    """Builds batches from manifest rows: images below `root`, preprocessed for one backbone, on one device."""
 
     root: Path
     preprocessing: Preprocessing
@@ -59,7 +59,7 @@ class ImageLoader:
         drawn: bool = False,
         teacher: TeacherOutputs | None = None,
     ) -> Batches:
-        """Returns batches of `size` rows (0: of a forward pass), all of the same weight unless `weight_N` is given."""
+        """Returns batches of `size` rows (0: those of a forward pass); without `weight_N` all weights are 1."""
         squares = ImageSquares(self.root, list(rows[Column.PATH]), self.preprocessing, self.memory_gib)
         weight_N = torch.ones(len(rows)) if weight_N is None else weight_N
         how = (self.preprocessing, self.device, size or self.batch)
@@ -68,14 +68,14 @@ class ImageLoader:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The manifest, what is predicted, the augmentation policy, and the weights of the training images, (N,)."""
+    """The manifest, the target, the augmentation policy, and the weights of the training images, (N,)."""
 
     manifest: pd.DataFrame
     target: TargetSpec
     policy: AugmentPolicy
     balance: Balance
     weight_N: Tensor
-    log_prior_C: Tensor | None  # where logits are adjusted
+    log_prior_C: Tensor | None  # set if logits are adjusted
 
     def rows(self, split: Split) -> pd.DataFrame:
         """Returns the usable images of a split."""
@@ -97,14 +97,14 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """All that an objective may use; functions take the part that they need."""
+    """Everything that an objective may use; functions take the parts that they need."""
 
     files: Paths
     data: TrainingData
     loader: ImageLoader
     trainer: Trainer
     backbone: Backbone
-    head: dict[str, Any]  # how the head is built, as its weights file says
+    head: dict[str, Any]  # settings of the head, from its weights file
     batch: int  # images in an optimizer step
 
     def fresh_backbone(self) -> Backbone:
@@ -126,9 +126,10 @@ def build_context(
     balance: Balance,
     key: object,
 ) -> TrainingContext:
-    """Loads what the candidates share. `last`: how many blocks or layers learn; `key`: what else checkpoints depend on.
+    """Loads what the candidates share. `last`: how many blocks or layers are trained; `key`: added to checkpoint keys.
 
-    Raises ParamsError for a balance that the problem type does not support, and for batches too small to be shared.
+    Raises ParamsError if the problem type does not support the balance, or batches are smaller than the number of
+    processes.
     """
     backbone = _frozen_backbone(paths, backbone_params, last)
     device = choose(compute.device, compute.precision)
@@ -137,7 +138,7 @@ def build_context(
     data = load_data(paths, balance)
     loader = ImageLoader(paths.raw, backbone.preprocessing, device, compute.batch, compute.memory / 4)
     trainer = _trainer(paths, data, replace(loader, memory_gib=compute.memory / 2), batch, key)
-    refuse_small_batches(trainer)
+    check_batches_cover_processes(trainer)
     _start_files_afresh(paths)
     return TrainingContext(paths, data, loader, trainer, backbone, read(paths.head_weights)[1], batch)
 
@@ -156,7 +157,7 @@ def load_data(paths: Paths, balance: Balance) -> TrainingData:
     train = of_split(manifest, Split.TRAIN)
     y, weight_N, prior = torch.from_numpy(target.encode(train)), relative_weights(train), None
     if balance in {Balance.WEIGHTS, Balance.SAMPLING}:
-        weight_N = balanced(weight_N, y, target.num_outputs)
+        weight_N = balance_weights(weight_N, y, target.num_outputs)
     elif balance is Balance.LOGITS:
         prior = log_prior(weight_N, y, target.num_outputs)
     return TrainingData(manifest, target, AugmentPolicy.read(paths.policy), balance, weight_N, prior)
@@ -187,12 +188,12 @@ def _start_files_afresh(paths: Paths) -> None:
 
 
 def weights_of(rows: pd.DataFrame) -> Tensor:
-    """Returns how much each row counts, (N,)."""
+    """Returns the weights of the rows, (N,)."""
     return torch.tensor(rows[Column.WEIGHT].to_numpy(), dtype=torch.float32)
 
 
 def relative_weights(rows: pd.DataFrame) -> Tensor:
-    """Returns the rows' weights, (N,), with a mean of 1: unlabeled rows, each of weight 1, may come beside them."""
+    """Returns the weights of the rows, (N,), scaled to a mean of 1, like unlabeled rows, which weigh 1 each."""
     weight_N = weights_of(rows)
     return weight_N / weight_N.mean()
 
@@ -204,12 +205,12 @@ def views_of(planned: pd.DataFrame, count: int) -> Tensor:
     )
 
 
-def refuse_small_batches(trainer: Trainer) -> None:
-    """Raises ParamsError if one of several processes would get no row of a batch."""
+def check_batches_cover_processes(trainer: Trainer) -> None:
+    """Raises ParamsError if a batch has fewer rows than there are processes."""
     for batches, name in ((trainer.train, "finetune.batch"), (trainer.validation, "compute.batch")):
-        smallest = batches.pictures // len(batches)
+        smallest = batches.num_images // len(batches)
         if smallest < count():
             raise ParamsError(
-                f"finetune.processes: {count()} processes for batches of {smallest} pictures; take fewer, or raise "
-                f"{name}"
+                f"finetune.processes: {count()} processes for batches of {smallest} images; lower it, or raise {name}",
+                key="finetune.processes",
             )

@@ -1,4 +1,4 @@
-"""Training on adversarial examples (article)."""
+"""Plans training on adversarial examples (article)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.core.objective_sections import AdversariesSection, Objective, Objecti
 from tasks.core.schema import Curve
 from tasks.hardware.microbatches import MicroBatches
 from tasks.objectives.context import TrainingContext
-from tasks.objectives.losses.adversarial import FAST, Attack, Growing, adversarial, trades
+from tasks.objectives.losses.adversarial import FAST, Attack, GrowingAttack, adversarial, trades
 from tasks.scorer.network import Network
 from tasks.training.callbacks import Callback
 from tasks.training.loop import outputs, score
@@ -26,7 +26,7 @@ class AdversarialValidation(Callback):
 
     trainer: Trainer
     attack: Attack
-    growing: Growing
+    growing: GrowingAttack
     supervised: Loss
     max_clean_drop: float
 
@@ -43,7 +43,7 @@ class AdversarialValidation(Callback):
         return Score(attacked.loss, attacked.score, {Curve.CLEAN_SCORE.value: clean.score})
 
     def may_be_best(self, rows: Sequence[Row]) -> bool:
-        """Returns whether the clean score is close enough to that of the start."""
+        """Returns whether the clean score is close enough to that of the initial weights."""
         return rows[-1][Curve.CLEAN_SCORE] >= rows[0][Curve.CLEAN_SCORE] - self.max_clean_drop
 
 
@@ -51,7 +51,7 @@ def defend(context: TrainingContext, methods: ObjectiveParams, base: TrainingPla
     """Plans a fit on images that an adversary perturbs in each step."""
     section, preprocessing = methods.adversaries, context.backbone.preprocessing
     attack = Attack(section.norm, section.radius, section.steps, preprocessing.mean, preprocessing.std)
-    growing = Growing(_training_attack(attack, section, methods.objective), section.grow)
+    growing = GrowingAttack(_training_attack(attack, section, methods.objective), section.grow)
     loss = adversarial(base.loss, growing)
     if methods.objective is Objective.TRADES:
         loss = trades(base.loss, growing, section.beta)
@@ -64,7 +64,7 @@ def _training_attack(attack: Attack, section: AdversariesSection, objective: Obj
 
 
 def score_under_attack(network: Network, trainer: Trainer, attack: Attack, supervised: Loss) -> Score:
-    """Scores the validation images after the attack; the perturbations are the same each time."""
+    """Scores the network on attacked validation images; the attack's random numbers are the same each time."""
     with torch.random.fork_rng(devices=[trainer.device.device] if trainer.device.is_cuda else []):
         torch.manual_seed(0)
         parts: list[Outputs] = []
@@ -83,5 +83,5 @@ def score_under_attack(network: Network, trainer: Trainer, attack: Attack, super
 
 
 def _ascent(supervised: Loss, batch: Batch) -> Callable[[Tensor], Tensor]:
-    """Returns the loss of given outputs, which the attack raises."""
+    """Returns a function from outputs to the loss that the attack maximizes, (N,)."""
     return lambda output: supervised(lambda _: output, batch)

@@ -1,4 +1,7 @@
-"""Learning from a big model's outputs (article, 2.2). Shapes: N rows, C outputs, A columns of the teacher."""
+"""Plans distillation from a teacher's outputs (article, 2.2).
+
+Shapes: N rows, C outputs, P view parameters, A columns of the teacher's outputs.
+"""
 
 from __future__ import annotations
 
@@ -29,20 +32,20 @@ from tasks.training.types import Row
 
 @dataclass(frozen=True)
 class Agreement(Callback):
-    """Ends the fit when student and teacher agree often enough and the student is as good."""
+    """Ends the fit when student and teacher agree often enough and the student scores as well."""
 
     min_agreement: float
     margin: float
 
     def should_stop(self, rows: Sequence[Row]) -> bool:
-        """Compares the last row with the teacher's score."""
+        """Returns whether agreement and score of the last row are high enough."""
         last = rows[-1]
         as_good = last[Curve.VALIDATION_SCORE] >= last[Curve.TEACHER_SCORE] - self.margin
         return as_good and last[Curve.AGREEMENT] >= self.min_agreement
 
 
 def distil(context: TrainingContext, methods: ObjectiveParams, base: TrainingPlan) -> tuple[Trainer, TrainingPlan]:
-    """Plans a fit to the teacher's outputs on labeled and unlabeled images, until both agree and are as good."""
+    """Plans a fit to the teacher's outputs on labeled and unlabeled images, with early stopping by `Agreement`."""
     section, data, trainer = methods.distillation, context.data, context.trainer
     teacher = teacher_of(context, methods.teacher)
     train, validation = data.rows(Split.TRAIN), data.rows(Split.VALIDATION)
@@ -54,9 +57,9 @@ def distil(context: TrainingContext, methods: ObjectiveParams, base: TrainingPla
     store = context.files.feature_store
     answer = partial(teacher_outputs, context.loader, store, teacher, features=bool(section.features))
 
-    @lru_cache(maxsize=1)  # the view whose turn it is
+    @lru_cache(maxsize=1)  # keeps the current epoch's view
     def of_view(view: int) -> Tensor:
-        say(f"the teacher answers for view {view + 1}")
+        say(f"computing the teacher's outputs for view {view + 1}")
         return answer(rows, draw_NVP[:, view], trainer.style)
 
     on_validation = answer(validation, torch.tensor([CLEAN]).expand(len(validation), -1), RenderStyle())
@@ -83,14 +86,14 @@ def teacher_outputs(
     *,
     features: bool,
 ) -> Tensor:
-    """Returns the teacher's columns for these rows under these views, (N, A); only what the store lacks is computed."""
+    """Returns the teacher's columns, (N, A), for the rows under views (N, P); stored ones are not computed again."""
     columns = draw_NP.double().round(decimals=6).T.numpy()
     drawn = rows.assign(**dict(zip(VIEW_PARAMETERS, columns, strict=True)))
     return teacher.outputs(loader.root, drawn, store, loader.device, style, loader.batch, features=features)
 
 
 def teacher_of(context: TrainingContext, params: TeacherParams) -> Teacher:
-    """Loads the big model; one without a head gets a linear one, fitted on its features and kept beside the student."""
+    """Loads the teacher. Without a head it gets a linear one, fitted on its features and saved with the student."""
     paths, data, loader = context.files, context.data, context.loader
     letterbox = loader.preprocessing.letterbox
     loaded = load(paths.teacher, params, data.target, paths.teacher_head, letterbox=letterbox)

@@ -1,4 +1,4 @@
-"""Fine-tuning from the probe, and the baseline from random weights: what the stage finetune is made of."""
+"""Fine-tunes from the probe and trains the baseline from random weights: the parts of the stage finetune."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Tuned:
 
     @property
     def best(self) -> Row:
-        """The row that was kept; its epoch is counted over all rounds, as in the curve."""
+        """Returns the kept row; its epoch is counted over all rounds, as in the curve."""
         row = self.progress.rows[self.progress.kept]
         return {**row, Curve.EPOCH: row[Curve.EPOCH] + self.before}
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A fit with one weight of an adaptation's loss: its result, the network, numbers for the report, its curve."""
+    """A fit with one weight of the adaptation loss: its result, the network, numbers for the report, its curve."""
 
     weight: float
     curves: Path
@@ -65,8 +65,8 @@ def tune(
 ) -> tuple[Tuned, Numbers]:
     """Fine-tunes from the probe (LP-FT, Kumar et al., 2022) and writes the network.
 
-    Of several weights of an adaptation's loss, the one with the best model is kept. Raises ParamsError for a head that
-    has nothing to fine-tune.
+    With several weights of the adaptation loss, the best model is kept. Raises ParamsError if the head cannot be
+    fine-tuned.
     """
     refuse_tuning(context.head["kind"], section.epochs)
     check_supported(context.data, methods.objective, mixed=bool(section.mixup or section.cutmix))
@@ -90,8 +90,8 @@ def tune(
 def fit_with(
     context: TrainingContext, section: FinetuneSection, methods: ObjectiveParams, seed: int, weight: float, curves: Path
 ) -> Attempt:
-    """Fits with this weight of an adaptation's loss; with pseudo-labels, in as many rounds as `unlabelled.rounds`."""
-    torch.manual_seed(seed)  # of what learns beside the network
+    """Fits with one weight of the adaptation loss; with pseudo-labels, in `unlabelled.rounds` rounds."""
+    torch.manual_seed(seed)  # of the auxiliary module
     network, base = plan_on_labels(context, section)
     if curves != context.trainer.curves:
         curves.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def extra_columns(progress: Progress) -> Numbers:
 
 
 def last_of(section: FinetuneSection) -> tuple[int, str]:
-    """Returns how many of the last blocks or layers learn, and which of the two are counted."""
+    """Returns how many of the last blocks or layers are trained, and which of the two are counted."""
     return (section.blocks, "blocks") if section.layers is None else (section.layers, "layers")
 
 
@@ -137,7 +137,7 @@ def plan_on_labels(context: TrainingContext, section: FinetuneSection) -> tuple[
         batch_statistics=section.batchnorm == "training",
         unfreeze_every=section.unfreeze,
         dropout=bool(section.dropout),
-        cache_gib=0.0 if section.mixup or section.cutmix else section.cache,  # mixed images are never the same
+        cache_gib=0.0 if section.mixup or section.cutmix else section.cache,  # mixed images differ each time
         compile=section.compile,
     )
 
@@ -147,7 +147,7 @@ def from_scratch(
 ) -> float:
     """Trains the same network from random weights on labels, for as many steps as `tuned`, and writes it.
 
-    Returns its seconds.
+    Returns the training time in seconds.
     """
     trainer, target = context.trainer, context.data.target
     network = scratch_network(params.architecture, params.cut, context.head, target, seed)
@@ -178,7 +178,7 @@ def loss_on_labels(data: TrainingData, section: FinetuneSection) -> Loss:
 
 
 def schedule_of(section: FinetuneSection, steps_per_epoch: int, seed: int) -> Schedule:
-    """Takes what concerns the schedule from the section."""
+    """Returns the schedule that the section `finetune` configures."""
     return Schedule(
         epochs=section.epochs,
         steps_per_epoch=steps_per_epoch,
@@ -193,7 +193,7 @@ def schedule_of(section: FinetuneSection, steps_per_epoch: int, seed: int) -> Sc
 
 
 def conclude(paths: Paths, target: TargetSpec, tuned: Tuned) -> None:
-    """Deletes the checkpoints, and reports the epoch that was kept."""
+    """Deletes the checkpoints and reports the kept epoch."""
     if not rank():
         shutil.rmtree(paths.checkpoints, ignore_errors=True)
     score_text = target.describe(tuned.best[Curve.VALIDATION_SCORE])

@@ -1,4 +1,4 @@
-"""How each objective plans its fit: loss, batches, and which epoch is kept."""
+"""Maps each objective to the function that plans its fit: loss, batches, and which epoch is kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.training.trainer import Trainer, TrainingPlan
 
 @dataclass(frozen=True)
 class Request:
-    """What a plan is made for: the plan on labels alone, the network, and the weight of an adaptation's loss."""
+    """The arguments of a planner: the plan on labels alone, the network, and the weight of the adaptation loss."""
 
     context: TrainingContext
     methods: ObjectiveParams
@@ -35,22 +35,30 @@ Planned = tuple[Trainer, TrainingPlan]
 
 
 def check_supported(data: TrainingData, objective: Objective, *, mixed: bool) -> None:
-    """Raises ParamsError for combinations that are not defined; `mixed`: images are mixed (mixup or CutMix)."""
+    """Raises ParamsError for combinations that are not defined; `mixed`: mixup or CutMix is on."""
     check_objective_supported(objective, data.manifest, data.target)
     if objective is Objective.LABELS:
         return
     if mixed:
-        raise ParamsError(f"finetune.mixup, finetune.cutmix: {objective} takes pictures as they are; set both to 0")
+        raise ParamsError(
+            f"finetune.mixup, finetune.cutmix: {objective} cannot mix images; set both to 0", key="finetune.mixup"
+        )
     if objective in {Objective.DISTILLATION, Objective.PSEUDO_LABELS} and data.balance is Balance.SAMPLING:
-        raise ParamsError(f"balance: {objective} goes through all images, so none is drawn; take weights or logits")
+        raise ParamsError(
+            f"balance: {objective} uses every image once per epoch, without sampling; take weights or logits",
+            key="balance",
+        )
     if count() > 1:
-        raise ParamsError(f"finetune.processes: {objective} takes whole batches; set it to 1, and do without torchrun")
+        raise ParamsError(
+            f"finetune.processes: {objective} needs whole batches in one process; set it to 1, without torchrun",
+            key="finetune.processes",
+        )
 
 
 def build_plan(request: Request) -> Planned:
     """Returns the trainer and the plan of the objective.
 
-    Raises ParamsError for what is missing, and DataRefusedError for labels that fail their audit.
+    Raises ParamsError if something is missing, and DataRefusedError if pseudo-labels fail their audit.
     """
     return PLANNERS[request.methods.objective](request)
 
@@ -76,7 +84,7 @@ def _adaptation(request: Request) -> Planned:
     return request.context.trainer, plan
 
 
-def _defence(request: Request) -> Planned:
+def _defense(request: Request) -> Planned:
     return request.context.trainer, defend(request.context, request.methods, request.base)
 
 
@@ -89,7 +97,7 @@ PLANNERS: Mapping[Objective, Callable[[Request], Planned]] = {
     Objective.CORAL: _adaptation,
     Objective.DANN: _adaptation,
     Objective.MCC: _adaptation,
-    Objective.PGD: _defence,
-    Objective.FAST: _defence,
-    Objective.TRADES: _defence,
+    Objective.PGD: _defense,
+    Objective.FAST: _defense,
+    Objective.TRADES: _defense,
 }

@@ -1,4 +1,4 @@
-"""What an objective needs of the data: checked from the manifest, before anything is computed."""
+"""Checks on the manifest, before anything is computed, that the data fits the objective."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ UNSUPPORTED = {  # objectives that are not defined for a problem type
 
 
 def check_objective_supported(objective: Objective, manifest: pd.DataFrame, target: TargetSpec) -> None:
-    """Raises ParamsError for an objective that this problem type does not support, or that lacks unlabeled images."""
+    """Raises ParamsError if the problem type does not support the objective, or unlabeled images are missing."""
     if objective in UNSUPPORTED[target.kind]:
         raise ParamsError(
-            f"objective: {objective} has no meaning for {target.summary}: it needs one class an image; take labels or "
-            "distillation"
+            f"objective: {objective} is not defined for {target.summary}: it needs one class per image; take labels "
+            "or distillation",
+            key="objective",
         )
     if objective in SELF_TRAINING | DOMAIN_ADAPTATION and of_split(manifest, Split.UNLABELED).empty:
         raise ParamsError(
-            "objective: it learns from unlabelled images, and there are none; put them below unlabelled/, beside "
-            "train/, or give a table rows without a label"
+            f"objective: {objective} needs unlabeled images, and there are none; put them into unlabelled/, next to "
+            "train/, or add rows without a label to the table",
+            key="unlabeled-images-missing",
         )

@@ -1,4 +1,4 @@
-"""Learning from confident predictions on unlabeled images (article, 3.2 and 4.1), each way audited.
+"""Plans training on confident predictions for unlabeled images (article, 3.2 and 4.1), which are audited.
 
 Shapes: N rows, U unlabeled, V validation rows, C classes.
 """
@@ -15,7 +15,7 @@ from tasks.core.objective_sections import ObjectiveParams, TeacherParams, Unlabe
 from tasks.core.progress import say
 from tasks.core.schema import Balance, Split
 from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
-from tasks.objectives.audit import audit_held_out, fit_temperature, refuse_unaudited
+from tasks.objectives.audit import audit_held_out, check_audit, fit_temperature
 from tasks.objectives.context import TrainingContext, relative_weights
 from tasks.objectives.distil import teacher_of
 from tasks.objectives.label_propagation import propagate
@@ -25,7 +25,7 @@ from tasks.objectives.teacher import OutputsAndFeatures
 from tasks.scorer.network import Network
 from tasks.training.batches import Batches
 from tasks.training.callbacks import Callback
-from tasks.training.class_balance import balanced, log_prior
+from tasks.training.class_balance import balance_weights, log_prior
 from tasks.training.kinds import loss_for
 from tasks.training.loop import outputs
 from tasks.training.mixed_batches import MixedBatches, PlannedViews
@@ -34,7 +34,7 @@ from tasks.training.trainer import Trainer, TrainingPlan
 
 @dataclass(frozen=True)
 class Report(Callback):
-    """Adds numbers to the report that are final before the fit."""
+    """Adds numbers to the report that are known before the fit."""
 
     numbers: dict[str, float]
 
@@ -47,29 +47,29 @@ class Report(Callback):
 def pseudo_label(
     context: TrainingContext, methods: ObjectiveParams, network: Network, base: TrainingPlan
 ) -> tuple[Trainer, TrainingPlan]:
-    """Plans a fit in which confident predictions are labels: the teacher's, the network's own, or its neighbors'.
+    """Plans a fit on pseudo-labels: confident predictions of the teacher, the network or its nearest neighbors.
 
-    Raises DataRefusedError for predictions that fail their audit.
+    Raises DataRefusedError if the predictions fail their audit.
     """
     section, data, trainer = methods.unlabelled, context.data, context.trainer
     unlabeled, train = data.rows(Split.UNLABELED), data.rows(Split.TRAIN)
-    logits_NC, labeled = first_predictions(context, methods, network), trainer.validation.pictures
+    logits_NC, labeled = first_predictions(context, methods, network), trainer.validation.num_images
     logits_VC, logits_UC = logits_NC[:labeled], logits_NC[labeled:]
     temperature = fit_temperature(data, logits_VC)
     audit = audit_held_out(data, (logits_VC / temperature).softmax(1), section.threshold)
-    refuse_unaudited(audit, section.precision)
+    check_audit(audit, section.precision)
     p_UC = (logits_UC / temperature).softmax(1).numpy()
     accepted_U = accept(p_UC, section.threshold, section.quota)
     say(
-        f"{accepted_U.sum()} of {len(accepted_U)} unlabelled images are labelled; of {audit.accepted} such answers on "
-        f"held-out labelled images {audit.precision:.1%} are right"
+        f"{accepted_U.sum()} of {len(accepted_U)} unlabeled images get a pseudo-label; on held-out labeled images "
+        f"{audit.precision:.1%} of {audit.accepted} accepted predictions are right"
     )
     rows = pd.concat([train, unlabeled[accepted_U]], ignore_index=True)
     y_N = torch.cat([torch.from_numpy(data.target.encode(train)), torch.from_numpy(p_UC.argmax(1)[accepted_U])])
     weight_N = torch.cat([relative_weights(train), torch.full((int(accepted_U.sum()),), section.weight)])
     loss = base.loss
     if data.balance is Balance.WEIGHTS:
-        weight_N = balanced(weight_N, y_N, data.target.num_outputs)
+        weight_N = balance_weights(weight_N, y_N, data.target.num_outputs)
     elif data.balance is Balance.LOGITS:
         loss = loss_for(data.target, base.smoothing, log_prior(weight_N, y_N, data.target.num_outputs))
     student = replace(
@@ -82,14 +82,14 @@ def pseudo_label(
 
 
 def first_predictions(context: TrainingContext, methods: ObjectiveParams, network: Network) -> Tensor:
-    """Returns logits for clean validation and then unlabeled images, (V + U, C): the model's, or from its neighbors."""
+    """Returns logits for clean validation and unlabeled images, (V + U, C), predicted or propagated from neighbors."""
     data = context.data
-    asked = [data.rows(split) for split in (Split.VALIDATION, Split.UNLABELED)]
+    predicted = [data.rows(split) for split in (Split.VALIDATION, Split.UNLABELED)]
     neighbors, classes = methods.unlabelled.neighbours, data.target.num_outputs
     if not neighbors:
-        return predict(context, methods.teacher, network, pd.concat(asked), features=False)
+        return predict(context, methods.teacher, network, pd.concat(predicted), features=False)
     train = data.rows(Split.TRAIN)
-    rows = pd.concat([train, *asked])
+    rows = pd.concat([train, *predicted])
     x_ND = predict(context, methods.teacher, network, rows, features=True)[:, classes:]
     label_N = torch.full((len(rows),), -1)
     label_N[: len(train)] = torch.from_numpy(data.target.encode(train))
@@ -103,11 +103,11 @@ def predict(
     """Returns the teacher's outputs, or the network's without one, for clean images: (N, C), or (N, C + E)."""
     loader = context.loader
     if teacher.weights is None:
-        asked = loader.device.place(OutputsAndFeatures(network, features=features))
-        return outputs(asked, context.clean_batches(rows).clean(), loader.device).output.cpu()
+        module = loader.device.place(OutputsAndFeatures(network, features=features))
+        return outputs(module, context.clean_batches(rows).clean(), loader.device).output.cpu()
     clean = rows.assign(**dict(zip(VIEW_PARAMETERS, CLEAN, strict=True)))
-    where = (context.files.feature_store, loader.device, RenderStyle(), loader.batch)
-    return teacher_of(context, teacher).outputs(loader.root, clean, *where, features=features)
+    settings = (context.files.feature_store, loader.device, RenderStyle(), loader.batch)
+    return teacher_of(context, teacher).outputs(loader.root, clean, *settings, features=features)
 
 
 @dataclass(frozen=True)
@@ -122,17 +122,17 @@ class FixMatchAudit(Callback):
     prior_C: Tensor
 
     def on_epoch_begin(self, epoch: int, network: Network) -> None:
-        """Audits, and reports what it finds. Raises DataRefusedError for predictions that are wrong too often."""
+        """Audits and reports the precision. Raises DataRefusedError if predictions are wrong too often."""
         del epoch
         audit = self.audit(network)
-        say(f"of {audit.accepted} trusted answers on held-out labelled images {audit.precision:.1%} are right")
+        say(f"{audit.precision:.1%} of {audit.accepted} accepted predictions on held-out labeled images are right")
 
     def on_end(self, network: Network) -> dict[str, float]:
-        """Audits the kept model."""
+        """Audits the kept model. Returns its precision."""
         return {"audited_precision": self.audit(network).precision}
 
     def audit(self, network: Network) -> Audit:
-        """Calibrates on validation images and audits on those that were held out from calibration."""
+        """Calibrates on one half of the validation images and audits on the other."""
         data, device, loss = self.context.data, self.context.loader.device, self.loss
         logits_VC = outputs(network, self.validation.clean(), device).output
         loss.temperature = fit_temperature(data, logits_VC)
@@ -143,12 +143,12 @@ class FixMatchAudit(Callback):
             if self.section.adaptive:
                 loss.adapt(loss.probabilities(logits_UC.cpu()))
         audit = audit_held_out(data, loss.probabilities(logits_VC), loss.threshold_C.tolist())
-        refuse_unaudited(audit, self.section.precision)
+        check_audit(audit, self.section.precision)
         return audit
 
 
 def fixmatch(context: TrainingContext, methods: ObjectiveParams, base: TrainingPlan) -> TrainingPlan:
-    """Plans a fit in which a confident prediction for a weak view is the label of a strong one."""
+    """Plans a FixMatch fit: confident predictions for a weak view are the labels of a strong view."""
     section, data = methods.unlabelled, context.data
     loss = FixMatch(base.loss, data.target.num_outputs, section.threshold, section.weight)
     unlabeled, validation = (context.clean_batches(data.rows(s)) for s in (Split.UNLABELED, Split.VALIDATION))
@@ -160,7 +160,7 @@ def fixmatch(context: TrainingContext, methods: ObjectiveParams, base: TrainingP
 
 
 def mixed_batches(context: TrainingContext, section: UnlabeledSection, *, strong: bool) -> MixedBatches:
-    """Returns batches of labeled and unlabeled images; the latter with a strong view too where `strong`."""
+    """Returns batches of labeled and unlabeled images; with `strong`, the latter also come under a strong view."""
     data, trainer, rows = context.data, context.trainer, context.data.rows(Split.UNLABELED)
     unlabeled, policy, second = context.clean_batches(rows), data.policy, None
     if strong:

@@ -1,4 +1,4 @@
-"""The teacher: brought in whole, or as a backbone on which a head is fitted; its outputs are stored for each view.
+"""Loads the teacher, a whole model or a backbone with a fitted head, and stores its outputs for each view.
 
 Shapes: N rows, C outputs, E features of the teacher.
 """
@@ -40,7 +40,7 @@ L2_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)  # penalties of the head th
 
 
 class OutputsAndFeatures(nn.Module):
-    """A network that returns its outputs, and with `features` these beside them, (N, C + E)."""
+    """A network that returns its outputs (N, C), or with `features` outputs and features, (N, C + E)."""
 
     def __init__(self, network: Network, *, features: bool) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class OutputsAndFeatures(nn.Module):
         self._features = features
 
     def forward(self, x_N3SS: Tensor) -> Tensor:
-        """Returns the outputs first, then the features."""
+        """Returns the outputs, then the features, for inputs (N, 3, S, S)."""
         feature_NE = self.network.backbone(x_N3SS)
         output_NC: Tensor = self.network.head(feature_NE)
         return torch.cat([output_NC, feature_NE], 1) if self._features else output_NC
@@ -74,7 +74,7 @@ class Teacher:
         *,
         features: bool,
     ) -> Tensor:
-        """Returns the outputs for each row, a path and a view, (N, C) or (N, C + E); computes what the store lacks."""
+        """Returns the outputs for each row (path and view), (N, C) or (N, C + E); computes those not yet stored."""
         context = {
             **self.identity,
             "answers": "with features" if features else "outputs",
@@ -86,33 +86,38 @@ class Teacher:
             "code": code_digest(__name__),
             **device.facts(),
         }
-        kept = FeatureStore(store, context)
+        stored = FeatureStore(store, context)
         keys = [key_of(file, draw) for file, *draw in rows[[Column.SHA256, *VIEW_PARAMETERS]].itertuples(index=False)]
-        missing = [place for place, key in enumerate(keys) if key not in kept]
+        missing = [place for place, key in enumerate(keys) if key not in stored]
         if missing:
             network = Network(folded(self.network.backbone), self.network.head)
             module = OutputsAndFeatures(network, features=features).eval()
             backbone = Backbone(module, self.width, self.preprocessing)
             for computed, matrix in extract(root, rows.iloc[missing], backbone, device, style, batch):
-                kept.add([keys[missing[row]] for row in computed], matrix)
-        return torch.from_numpy(kept[keys]) if keys else torch.empty(0, 0)
+                stored.add([keys[missing[row]] for row in computed], matrix)
+        return torch.from_numpy(stored[keys]) if keys else torch.empty(0, 0)
 
 
 def load(file: Path, params: TeacherParams, target: TargetSpec, head: Path, *, letterbox: bool) -> Teacher | Backbone:
-    """Loads the teacher, with the head of the file `head` if it has none of its own; returns its backbone if neither.
+    """Loads the teacher, with the head in the file `head` if it has none; returns its backbone if there is no head.
 
-    A teacher without its own preprocessing sees letterboxed images if its student does. Raises ParamsError if there is
-    no teacher, or it predicts something else.
+    A teacher without a preprocessing of its own gets letterboxed images if the student does. Raises ParamsError if
+    there is no teacher, or it predicts other classes or targets.
     """
     state, description = read(file)
     if not state:
-        raise ParamsError(NO_TEACHER)
+        raise ParamsError(NO_TEACHER, key="teacher.weights")
     if SPEC in description:
         if params.resize or params.crop:
-            raise ParamsError("teacher.resize, teacher.crop: this teacher brings its own; set both to null")
+            raise ParamsError(
+                "teacher.resize, teacher.crop: this teacher has its own preprocessing; set both to null",
+                key="teacher.resize",
+            )
         return whole(state, description[SPEC], target, file)
     if params.architecture is None:
-        raise ParamsError("teacher.architecture: these weights do not say it; set it")
+        raise ParamsError(
+            "teacher.architecture: teacher.weights do not name their architecture; set it", key="teacher.architecture"
+        )
     check_architecture(params.architecture)
     backbone = build(params.architecture, state, description, params.resize, params.crop, letterbox=letterbox)
     if not head.exists():
@@ -122,13 +127,14 @@ def load(file: Path, params: TeacherParams, target: TargetSpec, head: Path, *, l
 
 
 def check_classes(spec: Mapping[str, Any], target: TargetSpec) -> None:
-    """Raises ParamsError if a model that Rootstock made predicts other classes or targets."""
-    theirs = [*spec["classes"], *spec["targets"]]
+    """Raises ParamsError if the registered model of `spec` predicts other classes or targets."""
+    names = [*spec["classes"], *spec["targets"]]
     kind = kind_of(spec)
-    if theirs != list(target.names) or kind != target.kind:
+    if names != list(target.names) or kind != target.kind:
         raise ParamsError(
-            f"teacher.weights: the teacher answers {', '.join(theirs[:5])}, but the data asks for "
-            f"{', '.join(target.names[:5])}; take one that was trained on the same classes"
+            f"teacher.weights: the teacher predicts {', '.join(names[:5])}, but the data has "
+            f"{', '.join(target.names[:5])}; use a teacher that was trained on the same classes",
+            key="teacher.weights",
         )
 
 
@@ -140,7 +146,7 @@ def kind_of(spec: Mapping[str, Any]) -> TargetKind:
 
 
 def whole(state: dict[str, Tensor], spec: Mapping[str, Any], target: TargetSpec, file: Path) -> Teacher:
-    """Builds a model that Rootstock made. Raises ParamsError if it predicts other classes or targets."""
+    """Builds a registered model as a teacher. Raises ParamsError if it predicts other classes or targets."""
     check_classes(spec, target)
     backbone, width = build_backbone(spec["architecture"], spec["cut"])
     network = Network(backbone, build_head(width, target.num_outputs, **spec["head"]))
@@ -149,8 +155,8 @@ def whole(state: dict[str, Tensor], spec: Mapping[str, Any], target: TargetSpec,
     return Teacher(network.eval(), width, preprocessing, {"teacher": sha256_of(file)})
 
 
-def refuse_other_classes(file: Path, target: TargetSpec) -> None:
-    """Raises ParamsError if the teacher that was brought in predicts something else than the data asks for."""
+def check_teacher_classes(file: Path, target: TargetSpec) -> None:
+    """Raises ParamsError if the teacher in `file` is a whole model that predicts other classes or targets."""
     if spec := described(file).get(SPEC):
         check_classes(spec, target)
 
@@ -158,7 +164,7 @@ def refuse_other_classes(file: Path, target: TargetSpec) -> None:
 def with_head(
     backbone: Backbone, state: dict[str, Tensor], settings: Mapping[str, Any], target: TargetSpec, file: Path
 ) -> Teacher:
-    """Joins a backbone and a head that was fitted on it."""
+    """Builds a teacher from a backbone and a head that was fitted on its features."""
     head = build_head(backbone.width, target.num_outputs, **settings)
     head.load_state_dict(state)
     identity = {"teacher": sha256_of(file), "head": {name: tensor.tolist() for name, tensor in state.items()}}
@@ -168,14 +174,14 @@ def with_head(
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A head, and the settings that build it again."""
+    """A head and the settings that rebuild it."""
 
     head: nn.Module
     settings: dict[str, Any]
 
 
 def fit_head(train: Train, validation: Rows, target: TargetSpec) -> FittedHead:
-    """Fits the best linear head on a teacher's features; the targets of both are in their own units."""
+    """Fits the best linear head on a teacher's features (N, D); its outputs are in the targets' original units."""
     (x_ND, y, weight_N), (x_VD, y_V) = train, validation
     rows = ((x_ND, standardize(y, target), weight_N), (x_VD, standardize(y_V, target)))
     head, scaling = unstandardize_head(best(fit_linear(*rows, LinearFit(target, L2_PENALTIES))).head, target)

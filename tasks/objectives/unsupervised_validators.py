@@ -1,37 +1,38 @@
-"""Choosing a model for a domain that has no labels. Shapes: U target images, C classes."""
+"""Scores models on a domain without labels. Shapes: U images of the target domain, C classes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-SHARP = 0.05  # temperature of the neighbourhoods, the paper's
-MOST = 2000  # target images that are compared with one another
+TEMPERATURE = 0.05  # of the similarities, the paper's
+MAX_IMAGES = 2000  # that are compared with one another
 
 
 def information(logits_UC: Tensor) -> float:
-    """Information maximisation: sure of each answer, and all classes in use; higher is better.
+    """Returns the information maximization score of logits (U, C): confident and diverse predictions; higher is better.
 
-    The entropy of the mean answer minus the mean entropy (Shi and Sha, 2012; as a validator, Musgrave et al., 2022).
+    The entropy of the mean prediction minus the mean entropy (Shi and Sha, 2012; as a validator, Musgrave et al.,
+    2022).
     """
     p_UC = logits_UC.cpu().double().softmax(1)
     return (entropy(p_UC.mean(0)) - entropy(p_UC).mean()).item()
 
 
-def neighbourhood(logits_UC: Tensor) -> float:
-    """Soft neighbourhood density (Saito et al., 2021): how many near neighbours answers have; higher is better."""
+def neighborhood(logits_UC: Tensor) -> float:
+    """Returns the soft neighborhood density of logits (U, C) (Saito et al., 2021); higher is better."""
     if len(logits_UC) < 2:
-        return 0.0  # nobody's neighbour
-    some_UC = logits_UC[:: -(-len(logits_UC) // MOST)].cpu().double()
-    p_UC = torch.nn.functional.normalize(some_UC.softmax(1), dim=1)
+        return 0.0  # there are no neighbors
+    sample_UC = logits_UC[:: -(-len(logits_UC) // MAX_IMAGES)].cpu().double()
+    p_UC = torch.nn.functional.normalize(sample_UC.softmax(1), dim=1)
     similar_UU = p_UC @ p_UC.T
     similar_UU.fill_diagonal_(-torch.inf)
-    return entropy((similar_UU / SHARP).softmax(1)).mean().item()
+    return entropy((similar_UU / TEMPERATURE).softmax(1)).mean().item()
 
 
 def entropy(p: Tensor) -> Tensor:
-    """Over the last dimension, in nats."""
+    """Returns the entropy over the last dimension of probabilities (..., C), in nats."""
     return -(p * p.clamp_min(1e-12).log()).sum(-1)
 
 
-VALIDATORS = {"information": information, "neighbourhood": neighbourhood}
+VALIDATORS = {"information": information, "neighbourhood": neighborhood}

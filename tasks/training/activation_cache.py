@@ -1,4 +1,4 @@
-"""Computes the frozen prefix once for each view; epochs then run only what learns.
+"""Computes the frozen prefix once for each view; epochs then run only the trainable rest.
 
 Activations at the cut are stored in unnamed files, which the system removes with the process. Space for each view is
 reserved before it is filled: a full disk is an error, never a broken mapping. Rows are computed in manifest order and
@@ -26,11 +26,11 @@ from tasks.training.types import Batch
 
 GIB = 2**30
 MICRO_BATCHES = MicroBatches()
-SPARE = 1.0  # GiB that are left free on the disk
+SPARE = 1.0  # GiB kept free on the disk
 
 
 class CachedBatches:
-    """Batches of activations (N, ...) instead of inputs; otherwise what `Batches` yields, in the same order."""
+    """Yields the batches of `Batches`, in the same order, with activations (B, ...) instead of inputs."""
 
     def __init__(self, batches: Batches, prefix: nn.Module, device: Device, folder: Path) -> None:
         self._batches = batches
@@ -47,16 +47,16 @@ class CachedBatches:
 
     def clean(self) -> Iterator[Batch]:
         """Yields every image without augmentation, in order."""
-        order = torch.arange(self._batches.pictures)
-        yield from self._made(order, CLEAN_VIEW, self._batches.clean())
+        order = torch.arange(self._batches.num_images)
+        yield from self._from_cache(order, CLEAN_VIEW, self._batches.clean())
 
     def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: RenderStyle) -> Iterator[Batch]:
         """Yields every image once, in the order of `seed` and `epoch`, under the view whose turn it is."""
         view = epoch % draw_NVP.shape[1]
         order = torch.from_numpy(self._batches.order(epoch, seed))
-        yield from self._made(order, view, self._batches.view(draw_NVP[:, view], style, view))
+        yield from self._from_cache(order, view, self._batches.view(draw_NVP[:, view], style, view))
 
-    def _made(self, order: Tensor, view: int, batches: Iterator[Batch]) -> Iterator[Batch]:
+    def _from_cache(self, order: Tensor, view: int, batches: Iterator[Batch]) -> Iterator[Batch]:
         self.asked += len(order)
         stored = self._view(view, batches)
         for part in split_evenly(order, len(self)):
@@ -69,7 +69,7 @@ class CachedBatches:
             for batch in batches:
                 part = activations(self._prefix, batch.inputs, self._device)
                 if view not in self._views:
-                    self._views[view] = reserve(self._folder, (self._batches.pictures, *part.shape[1:]), part.dtype)
+                    self._views[view] = reserve(self._folder, (self._batches.num_images, *part.shape[1:]), part.dtype)
                 self._views[view][rows : rows + len(part)] = part
                 rows += len(part)
             self.computed += rows
@@ -77,7 +77,7 @@ class CachedBatches:
 
 
 def activations(prefix: nn.Module, x_N3SS: Tensor, device: Device) -> Tensor:
-    """Computes the prefix's output, (N, ...), on the CPU."""
+    """Computes the prefix's output for inputs (N, 3, S, S). Returns it on the CPU, (N, ...)."""
     prefix.eval()
     with torch.no_grad(), device.autocast():
         output: Tensor = MICRO_BATCHES.run_with_retry(
@@ -103,7 +103,7 @@ def fits(
 ) -> bool:
     """Returns whether the activations of `views` views and of the validation images fit `most` GiB and the disk."""
     one = activations(prefix, train.first(), device)
-    size = (views * train.pictures + validation.pictures) * one.numel() * one.element_size() / GIB
+    size = (views * train.num_images + validation.num_images) * one.numel() * one.element_size() / GIB
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free / GIB - SPARE
     if size > min(most, free):

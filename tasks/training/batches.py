@@ -24,10 +24,10 @@ CLEAN_VIEW = -1
 
 
 class Batches:
-    """Batches of a list of images, each image once a pass.
+    """Batches of a list of images, each image once per pass.
 
-    `drawn`: images come with replacement as often as their weights say instead (balanced sampling). `teacher` gives the
-    teacher's outputs for every image under one view.
+    With `drawn`, images are sampled with replacement in proportion to their weights instead (balanced sampling).
+    `teacher` returns the teacher's outputs for every image under one view.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Batches:
         self._preprocessing = preprocessing
         self._device = device
         self._batch = batch
-        self.pictures = len(squares)
+        self.num_images = len(squares)
 
     def __len__(self) -> int:
         """Returns the number of batches in one pass."""
-        return ceil(self.pictures / self._batch)
+        return ceil(self.num_images / self._batch)
 
     def first(self) -> Tensor:
         """Returns the first image as an input, (1, 3, S, S)."""
@@ -64,11 +64,11 @@ class Batches:
 
     def clean(self) -> Iterator[Batch]:
         """Yields every image without augmentation, in order."""
-        yield from self.view(torch.tensor([CLEAN]).expand(self.pictures, -1), RenderStyle(), CLEAN_VIEW)
+        yield from self.view(torch.tensor([CLEAN]).expand(self.num_images, -1), RenderStyle(), CLEAN_VIEW)
 
     def view(self, draw_NP: Tensor, style: RenderStyle, number: int) -> Iterator[Batch]:
         """Yields every image once, in order, each under its own row of the view of this number."""
-        yield from self.select(split_evenly(torch.arange(self.pictures), len(self)), draw_NP, style, number)
+        yield from self.select(split_evenly(torch.arange(self.num_images), len(self)), draw_NP, style, number)
 
     def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: RenderStyle) -> Iterator[Batch]:
         """Yields as many images as there are, in the order of `seed` and `epoch`, under the view whose turn it is."""
@@ -80,8 +80,8 @@ class Batches:
         """Returns the rows of an epoch, (N,)."""
         random = np.random.default_rng((seed, epoch))
         if self._probability_N is None:
-            return random.permutation(self.pictures)
-        return random.choice(self.pictures, self.pictures, p=self._probability_N)
+            return random.permutation(self.num_images)
+        return random.choice(self.num_images, self.num_images, p=self._probability_N)
 
     def select(self, parts: Iterable[Tensor], draw_NP: Tensor, style: RenderStyle, number: int) -> Iterator[Batch]:
         """Yields a batch for each part, which holds row numbers; `draw_NP` has the view of every row."""

@@ -1,4 +1,7 @@
-"""The validation loss at the best temperature: candidates are compared by it, since the winner is calibrated anyway."""
+"""Measures the validation loss at the best temperature, since the chosen model is calibrated anyway.
+
+Shapes: N images, C classes.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from torch import Tensor
 from tasks.metrics.calibration import temperature
 from tasks.training.types import Measure
 
-PLAIN = 1e-4  # share of the loss as it is: it decides where all answers are right, which is zero at a low temperature
+PLAIN = 1e-4  # weight of the uncalibrated loss: it decides when all answers are right and the other loss goes to zero
 
 
 def at_best_temperature(measure: Measure, weigh: Callable[[Tensor, int], Tensor] | None = None) -> Measure:
-    """Wraps a measure of logits (N, C) so that it is taken at the temperature that minimizes the loss.
+    """Wraps a measure of logits (N, C) to evaluate it at the temperature that minimizes the loss.
 
     An over- or underconfident epoch is then not at a disadvantage (Berta et al., "Rethinking Early Stopping: Refine,
-    Then Calibrate", 2025). `weigh` gives the rows' weights, (N,), from targets (N,) and the number of classes.
+    Then Calibrate", 2025). `weigh` returns row weights, (N,), for targets (N,) and the number of classes.
     """
 
     def measured(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:

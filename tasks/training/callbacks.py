@@ -1,4 +1,4 @@
-"""What an objective may do beside its loss."""
+"""Hooks by which an objective takes part in a fit, in addition to its loss."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Hooks of a fit; each does nothing until it is overridden."""
+    """Hooks of a fit. By default they do nothing."""
 
     def on_epoch_begin(self, epoch: int, network: Network) -> None:
-        """Runs before the epoch of this number, from 0."""
+        """Runs before epoch number `epoch`, counted from 0."""
 
     def validate(self, network: Network) -> Score | None:
-        """Scores the network in a way of its own; None leaves it to the validation images."""
+        """Scores the network in the objective's own way. Returns None to use the validation images."""
 
     def may_be_best(self, rows: Sequence[Row]) -> bool:
         """Returns whether the last row of the curve may be kept."""
@@ -26,7 +26,7 @@ class Callback:
         return True
 
     def should_stop(self, rows: Sequence[Row]) -> bool:
-        """Returns whether the last row of the curve is good enough to be kept and to end the fit."""
+        """Returns whether the fit ends and keeps the last row of the curve."""
         del rows
         return False
 

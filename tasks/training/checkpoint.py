@@ -1,4 +1,4 @@
-"""Checkpoints in .state/: a safetensors file each, named by a digest of all that the fit depends on."""
+"""Saves checkpoints in .state/ as safetensors files, named by a digest of everything that a fit depends on."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tasks.models import weights_file
 
 
 class FileCheckpoint:
-    """One file, replaced in one step by each save, unless the last one was less than `every` seconds ago.
+    """A checkpoint file, replaced atomically by each save, at most once in `every` seconds.
 
-    Of several processes that share a fit the first one writes, and all read. One that a power failure cut off is set
-    aside, and the fit begins anew.
+    In a fit on several processes, process 0 writes it and all read it. A file damaged by a power failure is set aside,
+    and the fit starts over.
     """
 
     def __init__(self, path: Path, every: float = 0.0) -> None:
@@ -33,19 +33,19 @@ class FileCheckpoint:
         self._saved = -math.inf
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What was saved last, or None."""
+        """Returns the last saved tensors and values, or None."""
         if not self._path.exists():
             return None
         try:
             return weights_file.read(self._path)
         except RootstockError as error:
             if not rank():
-                say(f"{error}; set aside, the fit begins anew")
+                say(f"{error}; the checkpoint is set aside and the fit starts over")
                 put_aside(self._path, self._path.with_suffix(".damaged"))
             return None
 
     def save(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Replaces the file, if it is time."""
+        """Replaces the file, unless the last save was less than `every` seconds ago."""
         if rank() or time.monotonic() - self._saved < self._every:
             return
         self._saved = time.monotonic()

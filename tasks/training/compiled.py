@@ -1,4 +1,4 @@
-"""What learns, compiled for training (torch.compile): for fits so long that they make up for a minute of compiling."""
+"""Compiles a network for training (torch.compile), which pays off in fits much longer than a minute."""
 
 from __future__ import annotations
 
@@ -14,30 +14,35 @@ from tasks.core.progress import say
 from tasks.hardware.compiler import reason
 from tasks.hardware.machine_cache import cache
 
-SHAPES = 256  # sizes of a batch, blocks that learn and modes of a fit, each of which is compiled
+SHAPES = 256  # most combinations of batch size, trainable blocks and modes that are compiled in one fit
 
 
 @contextmanager
-def compiled_fit(module: nn.Module, *, wanted: bool) -> Iterator[None]:
-    """The module runs compiled in here, in place: its tensors keep their names.
+def compiled_fit(module: nn.Module, *, enabled: bool) -> Iterator[None]:
+    """Runs the module compiled, in place, within the context if `enabled`; its tensors keep their names.
 
-    Each size of a batch has code of its own, so that a fit that was killed and goes on computes the same. Raises
-    ParamsError where it cannot be compiled.
+    Each batch size is compiled separately, so that a resumed fit computes the same bits. Raises ParamsError if the
+    module cannot be compiled.
     """
-    if not wanted:
+    if not enabled:
         yield
         return
     from torch._dynamo import config
     from torch._dynamo.exc import TorchDynamoException
 
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache("inductor")))  # torch's own has a known name in /tmp
-    say("what learns is compiled, which may take minutes")
+    os.environ.setdefault(
+        "TORCHINDUCTOR_CACHE_DIR", str(cache("inductor"))
+    )  # torch's default has a predictable name in /tmp
+    say("compiling the trainable layers, which may take minutes")
     module.compile(dynamic=False)
     try:
         with config.patch(recompile_limit=SHAPES):
             yield
     except TorchDynamoException as error:
-        raise ParamsError(f"finetune.compile: it cannot be compiled here, {reason(error)}; set it to false") from None
+        raise ParamsError(
+            f"finetune.compile: compilation failed: {reason(error)}; set finetune.compile to false",
+            key="finetune.compile",
+        ) from None
     finally:
-        module._compiled_call_impl = None  # noqa: SLF001 - what compile() set, which has no opposite
+        module._compiled_call_impl = None  # noqa: SLF001 - undoes compile(), which has no inverse
         torch.compiler.reset()

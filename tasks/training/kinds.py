@@ -1,4 +1,4 @@
-"""The loss and the measure of each problem type. Shapes: N images, C classes, K targets."""
+"""Maps each problem type to its loss and its measure. Shapes: N images, C classes, K targets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks.core.errors import ParamsError
 from tasks.core.schema import Balance
 from tasks.core.target import TargetKind, TargetSpec
 from tasks.training.calibrated_loss import at_best_temperature
-from tasks.training.class_balance import equal
+from tasks.training.class_balance import equal_class_weights
 from tasks.training.losses.binary_cross_entropy import binary_cross_entropy
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.losses.squared_error import squared_error
@@ -19,25 +19,25 @@ from tasks.training.types import Loss, Measure
 
 
 def loss_for(target: TargetSpec, smoothing: float = 0.0, log_prior_C: Tensor | None = None) -> Loss:
-    """Returns the supervised loss; of classes, with smoothed labels and adjusted logits.
+    """Returns the supervised loss; for classes, with label smoothing and logits adjusted by `log_prior_C`, (C,).
 
-    Raises ParamsError if targets are to be smoothed.
+    Raises ParamsError if `smoothing` is set for regression.
     """
     return LOSSES[target.kind](target, smoothing, log_prior_C)
 
 
 def measure_for(target: TargetSpec, balance: Balance = Balance.NONE) -> Measure:
-    """Returns validation loss and score: accuracy; macro F1 of labels; the mean R² of targets.
+    """Returns the measure of validation loss and score: accuracy, macro F1 (multi-label) or mean R² (regression).
 
-    The loss of classes is that at the best temperature; of balanced ones, as if all were of equal size.
+    The classification loss is taken at the best temperature; with a `balance`, every class counts the same.
     """
     return MEASURES[target.kind](target, balance)
 
 
 def check_balance_supported(balance: Balance, target: TargetSpec) -> None:
-    """Raises ParamsError for a way to balance classes where an image has not exactly one."""
+    """Raises ParamsError if `balance` is set for another problem type than classification."""
     if balance not in BALANCES[target.kind]:
-        raise ParamsError("balance: it has a meaning for one class an image only; set it to none")
+        raise ParamsError("balance: only single-label classes can be balanced; set it to none", key="balance")
 
 
 def _class_loss(target: TargetSpec, smoothing: float, log_prior_C: Tensor | None) -> Loss:
@@ -53,7 +53,9 @@ def _label_loss(target: TargetSpec, smoothing: float, log_prior_C: Tensor | None
 def _value_loss(target: TargetSpec, smoothing: float, log_prior_C: Tensor | None) -> Loss:
     del log_prior_C
     if smoothing:
-        raise ParamsError("finetune.smoothing: targets have no labels to smooth; set it to 0")
+        raise ParamsError(
+            "finetune.smoothing: regression has no labels to smooth; set it to 0", key="finetune.smoothing"
+        )
     return squared_error(target.std_K)
 
 
@@ -61,7 +63,7 @@ def _class_measure(target: TargetSpec, balance: Balance) -> Measure:
     del target
     if balance is Balance.NONE:
         return at_best_temperature(measure_classes)
-    return at_best_temperature(measure_balanced, equal)
+    return at_best_temperature(measure_balanced, equal_class_weights)
 
 
 BALANCES: Mapping[TargetKind, frozenset[Balance]] = {  # ways to balance classes that a problem type supports

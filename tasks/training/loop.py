@@ -24,7 +24,7 @@ from tasks.training.measures import measure_classes
 from tasks.training.state import Checkpoint, FitState, Progress
 from tasks.training.types import Batch, EpochBatches, Loss, Outputs, Row, Score, Scoring, scoring
 
-SEED_STRIDE = 2**40  # between the seeds of processes: each drops units of its own
+SEED_STRIDE = 2**40  # between the seeds of processes, so that each has its own dropout masks
 BY_ACCURACY = scoring(measure_classes)
 
 
@@ -137,7 +137,8 @@ def run_epoch(run: Fit, state: FitState, batches: Iterable[Batch], micro: MicroB
         losses.append(step(run, batch, state.optimizer, micro))
         if not math.isfinite(losses[-1]):
             raise RootstockError(
-                f"the loss is {losses[-1]} at step {count + 1}: lower the learning rates of this stage"
+                f"the loss is {losses[-1]} at step {count + 1}: lower the learning rates of this stage",
+                key="loss-not-finite",
             )
         state.average(count + 1)
     return sum(losses) / len(losses)
@@ -159,10 +160,10 @@ def step(run: Fit, batch: Batch, optimizer: torch.optim.Optimizer, micro: MicroB
 
     loss = micro.run_with_retry(gradients, batch._replace(weight=share_N))
     total = all_reduce_sum(torch.tensor(loss, device=x.device)).item()
-    learning = [p for group in optimizer.param_groups for p in group["params"]]
-    sum_gradients(learning)
+    trainable = [p for group in optimizer.param_groups for p in group["params"]]
+    sum_gradients(trainable)
     if run.schedule.max_grad_norm:
-        torch.nn.utils.clip_grad_norm_(learning, run.schedule.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(trainable, run.schedule.max_grad_norm)
     optimizer.step()
     return total
 
@@ -182,7 +183,7 @@ def score(network: nn.Module, batches: Iterable[Batch], device: Device, score_ou
 
 
 def outputs(network: nn.Module, batches: Iterable[Batch], device: Device) -> Outputs:
-    """Computes the network's outputs for all batches, float32, in inference mode."""
+    """Returns the network's outputs for all batches, (N, C) float32, in inference mode, with targets and teacher."""
     network.eval()
     micro = MicroBatches()
 
@@ -197,7 +198,7 @@ def outputs(network: nn.Module, batches: Iterable[Batch], device: Device) -> Out
 
 
 def record(state: FitState, scored: Score, train_loss: float | None, run: Fit) -> None:
-    """Adds a row to the curve; keeps the learned tensors if they are the best so far, or good enough."""
+    """Adds a row to the curve; keeps the trained tensors if they are the best so far or a callback ends the fit."""
     progress = state.progress
     row: Row = {Curve.EPOCH: progress.epoch, Curve.STEP: progress.epoch * run.schedule.steps_per_epoch}
     row |= {Curve.VALIDATION_LOSS: scored.loss, Curve.VALIDATION_SCORE: scored.score, **scored.extra}

@@ -1,4 +1,4 @@
-"""Measures of outputs on validation: a loss to compare epochs by, and a score.
+"""Measures outputs on validation images: a loss that epochs are compared by, and a score.
 
 Shapes: N images, C classes, K targets.
 """
@@ -12,17 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.metrics.regression import variance
-from tasks.training.class_balance import equal
+from tasks.training.class_balance import equal_class_weights
 from tasks.training.types import Measure
 
 
 def measure_classes(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:
-    """Returns mean cross-entropy and accuracy."""
+    """Returns mean cross-entropy and accuracy of logits (N, C) for classes (N,)."""
     return F.cross_entropy(logits_NC, y_N).item(), (logits_NC.argmax(1) == y_N).float().mean().item()
 
 
 def measure_labels(logits_NC: Tensor, y_NC: Tensor) -> tuple[float, float]:
-    """Returns mean binary cross-entropy, and macro F1 at a threshold of 0.5 (labels that occur or are predicted)."""
+    """Returns binary cross-entropy of logits (N, C) and macro F1 at 0.5 (labels that occur or are predicted)."""
     loss = F.binary_cross_entropy_with_logits(logits_NC, y_NC.to(logits_NC.dtype))
     predicted_NC, true_NC = logits_NC >= 0, y_NC > 0.5
     hits_C, all_C = (predicted_NC & true_NC).sum(0), predicted_NC.sum(0) + true_NC.sum(0)
@@ -43,8 +43,8 @@ def measure_values(std_K: Sequence[float]) -> Measure:
 
 
 def measure_balanced(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:
-    """Returns cross-entropy as if all classes were of equal size, and accuracy: what balanced models are chosen by."""
+    """Returns the cross-entropy of logits (N, C), weighted to balanced classes, and the plain accuracy."""
     loss_N = F.cross_entropy(logits_NC, y_N, reduction="none")
-    equal_N = equal(y_N, logits_NC.shape[1])
+    equal_N = equal_class_weights(y_N, logits_NC.shape[1])
     accuracy = (logits_NC.argmax(1) == y_N).float().mean()
     return (loss_N * equal_N).mean().item(), accuracy.item()

@@ -1,6 +1,6 @@
-"""Batches of labeled and unlabeled images together, for the objectives that learn from both.
+"""Interleaves labeled and unlabeled images in one batch, for the objectives that train on both.
 
-Shapes: N labeled images, U unlabeled ones, V views, P numbers a view, S side.
+Shapes: N labeled images, U unlabeled images, V views, P view parameters, S side.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tasks.training.batches import Batches, split_evenly
 from tasks.training.losses.partial_truth import mask_labels
 from tasks.training.types import Batch
 
-SEED_STRIDE = 2**32  # between the seeds of both orders: else sorted files would always meet images of their own class
-ORDERS = 1000  # per epoch at most, in which the smaller set is gone through again
+SEED_STRIDE = 2**32  # between the seeds of both orders; with equal seeds, sorted files would pair up by class
+ORDERS = 1000  # most passes through the smaller set in one epoch
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class PlannedViews:
     style: RenderStyle
 
     def epoch(self, number: int, size: int, steps: int, seed: int) -> Iterator[Batch]:
-        """Yields `steps` batches: every image once if they last for `steps` of `size`, else as often as it takes.
+        """Yields `steps` batches of `size`: every image once if that is enough, else in repeated passes.
 
-        Each time an image comes, it is another view of it.
+        In each pass an image comes under its next view.
         """
-        pictures, views = self.batches.pictures, self.draw_NVP.shape[1]
-        total = pictures if ceil(pictures / size) == steps else steps * size
-        times = ceil(total / pictures)
+        images, views = self.batches.num_images, self.draw_NVP.shape[1]
+        total = images if ceil(images / size) == steps else steps * size
+        times = ceil(total / images)
         order = np.concatenate([self.batches.order(number * ORDERS + again, seed) for again in range(times)])[:total]
-        view = (number * times + np.arange(total) // pictures) % views
-        parts = zip(*(split_evenly(torch.from_numpy(of), steps) for of in (order, view)), strict=True)
+        view = (number * times + np.arange(total) // images) % views
+        parts = zip(*(split_evenly(torch.from_numpy(column), steps) for column in (order, view)), strict=True)
         return self.batches.render(((part, self.draw_NVP[part, at]) for part, at in parts), self.style, number)
 
 
@@ -48,8 +48,8 @@ class PlannedViews:
 class MixedBatches:
     """Batches of `batch` labeled images and `ratio` times as many unlabeled ones, evenly interleaved.
 
-    An epoch goes once through the larger set and as often as it takes through the other. With a `strong` view, images
-    come under both of theirs, in six channels: the weak one first.
+    An epoch passes once through the larger set and repeatedly through the other. With `strong`, inputs have six
+    channels: the weak view first, then the strong one.
     """
 
     labeled: PlannedViews
@@ -61,30 +61,30 @@ class MixedBatches:
 
     def __len__(self) -> int:
         """Returns the number of batches in one epoch."""
-        labeled, unlabeled = (views.batches.pictures for views in (self.labeled, self.unlabeled))
+        labeled, unlabeled = (views.batches.num_images for views in (self.labeled, self.unlabeled))
         return max(ceil(labeled / self.batch), ceil(unlabeled / self._size))
 
     @property
     def _size(self) -> int:
-        """Unlabeled images in a batch."""
+        """Returns the number of unlabeled images in a batch."""
         return ceil(self.batch * self.ratio)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Yields the batches of an epoch, in an order of its own."""
+        """Yields the batches of epoch `number` in a random order that depends on it."""
         steps = len(self)
         labeled = self.labeled.epoch(number, self.batch, steps, self.seed)
-        apart = self.seed + SEED_STRIDE
-        weak = self.unlabeled.epoch(number, self._size, steps, apart)
+        unlabeled_seed = self.seed + SEED_STRIDE
+        weak = self.unlabeled.epoch(number, self._size, steps, unlabeled_seed)
         if self.strong is None:
             yield from (interleave(first, second, None) for first, second in zip(labeled, weak, strict=True))
             return
-        strong = self.strong.epoch(number, self._size, steps, apart)
+        strong = self.strong.epoch(number, self._size, steps, unlabeled_seed)
         for first, second, third in zip(labeled, weak, strong, strict=True):
             yield interleave(first, second, third.inputs)
 
 
 def interleave(labeled: Batch, unlabeled: Batch, strong_U3SS: Tensor | None) -> Batch:
-    """Merges both evenly, so that each micro-batch has some of either; the unlabeled rows' targets are masked."""
+    """Merges (N, C, S, S) and (U, C, S, S) evenly, so that micro-batches contain both; masks unlabeled targets."""
     x, y, weight, _ = labeled
     u = unlabeled.inputs
     if strong_U3SS is not None:

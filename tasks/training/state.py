@@ -22,18 +22,18 @@ Tensors = dict[str, Tensor]
 
 
 class Checkpoint(Protocol):
-    """Where the state of a fit outlives the process."""
+    """Storage of a fit's state that outlives the process."""
 
     def load(self) -> tuple[Tensors, dict[str, Any]] | None:
-        """Returns what was saved last, or None."""
+        """Returns the last saved tensors and values, or None."""
 
     def save(self, tensors: Tensors, values: dict[str, Any]) -> None:
-        """Replaces what was saved."""
+        """Replaces the saved tensors and values."""
 
 
 @dataclass
 class Progress:
-    """The position after `epoch` epochs; `best` holds the learned tensors of the row `kept`, `lowest` its loss.
+    """The position after `epoch` epochs; `best` holds the trained tensors of the row `kept`, `lowest` its loss.
 
     `parts`: micro-batches per batch in the last epoch (it grows after out-of-memory).
     """
@@ -49,7 +49,7 @@ class Progress:
 
 
 class FitState:
-    """What a fit changes. `decay` is that of the weights' exponential moving average; 0: none is kept."""
+    """Everything that a fit changes. `decay`: of the exponential moving average of the weights; 0: no average."""
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, decay: float = 0.0) -> None:
         self.network = network

@@ -31,36 +31,36 @@ from tasks.training.state import Progress
 from tasks.training.types import Batch, Loss, Row, Score, Scoring
 
 AUXILIARY = "auxiliary"
-SAVE_SECONDS = 10.0  # between checkpoints: what a kill may cost
+SAVE_SECONDS = 10.0  # between checkpoints: the most training that is lost when the process is killed
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Which part of a network learns, how fast, by which loss, on which batches, and what else happens."""
+    """What a fit trains: trainable parts, learning rates, loss, batches and callbacks."""
 
     learning: Sequence[Names]
     groups: Sequence[ParameterGroup]
     loss: Loss
     batch_statistics: bool
-    smoothing: float = 0.0  # of the labels in that loss, for objectives that build it anew
-    unfreeze_every: int = 0  # epochs until one more block learns; 0: all from the start
+    smoothing: float = 0.0  # label smoothing of the loss, for objectives that rebuild it
+    unfreeze_every: int = 0  # epochs until one more block is unfrozen; 0: all from the start
     passes: int = 1  # over the training images, in an epoch
     dropout: bool = False
     cache_gib: float = 0.0  # of activations of the frozen prefix
-    compile: bool = False  # what learns
-    train: MixedBatches | None = None  # batches of its own, of inputs and never of activations
-    auxiliary_module: nn.Module | None = None  # learns with the network and is discarded
+    compile: bool = False  # the trainable part
+    train: MixedBatches | None = None  # replaces the trainer's batches; never cached activations
+    auxiliary_module: nn.Module | None = None  # trained with the network, then discarded
     callbacks: tuple[Callback, ...] = ()
 
     def with_auxiliary(self, module: nn.Module | None) -> TrainingPlan:
-        """Returns the plan with a module that learns at the head's rate and is discarded after the fit."""
+        """Returns the plan with a module that is trained at the head's rate and discarded after the fit."""
         if module is None:
             return self
         groups = [*self.groups, ParameterGroup(list(module.parameters()), self.groups[0].lr)]
         return replace(self, auxiliary_module=module, groups=groups)
 
     def prepare_epoch(self, network: Network, epoch: int) -> None:
-        """Sets what learns in this epoch, and the modules' modes."""
+        """Runs the callbacks, unfreezes the blocks of this epoch and sets the modules' modes."""
         for callback in self.callbacks:
             callback.on_epoch_begin(epoch, network)
         learning = unfrozen(self.learning, epoch, self.unfreeze_every)
@@ -68,13 +68,13 @@ class TrainingPlan:
         learn_mode(network, learning, batch_statistics=self.batch_statistics, dropout=self.dropout)
 
     def finish(self, network: Network) -> dict[str, float]:
-        """Runs the callbacks' last hook. Returns their numbers for the report."""
+        """Runs `on_end` of the callbacks. Returns their numbers for the report."""
         return {name: value for callback in self.callbacks for name, value in callback.on_end(network).items()}
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """The data, machine and files that candidates share; `draw_NVP` holds the planned views of the training images."""
+    """The data, device and files that candidates share; `draw_NVP`, (N, V, P), are the training images' views."""
 
     train: Batches
     validation: Batches
@@ -85,13 +85,13 @@ class Trainer:
     curves: Path
     target: TargetSpec
     scoring: Scoring
-    offset: tuple[int, int] = (0, 0)  # epochs and steps of earlier rounds, in the curve
+    offset: tuple[int, int] = (0, 0)  # epochs and steps of earlier rounds, added to the curve's
     cache_counts: dict[str, float] = field(default_factory=dict)  # for the report
 
     def fit(
         self, candidate: Candidate, network: Network, schedule: Schedule, plan: TrainingPlan, key: str = ""
     ) -> Progress:
-        """Fits one candidate. Its rows go to the curve file, its state to a checkpoint named by it and by `key`."""
+        """Fits one candidate. Appends its rows to the curve file; its checkpoint is named by it and `key`."""
         self.device.place(network)
         if plan.batch_statistics:
             synchronize_batchnorm(network, self.device.device)
@@ -99,7 +99,7 @@ class Trainer:
         learner, train, validation = self._without_prefix(network, schedule, plan)
         if plan.auxiliary_module:
             learner.add_module(AUXILIARY, self.device.place(plan.auxiliary_module))
-        with compiled_fit(learner.backbone, wanted=plan.compile):
+        with compiled_fit(learner.backbone, enabled=plan.compile):
             progress = fit(
                 learner,
                 self._epochs(train, schedule, plan),
@@ -130,14 +130,14 @@ class Trainer:
         say_progress(int(row[Curve.EPOCH]), epochs, f"epochs {candidate}, {score_text}")
 
     def _count_cached(self, asked: int, computed: int) -> None:
-        say(f"frozen blocks computed for {computed} pictures instead of {asked}")
+        say(f"frozen blocks computed for {computed} images instead of {asked}")
         for name, count_ in (("frozen_blocks_asked", asked), ("frozen_blocks_computed", computed)):
             self.cache_counts[name] = self.cache_counts.get(name, 0.0) + count_
 
     def _epochs(
         self, train: Batches | CachedBatches, schedule: Schedule, plan: TrainingPlan
     ) -> Callable[[int], Iterable[Batch]]:
-        """Returns the batches of an epoch: the plan's own, or each image under the view whose turn it is."""
+        """Returns a function from an epoch to its batches: the plan's, or each image under the epoch's view."""
         if plan.train:
             return plan.train.epoch
         one = partial(train.shuffled, seed=schedule.seed, draw_NVP=self.draw_NVP, style=self.style)
@@ -146,21 +146,21 @@ class Trainer:
     def _validate(
         self, learner: Network, network: Network, validation: Batches | CachedBatches, plan: TrainingPlan
     ) -> Score:
-        """Scores an epoch in the first callback's own way, or on the validation images."""
+        """Scores an epoch by the first callback that does so, else on the validation images."""
         scores = (callback.validate(network) for callback in plan.callbacks)
-        own = next((scored for scored in scores if scored is not None), None)
-        return own or score(learner, validation.clean(), self.device, self.scoring)
+        by_callback = next((scored for scored in scores if scored is not None), None)
+        return by_callback or score(learner, validation.clean(), self.device, self.scoring)
 
     def _without_prefix(
         self, network: Network, schedule: Schedule, plan: TrainingPlan
     ) -> tuple[Network, Batches | CachedBatches, Batches | CachedBatches]:
-        """Returns the part that learns, on the frozen prefix's cached activations where possible; else all as it is."""
+        """Returns the trainable rest with cached activations of the frozen prefix if possible, else all unchanged."""
         unchanged = (network, self.train, self.validation)
         if not (plan.cache_gib and schedule.epochs and count() == 1):
             return unchanged
         halves = split_at_first_trainable(network.backbone.eval(), plan.learning)
         if halves is None or (plan.dropout and any(isinstance(layer, nn.Dropout) for layer in halves[0].modules())):
-            return unchanged  # what drops out at random cannot be cached
+            return unchanged  # activations after dropout cannot be cached
         views, folder = min(self.draw_NVP.shape[1], schedule.epochs), self.checkpoints.parent
         if not fits(halves[0], self.train, self.validation, self.device, folder, views, plan.cache_gib):
             return unchanged

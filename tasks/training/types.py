@@ -1,6 +1,6 @@
-"""Types that the fit loop shares with what rides on it.
+"""Types that the fit loop shares with losses, batches and callbacks.
 
-Shapes: N rows, S side, C classes, K targets, A columns that a teacher gives.
+Shapes: N rows, S side, C classes, K targets, A columns of a teacher's outputs.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Rows that are learned together.
+    """The rows of one optimizer step.
 
     Inputs are (N, 3, S, S), or activations (N, ...); targets (N,) int64, (N, C) or (N, K) float32; weights (N,) with a
-    mean of 1 over all batches, None where all rows weigh the same; a teacher's outputs, (N, A), where there is one.
+    mean of 1 over all batches, None for equal weights; a teacher's outputs (N, A), None without a teacher.
     """
 
     inputs: Tensor
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """The network's outputs for all rows, (N, C) or (N, K) float32, beside their targets and the teacher's outputs."""
+    """The network's outputs for all rows, (N, C) or (N, K) float32, with their targets and the teacher's outputs."""
 
     output: Tensor
     target: Tensor
@@ -50,5 +50,5 @@ Scoring = Callable[[Outputs], Score]
 
 
 def scoring(measure: Measure) -> Scoring:
-    """Scores outputs by `measure`, whatever a teacher says."""
+    """Returns a scoring of outputs by `measure`; a teacher's outputs are ignored."""
     return lambda outputs: Score(*measure(outputs.output, outputs.target))

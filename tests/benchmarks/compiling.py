@@ -46,7 +46,7 @@ def seconds(name: str, precision: str) -> tuple[list[float], list[float], float]
     device.place(plain), device.place(quick)
     timed(plain, device, 1)
     started = time.perf_counter()
-    with compiled_fit(quick.backbone, wanted=True):
+    with compiled_fit(quick.backbone, enabled=True):
         timed(quick, device, 1)
         start = time.perf_counter() - started
         rounds = [[timed(network, device, STEPS) for network in (plain, quick)] for _ in range(ROUNDS)]

@@ -200,7 +200,7 @@ from tasks.training.compiled import compiled_fit
 from tasks.core.errors import ParamsError
 module = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.LayerNorm(8))
 try:
-    with compiled_fit(module, wanted=True):
+    with compiled_fit(module, enabled=True):
         module(torch.rand(4, 8)).sum().backward()
 except ParamsError as error:
     print(error)

@@ -43,7 +43,7 @@ def test_a_compiled_network_learns_the_same_within_a_tolerance():
         device.place(network)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
         run = Fit(network, cross_entropy(), SCHEDULE, device)
-        with compiled_fit(network.backbone, wanted=wanted):
+        with compiled_fit(network.backbone, enabled=wanted):
             batch = Batch(x_N3SS, y_N)
             losses.append([step(run, batch, optimizer, MicroBatches()) for _ in range(5)])
     torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-2, atol=1e-3)

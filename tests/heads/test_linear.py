@@ -8,7 +8,7 @@ from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
 from tasks.heads.linear import best, fit_probes, fit_ridge, linear
-from tasks.training.class_balance import balanced, log_prior
+from tasks.training.class_balance import balance_weights, log_prior
 from tasks.training.measures import measure_balanced
 
 
@@ -87,7 +87,7 @@ def test_a_rare_class_is_found_more_often_when_classes_are_balanced(data, how):
     rare, y_rare, ones = x[keep], y[keep], torch.ones(int(keep.sum()))
     plain = fit_probes((rare, y_rare, ones), (x, y), 3, [0.01])[0]
     if how == "weights":
-        fair = fit_probes((rare, y_rare, balanced(ones, y_rare, 3)), (x, y), 3, [0.01])[0]
+        fair = fit_probes((rare, y_rare, balance_weights(ones, y_rare, 3)), (x, y), 3, [0.01])[0]
     else:
         fair = fit_probes((rare, y_rare, ones), (x, y), 3, [0.01], log_prior_C=log_prior(ones, y_rare, 3))[0]
     recall = [(p.head(x).argmax(1)[y == 0] == 0).float().mean().item() for p in (plain, fair)]
@@ -97,9 +97,9 @@ def test_a_rare_class_is_found_more_often_when_classes_are_balanced(data, how):
 
 def test_balanced_classes_weigh_the_same_and_all_rows_what_they_weighed():
     y, weight = torch.tensor([0, 0, 0, 2]), torch.tensor([1.0, 2.0, 1.0, 1.0])
-    found = balanced(weight, y, 3)
-    assert found[:3].sum().item() == pytest.approx(found[3].item())
-    assert found.sum().item() == pytest.approx(5)
+    weights = balance_weights(weight, y, 3)
+    assert weights[:3].sum().item() == pytest.approx(weights[3].item())
+    assert weights.sum().item() == pytest.approx(5)
 
 
 def test_balanced_models_are_chosen_as_if_classes_were_equal():

@@ -93,8 +93,8 @@ def test_the_articles_recipe_trains_as_many_parameters_as_keras_counts():
 )
 def test_the_whole_classifier_can_be_cut(architecture, width):
     with uninitialized():
-        module, found = build_backbone(architecture, "classifier")
-    assert found == width
+        module, reported = build_backbone(architecture, "classifier")
+    assert reported == width
     side = 224
     with torch.inference_mode():
         assert module.eval()(torch.zeros(1, 3, side, side)).shape == (1, width)

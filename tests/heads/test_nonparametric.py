@@ -32,7 +32,7 @@ def test_a_row_of_twice_the_weight_counts_as_two():
     twice = (torch.cat([x, x[:4]]), torch.cat([y, y[:4]]), torch.ones(16))
     weighted = (x, y, torch.tensor([2.0] * 4 + [1.0] * 8, dtype=torch.float64))
     asked = torch.randn(50, 3)
-    for fitted in (fit_prototypes, lambda *given: fit_neighbors(*given, [99])):
+    for fitted in (fit_prototypes, lambda *rows: fit_neighbors(*rows, [99])):
         one, other = (fitted(rows, (x, y), 3)[-1].head(asked) for rows in (twice, weighted))
         if fitted is fit_prototypes:
             torch.testing.assert_close(one, other)

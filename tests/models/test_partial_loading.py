@@ -40,9 +40,9 @@ def test_an_earlier_head_keeps_the_rows_of_its_classes():
     head = head_of(earlier, ["bee", "cat", "fly"], 4)
     assert torch.equal(head.weight, torch.stack([state["head.weight"][1], torch.zeros(4), state["head.weight"][2]]))
     assert torch.equal(head.bias, torch.stack([state["head.bias"][1], torch.zeros(()), state["head.bias"][2]]))
-    with pytest.raises(ParamsError, match="brings no linear head"):
+    with raises(ParamsError, "head.start"):
         head_of(EarlierModel({}, {}), ["bee"], 4)
-    with pytest.raises(ParamsError, match="for 4 features, this backbone gives 5"):
+    with raises(ParamsError, "head.start"):
         head_of(earlier, ["bee"], 5)
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tasks.objectives.losses.adversarial import Attack, Growing, adversarial, divergence, trades
+from tasks.objectives.losses.adversarial import Attack, GrowingAttack, adversarial, divergence, trades
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.types import Batch
 from tests.objectives.examples import small
@@ -33,7 +33,7 @@ def test_attacks_stay_within_their_budget_and_do_harm(norm, steps):
 
 def test_a_radius_that_grows_ends_as_it_was_given():
     network, pixels, y = small(), torch.rand(8, 3, 4, 4), torch.arange(8) % 3
-    growing, loss = Growing(Attack("linf", 0.3, 1, (0,) * 3, (1,) * 3, step=0.4), epochs=2), cross_entropy()
+    growing, loss = GrowingAttack(Attack("linf", 0.3, 1, (0,) * 3, (1,) * 3, step=0.4), epochs=2), cross_entropy()
     lengths = []
     for epoch in range(4):
         growing.begin(epoch)
@@ -44,7 +44,7 @@ def test_a_radius_that_grows_ends_as_it_was_given():
 
 
 def test_an_attack_that_does_not_grow_is_whole_from_the_start():
-    growing = Growing(Attack("linf", 0.3, 1, MEAN, STD), epochs=0)
+    growing = GrowingAttack(Attack("linf", 0.3, 1, MEAN, STD), epochs=0)
     growing.begin(0)
     assert growing.now.radius == 0.3
 
@@ -73,5 +73,5 @@ def test_adversarial_and_trades_losses_are_their_formulas():
     torch.manual_seed(4)
     clean = network(x)
     changed = attack(network, x, lambda output: divergence(output, clean.detach()))
-    wanted = F.cross_entropy(clean, y, reduction="none") + 6 * divergence(network(changed), clean)
-    torch.testing.assert_close(loss, wanted)
+    expected = F.cross_entropy(clean, y, reduction="none") + 6 * divergence(network(changed), clean)
+    torch.testing.assert_close(loss, expected)

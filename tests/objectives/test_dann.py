@@ -14,11 +14,11 @@ def test_dann_teaches_the_critic_to_tell_and_the_backbone_to_hide():
     dann.begin(9, 10)
     assert dann.reversal == pytest.approx(1, abs=1e-3)
     loss = dann(network, batch).mean()
-    own = torch.autograd.grad(loss, [network.backbone[1].weight, dann.critic[0].weight])
+    gradients = torch.autograd.grad(loss, [network.backbone[1].weight, dann.critic[0].weight])
     domain = dann.critic(network.backbone(batch.inputs))[:, 0]
     expected = F.binary_cross_entropy_with_logits(domain, (batch.target >= 0).float())
     plain = torch.autograd.grad(expected, [network.backbone[1].weight, dann.critic[0].weight])
-    torch.testing.assert_close(own[1], plain[1])
-    torch.testing.assert_close(own[0], -dann.reversal * plain[0])
+    torch.testing.assert_close(gradients[1], plain[1])
+    torch.testing.assert_close(gradients[0], -dann.reversal * plain[0])
     dann.begin(0, 10)
     assert 0 < dann.reversal < 0.3

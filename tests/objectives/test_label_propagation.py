@@ -1,4 +1,4 @@
-"""Labels that spread over nearest neighbours: against the closed form, and on what a linear head cannot tell."""
+"""Labels that spread over nearest neighbors: against the closed form, and on what a linear head cannot tell."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def test_edges_are_weighed_by_the_cube_of_the_cosine_whatever_the_length():
 
 @given(st.integers(4, 30), st.integers(1, 8), st.integers(0, 2**31 - 1))
 @settings(max_examples=40)
-def test_it_is_the_closed_form_of_local_and_global_consistency(rows, neighbours, seed):
+def test_it_is_the_closed_form_of_local_and_global_consistency(rows, neighbors, seed):
     x = np.random.default_rng(seed).normal(size=(rows, 3))
     label = np.full(rows, -1)
     label[:2] = [0, 1]
-    weights = graph(x, neighbours).toarray()
+    weights = graph(x, neighbors).toarray()
     assert np.allclose(weights, weights.T)
     assert (weights >= 0).all()
     assert not weights.diagonal().any()
-    own = (label[:, None] == np.arange(2)).astype(float)
-    exact = np.linalg.solve(np.eye(rows) - ALPHA * weights, own).clip(0) + 1e-15
-    exact *= own.mean(0) / exact.sum(0)
-    found = propagate(x, label, 2, neighbours)
-    assert np.allclose(found.sum(1), 1)
+    one_hot = (label[:, None] == np.arange(2)).astype(float)
+    exact = np.linalg.solve(np.eye(rows) - ALPHA * weights, one_hot).clip(0) + 1e-15
+    exact *= one_hot.mean(0) / exact.sum(0)
+    result = propagate(x, label, 2, neighbors)
+    assert np.allclose(result.sum(1), 1)
     reached = exact.max(1) > 1e-4 * exact.max()
-    assert np.abs(found - exact / exact.sum(1, keepdims=True))[reached].max() < 1e-3
+    assert np.abs(result - exact / exact.sum(1, keepdims=True))[reached].max() < 1e-3
 
 
 def test_labels_follow_the_shape_of_the_data():
@@ -54,6 +54,6 @@ def test_labels_follow_the_shape_of_the_data():
 
 def test_an_image_that_no_label_reaches_is_of_no_class_in_particular():
     x = np.array([[1.0, 0, 0], [0.9, 0.1, 0], [0, 1.0, 0], [0.1, 0.9, 0], [0, 0, 1.0], [0, 0.0, 0.9]])
-    found = propagate(x, np.array([0, -1, 1, -1, -1, -1]), 2, 1)
-    assert found[:4].argmax(1).tolist() == [0, 0, 1, 1]
-    assert found[4:] == pytest.approx(0.5)
+    result = propagate(x, np.array([0, -1, 1, -1, -1, -1]), 2, 1)
+    assert result[:4].argmax(1).tolist() == [0, 0, 1, 1]
+    assert result[4:] == pytest.approx(0.5)

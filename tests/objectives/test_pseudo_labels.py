@@ -15,15 +15,15 @@ def test_quotas_keep_the_surest_of_each_class(rows, threshold, quota, seed):
     taken = accept(p, threshold, quota)
     assert (p.max(1)[taken] >= threshold).all()
     for label in range(3):
-        own = (p.argmax(1) == label) & (p.max(1) >= threshold)
-        kept = own & taken
-        assert kept.sum() == (min(quota, own.sum()) if quota else own.sum())
-        if kept.any() and (own & ~kept).any():
-            assert p.max(1)[kept].min() >= p.max(1)[own & ~kept].max()
+        confident = (p.argmax(1) == label) & (p.max(1) >= threshold)
+        kept = confident & taken
+        assert kept.sum() == (min(quota, confident.sum()) if quota else confident.sum())
+        if kept.any() and (confident & ~kept).any():
+            assert p.max(1)[kept].min() >= p.max(1)[confident & ~kept].max()
 
 
 def test_the_audit_counts_trusted_answers_only():
     p = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.05, 0.95]])
-    found = audit(p, np.array([0, 1, 0, 1]), 0.75)
-    assert (found.accepted, found.precision) == (3, pytest.approx(2 / 3))
+    result = audit(p, np.array([0, 1, 0, 1]), 0.75)
+    assert (result.accepted, result.precision) == (3, pytest.approx(2 / 3))
     assert audit(p, np.array([0, 1, 0, 1]), [0.95, 0.9]).accepted == 1

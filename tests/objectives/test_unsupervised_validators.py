@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tasks.objectives.unsupervised_validators import information, neighbourhood
+from tasks.objectives.unsupervised_validators import information, neighborhood
 
 
 def test_validators_prefer_sure_answers_that_use_all_classes():
@@ -17,8 +17,8 @@ def test_validators_prefer_sure_answers_that_use_all_classes():
     assert information(good) > information(one)
     mixed = good.clone()
     mixed[::2] = torch.randn(15, 3)
-    assert neighbourhood(good) > neighbourhood(mixed)
+    assert neighborhood(good) > neighborhood(mixed)
 
 
-def test_one_image_has_no_neighbourhood():
-    assert neighbourhood(torch.randn(1, 3)) == 0
+def test_one_image_has_no_neighborhood():
+    assert neighborhood(torch.randn(1, 3)) == 0

@@ -10,6 +10,7 @@ import pytest
 from tasks.core.errors import ParamsError
 from tasks.core.schema import Candidate, Curve
 from tasks.objectives.losses.adversarial import Attack
+from tests.errors import raises
 from tests.stages.contract import evaluated, tuned
 from tests.stages.objectives import begun, curve, methods
 
@@ -60,5 +61,5 @@ def test_evaluation_attacks_the_probe_and_the_tuned_model(paths):
 
 def test_mixed_pictures_are_refused(paths):
     begun(paths, unlabelled=False)
-    with pytest.raises(ParamsError, match=r"finetune\.mixup"):
+    with raises(ParamsError, "finetune.mixup"):
         tuned(paths, objective="pgd", mixup=0.2)

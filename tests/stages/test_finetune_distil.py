@@ -12,9 +12,10 @@ from tasks.core.schema import Candidate, Curve, Metric
 from tasks.core.target import TargetSpec
 from tasks.data.tables import bring_together
 from tasks.models.weights_file import read, write
-from tasks.objectives.teacher import SPEC, refuse_other_classes
+from tasks.objectives.teacher import SPEC, check_teacher_classes
 from tasks.scorer.answer import Scorer
 from tests.drawn import write_discs
+from tests.errors import raises
 from tests.stages.contract import NOBODY, augmented, embedded, evaluated, headed, ingested, tuned
 from tests.stages.objectives import BACKBONE_AS_TEACHER, as_teacher, begun, curve, methods
 
@@ -68,29 +69,30 @@ def test_targets_are_distilled_too(paths, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("teacher", "message"),
-    [(NOBODY, "there is no teacher"), ({**NOBODY, "weights": "x.pth"}, r"teacher\.architecture: these weights do not")],
+    ("teacher", "key"),
+    [(NOBODY, "teacher.weights"), ({**NOBODY, "weights": "x.pth"}, "teacher.architecture")],
 )
-def test_a_teacher_that_is_missing_or_unknown_is_told(paths, teacher, message):
+def test_a_missing_teacher_or_architecture_is_an_error(paths, teacher, key):
     begun(paths, unlabelled=False)
     if teacher["weights"]:
         write(paths.teacher, torch.load(paths.pretrained))
-    with pytest.raises(ParamsError, match=message):
+    with raises(ParamsError, key):
         tuned(paths, objective="distillation", teacher=teacher)
 
 
 def test_a_teacher_of_other_classes_is_refused(paths):
     begun(paths, unlabelled=False)
     tuned(paths, epochs=0, scratch=False), evaluated(paths)
-    teacher = as_teacher(paths)
+    teacher_params = as_teacher(paths)
     state, description = read(paths.teacher)
     description[SPEC]["classes"] = ["bar", "disc", "square"]
     write(paths.teacher, state, description)
-    message = "answers bar, disc, square, but the data asks for bar, disc, ring"
-    with pytest.raises(ParamsError, match=message):
-        tuned(paths, objective="distillation", teacher=teacher)
-    with pytest.raises(ParamsError, match=message):
-        refuse_other_classes(paths.teacher, TargetSpec.load(paths.task))
+    with raises(ParamsError, "teacher.weights") as caught:
+        tuned(paths, objective="distillation", teacher=teacher_params)
+    assert "bar, disc, square" in str(caught.value)
+    assert "bar, disc, ring" in str(caught.value)
+    with raises(ParamsError, "teacher.weights"):
+        check_teacher_classes(paths.teacher, TargetSpec.load(paths.task))
 
 
 def test_a_distilled_model_is_served_like_any_other(paths):

@@ -11,26 +11,27 @@ from tasks.core.errors import ParamsError
 from tasks.data.tables import bring_together
 from tasks.models.weights_file import write
 from tests.drawn import write_discs
+from tests.errors import raises
 from tests.stages.contract import NOBODY, augmented, embedded, headed, ingested, tuned
 from tests.stages.objectives import BACKBONE_AS_TEACHER, Killed, begun, curve, methods
 
 
 @pytest.mark.parametrize(
-    ("objective", "message"),
-    [("fixmatch", "no meaning for targets"), ("mcc", "no meaning for targets"), ("trades", "no meaning for targets")],
+    "objective",
+    ["fixmatch", "mcc", "trades"],
 )
-def test_what_has_no_meaning_for_targets_is_told(paths, tmp_path, objective, message):
+def test_objectives_that_are_not_defined_for_regression_are_refused(paths, tmp_path, objective):
     folder = bring_together(write_discs(tmp_path / "discs"), tmp_path / "together", ["radius"])
     paths = paths.model_copy(update={"raw": folder})
     ingested(paths), augmented(paths), embedded(paths), headed(paths)
-    with pytest.raises(ParamsError, match=message):
+    with raises(ParamsError, "objective"):
         tuned(paths, objective=objective)
 
 
 @pytest.mark.parametrize("objective", ["fixmatch", "coral", "batchnorm", "pseudo_labels"])
-def test_unlabelled_images_that_are_missing_are_told(paths, objective):
+def test_missing_unlabeled_images_are_an_error(paths, objective):
     begun(paths, unlabelled=False)
-    with pytest.raises(ParamsError, match="there are none; put them below unlabelled/"):
+    with raises(ParamsError, "unlabeled-images-missing"):
         tuned(paths, objective=objective, batchnorm="training")
 
 

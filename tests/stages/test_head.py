@@ -78,9 +78,9 @@ def test_a_dense_head_that_grew_is_tuned_and_served(paths):
 
 def test_what_has_no_meaning_for_several_labels_is_told(scenes):
     ingested(scenes), augmented(scenes), embedded(scenes)
-    with pytest.raises(ParamsError, match="a prototype head has no meaning for"):
+    with raises(ParamsError, "head.kind"):
         headed(scenes, kind="prototype")
-    with pytest.raises(ParamsError, match="balance: it has a meaning for one class"):
+    with raises(ParamsError, "balance"):
         headed(scenes, balance="logits")
 
 
@@ -89,5 +89,5 @@ def test_what_has_no_meaning_for_targets_is_told(discs):
     with raises(ParamsError, "augment.flip"):
         augmented(discs, flip=True)
     augmented(discs), embedded(discs)
-    with pytest.raises(ParamsError, match="a knn head has no meaning for targets"):
+    with raises(ParamsError, "head.kind"):
         headed(discs, kind="knn")

@@ -12,7 +12,7 @@ from torch import nn
 from tasks.core.schema import Curve
 from tasks.core.target import TargetKind, TargetSpec
 from tasks.hardware.device import choose
-from tasks.heads.nonlinear import Forgetful
+from tasks.heads.nonlinear import NoCheckpoint
 from tasks.models.freezing import ParameterGroup
 from tasks.objectives.losses.adversarial import Attack, adversarial
 from tasks.objectives.losses.distillation import Distillation, DistillationWeights
@@ -62,7 +62,7 @@ def train_losses(target, loss):
         groups=[ParameterGroup(list(network.parameters()), 0.02)],
         prepare_epoch=lambda _epoch: network.train(),
         device=CPU,
-        checkpoint=Forgetful(),
+        checkpoint=NoCheckpoint(),
         on_row=lambda _row: None,
     )
     return [row[Curve.TRAIN_LOSS] for row in progress.rows[1:]]

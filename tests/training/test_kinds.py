@@ -12,6 +12,7 @@ from tasks.core.errors import ParamsError
 from tasks.core.schema import Balance
 from tasks.core.target import TargetKind, TargetSpec
 from tasks.training.kinds import check_balance_supported, loss_for
+from tests.errors import raises
 
 ROOT = Path(__file__).parents[2]
 FEWEST = 8  # tables: fewer would mean that the search is broken
@@ -43,10 +44,10 @@ def test_classes_alone_are_balanced(target):
     check_balance_supported(Balance.NONE, target)
     for balance in set(Balance) - {Balance.NONE}:
         check_balance_supported(balance, TargetSpec(classes=("a", "b")))
-        with pytest.raises(ParamsError, match="balance"):
+        with raises(ParamsError, "balance"):
             check_balance_supported(balance, target)
 
 
 def test_targets_are_not_smoothed():
-    with pytest.raises(ParamsError, match=r"finetune\.smoothing"):
+    with raises(ParamsError, "finetune.smoothing"):
         loss_for(REGRESSION, smoothing=0.1)

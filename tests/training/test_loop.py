@@ -15,6 +15,7 @@ from tasks.training.callbacks import Callback
 from tasks.training.loop import Fit, Schedule, score, step
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.types import Batch
+from tests.errors import raises
 from tests.training.small_fit import CPU, SCHEDULE, batches, trained
 
 
@@ -64,8 +65,9 @@ def test_a_loss_that_is_not_finite_names_the_step(tmp_path):
         for number, batch in enumerate(batches(epoch)):
             yield batch._replace(inputs=batch.inputs * math.nan) if (epoch, number) == (1, 1) else batch
 
-    with pytest.raises(RootstockError, match="at step 5: lower the learning rates"):
+    with raises(RootstockError, "loss-not-finite") as caught:
         trained(tmp_path / "a.safetensors", train=poisoned)
+    assert "at step 5" in str(caught.value)
 
 
 def test_blocks_that_are_not_unfrozen_yet_do_not_move(tmp_path):
@@ -110,7 +112,7 @@ def test_where_memory_ends_the_batch_is_halved_and_it_is_said(capsys):
     assert math.isfinite(step(fit_of(network, greedy(3)), batch, optimizer, micro))
     assert micro.count == 4
     assert "batches are computed in 4 parts" in capsys.readouterr().out
-    with pytest.raises(RootstockError, match="cannot hold one image"):
+    with raises(RootstockError, "out-of-memory"):
         step(fit_of(network, greedy(0)), batch, optimizer, micro)
 
 

@@ -69,8 +69,8 @@ def test_cutmix_counts_each_truth_by_its_area(seed):
 
     torch.manual_seed(seed)
     loss = mixing(first, 0.0, 1.0)(seen(kept), Batch(x, torch.arange(4)))
-    own = (kept[0] == 0).float().mean((1, 2, 3))
-    assert loss.sum().item() == pytest.approx((own * torch.arange(1.0, 5)).sum().item(), abs=1e-5)
+    kept_share = (kept[0] == 0).float().mean((1, 2, 3))
+    assert loss.sum().item() == pytest.approx((kept_share * torch.arange(1.0, 5)).sum().item(), abs=1e-5)
 
 
 def test_mixed_values_have_the_gradient_of_the_mixed_truth():

@@ -3,10 +3,9 @@
 Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks" (2018): PGD. Zhang et al., "Theoretically
 Principled Trade-off between Robustness and Accuracy" (TRADES, 2019). Wong, Rice and Kolter, "Fast is better than free"
 (2020): one step from a random start. Cai et al., "Curriculum Adversarial Training" (2018): from easy attacks to hard
-ones; here the radius grows, not the number of steps. Budgets are in units of pixels from 0 to 1, before normalization;
-perturbed pixels stay in that range. What differs: the attack sees the network in inference mode, so it moves no
-statistics.
-Shapes: N rows, S side.
+ones; here the radius grows, not the number of steps. Budgets are in pixel values from 0 to 1, before normalization;
+perturbed pixels stay in that range. Differs from the papers: the attack runs the network in eval mode, so that it does
+not change statistics. Shapes: N rows, S side, C classes.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from tasks.training.types import Batch, Forward, Loss
 
 Ascent = Callable[[Tensor], Tensor]  # of outputs: what the attack raises, (N,)
 Attacker = Callable[[Forward, Tensor, Ascent], Tensor]
-FAST = 1.25  # the fast attack's single step, as a fraction of the radius (its paper's)
+FAST = 1.25  # step of the fast attack, as a fraction of the radius (from its paper)
 
 
 @dataclass(frozen=True)
@@ -70,20 +69,20 @@ class Attack:
         return (pixels + change).clamp(0, 1) - pixels
 
 
-class Growing:
-    """An attack whose radius grows over the first epochs: some networks learn nothing from the full radius at once."""
+class GrowingAttack:
+    """An attack whose radius grows over the first epochs, since some networks do not learn from the full radius."""
 
     def __init__(self, attack: Attack, epochs: int) -> None:
         self._last = self.now = attack
         self._epochs = epochs
 
     def begin(self, epoch: int) -> None:
-        """Sets the radius for the epoch of this number, from 0."""
+        """Sets the radius for epoch number `epoch`, counted from 0."""
         share = min(1.0, (epoch + 1) / (self._epochs + 1))
         self.now = replace(self._last, radius=share * self._last.radius, step=share * self._last.step)
 
     def __call__(self, network: Forward, x_N3SS: Tensor, loss: Ascent) -> Tensor:
-        """Returns perturbed inputs, as Attack does."""
+        """Returns perturbed inputs, (N, 3, S, S), like `Attack`."""
         return self.now(network, x_N3SS, loss)
 
 
@@ -93,7 +92,7 @@ def _length(x: Tensor) -> Tensor:
 
 
 def adversarial(supervised: Loss, attack: Attacker) -> Loss:
-    """Returns the supervised loss on images that `attack` perturbed to raise it (Madry et al., 2018)."""
+    """Returns the supervised loss on images that `attack` perturbs to increase it (Madry et al., 2018)."""
 
     def loss(network: Forward, batch: Batch) -> Tensor:
         changed = attack(network, batch.inputs, lambda output: supervised(lambda _: output, batch))
@@ -103,11 +102,11 @@ def adversarial(supervised: Loss, attack: Attacker) -> Loss:
 
 
 def trades(supervised: Loss, attack: Attacker, beta: float) -> Loss:
-    """Returns the clean loss plus `beta` times how far an attack can move the outputs (Zhang et al., 2019)."""
+    """Returns the clean loss plus `beta` times the divergence that an attack can cause (TRADES, Zhang et al., 2019)."""
 
     def loss(network: Forward, batch: Batch) -> Tensor:
         x_N3SS = batch.inputs
-        with inference_mode_of(network):  # without no_grad, whose casts autocast would go on using
+        with inference_mode_of(network):  # not under no_grad: autocast would reuse its cached casts without gradients
             clean = network(x_N3SS).float().detach()
         changed = attack(network, x_N3SS, lambda output: divergence(output, clean))
         both = network(torch.cat([x_N3SS, changed])).float()

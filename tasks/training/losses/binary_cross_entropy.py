@@ -1,4 +1,4 @@
-"""Supervised learning on several labels an image. Shapes: N images, C labels."""
+"""The multi-label loss. Shapes: N images, C labels."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tasks.training.types import Batch, Forward, Loss
 
 
 def binary_cross_entropy(smoothing: float = 0.0) -> Loss:
-    """Returns the mean over labels of the binary cross-entropy of each row, (N,).
+    """Returns a loss: the binary cross-entropy of each row, (N,), averaged over labels.
 
-    Labels (N, C) of 0 and 1 are drawn toward a half by `smoothing`.
+    `smoothing` moves labels (N, C) of 0 and 1 toward one half.
     """
 
     def loss(network: Forward, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""Supervised learning on one class an image. Shapes: N images, C classes."""
+"""The single-label classification loss. Shapes: N images, C classes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tasks.training.types import Batch, Forward, Loss
 
 
 def cross_entropy(smoothing: float = 0.0, log_prior_C: Tensor | None = None) -> Loss:
-    """Returns the cross-entropy of each row, (N,).
+    """Returns a loss: the cross-entropy of each row, (N,).
 
-    `smoothing` spreads that share of the truth over all classes (Szegedy et al., 2016). `log_prior_C`, logs of the
-    classes' shares of the training rows, are added to the logits that are learned, so that the network's own logits are
-    balanced (Menon et al., "Long-tail learning via logit adjustment", 2021).
+    `smoothing`: label smoothing (Szegedy et al., 2016). `log_prior_C`, the log class frequencies of the training rows,
+    is added to the logits in the loss only, so that the network's own logits are balanced (Menon et al., "Long-tail
+    learning via logit adjustment", 2021).
     """
 
     def loss(network: Forward, batch: Batch) -> Tensor:

@@ -14,22 +14,22 @@ from torch import Tensor, nn
 from tasks.scorer.network import Network
 from tasks.training.types import Batch, Forward, Loss
 
-UNLABELED = -1  # instead of a class; instead of values, NaN
+UNLABELED = -1  # class of an unlabeled row; values are NaN
 
 
 def is_labeled(y: Tensor) -> Tensor:
-    """Returns which rows have a target, (N,) bool: of classes (N,), or of labels or values (N, K)."""
+    """Returns which rows have a target, (N,) bool, for classes (N,), or labels or values (N, K)."""
     return y >= 0 if y.dim() == 1 else ~y.isnan().any(1)
 
 
 def mask_labels(y: Tensor) -> Tensor:
-    """Returns targets of the same shape in which no row is labeled."""
+    """Returns targets of the same shape, (N,) or (N, K), with all rows unlabeled."""
     return torch.full_like(y, UNLABELED) if y.dim() == 1 else torch.full_like(y, torch.nan)
 
 
 @contextmanager
 def inference_mode_of(network: Forward) -> Iterator[None]:
-    """Puts the network in eval mode for the block: BatchNorm uses its running statistics and does not move them."""
+    """Puts the network into eval mode within the context: BatchNorm uses its running statistics unchanged."""
     training = [part for part in network.modules() if part.training] if isinstance(network, nn.Module) else []
     for part in training:
         part.training = False
@@ -43,9 +43,9 @@ def inference_mode_of(network: Forward) -> Iterator[None]:
 def forward_by_domain(
     network: Forward, x_N3SS: Tensor, labeled_N: Tensor
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Returns features and outputs of the labeled rows, and of the others, which are seen in inference mode.
+    """Returns features (M, D) and outputs (M, C) of the labeled rows, then those of the others, in eval mode.
 
-    BatchNorm thereby learns one domain's statistics alone: those of a mixture fit neither.
+    BatchNorm thus learns the statistics of the labeled domain only: those of a mixture would fit neither.
     """
     source = features_and_outputs(network, x_N3SS[labeled_N])
     with inference_mode_of(network):
@@ -63,12 +63,12 @@ def features_and_outputs(network: Forward, x_N3SS: Tensor) -> tuple[Tensor, Tens
 
 
 def supervised_rows(loss: Loss, batch: Batch, labeled_N: Tensor, output_MC: Tensor) -> Tensor:
-    """Returns the supervised loss of the labeled rows, (M,), for outputs that were already computed."""
+    """Returns the supervised loss of the labeled rows, (M,), for their outputs (M, C)."""
     return loss(lambda _: output_MC, Batch(batch.inputs[labeled_N], batch.target[labeled_N]))
 
 
 def scatter_rows(loss_M: Tensor, at_N: Tensor) -> Tensor:
-    """Spreads losses of some rows over all, (N,), zero elsewhere, such that their mean is the mean over those rows."""
+    """Scatters losses (M,) to the rows `at_N`, zero elsewhere, (N,), scaled so that the mean stays the same."""
     return scatter_rows_scaled(loss_M, at_N, len(loss_M) / len(at_N))
 
 

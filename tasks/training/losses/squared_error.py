@@ -1,4 +1,4 @@
-"""Supervised regression. Shapes: N images, K targets."""
+"""The regression loss. Shapes: N images, K targets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.training.types import Batch, Forward, Loss
 
 
 def squared_error(std_K: Sequence[float]) -> Loss:
-    """Returns the mean squared error of each row, (N,), each target in units of its standard deviation."""
+    """Returns a loss: the mean squared error of each row, (N,), each target in units of its standard deviation."""
 
     def loss(network: Forward, batch: Batch) -> Tensor:
         y_NK = batch.target
