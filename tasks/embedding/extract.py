@@ -1,4 +1,7 @@
-"""Feature extraction: reading ahead, one batch shape for all, so that a feature depends on its picture alone."""
+"""Extracts features, always in the same batch shape, so that a feature depends on its image and view alone.
+
+Shapes: N rows, B images of a batch, R side of the resized square, S side of the input, P view parameters, D features.
+"""
 
 from __future__ import annotations
 
@@ -25,19 +28,19 @@ from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle, inputs
 from tasks.models.backbone import Backbone, embed
 
 if TYPE_CHECKING:
-    from tasks.core.sections import BackboneParams  # another knob's description must not change the key
+    from tasks.core.sections import BackboneParams  # the descriptions of parameters must not change the key
 
-CODE = (__name__, "tasks.models.weights_file", "tasks.embedding.feature_store")  # what computes and keeps a feature
-SHARD = 32  # batches that are handed on at once
+CODE = (__name__, "tasks.models.weights_file", "tasks.embedding.feature_store")  # computes and stores features
+SHARD = 32  # batches that are yielded together
 
 
 def context(
-    pretrained: Path, wanted: BackboneParams, backbone: Backbone, device: Device, style: RenderStyle, batch: int
+    pretrained: Path, params: BackboneParams, backbone: Backbone, device: Device, style: RenderStyle, batch: int
 ) -> dict[str, object]:
-    """Returns all that a feature depends on, beside the image's file and its view."""
+    """Returns everything that a feature depends on, except the image's file and its view."""
     return {
-        "architecture": wanted.architecture,
-        "cut": wanted.cut,
+        "architecture": params.architecture,
+        "cut": params.cut,
         "weights": sha256_of(pretrained),
         "preprocessing": asdict(backbone.preprocessing),
         **asdict(style),
@@ -52,7 +55,7 @@ def context(
 def extract(
     root: Path, rows: pd.DataFrame, backbone: Backbone, device: Device, style: RenderStyle, batch: int
 ) -> Iterator[tuple[range, np.ndarray]]:
-    """Features (n, D) of these rows, some batches at a time, with the positions that they belong to."""
+    """Yields features, (N, D) float32, of SHARD batches at a time, with the positions of their rows."""
     squares = ImageSquares(root, list(rows[Column.PATH]), backbone.preprocessing, memory=0)
     draw_NP = torch.tensor(rows[list(VIEW_PARAMETERS)].to_numpy(), dtype=torch.float32)
     module = device.place(backbone.module)

@@ -1,8 +1,8 @@
-"""The feature store: computed features by content, so that only new pictures or views are ever embedded.
+"""Stores features by the content of their images, so that only new images and views are embedded.
 
-A folder for each context (weights, preprocessing, device facts), with shards of a safetensors file each, which are
-only ever added: written beside and renamed, so that readers and writers need no lock. Contexts that were not used for
-the longest time are removed, whole, when the store outgrows its budget.
+Each context (weights, preprocessing, device facts) has a folder of safetensors shards. Shards are only ever added,
+under a temporary name and then renamed, so that readers and writers need no lock. When the store exceeds its budget,
+the least recently used contexts are removed as a whole. Shapes: N rows, D features.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ KEYS, ROWS, CHECKSUM = "keys", "rows", "sha256"
 
 
 def key_of(sha256: str, draw: Sequence[float]) -> bytes:
-    """Returns the key of one row, 32 bytes: of the image's file and the numbers of its view.
+    """Returns the key of one row, 32 bytes, from the SHA-256 of the image's file and its view parameters (P,).
 
-    Of the file, not of its pixels: a large JPEG is decoded at reduced size, its lossless copy is not, so that the same
-    pixels have two features.
+    The file counts, not its pixels: a large JPEG is decoded at reduced size and its lossless copy is not, so that
+    equal pixels can have two features.
     """
     return hashlib.sha256(f"{sha256}:{json.dumps(list(draw))}".encode()).digest()
 
@@ -44,7 +44,7 @@ class FeatureStore:
         self._folder = root / digest[:32]
         self._rows: dict[bytes, np.ndarray] = {}
         with suppress(FileNotFoundError):
-            os.utime(self._folder)  # used now
+            os.utime(self._folder)  # marks it as recently used
         for shard in sorted(self._folder.glob("*.safetensors")):
             self._rows.update(_read(shard))
 
@@ -52,11 +52,11 @@ class FeatureStore:
         return key in self._rows
 
     def __getitem__(self, keys: Sequence[bytes]) -> np.ndarray:
-        """The rows of these keys, (n, D). Raises KeyError for one that was never added."""
+        """Returns the rows of these keys, (N, D) float32. Raises KeyError if a key is missing."""
         return np.stack([self._rows[key] for key in keys])
 
     def add(self, keys: Sequence[bytes], rows: np.ndarray) -> None:
-        """Stores `rows`, (n, D) float32, in a shard of their own."""
+        """Stores `rows`, (N, D) float32, in a new shard."""
         if not keys:
             return
         rows = np.ascontiguousarray(rows, dtype=np.float32)
@@ -66,15 +66,15 @@ class FeatureStore:
         self._rows.update(zip(keys, rows, strict=True))
 
     def collect(self, most: float) -> None:
-        """Removes the contexts that were used least recently, never this one, until the store is within `most` GiB."""
+        """Removes the least recently used contexts, never this one, until the store fits into `most` GiB."""
         others = [folder for folder in self._folder.parent.iterdir() if folder.is_dir() and folder != self._folder]
         sizes = {folder: _size(folder) for folder in (*others, self._folder)}
         for folder in sorted(others, key=lambda other: other.stat().st_mtime):
             if sum(sizes.values()) <= most * GIB:
                 return
-            gone = folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}"))  # at once, for all readers
-            shutil.rmtree(gone, ignore_errors=True)
-            say(f"feature store: {sizes.pop(folder) / GIB:.2f} GiB that were not used for the longest time are removed")
+            hidden = folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}"))  # atomic for all readers
+            shutil.rmtree(hidden, ignore_errors=True)
+            say(f"feature store: removed {sizes.pop(folder) / GIB:.2f} GiB that were least recently used")
 
 
 def _size(folder: Path) -> int:
@@ -82,18 +82,18 @@ def _size(folder: Path) -> int:
 
 
 def _read(shard: Path) -> dict[bytes, np.ndarray]:
-    """A shard's rows; one whose content does not match its digest is set aside, and its rows are computed again."""
+    """Returns a shard's rows by key; sets it aside and returns none if its content does not match its checksum."""
     try:
         with safe_open(shard, "np") as file:
             tensors = {name: file.get_tensor(name) for name in (KEYS, ROWS)}
             intact = (file.metadata() or {}).get(CHECKSUM) == _checksum(tensors)
-    except FileNotFoundError:  # removed meanwhile, to make room
+    except FileNotFoundError:  # removed meanwhile to free space
         return {}
     except (SafetensorError, OSError):
         intact = False
     if not intact:
         say(f"feature store: {shard.name} does not match its digest; set aside, its rows are computed again")
-        with suppress(FileNotFoundError):  # another process did so
+        with suppress(FileNotFoundError):  # another process set it aside
             shard.rename(shard.with_suffix(".damaged"))
         return {}
     return dict(zip((key.tobytes() for key in tensors[KEYS]), tensors[ROWS], strict=True))

@@ -1,4 +1,4 @@
-"""The rows of the feature matrix: which images are embedded, and which of their views."""
+"""Lists the rows of the feature matrix: which images are embedded, and under which views."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from tasks.images.transforms import CLEAN, VIEW_PARAMETERS
 
 
 def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.DataFrame:
-    """A row for each usable labelled image as it is, and for the first `views` planned views of training images.
+    """Returns a row for each usable labeled image and for the first `views` planned views of training images.
 
-    In manifest order, then by view. Raises ParamsError if fewer views are planned.
+    The order is the manifest's, then by view. Raises ParamsError if fewer views are planned.
     """
     planned = int(plan[Column.VIEW].max())
     if views > planned:
-        raise ParamsError(f"features.views is {views}, but only {planned} are planned: raise augment.views")
+        raise ParamsError(
+            f"features.views is {views}, but only {planned} are planned: raise augment.views", key="features.views"
+        )
     rows = usable(manifest)
     rows = rows.loc[
         rows[Column.SPLIT].isin(LABELED_SPLITS),

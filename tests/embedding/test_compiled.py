@@ -1,4 +1,4 @@
-"""Whether a network is compiled is measured and remembered; compiled or not, it answers the same."""
+"""Whether compiling pays is measured and cached; compiled or not, features are the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import nn
 from tasks.core.errors import RootstockError
 from tasks.embedding import compiled as compiling
 from tasks.embedding.compiled import NotCompiledError, attempted, compiled, measure, pays
-from tasks.hardware import machine_cache as remembered
+from tasks.hardware import machine_cache
 from tasks.hardware.device import Device, choose
 from tasks.models.backbone import Backbone, embed
 from tasks.scorer.preprocessing import Preprocessing
@@ -29,8 +29,8 @@ CPU = choose("cpu", "float32")
 
 @pytest.fixture
 def backbone(tmp_path, monkeypatch):
-    """A small network, and an empty memory."""
-    monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path)
+    """A small network, and an empty cache."""
+    monkeypatch.setattr(machine_cache, "user_cache_path", lambda _name: tmp_path)
     module = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )
@@ -42,46 +42,46 @@ def backbone(tmp_path, monkeypatch):
     ("plain", "short", "start", "rows", "expected"),
     [
         (0.02, 0.01, 10, (5000, 5000), True),
-        (0.02, 0.01, 10, (1100, 1100), False),  # it would take as long to compile
-        (0.02, 0.01, 10, (900, 900), False),  # fewer than it is tried for
-        (0.02, 0.019, 0, (10**6, 10**6), False),  # hardly quicker
-        (0.02, 0.01, 10, (1, 5000), False),  # the plain one has them nearly all
-        (0.02, 0.01, 10, (1100, 1), True),  # the compiled one has
-        (0.02, 0.01, 10, (1, 0), True),  # all are there
+        (0.02, 0.01, 10, (1100, 1100), False),  # compiling would take as long
+        (0.02, 0.01, 10, (900, 900), False),  # fewer than the minimum
+        (0.02, 0.019, 0, (10**6, 10**6), False),  # hardly faster
+        (0.02, 0.01, 10, (1, 5000), False),  # nearly all are stored by the plain network
+        (0.02, 0.01, 10, (1100, 1), True),  # nearly all are stored by the compiled one
+        (0.02, 0.01, 10, (1, 0), True),  # all are stored
         (0.02, 0.01, 10, (0, 0), False),
     ],
 )
-def test_it_pays_for_many_rows_where_it_is_quicker(backbone, monkeypatch, plain, short, start, rows, expected):
+def test_it_pays_for_many_rows_if_it_is_faster(backbone, monkeypatch, plain, short, start, rows, expected):
     monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": plain, "compiled": short, "start": start})
     assert pays(backbone, CPU, 8, *rows, 1000) is expected
     assert not pays(backbone, CPU, 8, *rows, 0)
 
 
 def test_it_is_measured_once_and_only_where_it_may_pay(backbone, monkeypatch):
-    asked = []
+    calls = []
 
-    def told(*what):
-        asked.append(what)
+    def recorded(*arguments):
+        calls.append(arguments)
         return {"plain": 0.02, "compiled": 0.01, "start": 0.0}
 
-    monkeypatch.setattr(compiling, "measure", told)
+    monkeypatch.setattr(compiling, "measure", recorded)
     assert not pays(backbone, CPU, 8, 10**6, 10**6, 0)
     assert not pays(backbone, CPU, 8, 999, 999, 1000)
-    assert not asked
+    assert not calls
     assert [pays(backbone, CPU, 8, rows, rows, 1000) for rows in (1000, 2000)] == [True, True]
-    assert len(asked) == 1
+    assert len(calls) == 1
     pays(backbone, CPU, 16, 1000, 1000, 1000)
-    assert len(asked) == 2
+    assert len(calls) == 2
 
 
-def test_where_nothing_can_be_remembered_nothing_is_measured_or_compiled(backbone, monkeypatch, tmp_path):
+def test_without_a_writable_cache_nothing_is_measured_or_compiled(backbone, monkeypatch, tmp_path):
     (tmp_path / "compiled").write_text("in the way")
     monkeypatch.setattr(compiling, "measure", lambda *_: pytest.fail("it was measured"))
     assert not pays(backbone, CPU, 8, 10**6, 10**6, 1)
 
 
 @pytest.mark.slow  # a C++ compiler works for half a minute
-def test_compiled_it_answers_the_same_alone_and_in_company(backbone, monkeypatch):
+def test_compiled_features_do_not_depend_on_the_batch(backbone, monkeypatch):
     device, near = choose("cpu", "bfloat16"), 3e-2  # in float32: stages/test_features.py
     quick = compiled(backbone, device, 4)
     x = torch.rand(4, 3, 32, 32)
@@ -90,26 +90,26 @@ def test_compiled_it_answers_the_same_alone_and_in_company(backbone, monkeypatch
         alone = embed(quick.module, device.place(torch.cat([x[2:3], torch.zeros(3, 3, 32, 32)])))
     torch.testing.assert_close(together, embed(backbone.module, x), atol=near, rtol=near)
     assert torch.equal(alone[0], together[2])
-    monkeypatch.setattr(compiling, "_packed", lambda *_: pytest.fail("it was compiled again"))
+    monkeypatch.setattr(compiling, "_build_package", lambda *_: pytest.fail("it was compiled again"))
     assert torch.equal(embed(compiled(backbone, device, 4).module, x), together)
 
 
-def stands_in(written: list[Path]) -> Callable[..., nn.Module]:
-    """In the compiler's place: the network as it is."""
+def fake_build(written: list[Path]) -> Callable[..., nn.Module]:
+    """Returns a replacement of the compiler that keeps the network as it is."""
 
-    def packed(file: Path, backbone: Backbone, _device: object, _batch: int) -> nn.Module:
+    def build(file: Path, backbone: Backbone, _device: object, _batch: int) -> nn.Module:
         file.write_bytes(b"no package")
         written.append(file)
         return backbone.module
 
-    return packed
+    return build
 
 
 def test_a_package_is_of_one_network_with_its_weights_and_one_batch_and_a_damaged_one_is_made_again(
     backbone, monkeypatch, tmp_path, capsys
 ):
     made: list[Path] = []
-    monkeypatch.setattr(compiling, "_packed", stands_in(made))
+    monkeypatch.setattr(compiling, "_build_package", fake_build(made))
     compiled(backbone, CPU, 4)
     compiled(backbone, CPU, 8)
     assert len(list((tmp_path / "compiled").iterdir())) == 2
@@ -125,7 +125,7 @@ def test_a_package_is_of_one_network_with_its_weights_and_one_batch_and_a_damage
 
 
 def test_packages_stay_within_their_room_and_those_used_last_are_kept(backbone, monkeypatch):
-    monkeypatch.setattr(compiling, "_packed", stands_in([]))
+    monkeypatch.setattr(compiling, "_build_package", fake_build([]))
     monkeypatch.setattr(compiling, "Packaged", lambda *_: backbone.module)
     monkeypatch.setattr(compiling, "ROOM", 2 * len(b"no package"))
     for batch in (1, 2, 1, 3):
@@ -135,7 +135,7 @@ def test_packages_stay_within_their_room_and_those_used_last_are_kept(backbone, 
     assert kept == [1, 3]
 
 
-def test_a_package_is_told_by_all_that_it_depends_on(backbone, monkeypatch):
+def test_a_package_is_named_by_everything_that_it_depends_on(backbone, monkeypatch):
     def name(of: Backbone = backbone, device: Device = CPU) -> str:
         return compiling._package(of, device, 4).name
 
@@ -150,30 +150,30 @@ def test_a_package_is_told_by_all_that_it_depends_on(backbone, monkeypatch):
     assert len(names) == 6
 
 
-def test_where_a_package_cannot_be_kept_the_network_is_used_all_the_same(backbone, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(compiling, "_packed", stands_in([]))
+def test_a_network_whose_package_cannot_be_kept_is_used(backbone, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(compiling, "_build_package", fake_build([]))
     (tmp_path / "compiled").write_text("in the way")
     assert compiled(backbone, CPU, 4).module is backbone.module
     assert "is not kept" in capsys.readouterr().out
 
 
-def test_once_there_is_a_package_a_start_costs_nothing(backbone, monkeypatch):
+def test_with_a_package_compiling_costs_nothing(backbone, monkeypatch):
     monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": 0.02, "compiled": 0.01, "start": 1000})
     assert not pays(backbone, CPU, 8, 5000, 5000, 1000)
-    monkeypatch.setattr(compiling, "_packed", stands_in([]))
+    monkeypatch.setattr(compiling, "_build_package", fake_build([]))
     compiled(backbone, CPU, 8)
     assert pays(backbone, CPU, 8, 5000, 5000, 1000)
 
 
 WITHOUT = """
 from pathlib import Path
-from tasks.hardware import machine_cache as remembered
+from tasks.hardware import machine_cache
 from tasks.models.backbone import Backbone
 from tasks.embedding.compiled import pays
 from tasks.hardware.device import Device, choose
 from tasks.scorer.preprocessing import Preprocessing
 from torch import nn
-remembered.user_cache_path = lambda _name: Path("cache")
+machine_cache.user_cache_path = lambda _name: Path("cache")
 module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 preprocessing = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
 assert not pays(Backbone(module.eval(), 8, preprocessing).folded(), choose("cpu", "float32"), 2, 9, 9, 1)
@@ -182,14 +182,14 @@ assert not list(Path("cache", "compiled").iterdir())
 
 
 @pytest.mark.slow
-def test_without_a_compiler_it_goes_on_says_so_and_asks_again_the_next_time(tmp_path):
+def test_without_a_compiler_it_continues_says_so_and_tries_again_the_next_time(tmp_path):
     env = {**os.environ, "CXX": "no-such-compiler", "PYTHONPATH": str(ROOT)}
     env.pop("TORCHINDUCTOR_CACHE_DIR", None)
     command = [sys.executable, "-c", WITHOUT]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "cannot be compiled here" in done.stdout
-    assert "going on without" in done.stdout
+    assert "continuing without" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -209,48 +209,52 @@ assert module(torch.rand(4, 8)).shape == (4, 8)
 
 
 @pytest.mark.slow
-def test_a_fit_that_cannot_be_compiled_is_refused_in_words(tmp_path):
+def test_a_fit_that_cannot_be_compiled_is_an_error(tmp_path):
     env = {**os.environ, "CXX": "no-such-compiler", "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path)}
     env.pop("TORCHINDUCTOR_CACHE_DIR", None)
     command = [sys.executable, "-c", REFUSED]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
-    assert last.startswith("finetune.compile: it cannot be compiled here, "), done.stdout
-    assert last.endswith("; set it to false")
+    assert last.startswith("finetune.compile: compilation failed: "), done.stdout
+    assert last.endswith("; set finetune.compile to false")
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (
             RuntimeError("C++ compile error\n\nx.cpp:1: fatal error: Python.h: no such file\n"),
             "x.cpp:1: fatal error: Py",
         ),
-        (RuntimeError("no room\nand more"), r"here: no room \(features\.compile: 0"),
+        (RuntimeError("no room\nand more"), "here: no room ("),
         (RuntimeError(), "here: RuntimeError"),
     ],
 )
-def test_a_compiler_that_fails_is_an_error_that_says_why_and_what_to_do(backbone, monkeypatch, error, told):
-    def fails(*_what):
+def test_a_compiler_that_fails_is_an_error_that_says_why_and_what_to_do(backbone, monkeypatch, error, expected):
+    def fails(*_arguments):
         raise error
 
-    monkeypatch.setattr(compiling, "_packed", fails)
-    with pytest.raises(NotCompiledError, match=told):
+    monkeypatch.setattr(compiling, "_build_package", fails)
+    with raises(NotCompiledError, "features.compile") as caught:
         compiled(backbone, CPU, 4)
+    assert expected in str(caught.value)
     assert not pays(backbone, CPU, 8, 9, 9, 1)
     assert attempted(backbone, CPU, 4) is None
     assert not compiling._package(backbone, CPU, 4).exists()
 
 
-def test_what_answers_otherwise_when_it_is_compiled_is_refused(backbone, monkeypatch):
-    monkeypatch.setattr(compiling, "_packed", lambda *_: nn.Sequential(backbone.module, nn.ReLU6(), nn.Softplus()))
-    with pytest.raises(NotCompiledError, match="apart"):
+def test_a_compiled_network_with_other_features_is_refused(backbone, monkeypatch):
+    monkeypatch.setattr(
+        compiling, "_build_package", lambda *_: nn.Sequential(backbone.module, nn.ReLU6(), nn.Softplus())
+    )
+    with raises(NotCompiledError, "features.compile") as caught:
         compiled(backbone, CPU, 4)
+    assert "differ by" in str(caught.value)
     assert not compiling._package(backbone, CPU, 4).exists()
 
 
-def test_memory_that_ends_is_told_as_such(backbone, monkeypatch):
+def test_out_of_memory_is_an_error_of_its_own(backbone, monkeypatch):
     class Full(nn.Module):
         def forward(self, _x):
             raise torch.OutOfMemoryError

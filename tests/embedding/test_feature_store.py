@@ -31,14 +31,14 @@ def test_a_context_has_rows_of_its_own(tmp_path):
     assert keys(1)[0] not in FeatureStore(tmp_path, {**CONTEXT, "weights": "other"})
 
 
-def test_the_key_is_picture_and_view():
+def test_the_key_depends_on_image_and_view():
     assert len({key_of("a", (0.0,)), key_of("a", (0.5,)), key_of("b", (0.0,))}) == 3
 
 
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-5], lambda data: data[:-1] + bytes([data[-1] ^ 1]), lambda _data: b""]
 )
-def test_a_damaged_shard_is_set_aside_and_said(tmp_path, capsys, damage):
+def test_a_damaged_shard_is_set_aside_and_reported(tmp_path, capsys, damage):
     FeatureStore(tmp_path, CONTEXT).add(keys(3), rows(3))
     FeatureStore(tmp_path, CONTEXT).add(keys(2, 3), rows(2))
     shard = sorted(tmp_path.rglob("*.safetensors"))[0]
@@ -57,14 +57,14 @@ def test_two_writers_lose_nothing(tmp_path):
     assert all(key in store for key in keys(5))
 
 
-def test_a_write_that_was_cut_short_is_not_seen(tmp_path):
+def test_an_interrupted_write_is_ignored(tmp_path):
     FeatureStore(tmp_path, CONTEXT).add(keys(1), rows(1))
     folder = next(path for path in tmp_path.iterdir())
     (folder / ".half.safetensors.1.tmp").write_bytes(b"half")
     assert keys(1)[0] in FeatureStore(tmp_path, CONTEXT)
 
 
-def test_what_was_not_used_for_the_longest_time_makes_room(tmp_path, capsys):
+def test_the_least_recently_used_contexts_are_removed(tmp_path, capsys):
     contexts = [{**CONTEXT, "weights": str(n)} for n in range(4)]
     for number, context in enumerate(contexts):
         FeatureStore(tmp_path, context).add(keys(100), rows(100))

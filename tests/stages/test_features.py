@@ -12,8 +12,9 @@ from tasks.core.errors import ParamsError
 from tasks.core.schema import FEATURES, Column
 from tasks.embedding import compiled as compiling
 from tasks.embedding.compiled import NotCompiledError
-from tasks.hardware import machine_cache as remembered
+from tasks.hardware import machine_cache
 from tests.drawn import drawn
+from tests.errors import raises
 from tests.stages.contract import augmented, embedded, ingested
 
 
@@ -32,16 +33,16 @@ def test_features_embeds_only_what_is_new(paths):
 
 @pytest.mark.slow  # a C++ compiler works for half a minute
 def test_features_of_a_compiled_network_are_the_same_and_kept_apart(paths, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path / "cache")
+    monkeypatch.setattr(machine_cache, "user_cache_path", lambda _name: tmp_path / "cache")
     monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": 1.0, "compiled": 0.1, "start": 1.0})
     ingested(paths), augmented(paths)
     report = embedded(paths, views=1, compiled_from=57)
     assert (report.compiled, report.embedded) == (True, 57)
-    assert "is compiled" in capsys.readouterr().out
+    assert "compiling the network" in capsys.readouterr().out
     quick = load_file(paths.matrix)[FEATURES]
     report = embedded(paths, views=1, compiled_from=57)
     assert (report.compiled, report.embedded) == (True, 0)
-    assert "is compiled" not in capsys.readouterr().out
+    assert "compiling the network" not in capsys.readouterr().out
     report = embedded(paths, views=1)
     assert (report.compiled, report.embedded) == (False, 57)
     torch.testing.assert_close(load_file(paths.matrix)[FEATURES], quick, atol=1e-4, rtol=1e-4)
@@ -50,7 +51,7 @@ def test_features_of_a_compiled_network_are_the_same_and_kept_apart(paths, tmp_p
 
 
 def test_what_cannot_be_compiled_is_embedded_all_the_same(paths, monkeypatch, capsys):
-    def fails(*_what):
+    def fails(*_arguments):
         raise NotCompiledError("no compiler")
 
     monkeypatch.setattr(compiling, "pays", lambda *_: True)
@@ -58,7 +59,7 @@ def test_what_cannot_be_compiled_is_embedded_all_the_same(paths, monkeypatch, ca
     ingested(paths), augmented(paths)
     report = embedded(paths, views=1, compiled_from=57)
     assert (report.compiled, report.embedded) == (False, 57)
-    assert "no compiler; going on without" in capsys.readouterr().out
+    assert "no compiler; continuing without" in capsys.readouterr().out
 
 
 def test_features_are_in_the_order_of_the_index(paths):
@@ -74,7 +75,7 @@ def test_features_are_in_the_order_of_the_index(paths):
 
 def test_features_asks_for_no_more_views_than_are_planned(paths):
     ingested(paths), augmented(paths)
-    with pytest.raises(ParamsError, match=r"raise augment\.views"):
+    with raises(ParamsError, "features.views"):
         embedded(paths, views=4)
 
 

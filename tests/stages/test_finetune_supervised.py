@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.core.schema import Curve
-from tasks.hardware import machine_cache as remembered
+from tasks.hardware import machine_cache
 from tasks.models.networks import probe_network
 from tasks.training.calibrated_loss import at_best_temperature
 from tasks.training.loop import score
@@ -21,7 +21,7 @@ from tests.stages.objectives import Killed, begun, context_of, curve, methods
 @pytest.mark.slow  # a C++ compiler works for some minutes
 def test_a_compiled_fit_learns_the_same_and_a_killed_one_ends_with_the_same_weights(paths, monkeypatch, tmp_path):
     """Batches of two sizes, and a block more in the second epoch; then compiled anew by the run that goes on."""
-    monkeypatch.setattr(remembered, "user_cache_path", lambda _name: tmp_path / "cache")
+    monkeypatch.setattr(machine_cache, "user_cache_path", lambda _name: tmp_path / "cache")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     begun(paths, unlabelled=False)
     options = {"scratch": False, "blocks": 2, "unfreeze": 1}
