@@ -71,7 +71,7 @@ def step_keeps_the_frozen_part(network: Network, side: int) -> None:
     frozen = [name for name in network.backbone.state_dict() if not within(name, learning[0])]
     groups = parameter_groups(network, learning, 0.1, 0.1, 1.0)
     before, head = digest(network.backbone, frozen), digest(network.head, list(network.head.state_dict()))
-    optimizer = torch.optim.SGD([p for group in groups for p in group["params"]], 0.1)
+    optimizer = torch.optim.SGD([p for group in groups for p in group.parameters], 0.1)
     learn_mode(network, learning, batch_statistics=True)
     network(torch.randn(2, 3, side, side)).square().mean().backward()
     optimizer.step()

@@ -54,18 +54,18 @@ def test_a_run_that_was_killed_ends_with_the_same_weights_bit_by_bit(tmp_path, l
     assert progress.epoch == 4
 
 
-def test_a_checkpoint_that_was_cut_off_is_set_aside(tmp_path, capsys):
+def test_a_truncated_checkpoint_is_set_aside(tmp_path, capsys):
     undisturbed, _ = trained(tmp_path / "a.safetensors")
     whole = (tmp_path / "a.safetensors").read_bytes()
     (tmp_path / "b.safetensors").write_bytes(whole[: len(whole) // 2])
     again, _ = trained(tmp_path / "b.safetensors")
-    assert "set aside, the fit begins anew" in capsys.readouterr().out
+    assert "set aside and the fit starts over" in capsys.readouterr().out
     assert (tmp_path / "b.damaged").stat().st_size == len(whole) // 2
     for name, tensor in undisturbed.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
-def test_a_run_that_was_killed_goes_on_in_as_many_parts_as_memory_allowed(tmp_path):
+def test_a_resumed_run_keeps_the_number_of_micro_batches(tmp_path):
     """What is tried in vain draws random numbers too: it may be tried in vain no more often than undisturbed."""
 
     def greedy(network, batch):
