@@ -40,7 +40,7 @@ def head_measure(target: TargetSpec, balance: Balance) -> Measure:
 
 
 def head_loss(target: TargetSpec, log_prior_C: Tensor | None) -> Loss:
-    """Returns the loss of a head that is trained by gradient descent; targets are standardized."""
+    """Returns the loss of a head trained by gradient descent, with `log_prior_C` (C,); targets are standardized."""
     return HEAD_LOSSES[target.kind](target, log_prior_C)
 
 

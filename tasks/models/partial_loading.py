@@ -14,7 +14,7 @@ EARLIER = "head."  # prefix of an earlier model's head among the names of its ba
 
 
 def load_matching(architecture: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
-    """Returns a state dict of the architecture and a report of what was taken from `state`.
+    """Returns a state dict of the architecture and a report of the parameters taken from `state`.
 
     What does not match keeps its initialization, with a fixed seed. Raises RootstockError if no parameter matches.
     """

@@ -14,7 +14,7 @@ from tasks.core.errors import DataRefusedError
 from tasks.core.schema import Column, Split
 from tasks.data.splits import unit_hash
 from tasks.metrics.calibration import temperature
-from tasks.objectives.context import TrainingData
+from tasks.objectives.data import TrainingData
 from tasks.objectives.losses.pseudo_labels import Audit, audit
 
 

@@ -21,7 +21,8 @@ from tasks.core.schema import Curve, Split
 from tasks.embedding.extract import extract
 from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
 from tasks.models.weights_file import write
-from tasks.objectives.context import ImageLoader, TrainingContext, weights_of
+from tasks.objectives.context import TrainingContext
+from tasks.objectives.data import ImageLoader, weights_of
 from tasks.objectives.losses.distillation import Distillation, DistillationWeights
 from tasks.objectives.teacher import Teacher, fit_head, load, with_head
 from tasks.training.callbacks import Callback

@@ -19,7 +19,8 @@ from tasks.hardware.distributed import rank
 from tasks.models.freezing import EVERYTHING, freeze_all_but_last, parameter_groups, set_dropout
 from tasks.models.networks import probe_network, scratch_network
 from tasks.models.weights_file import write
-from tasks.objectives.context import TrainingContext, TrainingData
+from tasks.objectives.context import TrainingContext
+from tasks.objectives.data import TrainingData
 from tasks.objectives.registry import Request, build_plan, check_supported
 from tasks.objectives.requirements import DOMAIN_ADAPTATION
 from tasks.scorer.network import Network

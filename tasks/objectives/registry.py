@@ -10,7 +10,8 @@ from tasks.core.objective_sections import Objective, ObjectiveParams
 from tasks.core.schema import Balance
 from tasks.hardware.distributed import count
 from tasks.objectives.adapt import adapt
-from tasks.objectives.context import TrainingContext, TrainingData
+from tasks.objectives.context import TrainingContext
+from tasks.objectives.data import TrainingData
 from tasks.objectives.defend import defend
 from tasks.objectives.distil import distil
 from tasks.objectives.requirements import check_objective_supported

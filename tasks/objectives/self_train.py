@@ -16,7 +16,8 @@ from tasks.core.progress import say
 from tasks.core.schema import Balance, Split
 from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
 from tasks.objectives.audit import audit_held_out, check_audit, fit_temperature
-from tasks.objectives.context import TrainingContext, relative_weights
+from tasks.objectives.context import TrainingContext
+from tasks.objectives.data import relative_weights
 from tasks.objectives.distil import teacher_of
 from tasks.objectives.label_propagation import propagate
 from tasks.objectives.losses.fixmatch import FixMatch

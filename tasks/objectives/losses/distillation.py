@@ -121,19 +121,19 @@ def value_divergence(output_NK: Tensor, teacher_NK: Tensor, temperature: float, 
 
 
 def class_agreement(output_NC: Tensor, teacher_NC: Tensor, target: TargetSpec) -> float:
-    """Returns the share of rows for which both predict the same class."""
+    """Returns the fraction of rows for which both logits, (N, C), predict the same class."""
     del target
     return (output_NC.argmax(1) == teacher_NC.argmax(1)).float().mean().item()
 
 
 def label_agreement(output_NC: Tensor, teacher_NC: Tensor, target: TargetSpec) -> float:
-    """Returns the share of labels on which both decide alike."""
+    """Returns the fraction of label decisions that agree between both logits, (N, C)."""
     del target
     return ((output_NC >= 0) == (teacher_NC >= 0)).float().mean().item()
 
 
 def value_agreement(output_NK: Tensor, teacher_NK: Tensor, target: TargetSpec) -> float:
-    """Returns the mean R² of the student for the teacher's values."""
+    """Returns the mean R² of the student's values (N, K) as predictions of the teacher's (N, K)."""
     error_K = (output_NK - teacher_NK).square().mean(0)
     std_K = torch.tensor(target.std_K, device=teacher_NK.device)
     return (1 - error_K / variance(teacher_NK, std_K)).mean().item()

@@ -35,7 +35,7 @@ class FixMatch:
         return p_NC / p_NC.sum(1, keepdim=True)
 
     def align(self, logits_UC: Tensor, prior_C: Tensor) -> None:
-        """Sets ReMixMatch's alignment from the class shares predicted for all unlabeled images to `prior_C`."""
+        """Sets ReMixMatch's alignment, from predictions for all unlabeled images, (U, C), to class frequencies (C,)."""
         self.tilt_C = prior_C / (logits_UC / self.temperature).softmax(1).mean(0).clamp_min(1e-6)
 
     def adapt(self, p_UC: Tensor) -> None:

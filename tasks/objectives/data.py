@@ -1,0 +1,115 @@
+"""The data of a fine-tuning: usable images with their encoded targets, weights and planned views.
+
+Shapes: N rows, C classes, V views, P view parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from tasks.core.paths import Paths
+from tasks.core.schema import Balance, Column, Split
+from tasks.core.sections import AugmentPolicy
+from tasks.core.target import TargetSpec
+from tasks.data.manifest import of_split
+from tasks.hardware.device import Device
+from tasks.images.loading import ImageSquares
+from tasks.images.transforms import VIEW_PARAMETERS
+from tasks.images.view_plan import plan_views
+from tasks.scorer.preprocessing import Preprocessing
+from tasks.training.batches import Batches, TeacherOutputs
+from tasks.training.class_balance import balance_weights, log_prior
+from tasks.training.kinds import check_balance_supported
+from tasks.training.losses.partial_truth import mask_labels
+
+
+@dataclass(frozen=True)
+class ImageLoader:
+    """Builds batches from manifest rows: images below `root`, preprocessed for one backbone, on one device."""
+
+    root: Path
+    preprocessing: Preprocessing
+    device: Device
+    batch: int  # images in a forward pass
+    memory_gib: float  # of decoded images that are kept for each set of rows
+
+    def batches(
+        self,
+        rows: pd.DataFrame,
+        y: Tensor,
+        weight_N: Tensor | None = None,
+        size: int = 0,
+        *,
+        drawn: bool = False,
+        teacher: TeacherOutputs | None = None,
+    ) -> Batches:
+        """Returns batches of `size` rows (0: those of a forward pass); without `weight_N` all weights are 1."""
+        squares = ImageSquares(self.root, list(rows[Column.PATH]), self.preprocessing, self.memory_gib)
+        weight_N = torch.ones(len(rows)) if weight_N is None else weight_N
+        how = (self.preprocessing, self.device, size or self.batch)
+        return Batches(squares, y, weight_N, *how, drawn=drawn, teacher=teacher)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The manifest, the target, the augmentation policy, and the weights of the training images, (N,)."""
+
+    manifest: pd.DataFrame
+    target: TargetSpec
+    policy: AugmentPolicy
+    balance: Balance
+    weight_N: Tensor
+    log_prior_C: Tensor | None  # set if logits are adjusted
+
+    def rows(self, split: Split) -> pd.DataFrame:
+        """Returns the usable images of a split."""
+        return of_split(self.manifest, split)
+
+    def encode(self, rows: pd.DataFrame) -> Tensor:
+        """Encodes the targets of `rows`; unlabeled rows get -1 (classes) or NaN."""
+        y = torch.from_numpy(self.target.encode(rows))
+        unlabeled_N = torch.tensor((rows[Column.SPLIT] == Split.UNLABELED).to_numpy())
+        y[unlabeled_N] = mask_labels(y[unlabeled_N])
+        return y
+
+    def sample_views(self, rows: pd.DataFrame, policy: AugmentPolicy | None = None) -> Tensor:
+        """Returns the views of these rows, (N, V, P): as planned for training images, or of another policy."""
+        images = zip(rows[Column.PATH], rows[Column.PIXEL_HASH], strict=True)
+        planned = plan_views(images, self.policy) if policy is None else plan_views(images, policy, "other ")
+        return views_of(planned, len(rows))
+
+
+def load_data(paths: Paths, balance: Balance) -> TrainingData:
+    """Reads manifest, target and policy, and weighs the training images as `balance` says."""
+    manifest, target = pd.read_parquet(paths.manifest), TargetSpec.load(paths.task)
+    check_balance_supported(balance, target)
+    train = of_split(manifest, Split.TRAIN)
+    y, weight_N, prior = torch.from_numpy(target.encode(train)), relative_weights(train), None
+    if balance in {Balance.WEIGHTS, Balance.SAMPLING}:
+        weight_N = balance_weights(weight_N, y, target.num_outputs)
+    elif balance is Balance.LOGITS:
+        prior = log_prior(weight_N, y, target.num_outputs)
+    return TrainingData(manifest, target, AugmentPolicy.read(paths.policy), balance, weight_N, prior)
+
+
+def weights_of(rows: pd.DataFrame) -> Tensor:
+    """Returns the weights of the rows, (N,)."""
+    return torch.tensor(rows[Column.WEIGHT].to_numpy(), dtype=torch.float32)
+
+
+def relative_weights(rows: pd.DataFrame) -> Tensor:
+    """Returns the weights of the rows, (N,), scaled to a mean of 1, like unlabeled rows, which weigh 1 each."""
+    weight_N = weights_of(rows)
+    return weight_N / weight_N.mean()
+
+
+def views_of(planned: pd.DataFrame, count: int) -> Tensor:
+    """Returns planned views as (N, V, P), `count` images in the order of the plan."""
+    return torch.tensor(planned[list(VIEW_PARAMETERS)].to_numpy(), dtype=torch.float32).view(
+        count, -1, len(VIEW_PARAMETERS)
+    )
