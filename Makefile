@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+PYTEST = python -m pytest -n auto --dist loadgroup
 
 # requirements.txt is what a run needs, requirements-dev.txt adds what tests and lint need. Once a target has asked for
 # the second, .venv keeps to it.
@@ -37,10 +38,10 @@ attacks: .venv/ready   ## add the Adversarial Robustness Toolbox, which evaluate
 	@touch .venv/attacks
 
 test: .venv/ready-dev  ## the tests that a fresh machine can run; ARGS for pytest
-	@python -m pytest -m "not gpu and not slow" $(ARGS)
+	@$(PYTEST) -m "not gpu and not slow" $(ARGS)
 
 unit: .venv/ready-dev  ## tests without servers, browsers and whole runs; ARGS for pytest
-	@python -m pytest -m "not gpu and not slow and not e2e" $(ARGS)
+	@$(PYTEST) -m "not gpu and not slow and not e2e" $(ARGS)
 
 bench: .venv/ready-dev ## the README's figures; resumes where it stopped
 	@python -m tests.benchmarks $(ARGS)

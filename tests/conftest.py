@@ -5,31 +5,32 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import socket
 import subprocess
 import sys
-import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+from tests import session
+
 # Before flows is imported anywhere: no test may write into the repository's own registry.
-_HOME = tempfile.mkdtemp(prefix="rootstock-tests-")
 os.environ.update(
-    PREFECT_HOME=f"{_HOME}/prefect",
-    MLFLOW_TRACKING_URI=f"sqlite:///{_HOME}/mlflow.db",
+    PREFECT_HOME=f"{session.HOME}/prefect",
+    MLFLOW_TRACKING_URI=f"sqlite:///{session.HOME}/mlflow.db",
     PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
 )
+session.HOME.mkdir(exist_ok=True)
+# Before torch is: of tests and of what they start; networks are tiny, and there is a worker for each core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from tasks.core.paths import Paths  # noqa: E402
-from tasks.models.weights_file import write  # noqa: E402
 from tests.drawn import SHAPES, SIDE, drawn, write_shapes  # noqa: E402
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # of what tests start: tiny networks, and servers want the other cores
 
 settings.register_profile("rootstock", deadline=None)  # how long an example takes depends on what else is running
 settings.load_profile("rootstock")
@@ -38,19 +39,31 @@ WHOLE = {"prefect_server", "prepared", "finished", "served"}  # the fixtures tha
 END_TO_END = Path(__file__).parent / "end_to_end"
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_configure(config: pytest.Config) -> None:
+    if not session.WORKER:
+        lifeline = session.begin()
+        config.add_cleanup(lambda: session.end(lifeline))
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects, and before xdist groups
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Marks as e2e each test that lies in end_to_end/ or uses one of these fixtures, be it through another one."""
+    """Marks as e2e each test that lies in end_to_end/ or uses one of these fixtures, be it through another one.
+
+    One worker runs all that use `served`, since they change it.
+    """
     for item in items:
         if item.path.is_relative_to(END_TO_END) or WHOLE & set(item.fixturenames):
             item.add_marker("e2e")
+        if "served" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("served"))
 
 
 @pytest.fixture(autouse=True)
 def _seeded():
     random.seed(0)
     np.random.seed(0)
-    torch.manual_seed(0)
+    if torch := sys.modules.get("torch"):  # a test that does not need it need not wait for it
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -69,8 +82,13 @@ def shapes(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_weights() -> Path:
     """Random weights of torchvision's smallest ShuffleNet, with BatchNorm used to drawn pictures, as a .pth file."""
+    return Path(session.once("tiny_weights", write_tiny_weights))
+
+
+def write_tiny_weights() -> str:
+    import torch
     from torchvision.models import shufflenet_v2_x0_5
 
     torch.manual_seed(0)
@@ -80,9 +98,9 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.inference_mode():
         for _ in range(30):
             network(x)
-    file = tmp_path_factory.mktemp("weights") / "tiny.pth"
+    file = session.FOLDER / "tiny.pth"
     torch.save(network.state_dict(), file)
-    return file
+    return str(file)
 
 
 TINY = {"architecture": "shufflenet_v2_x0_5", "resize": SIDE, "crop": SIDE}
@@ -92,6 +110,8 @@ CPU = {"device": "cpu", "precision": "float32", "batch": 16, "memory": 1.0}
 @pytest.fixture
 def paths(tmp_path: Path, shapes: Path, tiny_weights: Path) -> Paths:
     """Paths in a folder of the test's own; the images and the weights are there."""
+    from tasks.models.weights_file import write
+
     places = {
         name: tmp_path / "data" / name
         for name in ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate", "predicted")
@@ -108,19 +128,25 @@ def paths(tmp_path: Path, shapes: Path, tiny_weights: Path) -> Paths:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory):
+def prefect_server() -> str:
     """The address of a real Prefect server for all tests that run flows."""
+    return session.once("prefect_server", start_prefect_server)
+
+
+def start_prefect_server() -> str:
     from tests.project import ROOT, environment, wait_until
 
-    home = tmp_path_factory.mktemp("prefect")
+    home = session.FOLDER / "prefect_server"
+    home.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "flows.local.temporary_server", str(port)]
-    with (home / "server.log").open("w") as log:
+    with (home / "server.log").open("w") as log, session.LIFELINE.open() as lifeline:
         server = subprocess.Popen(
-            command, cwd=ROOT, env=environment(PREFECT_HOME=str(home)), stdin=subprocess.PIPE, stdout=log, stderr=log
+            command, cwd=ROOT, env=environment(PREFECT_HOME=str(home)), stdin=lifeline, stdout=log, stderr=log
         )
+    (session.FOLDER / "prefect_server.pid").write_text(str(server.pid))
 
     def healthy() -> bool:
         try:
@@ -129,9 +155,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory):
             return False
 
     wait_until(healthy)
-    yield f"http://127.0.0.1:{port}/api"
-    server.terminate()
-    server.wait(30)
+    return f"http://127.0.0.1:{port}/api"
 
 
 SMALL = {
@@ -150,29 +174,53 @@ SMALL = {
 }
 
 
+@contextmanager
+def unchanged(project):
+    """All workers share the project: who wants to change it, or to run something in it, copies it."""
+    before = session.listing(project.root)
+    yield project
+    after = session.listing(project.root)
+    assert {path for path, _ in before.items() ^ after.items()} == set(), f"a test changed {project.root}"
+
+
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory, prefect_server: str, tiny_weights: Path):
-    """A project on drawn shapes with a tiny backbone, committed, nothing computed yet."""
+def prepared(prefect_server: str, tiny_weights: Path):
+    """A project on drawn shapes with a tiny backbone, committed, nothing computed yet. Not to be changed: copy it."""
     from flows.config.overrides import apply
     from tests.project import Project
 
-    root = tmp_path_factory.mktemp("projects") / "prepared"
-    project = Project.fresh(root, prefect_server)
-    source = write_shapes(root.parent / "shapes", {"train": 6, "val": 3, "test": 4})
-    small = {**SMALL, "backbone.weights": tiny_weights, "data.source": source}
-    apply([part for name, value in small.items() for part in (f"--{name}", str(value))], root / "params.yaml")
-    project.commit()
-    return project
+    root = session.FOLDER / "prepared"
+
+    def prepare() -> str:
+        project = Project.fresh(root, prefect_server)
+        source = write_shapes(session.FOLDER / "shapes", {"train": 6, "val": 3, "test": 4})
+        small = {**SMALL, "backbone.weights": tiny_weights, "data.source": source}
+        apply([part for name, value in small.items() for part in (f"--{name}", str(value))], root / "params.yaml")
+        project.commit()
+        return ""
+
+    session.once("prepared", prepare)
+    with unchanged(Project(root, prefect_server)) as project:
+        yield project
 
 
 @pytest.fixture(scope="session")
-def finished(prepared, tmp_path_factory: pytest.TempPathFactory):
-    """The same after one whole retraining. Not to be changed: copy it."""
-    project = prepared.copy(prepared.root.parent / "finished")
-    done = project.retrain()
-    assert done.returncode == 0, done.stdout + done.stderr
-    project.first = done.stdout
-    return project
+def finished(prepared):
+    """The same after one whole retraining; `first` is what it printed. Not to be changed: copy it."""
+    from tests.project import Project
+
+    root = session.FOLDER / "finished"
+
+    def finish() -> str:
+        shutil.rmtree(root, ignore_errors=True)  # what another worker's try left, which failed
+        done = prepared.copy(root).retrain()
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    first = session.once("finished", finish)
+    with unchanged(Project(root, prepared.more["PREFECT_API_URL"])) as project:
+        project.first = first
+        yield project
 
 
 @pytest.fixture(scope="session")

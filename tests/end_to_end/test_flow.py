@@ -121,9 +121,9 @@ def test_what_dvc_computed_alone_the_flow_finds_up_to_date(prepared, tmp_path):
     assert json.loads(project.dvc("status", "--json").stdout) == {}
 
 
-def test_what_the_flow_computed_dvc_finds_up_to_date(finished):
-    assert json.loads(finished.dvc("status", "--json").stdout) == {}
-    assert "Running stage" not in finished.dvc("repro", "--dry").stdout
+def test_what_the_flow_computed_dvc_finds_up_to_date(project):
+    assert json.loads(project.dvc("status", "--json").stdout) == {}
+    assert "Running stage" not in project.dvc("repro", "--dry").stdout
 
 
 @pytest.mark.slow

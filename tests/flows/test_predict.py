@@ -24,6 +24,17 @@ COLUMNS = ["path", "label", "probability", "confident", "reason", "distribution"
 
 
 @pytest.fixture
+def finished(finished, tmp_path):
+    """One of the test's own, which keeps answers."""
+    return finished.copy(tmp_path / "finished")
+
+
+@pytest.fixture
+def prepared(prepared, tmp_path):
+    return prepared.copy(tmp_path / "prepared")
+
+
+@pytest.fixture
 def pictures(tmp_path, finished):
     """The test pictures, and two files that are none."""
     folder = tmp_path / "pictures"
