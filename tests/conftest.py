@@ -36,6 +36,7 @@ settings.register_profile("rootstock", deadline=None)  # how long an example tak
 settings.load_profile("rootstock")
 
 WHOLE = {"prefect_server", "prepared", "finished", "served"}  # the fixtures that start servers or whole runs
+ONE_WORKER = {"served", "loaded"}
 END_TO_END = Path(__file__).parent / "end_to_end"
 
 
@@ -49,13 +50,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """Marks as e2e each test that lies in end_to_end/ or uses one of these fixtures, be it through another one.
 
-    One worker runs all that use `served`, since they change it.
+    One worker runs all tests that use `served`, which they change, and one all that use `loaded`, which is expensive.
     """
     for item in items:
         if item.path.is_relative_to(END_TO_END) or WHOLE & set(item.fixturenames):
             item.add_marker("e2e")
-        if "served" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("served"))
+        for name in ONE_WORKER & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
 @pytest.fixture(autouse=True)
