@@ -26,9 +26,9 @@ def job(finished, tmp_path) -> Project:
 @pytest.mark.parametrize(
     ("arguments", "code", "fact"),
     [
-        ("", 0, "passed the gate"),
+        pytest.param("", 0, "passed the gate", marks=pytest.mark.slow),
         ("--gate.floors.accuracy 1.01", 3, "was refused by the gate"),
-        ("--data.source nowhere", 1, "was not made: the run broke"),
+        pytest.param("--data.source nowhere", 1, "was not made: the run broke", marks=pytest.mark.slow),
     ],
 )
 def test_the_job_itself_retrains_reports_and_ends_with_the_verdicts_code(job, tmp_path, arguments, code, fact):
@@ -71,6 +71,7 @@ def test_a_server_retrains_and_the_job_ends_with_its_verdicts_code(served, tmp_p
     assert (job.root / ".state" / "pictures" / "confusion.png").exists()
 
 
+@pytest.mark.slow
 def test_a_server_that_refuses_the_parameters_ends_the_job(served, tmp_path):
     job = served.copy(tmp_path / "job").with_venv()
     job.more = served.env

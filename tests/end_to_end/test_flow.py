@@ -179,15 +179,17 @@ def test_new_images_are_embedded_alone(project):
     ("spoil", "fact"),
     [
         (lambda folder: (folder / "train" / "bar" / "0.png").write_bytes(b"junk"), "train/bar/0.png: not an image"),
-        (
+        pytest.param(
             lambda folder: [file.unlink() for file in (folder / "test" / "ring").iterdir()],
             "every folder holds images (1: test/ring)",
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             lambda folder: (folder / "test" / "bar" / "0.png").write_bytes(
                 (folder / "train" / "bar" / "1.png").read_bytes()
             ),
             "no picture is in two splits",
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["broken file", "empty class", "leak"],
@@ -211,18 +213,32 @@ def test_bad_data_is_refused_with_a_report_and_the_last_good_results_stay(projec
     ("arguments", "code", "fact"),
     [
         (("--finetune.blocks", "many"), EXIT_USAGE, "finetune.blocks"),
-        (("--fintune.blocks", "1"), EXIT_USAGE, "did you mean finetune.blocks"),
-        (("finetune.blocks=1",), EXIT_USAGE, "--section.key value"),
-        (("--backbone.architecture", "resnet51"), EXIT_BROKEN, "did you mean resnet"),
-        (("--backbone.weights", "none.pth"), EXIT_BROKEN, "none.pth is no file"),
-        (("--backbone.weights", "models:/rootstock@champion"), EXIT_BROKEN, "not in the registry"),
+        pytest.param(("--fintune.blocks", "1"), EXIT_USAGE, "did you mean finetune.blocks", marks=pytest.mark.slow),
+        pytest.param(("finetune.blocks=1",), EXIT_USAGE, "--section.key value", marks=pytest.mark.slow),
+        pytest.param(
+            ("--backbone.architecture", "resnet51"), EXIT_BROKEN, "did you mean resnet", marks=pytest.mark.slow
+        ),
+        pytest.param(("--backbone.weights", "none.pth"), EXIT_BROKEN, "none.pth is no file", marks=pytest.mark.slow),
+        pytest.param(
+            ("--backbone.weights", "models:/rootstock@champion"),
+            EXIT_BROKEN,
+            "not in the registry",
+            marks=pytest.mark.slow,
+        ),
         (("--data.source", "nowhere"), EXIT_BROKEN, "nowhere is no folder, table or archive"),
-        (("--head.strengths", "[.nan]"), EXIT_USAGE, "head.strengths"),
-        (("--head.grow", "[0]"), EXIT_USAGE, "head.grow"),
-        (("--data.targets", "[size, size]"), EXIT_USAGE, "a column is named twice"),
-        (("--evaluate.corruptions.blur", "[-1]"), EXIT_USAGE, "evaluate.corruptions.blur"),
-        (("--evaluate.slices", "[camera]"), EXIT_USAGE, "no column camera"),
-        (("--finetune.rate", "1e30", "--finetune.warmup", "0.0"), EXIT_BROKEN, "lower the learning rates"),
+        pytest.param(("--head.strengths", "[.nan]"), EXIT_USAGE, "head.strengths", marks=pytest.mark.slow),
+        pytest.param(("--head.grow", "[0]"), EXIT_USAGE, "head.grow", marks=pytest.mark.slow),
+        pytest.param(("--data.targets", "[size, size]"), EXIT_USAGE, "a column is named twice", marks=pytest.mark.slow),
+        pytest.param(
+            ("--evaluate.corruptions.blur", "[-1]"), EXIT_USAGE, "evaluate.corruptions.blur", marks=pytest.mark.slow
+        ),
+        pytest.param(("--evaluate.slices", "[camera]"), EXIT_USAGE, "no column camera", marks=pytest.mark.slow),
+        pytest.param(
+            ("--finetune.rate", "1e30", "--finetune.warmup", "0.0"),
+            EXIT_BROKEN,
+            "lower the learning rates",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_users_mistake_is_reported_without_a_traceback(project, arguments, code, fact):
@@ -243,6 +259,7 @@ def test_an_objective_that_lacks_its_images_is_refused_before_anything_is_comput
     assert (project.root / "data" / "evaluate" / "metrics.json").read_bytes() == good
 
 
+@pytest.mark.slow
 def test_data_edited_by_hand_is_neither_used_nor_lost(project):
     mine = project.root / "data" / "raw" / "train" / "bar" / "mine.png"
     drawn("bar", 5).save(mine)
@@ -270,6 +287,7 @@ def test_the_data_can_be_had_back_from_the_remote(project):
     assert (project.root / "data" / "raw" / "train" / "bar" / "0.png").exists()
 
 
+@pytest.mark.slow
 def test_two_at_once_exactly_one_works_and_the_other_says_why(project):
     first = project.start("--evaluate.bins", "7")
     wait_until(lambda: holder(project.root / ".state").startswith(f"retrain (process {first.pid})"))

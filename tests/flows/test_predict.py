@@ -30,11 +30,6 @@ def finished(finished, tmp_path):
 
 
 @pytest.fixture
-def prepared(prepared, tmp_path):
-    return prepared.copy(tmp_path / "prepared")
-
-
-@pytest.fixture
 def pictures(tmp_path, finished):
     """The test pictures, and two files that are none."""
     folder = tmp_path / "pictures"
@@ -82,6 +77,7 @@ def test_names_in_a_manifest_are_texts_and_an_empty_one_is_no_file(tmp_path):
     assert files_of(tmp_path / "m.csv").files == ["001", "", "NA"]
 
 
+@pytest.mark.slow
 def test_answers_for_another_source_of_the_same_name_go_elsewhere(finished, pictures, tmp_path):
     """And two at once for one source wait for each other."""
     others = tmp_path / "others" / "pictures"
@@ -97,6 +93,7 @@ def test_answers_for_another_source_of_the_same_name_go_elsewhere(finished, pict
     assert whole > some
 
 
+@pytest.mark.slow
 def test_a_checkout_that_was_moved_has_its_models(finished, pictures, tmp_path):
     before = finished.copy(tmp_path / "before")
     assert before.flows("release").returncode == 0  # any command: it notes where it is
@@ -111,6 +108,7 @@ def test_a_single_picture_is_answered_in_a_line(finished, pictures):
     assert re.search(r"0\.png: (bar|disc|ring) \d+\.\d%.*; then \w+ \d+\.\d%, \w+ \d+\.\d%", done.stdout), done.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_prediction_goes_on_and_ends_with_the_same_answers(finished, pictures, tmp_path, monkeypatch):
     many = tmp_path / "many"
     many.mkdir()
@@ -134,10 +132,10 @@ def test_a_killed_prediction_goes_on_and_ends_with_the_same_answers(finished, pi
     ("arguments", "code", "told"),
     [
         (("nowhere",), 1, "nowhere is not there; give a picture, a folder"),
-        (("{empty}",), 1, "no pictures in"),
+        pytest.param(("{empty}",), 1, "no pictures in", marks=pytest.mark.slow),
         (("{broken}",), 5, "not an image that Pillow can read"),
-        (("{table}",), 1, "has no column path; it has file"),
-        (("{latin}",), 1, "l.csv is no table that can be read: 'utf-8' codec"),
+        pytest.param(("{table}",), 1, "has no column path; it has file", marks=pytest.mark.slow),
+        pytest.param(("{latin}",), 1, "l.csv is no table that can be read: 'utf-8' codec", marks=pytest.mark.slow),
     ],
 )
 def test_mistakes_are_told_in_words(finished, pictures, tmp_path, arguments, code, told):
@@ -151,7 +149,9 @@ def test_mistakes_are_told_in_words(finished, pictures, tmp_path, arguments, cod
     assert told in done.stderr
 
 
-@pytest.mark.parametrize("model", ["live", "9", "elsewhere"])
+@pytest.mark.parametrize(
+    "model", ["live", *(pytest.param(name, marks=pytest.mark.slow) for name in ("9", "elsewhere"))]
+)
 def test_a_version_that_is_not_there_is_told_with_those_that_are(finished, pictures, model):
     done = finished.flows("predict", str(pictures / "ring" / "0.png"), "--model", model)
     assert done.returncode == 1
@@ -159,8 +159,8 @@ def test_a_version_that_is_not_there_is_told_with_those_that_are(finished, pictu
     assert "--model challenger" in done.stderr
 
 
-def test_an_empty_registry_says_so(prepared, pictures):
-    done = prepared.flows("predict", str(pictures / "ring" / "0.png"))
+def test_an_empty_registry_says_so(prepared, pictures, tmp_path):
+    done = prepared.copy(tmp_path / "prepared").flows("predict", str(pictures / "ring" / "0.png"))
     assert done.returncode == 1
     assert "it holds no version of rootstock yet; make run registers one" in done.stderr
 
@@ -173,11 +173,13 @@ def test_code_that_is_not_what_was_registered_is_not_run(finished, pictures, tmp
     assert "does not hold what was registered" in done.stderr
 
 
+@pytest.mark.slow
 def test_drawn_pictures_of_any_size_are_answered(finished, tmp_path):
     drawn("disc", 5, 400).save(tmp_path / "large.jpg")
     assert "large.jpg: " in predict(finished, tmp_path / "large.jpg").stdout
 
 
+@pytest.mark.slow
 def test_names_that_no_file_can_have_are_listed_as_broken(finished, pictures, tmp_path):
     good = next((pictures / "disc").glob("*.png"))
     table = tmp_path / "some.csv"

@@ -39,6 +39,7 @@ def test_two_processes_end_with_the_weights_of_one(paths, monkeypatch):
         torch.testing.assert_close(tensor, two[name], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_torchrun_distributes_a_fit(finished, tmp_path):
     """Two processes on loopback; DVC then keeps what they wrote."""
     project = finished.copy(tmp_path / "project")

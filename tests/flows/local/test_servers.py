@@ -7,6 +7,7 @@ import os
 from urllib.request import urlopen
 
 import psutil
+import pytest
 
 from flows.local.servers import _alive
 from tasks.core.errors import EXIT_BROKEN, EXIT_REFUSED, EXIT_UNDECIDED
@@ -31,6 +32,7 @@ def test_starting_again_keeps_the_servers(served: Project):
     assert read_json(served.root / ".state" / "servers.json") == before
 
 
+@pytest.mark.slow
 def test_a_retraining_uses_the_server_that_is_up(served: Project):
     done = served.retrain()
     assert done.returncode in {0, EXIT_REFUSED, EXIT_UNDECIDED}, done.stdout + done.stderr

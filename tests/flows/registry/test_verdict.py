@@ -35,6 +35,7 @@ def test_without_a_live_model_the_floors_alone_count(finished):
     assert "verdict     pass" in finished.first
 
 
+@pytest.mark.slow
 def test_a_floor_that_is_not_reached_refuses_though_nothing_was_computed(project):
     before = project.reports()
     done = project.retrain("--gate.floors.accuracy", "1.01")
@@ -65,6 +66,7 @@ def test_a_new_version_is_compared_with_the_live_one_on_the_same_images(project)
     assert project.numbers() == [1, 2]
 
 
+@pytest.mark.slow
 def test_what_is_live_is_not_compared_with_itself(project):
     project.mlflow().set_registered_model_alias("rootstock", LIVE, "1")
     done = project.retrain()
@@ -72,6 +74,7 @@ def test_what_is_live_is_not_compared_with_itself(project):
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["macro_f1", "nll"])
 def test_other_metrics_are_compared_by_the_bootstrap(project, metric):
     project.mlflow().set_registered_model_alias("rootstock", LIVE, "1")
