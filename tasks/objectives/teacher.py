@@ -21,7 +21,7 @@ from tasks.core.errors import ParamsError
 from tasks.core.files import sha256_of
 from tasks.core.objective_sections import NO_TEACHER, TeacherParams
 from tasks.core.schema import Column
-from tasks.core.target import TargetKind, TargetSpec
+from tasks.core.target import TargetSpec, kind_of
 from tasks.embedding.extract import extract
 from tasks.embedding.feature_store import FeatureStore, key_of
 from tasks.hardware.device import Device
@@ -129,20 +129,12 @@ def load(file: Path, params: TeacherParams, target: TargetSpec, head: Path, *, l
 def check_classes(spec: Mapping[str, Any], target: TargetSpec) -> None:
     """Raises ParamsError if the registered model of `spec` predicts other classes or targets."""
     names = [*spec["classes"], *spec["targets"]]
-    kind = kind_of(spec)
-    if names != list(target.names) or kind != target.kind:
+    if names != list(target.names) or kind_of(spec) is not target.kind:
         raise ParamsError(
             f"teacher.weights: the teacher predicts {', '.join(names[:5])}, but the data has "
             f"{', '.join(target.names[:5])}; use a teacher that was trained on the same classes",
             key="teacher.weights",
         )
-
-
-def kind_of(spec: Mapping[str, Any]) -> TargetKind:
-    """Returns the problem type of a registered model from its spec.json."""
-    if spec["targets"]:
-        return TargetKind.REGRESSION
-    return TargetKind.MULTILABEL if spec["label_thresholds"] else TargetKind.CLASSIFICATION
 
 
 def whole(state: dict[str, Tensor], spec: Mapping[str, Any], target: TargetSpec, file: Path) -> Teacher:

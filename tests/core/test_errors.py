@@ -1,0 +1,63 @@
+"""Errors for users: each carries a key, and a full disk is one of them."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import re
+from pathlib import Path
+
+from tasks.core.errors import RootstockError, as_user_error
+
+ROOT = Path(__file__).parents[2]
+KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*|[a-z]+(-[a-z]+)*")  # a parameter, or a code
+
+
+def raised() -> list[tuple[str, ast.Call]]:
+    """All calls of an error class of ours, with their places."""
+    files = [file for folder in ("tasks", "flows") for file in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 100
+    return [
+        (f"{file.relative_to(ROOT)}:{node.lineno}", node)
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)
+        for node in [node.exc]
+        if isinstance(node.func, ast.Name) and node.func.id in kinds()
+    ]
+
+
+def kinds() -> set[str]:
+    """The names of RootstockError and of all its subclasses."""
+    import tasks.embedding.compiled  # noqa: F401 - they define some
+
+    classes, names = [RootstockError], set()
+    while classes:
+        names.add(classes[-1].__name__)
+        classes += classes.pop().__subclasses__()
+    return names
+
+
+def test_every_error_of_ours_is_raised_with_a_key():
+    places = raised()
+    assert len(places) > 100
+    assert [place for place, call in places if "key" not in {keyword.arg for keyword in call.keywords}] == []
+
+
+def test_constant_keys_are_parameters_or_codes():
+    keys = {
+        keyword.value.value
+        for _, call in raised()
+        for keyword in call.keywords
+        if keyword.arg == "key" and isinstance(keyword.value, ast.Constant)
+    }
+    assert len(keys) > 50
+    assert [key for key in sorted(keys) if not KEY.fullmatch(key)] == []
+
+
+def test_a_full_disk_is_a_users_error_and_a_bug_is_not():
+    full = as_user_error(OSError(errno.ENOSPC, "No space left on device"))
+    assert full is not None
+    assert full.key == "disk-full"
+    assert as_user_error(OSError(errno.EIO, "I/O error")) is None
+    assert as_user_error(ValueError("a bug")) is None
