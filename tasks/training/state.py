@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tasks.hardware.distributed import all_reduce_mean, count
 from tasks.models.freezing import BATCH_NORMS
+from tasks.training.moving_average import MovingAverage
 from tasks.training.types import Row
 
 Tensors = dict[str, Tensor]
@@ -57,27 +58,16 @@ class FitState:
         self.progress = Progress()
         learning = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         self._names = changing(network, {name for name, p in network.named_parameters() if id(p) in learning})
-        self._decay = decay
-        self._average = self.learned() if decay else {}
+        self._ema = MovingAverage(self.learned(), decay)
 
     def learned(self) -> Tensors:
         """Copies the part of the network's state that this fit changes."""
         return {name: tensor.clone() for name, tensor in self.network.state_dict().items() if name in self._names}
 
     def average(self, step: int) -> None:
-        """Moves the average toward the weights after `step` steps (Polyak and Juditsky, 1992).
-
-        Early on it follows faster, by (1 + step) / (10 + step), as TensorFlow's ExponentialMovingAverage does.
-        """
-        if not self._decay:
-            return
-        decay = min(self._decay, (1 + step) / (10 + step))
-        now = self.network.state_dict()
-        for name, mean in self._average.items():
-            if mean.is_floating_point():
-                mean.lerp_(now[name], 1 - decay)
-            else:
-                mean.copy_(now[name])
+        """Moves the average toward the weights after `step` steps."""
+        if self._ema.tensors:
+            self._ema.update(self.network.state_dict(), step)
 
     def synchronize(self) -> None:
         """Averages the statistics that BatchNorm learned over the processes, each of which saw part of the batches."""
@@ -89,17 +79,17 @@ class FitState:
             if isinstance(layer, BATCH_NORMS) and layer.training and not isinstance(layer, nn.SyncBatchNorm)
             for buffer in ("running_mean", "running_var")
         ]
-        for state in (self.network.state_dict(), self._average):
+        for state in (self.network.state_dict(), self._ema.tensors):
             all_reduce_mean(state[name] for name in learned if name in state)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Swaps the averaged weights in, where there are any, for the length of the block."""
-        if not self._decay:
+        if not self._ema.tensors:
             yield
             return
         now = self.learned()
-        self.network.load_state_dict(self._average, strict=False)
+        self.network.load_state_dict(self._ema.tensors, strict=False)
         yield
         self.network.load_state_dict(now, strict=False)
 
@@ -107,7 +97,7 @@ class FitState:
         """Saves everything that `resume` needs."""
         tensors = {f"network.{name}": tensor for name, tensor in self.learned().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.progress.best.items()}
-        tensors |= {f"average.{name}": tensor for name, tensor in self._average.items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self._ema.tensors.items()}
         for number, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
         values = {name: value for name, value in vars(self.progress).items() if name != "best"}
@@ -120,8 +110,7 @@ class FitState:
             return
         tensors, values = saved
         self.network.load_state_dict(_part(tensors, "network"), strict=False)
-        for name, tensor in _part(tensors, "average").items():
-            self._average[name].copy_(tensor)
+        self._ema.load(_part(tensors, "average"))
         state: dict[int, Tensors] = {}
         for name, tensor in _part(tensors, "optimizer").items():
             number, _, key = name.partition(".")

@@ -1,0 +1,32 @@
+"""The exponential moving average (EMA) of a network's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+
+class MovingAverage:
+    """The average of named tensors, which starts at `tensors`; a `decay` of 0 keeps none."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], decay: float) -> None:
+        self._decay = decay
+        self.tensors = {name: tensor.clone() for name, tensor in tensors.items()} if decay else {}
+
+    def update(self, state: Mapping[str, Tensor], step: int) -> None:
+        """Moves the average toward `state`, the weights after `step` steps (Polyak and Juditsky, 1992).
+
+        Early on it follows faster, by (1 + step) / (10 + step), as TensorFlow's ExponentialMovingAverage does.
+        """
+        decay = min(self._decay, (1 + step) / (10 + step))
+        for name, mean in self.tensors.items():
+            if mean.is_floating_point():
+                mean.lerp_(state[name], 1 - decay)
+            else:
+                mean.copy_(state[name])
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restores a saved average."""
+        for name, tensor in tensors.items():
+            self.tensors[name].copy_(tensor)
