@@ -26,11 +26,12 @@ def main(names: list[str]) -> int:
             run(name)
         except Exception as error:
             user_error = as_user_error(error)
-            if is_first():
-                text = str(user_error) if user_error else f"{type(error).__name__}: {error}"
-                record_error(name, text, user_error.exit_code if user_error else EXIT_BROKEN)
             if user_error is None:
+                if is_first():
+                    record_error(name, f"{type(error).__name__}: {error}", "", EXIT_BROKEN)
                 raise
+            if is_first():
+                record_error(name, str(user_error), user_error.key, user_error.exit_code)
             print(f"error: {name}: {user_error}", file=sys.stderr)
             return user_error.exit_code
     return 0

@@ -197,7 +197,9 @@ def run_stages(
         stage = stages[min(len(output.records), len(stages) - 1)]
         raise RootstockError(timeout_message(stage, timeout), key="run.timeout")
     if code and output.failure:
-        raise RootstockError(f"{output.failure.stage}: {output.failure.error}", key="stage-failed")
+        raise RootstockError(
+            f"{output.failure.stage}: {output.failure.error}", key=output.failure.key or "stage-failed"
+        )
     if code:
         silent = f"its stages exited with code {code} and without any output; is there enough memory?"
         raise RootstockError("\n".join([*output.tail][-SHOWN:]) or silent, key="stage-crashed")

@@ -95,7 +95,7 @@ def _failure(stage: str, code: int | None, output: Output, params: FlowParams) -
         return StageFailedError(timeout_message(stage, params.run.timeout), key="run.timeout")
     if output.failure:
         message = f"{stage}: {output.failure.error}{_page_of(stage, params.paths)}"
-        return StageFailedError(message, output.failure.exit_code, key="stage-failed")
+        return StageFailedError(message, output.failure.exit_code, key=output.failure.key or "stage-failed")
     if output.records:
         message = _with_tail(f"{stage} was computed, but DVC could not store its results", output)
         return StageFailedError(message, key="not-stored")

@@ -59,11 +59,12 @@ class RecordMessage:
 
 @dataclass(frozen=True)
 class FailureMessage:
-    """A failed stage: the error message and the exit code."""
+    """A failed stage: the error's message, its key (empty for a bug), and the exit code."""
 
     run: str | None
     stage: str
     error: str
+    key: str
     exit_code: int
     kind: Literal["failure"] = "failure"
 

@@ -75,6 +75,6 @@ def record(paths: Paths, stage: str, seconds: float, report: dict[str, Any]) -> 
     send(message)
 
 
-def record_error(stage: str, error: str, exit_code: int) -> None:
+def record_error(stage: str, error: str, key: str, exit_code: int) -> None:
     """Sends the error of a failed stage: a supervisor that runs DVC would only see DVC's exit code."""
-    send(FailureMessage(os.environ.get(SUPERVISED), stage, error, exit_code))
+    send(FailureMessage(os.environ.get(SUPERVISED), stage, error, key, exit_code))

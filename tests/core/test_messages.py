@@ -33,20 +33,21 @@ def test_under_supervision_a_line_is_one_json_object(supervised, paths, capfdbin
     say("two\nlines, größer \x1e")
     say_progress(12, 19, "epochs")
     record(paths, "head", 1.5, {"score": 0.5})
-    record_error("head", "out of memory", 1)
+    record_error("head", "out of memory", "compute.batch", 1)
     text, progress, done, failed = sent(capfdbinary.readouterr().out)
     assert text == {"kind": "message", "text": "two\nlines, größer \x1e"}
     assert progress == {"kind": "progress", "done": 12, "total": 19, "what": "epochs"}
     assert done.pop("peak_mib") > 10
     assert done == {"kind": "record", "run": "a run", "stage": "head", "seconds": 1.5, "report": {"score": 0.5}}
-    assert failed == {"kind": "failure", "run": "a run", "stage": "head", "error": "out of memory", "exit_code": 1}
+    failure = {"kind": "failure", "run": "a run", "stage": "head", "error": "out of memory"}
+    assert failed == {**failure, "key": "compute.batch", "exit_code": 1}
 
 
 def test_a_person_reads_lines(capfd, paths):
     say("a text")
     say_progress(12, 19, "epochs fine-tuned, accuracy 97.1%")
     record(paths, "head", 1.5, {"score": 0.5})
-    record_error("head", "out of memory", 1)
+    record_error("head", "out of memory", "compute.batch", 1)
     assert capfd.readouterr().out == "· a text\n· 63% 12 of 19 epochs fine-tuned, accuracy 97.1%\n"
     assert not send(ProgressMessage(1, 2, "x"))
 
@@ -54,7 +55,7 @@ def test_a_person_reads_lines(capfd, paths):
 def test_the_record_stays_as_a_file(supervised, paths):
     """It says in which run a stage was last computed; a failure replaces no record."""
     record(paths, "head", 1.5, {"score": 0.5})
-    record_error("head", "out of memory", 1)
+    record_error("head", "out of memory", "compute.batch", 1)
     kept = read_json(paths.report("head"))
     assert (kept["run"], kept["seconds"], kept["report"]) == ("a run", 1.5, {"score": 0.5})
 

@@ -121,8 +121,9 @@ def test_a_stage_of_a_trial_that_hangs_is_ended_with_all_that_it_started(tmp_pat
 
 
 def test_a_trial_says_why_a_stage_failed(tmp_path, monkeypatch):
-    stand_in(tmp_path, monkeypatch, f"{printing(FailureMessage('%s', 'head', 'no images', 2))}\nexit 2")
-    with raises(RootstockError, "stage-failed") as caught:
+    failure = FailureMessage("%s", "head", "no images", "data.source", 2)
+    stand_in(tmp_path, monkeypatch, f"{printing(failure)}\nexit 2")
+    with raises(RootstockError, "data.source") as caught:
         run_stages(tmp_path, ["head"], 60, print)
     assert str(caught.value) == "head: no images"
     stand_in(tmp_path, monkeypatch, "echo a traceback\nexit 2")

@@ -67,7 +67,12 @@ def short_grace(monkeypatch):
 
 @pytest.mark.parametrize(
     "message",
-    [PROGRESS, TextMessage("größer\n\x1e"), RECORD, FailureMessage("mine", "head", "out of memory", 1)],
+    [
+        PROGRESS,
+        TextMessage("größer\n\x1e"),
+        RECORD,
+        FailureMessage("mine", "head", "out of memory", "compute.batch", 1),
+    ],
     ids=lambda message: message.kind,
 )
 def test_a_message_is_read_as_it_was_sent(message):
@@ -105,7 +110,7 @@ def test_messages_come_in_order_and_other_lines_are_kept():
         b"x" * 2**20,
         b"\x1e" + b"x" * 2**20,
         encode(RecordMessage("another run", "head", 1.5, 200.0, {})),
-        encode(FailureMessage("another run", "head", "it is broken", 1)),
+        encode(FailureMessage("another run", "head", "it is broken", "", 1)),
         encode(RecordMessage(None, "head", 1.5, 200.0, {})),
     ],
 )

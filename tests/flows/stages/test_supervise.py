@@ -21,10 +21,10 @@ def test_a_stage_whose_results_dvc_could_not_store_is_not_retried(params):
 
 
 def test_a_stage_that_reports_its_failure_is_not_retried_and_a_crashed_one_is(params):
-    output = Output("x", print, failure=FailureMessage("x", "head", "no images", 5))
+    output = Output("x", print, failure=FailureMessage("x", "head", "no images", "data.source", 5))
     failure = _failure("head", 255, output, params())
     assert (str(failure), failure.exit_code, failure.again) == ("head: no images", 5, False)
-    assert failure.key == "stage-failed"
+    assert failure.key == "data.source"
     failure = _failure("head", -9, Output("x", print), params())
     assert (failure.key, failure.again) == ("stage-crashed", True)
     failure = _failure("head", None, Output("x", print), params(run={"timeout": 7}))
