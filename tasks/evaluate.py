@@ -1,4 +1,4 @@
-"""Evaluate: the article's question on the test split, from scratch, frozen + head, or fine-tuned."""
+"""Evaluate: compares training from scratch, a frozen backbone with a head, and fine-tuning on the test split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class EvaluateParams(StageParams):
-    """What evaluate reads of params.yaml."""
+    """The parameters that evaluate reads."""
 
     seed: int
     objective: Objective
@@ -27,15 +27,15 @@ class EvaluateParams(StageParams):
 
 
 class EvaluateReport(Section):
-    """How many test images, and the fine-tuned model's scores on them by name."""
+    """The number of test images, and the fine-tuned model's scores by name."""
 
     images: int
     scores: dict[str, float]
 
 
 def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
-    """Writes the scorer's spec, predictions, metrics with intervals, tables and pictures."""
-    import torchvision  # noqa: F401 - imported here, so that its two seconds are not the stage's own
+    """Writes spec.json, predictions, metrics with intervals, tables and pictures. Returns the scores."""
+    import torchvision  # noqa: F401 - imported before the stage's time is measured
 
     from tasks.core.files import write_json
     from tasks.core.progress import say
@@ -57,7 +57,7 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
 
 
 def evaluation_input(paths: Paths, params: EvaluateParams, target: TargetSpec) -> EvaluationInput:
-    """Builds the candidates and computes their outputs on validation and test."""
+    """Builds the candidates and computes their outputs on validation and test images."""
     import pandas as pd
 
     from tasks.core.schema import Candidate, Column, Split
@@ -99,7 +99,7 @@ def evaluation_input(paths: Paths, params: EvaluateParams, target: TargetSpec) -
 
 
 def model_spec(case: EvaluationInput, params: EvaluateParams, result: EvaluationResult) -> dict[str, object]:
-    """Returns what the scorer must know beside the tuned weights."""
+    """Returns the contents of spec.json: what the scorer needs besides the tuned weights."""
     from tasks.core.files import read_json
     from tasks.models.weights_file import read
     from tasks.scorer.answer import spec_of

@@ -1,4 +1,7 @@
-"""Batch prediction over any number of files: streamed, resumable, and broken files listed with their reasons."""
+"""Batch prediction over any number of files: streamed, resumable, with reasons for files that cannot be read.
+
+Shapes: N images, C classes or targets.
+"""
 
 from __future__ import annotations
 
@@ -15,54 +18,56 @@ from tasks.core.files import replacing
 from tasks.core.schema import Column
 from tasks.core.target import TargetKind
 
-PART = 512  # files that are kept at once
+PART_SIZE = 512  # files per part; their answers are held in memory
 
 
-class Streaming(Protocol):
-    """What batch prediction asks of a scorer."""
+class StreamingScorer(Protocol):
+    """The interface of a scorer that batch prediction uses."""
 
     classes: tuple[str, ...]
     targets: tuple[str, ...]
     threshold: float
 
     def stream(self, pictures: Iterator[bytes]) -> Iterator[tuple[Tensor | None, str]]:
-        """In order, logits or a reason."""
+        """Yields for each image, in order, logits (C,) and an empty text, or None and the reason."""
 
     def calibrated(self, logits_NC: Tensor) -> Tensor:
-        """Probabilities."""
+        """Returns calibrated probabilities, (N, C)."""
 
     def row(self, logits_C: Tensor) -> dict[str, Any]:
-        """The answer for one image, by column."""
+        """Returns the answer for one image, from outputs (C,), by column."""
 
 
-def score_parts(scorer: Streaming, kind: TargetKind, root: Path, files: Sequence[str], folder: Path) -> Iterator[int]:
-    """Writes the answers for `files` below `root` in parts, which an interrupted run need not make again.
+def score_parts(
+    scorer: StreamingScorer, kind: TargetKind, root: Path, files: Sequence[str], folder: Path
+) -> Iterator[int]:
+    """Writes the answers for `files` below `root` in parts to `folder`; parts of an interrupted run are reused.
 
-    Yields how many files are done after each part.
+    Yields the number of finished files after each part.
     """
-    for start in range(0, len(files), PART):
-        part, names = part_file(folder, start), files[start : start + PART]
+    for start in range(0, len(files), PART_SIZE):
+        part, names = part_file(folder, start), files[start : start + PART_SIZE]
         if not part.exists():
             table = pa.Table.from_pylist(_answers(scorer, root, names), schema=SCHEMAS[kind](scorer))
-            with replacing(part) as beside:
-                pq.write_table(table, beside)
+            with replacing(part) as temporary:
+                pq.write_table(table, temporary)
         yield start + len(names)
 
 
 def part_file(folder: Path, start: int) -> Path:
-    """Where the part that begins with this file is kept."""
+    """Returns the path of the part that begins with file number `start`."""
     return folder / f"part-{start:09d}.parquet"
 
 
-def _answers(scorer: Streaming, root: Path, files: Sequence[str]) -> list[dict[str, Any]]:
+def _answers(scorer: StreamingScorer, root: Path, files: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for file, (logits_C, reason) in zip(files, scorer.stream(_bytes(root / file) for file in files), strict=True):
-        rows.append(_row(scorer, file, logits_C, reason if is_there(root / file) else "the file is not there"))
+        rows.append(_row(scorer, file, logits_C, reason if is_there(root / file) else "file not found"))
     return rows
 
 
 def is_there(file: Path) -> bool:
-    """Whether it is a file: no, where no file can have such a name."""
+    """Returns whether `file` is a file; False for a path that cannot exist on any file system."""
     try:
         return file.is_file()
     except (OSError, ValueError):
@@ -70,14 +75,14 @@ def is_there(file: Path) -> bool:
 
 
 def _bytes(file: Path) -> bytes:
-    """A file's bytes; none for one that cannot be read, so that it is listed as broken."""
+    """Returns a file's bytes; empty if it cannot be read, so that it is listed as broken."""
     try:
         return file.read_bytes()
-    except (OSError, ValueError):  # also names that no file can have
+    except (OSError, ValueError):  # ValueError: a path that no file system can hold
         return b""
 
 
-def _row(scorer: Streaming, file: str, logits_C: Tensor | None, reason: str) -> dict[str, Any]:
+def _row(scorer: StreamingScorer, file: str, logits_C: Tensor | None, reason: str) -> dict[str, Any]:
     if logits_C is None:
         return {Column.PATH.value: file, Column.REASON.value: reason}
     answer = scorer.row(logits_C)
@@ -86,8 +91,8 @@ def _row(scorer: Streaming, file: str, logits_C: Tensor | None, reason: str) -> 
     return {Column.PATH.value: file, **answer}
 
 
-def label_schema(scorer: Streaming) -> pa.Schema:
-    """Returns the columns of answers in classes; the distribution's metadata has the classes, in order."""
+def label_schema(scorer: StreamingScorer) -> pa.Schema:
+    """Returns the columns of answers of classifiers; the metadata of the distribution lists the classes in order."""
     classes = {b"classes": "\n".join(scorer.classes).encode()}
     return pa.schema(
         [
@@ -101,13 +106,13 @@ def label_schema(scorer: Streaming) -> pa.Schema:
     )
 
 
-def value_schema(scorer: Streaming) -> pa.Schema:
-    """Returns the columns of answers in numbers."""
+def value_schema(scorer: StreamingScorer) -> pa.Schema:
+    """Returns the columns of answers of regression models."""
     values = [pa.field(name, pa.float64()) for name in scorer.targets]
     return pa.schema([pa.field(Column.PATH.value, pa.string()), *values, pa.field(Column.REASON.value, pa.string())])
 
 
-SCHEMAS: Mapping[TargetKind, Callable[[Streaming], pa.Schema]] = {
+SCHEMAS: Mapping[TargetKind, Callable[[StreamingScorer], pa.Schema]] = {
     TargetKind.CLASSIFICATION: label_schema,
     TargetKind.MULTILABEL: label_schema,
     TargetKind.REGRESSION: value_schema,
@@ -115,16 +120,16 @@ SCHEMAS: Mapping[TargetKind, Callable[[Streaming], pa.Schema]] = {
 
 
 def merge(folder: Path, parquet: Path, csv: Path) -> tuple[int, int]:
-    """Joins the parts, one at a time, into a parquet and a CSV file; how many answers and how many broken files."""
+    """Joins the parts into a Parquet and a CSV file, one at a time. Returns the counts of answers and broken files."""
     parts = sorted(folder.glob("part-*.parquet"))
     schema = pq.read_schema(parts[0])
     flat_names = [name for name in schema.names if name != Column.DISTRIBUTION]
     answered = broken = 0
     with (
-        replacing(parquet) as beside_parquet,
-        replacing(csv) as beside_csv,
-        pq.ParquetWriter(beside_parquet, schema) as wide,
-        pa_csv.CSVWriter(beside_csv, pa.schema([schema.field(name) for name in flat_names])) as flat,
+        replacing(parquet) as temporary_parquet,
+        replacing(csv) as temporary_csv,
+        pq.ParquetWriter(temporary_parquet, schema) as wide,
+        pa_csv.CSVWriter(temporary_csv, pa.schema([schema.field(name) for name in flat_names])) as flat,
     ):
         for part in parts:
             table = pq.read_table(part, schema=schema)

@@ -1,6 +1,6 @@
-"""What is evaluated, and what an evaluation returns.
+"""Inputs and results of an evaluation.
 
-Shapes: V validation images, N test images, M both, C classes, K targets.
+Shapes: V validation images, N test images, M = V + N, C classes, K targets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Table = dict[Candidate, dict[str, dict[str, float]]]  # candidate, metric, value
 
 @dataclass(frozen=True)
 class EvaluationInput:
-    """The candidates' outputs, (M, C) or (M, K) each, validation first; probe and tuned model as scorers."""
+    """The candidates' outputs, (M, C) or (M, K) each, validation first; the probe and the tuned model as scorers."""
 
     paths: Paths
     target: TargetSpec
@@ -41,7 +41,7 @@ class EvaluationInput:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """The candidates' scores, what the tuned model's spec says beside its weights, and more numbers for the report."""
+    """The candidates' scores, the tuned model's calibration for its spec, and extra scores for the stage report."""
 
     table: Table
     temperature: float = 1.0
@@ -51,6 +51,6 @@ class EvaluationResult:
 
 
 def sample_rows(test: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Returns at most `count` rows, in order; always the same ones."""
+    """Returns a fixed random sample of at most `count` rows, in their order."""
     chosen = np.random.default_rng(0).permutation(len(test))[:count]
     return test.iloc[np.sort(chosen)]

@@ -1,4 +1,4 @@
-"""Evaluation where an image has one class. Shapes: N test images, C classes."""
+"""Evaluation of classifiers. Shapes: N test images, M validation and test images, C classes, B batch."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from tasks.evaluation.attacks import evaluate_attacks
 from tasks.evaluation.candidates import EvaluationInput, EvaluationResult, Table
 from tasks.evaluation.robustness import score_under_corruptions
 from tasks.evaluation.uncertainty import write_uncertainty
-from tasks.metrics.answers import Answers, calibrated, selective
+from tasks.metrics.answers import Answers, OperatingPoint, calibrate, choose_operating_point
 from tasks.metrics.classification import accuracy, confusion, per_class, scores
 from tasks.metrics.intervals import with_intervals
 from tasks.reports import pictures
 from tasks.reports.page import PageSection
 
-INTERVALS = "In brackets: 95% intervals over the test images, Wilson's of accuracy and a bootstrap of the others."
+INTERVALS = "In brackets: 95% intervals over the test images; Wilson for accuracy, bootstrap for the other metrics."
 
 
 def evaluate_classification(case: EvaluationInput) -> EvaluationResult:
     """Calibrates the candidates on validation, scores them on test and writes the report."""
     y_V, y_N = case.target.encode(case.validation), case.target.encode(case.test)
-    answers = {name: calibrated(logits_MC, y_V, y_N) for name, logits_MC in case.outputs.items()}
+    answers = {name: calibrate(logits_MC, y_V, y_N) for name, logits_MC in case.outputs.items()}
     table, tuned = score_table(case, answers), answers[Candidate.TUNED]
-    operating_point = selective(tuned, case.section.risk)
+    operating_point = choose_operating_point(tuned, case.section.risk)
     write_json(case.paths.selective, operating_point)
     robust = score_under_corruptions(case, Metric.ACCURACY, _hits)
     write_answers(case, tuned)
     report.write_table(case.paths.robustness, robust)
     report.draw_candidates(case.paths, table, Metric.ACCURACY, "test accuracy, %", percent=True)
     write_uncertainty(case, answers, robust, operating_point)
-    extra = {name: operating_point[name] for name in ("coverage", "risk")}
+    extra = {"coverage": operating_point["coverage"], "risk": operating_point["risk"]}
     if case.section.attacked:
         extra |= evaluate_attacks(case)
     report.write_page(case.paths, table, INTERVALS, page_sections(case.paths, operating_point))
@@ -48,7 +48,7 @@ def _hits(logits_BC: Tensor, y_B: Tensor) -> Tensor:
 
 
 def score_table(case: EvaluationInput, answers: Mapping[Candidate, Answers]) -> Table:
-    """Returns each candidate's metrics with intervals; the agreement with the teacher too, if there is one."""
+    """Returns each candidate's metrics with intervals, and its agreement with the teacher if there is one."""
     resamples, seed = case.section.resamples, case.seed
     table: Table = {
         name: scores(answer.raw_NC, answer.scaled_NC, answer.y_N, case.section.bins, resamples, seed)
@@ -62,9 +62,11 @@ def score_table(case: EvaluationInput, answers: Mapping[Candidate, Answers]) -> 
 
 
 def write_answers(case: EvaluationInput, tuned: Answers) -> None:
-    """Writes the tuned model's predictions, its scores by class and slice, confusions, and the most wrong images."""
+    """Writes the tuned model's predictions, scores by class and slice, confusion matrix, and worst answers."""
     paths, classes, predicted_N = case.paths, case.target.classes, tuned.scaled_NC.argmax(1)
-    rows = report.with_answers(case.test, [classes[place] for place in predicted_N], tuned.sure_N, tuned.scaled_NC)
+    rows = report.with_answers(
+        case.test, [classes[index] for index in predicted_N], tuned.confidence_N, tuned.scaled_NC
+    )
     report.write_predictions(paths, rows)
     report.write_slices(case, tuned.hit_N, Metric.ACCURACY)
     counts_CC = confusion(predicted_N, tuned.y_N, len(classes))
@@ -78,25 +80,31 @@ def write_answers(case: EvaluationInput, tuned: Answers) -> None:
     report.draw_images(paths, wrong[Column.PATH], captions)
 
 
-def page_sections(paths: Paths, operating_point: Mapping[str, float]) -> list[PageSection]:
-    """Returns the sections of the page that classes alone have."""
+def page_sections(paths: Paths, operating_point: OperatingPoint) -> list[PageSection]:
+    """Returns the sections of the page that only classification has."""
     sections = [
-        PageSection("What is taken for what", picture=paths.confusion),
-        PageSection("The most wrong test images", picture=paths.wrong),
+        PageSection("Confusion matrix", picture=paths.confusion),
+        PageSection("Wrong answers with the highest probability", picture=paths.wrong),
         report.table_section("Classes", paths.per_class),
-        PageSection("Is its confidence honest?", picture=paths.reliability),
+        PageSection("Calibration", picture=paths.reliability),
         PageSection("ROC, precision and recall", picture=paths.roc_pr),
-        PageSection('"Don\'t know"', selective_text(operating_point), picture=paths.risk_coverage),
+        PageSection('"Don\'t know": risk over coverage', selective_text(operating_point), picture=paths.risk_coverage),
         report.slices_section(paths),
-        PageSection("Under shift, scale, flip, rotation, noise, blur and JPEG", picture=paths.robustness_picture),
+        PageSection(
+            "Robustness to shift, scale, flip, rotation, noise, blur and JPEG", picture=paths.robustness_picture
+        ),
     ]
-    return [*sections, report.table_section("Under attack", paths.attacks)] if paths.attacks.exists() else sections
-
-
-def selective_text(point: Mapping[str, float]) -> str:
-    """Returns a sentence on what the threshold of "don't know" brings."""
     return (
-        f"Answers with a probability of at least {point['threshold']:.3f} are given: {point['coverage']:.1%} of the "
-        f"test images get one, of which {point['risk']:.1%} are wrong ({point['wanted_risk']:.1%} were accepted, on "
-        "validation)."
+        [*sections, report.table_section("Accuracy under attack", paths.attacks)]
+        if paths.attacks.exists()
+        else sections
+    )
+
+
+def selective_text(point: OperatingPoint) -> str:
+    """Describes the threshold with its coverage and risk on test."""
+    return (
+        f"The model answers if the probability is at least {point['threshold']:.3f}. On test it answers for "
+        f"{point['coverage']:.1%} of the images, and {point['risk']:.1%} of these answers are wrong (the threshold "
+        f"allows {point['wanted_risk']:.1%} on validation)."
     )

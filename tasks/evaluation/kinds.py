@@ -1,4 +1,4 @@
-"""How candidates are evaluated, by what they predict."""
+"""Evaluation by kind of target."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ EVALUATORS: Mapping[TargetKind, Callable[[EvaluationInput], EvaluationResult]] =
 
 
 def evaluate_candidates(case: EvaluationInput) -> EvaluationResult:
-    """Scores the candidates on test and writes tables, pictures and the page; chooses on validation alone.
+    """Scores the candidates on test and writes tables, pictures and the page; calibrates on validation only.
 
-    Raises ParamsError for attacks or slices that these images cannot have.
+    Raises ParamsError if the data does not support the requested attacks or slices.
     """
     check_attacks_supported(case.section.attacked, case.target.kind)
     return EVALUATORS[case.target.kind](case)

@@ -1,4 +1,4 @@
-"""Evaluation where an image may have several labels, or none. Shapes: V validation images, N test images, C labels."""
+"""Evaluation of multi-label models. Shapes: V validation images, N test images, M both, C labels, B batch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from tasks.metrics.multilabel import label_scores, thresholds_for
 from tasks.reports.page import PageSection
 from tasks.scorer.labels import join_labels
 
-INTERVALS = "Accuracy: images with exactly their labels. In brackets: 95% intervals, Wilson's or a bootstrap's."
+INTERVALS = (
+    "Accuracy: images with exactly the right labels. In brackets: 95% intervals; Wilson for accuracy, else bootstrap."
+)
 
 
 def evaluate_multilabel(case: EvaluationInput) -> EvaluationResult:
@@ -32,21 +34,21 @@ def evaluate_multilabel(case: EvaluationInput) -> EvaluationResult:
         for name, p_NC in on_test.items()
     }
     threshold_C = threshold[Candidate.TUNED]
-    tuned_C = torch.from_numpy(threshold_C)
+    tuned_threshold_C = torch.from_numpy(threshold_C)
 
     def exact_hits(logits_BC: Tensor, y_BC: Tensor) -> Tensor:
-        return ((logits_BC.sigmoid() >= tuned_C) == (y_BC > 0.5)).all(1).double()
+        return ((logits_BC.sigmoid() >= tuned_threshold_C) == (y_BC > 0.5)).all(1).double()
 
     write_answers(case, on_test[Candidate.TUNED], y_NC, threshold_C)
     report.write_table(case.paths.robustness, score_under_corruptions(case, Metric.ACCURACY, exact_hits))
-    label = "test images with exactly their labels, %"
+    label = "test images with exactly the right labels, %"
     report.draw_candidates(case.paths, table, Metric.ACCURACY, label, percent=True)
     report.write_page(case.paths, table, INTERVALS, page_sections(case.paths))
     return EvaluationResult(table, label_thresholds=threshold_C.tolist())
 
 
 def write_answers(case: EvaluationInput, probability_NC: np.ndarray, y_NC: np.ndarray, threshold_C: np.ndarray) -> None:
-    """Writes the tuned model's predictions, its scores by label and slice, and the most wrong images."""
+    """Writes the tuned model's predictions from probabilities (N, C), scores by label and slice, and worst answers."""
     paths, labels = case.paths, case.target.classes
     predicted_NC, true_NC = probability_NC >= threshold_C, y_NC > 0.5
     hit_N = (predicted_NC == true_NC).all(1)
@@ -63,24 +65,24 @@ def write_answers(case: EvaluationInput, probability_NC: np.ndarray, y_NC: np.nd
 
 
 def page_sections(paths: Paths) -> list[PageSection]:
-    """Returns the sections of the page that labels alone have."""
+    """Returns the sections of the page that only multi-label models have."""
     return [
         report.table_section("Labels", paths.per_class),
-        PageSection("Test images with other labels than theirs, the surest first", picture=paths.wrong),
+        PageSection("Wrong answers with the highest probability", picture=paths.wrong),
         report.slices_section(paths),
-        report.table_section("Under shift, scale, flip, rotation, noise, blur and JPEG", paths.robustness),
+        report.table_section("Robustness to shift, scale, flip, rotation, noise, blur and JPEG", paths.robustness),
     ]
 
 
 def per_label(
-    labels: Sequence[str], given_NC: np.ndarray, true_NC: np.ndarray, threshold_C: np.ndarray
+    labels: Sequence[str], predicted_NC: np.ndarray, true_NC: np.ndarray, threshold_C: np.ndarray
 ) -> pd.DataFrame:
-    """Precision, recall, F1, support and threshold of each label."""
-    hits, given, support = (given_NC & true_NC).sum(0), given_NC.sum(0), true_NC.sum(0)
+    """Returns precision, recall, F1, support and threshold of each label, from (N, C) bool and (C,)."""
+    hits, predicted, support = (predicted_NC & true_NC).sum(0), predicted_NC.sum(0), true_NC.sum(0)
     columns = {
-        "precision": hits / np.maximum(given, 1),
+        "precision": hits / np.maximum(predicted, 1),
         "recall": hits / np.maximum(support, 1),
-        "f1": 2 * hits / np.maximum(given + support, 1),
+        "f1": 2 * hits / np.maximum(predicted + support, 1),
         "support": support,
         "threshold": threshold_C,
     }

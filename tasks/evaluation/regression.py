@@ -1,4 +1,4 @@
-"""Evaluation of predicted numbers. Shapes: N test images, K targets."""
+"""Evaluation of regression models. Shapes: N test images, K targets."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tasks.reports.diagrams import residuals
 from tasks.reports.page import PageSection
 
 INTERVALS = "In brackets: 95% bootstrap intervals over the test images."
-FLOATS = "%.4g"  # in tables: the targets' units may be of any size
-TURNING = ("flip", "rotation")  # corruptions that may change a target
+FLOATS = "%.4g"  # in tables: targets may have any unit
+LABEL_CHANGING = ("flip", "rotation")  # corruptions that may change a target, such as an angle
 
 
 def evaluate_regression(case: EvaluationInput) -> EvaluationResult:
-    """Scores the candidates on test, beside always predicting the training mean, and writes the report."""
+    """Scores the candidates and a constant prediction of the training mean on test, and writes the report."""
     y_NK = case.target.encode(case.test).astype(float)
     predicted = {Candidate.MEAN: np.tile(np.array(case.target.mean_K), (len(case.test), 1))}
     predicted |= {name: values.numpy()[len(case.validation) :].astype(float) for name, values in case.outputs.items()}
@@ -29,7 +29,7 @@ def evaluate_regression(case: EvaluationInput) -> EvaluationResult:
         for name, values_NK in predicted.items()
     }
     write_answers(case, predicted[Candidate.TUNED])
-    robust = score_under_corruptions(case, Metric.MAE, _errors, TURNING)
+    robust = score_under_corruptions(case, Metric.MAE, _errors, LABEL_CHANGING)
     report.write_table(case.paths.robustness, robust, FLOATS)
     report.draw_candidates(case.paths, table, Metric.MAE, "mean absolute error", percent=False)
     report.write_page(case.paths, table, INTERVALS, page_sections(case.paths), number_format=".4g")
@@ -41,10 +41,10 @@ def _errors(value_BK: Tensor, y_BK: Tensor) -> Tensor:
 
 
 def write_answers(case: EvaluationInput, predicted_NK: np.ndarray) -> None:
-    """Writes the tuned model's predictions, its error by slice, residuals, and the images with the largest errors."""
+    """Writes the tuned model's predictions, (N, K), error by slice, residuals, and images with the largest errors."""
     targets, columns = case.target.targets, [f"{TARGET}{name}" for name in case.target.targets]
     y_NK = case.test[columns].to_numpy(float)
-    answers = {f"{ANSWER}{name}": predicted_NK[:, place] for place, name in enumerate(targets)}
+    answers = {f"{ANSWER}{name}": predicted_NK[:, index] for index, name in enumerate(targets)}
     report.write_predictions(case.paths, case.test[[Column.PATH, *columns]].assign(**answers))
     report.write_slices(case, np.abs(predicted_NK - y_NK).mean(1), Metric.MAE, FLOATS)
     residuals(case.paths.residuals, predicted_NK, y_NK, targets)
@@ -52,13 +52,13 @@ def write_answers(case: EvaluationInput, predicted_NK: np.ndarray) -> None:
 
 
 def draw_errors(case: EvaluationInput, predicted_NK: np.ndarray, y_NK: np.ndarray) -> None:
-    """Draws the images with the largest errors, in units of each target's standard deviation."""
+    """Draws the images with the largest errors of (N, K), in units of each target's standard deviation."""
     std_K = np.maximum(y_NK.std(0), 1e-12)
     order = np.argsort(-(np.abs(predicted_NK - y_NK) / std_K).max(1))[: case.section.wrong]
     captions = [
         "\n".join(
-            f"{name} {y_NK[row, place]:.3g}, not {predicted_NK[row, place]:.3g}"
-            for place, name in enumerate(case.target.targets)
+            f"{name} {y_NK[row, index]:.3g}, not {predicted_NK[row, index]:.3g}"
+            for index, name in enumerate(case.target.targets)
         )
         for row in order
     ]
@@ -66,10 +66,12 @@ def draw_errors(case: EvaluationInput, predicted_NK: np.ndarray, y_NK: np.ndarra
 
 
 def page_sections(paths: Paths) -> list[PageSection]:
-    """Returns the sections of the page that targets alone have."""
+    """Returns the sections of the page that only regression has."""
     return [
-        PageSection("Predicted against true", picture=paths.residuals),
+        PageSection("Predicted against true values", picture=paths.residuals),
         PageSection("The largest errors", picture=paths.wrong),
         report.slices_section(paths),
-        report.table_section("Under shift, scale, noise, blur and JPEG", paths.robustness, "none were asked for"),
+        report.table_section(
+            "Under shift, scale, noise, blur and JPEG", paths.robustness, "none requested (evaluate.corrupted)"
+        ),
     ]

@@ -1,4 +1,4 @@
-"""The part of the report that every kind of target has. Shapes: N test images, C classes."""
+"""The parts of the report that all kinds of target share. Shapes: N test images, C classes."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from tasks.reports.page import PageSection, page
 
 
 def write_table(file: Path, table: pd.DataFrame, float_format: str = "%.4f", *, index: bool = False) -> None:
-    """Replaces `file` by the table as CSV."""
-    with replacing(file) as beside:
-        table.to_csv(beside, index=index, float_format=float_format)
+    """Writes the table to `file` as CSV."""
+    with replacing(file) as temporary:
+        table.to_csv(temporary, index=index, float_format=float_format)
 
 
 def write_predictions(paths: Paths, rows: pd.DataFrame) -> None:
-    """Writes a row a test image: the truth and the tuned model's answer."""
-    with replacing(paths.predictions) as beside:
-        rows.to_parquet(beside, index=False)
+    """Writes a row per test image: its label or targets and the tuned model's answer."""
+    with replacing(paths.predictions) as temporary:
+        rows.to_parquet(temporary, index=False)
 
 
 def with_answers(
     test: pd.DataFrame, predicted: Sequence[str], confidence_N: np.ndarray, probability_NC: np.ndarray
 ) -> pd.DataFrame:
-    """Returns path and label of each row with the predicted label, its probability, and that of each class."""
+    """Returns path and label of each row with the prediction, its probability, (N,), and that of each class, (N, C)."""
     answers: dict[str, Any] = {
         Column.PREDICTED: predicted,
         Column.PROBABILITY: confidence_N,
@@ -44,7 +44,7 @@ def with_answers(
 
 
 def write_slices(case: EvaluationInput, score_N: np.ndarray, metric: Metric, float_format: str = "%.4f") -> None:
-    """Writes the mean score of each slice. Raises ParamsError for an unknown column."""
+    """Writes the mean of scores (N,) in each slice. Raises ParamsError if the manifest lacks a column."""
     rows = [
         (name, int(inside_N.sum()), float(score_N[inside_N].mean()))
         for name, inside_N in slices_of(case.test, case.section.slices)
@@ -53,56 +53,58 @@ def write_slices(case: EvaluationInput, score_N: np.ndarray, metric: Metric, flo
 
 
 def draw_candidates(paths: Paths, table: Table, metric: Metric, label: str, *, percent: bool) -> None:
-    """Draws the candidates' scores with their intervals, and the training curves."""
-    scale, most = (100, 100) if percent else (1, None)
+    """Draws the candidates' scores with intervals, and the training curves."""
+    scale, limit = (100, 100) if percent else (1, None)
     scores = {
         name: (scale * row[metric][VALUE], scale * row[metric][LOW], scale * row[metric][HIGH])
         for name, row in table.items()
     }
-    pictures.candidates(paths.comparison, scores, label, most=most)
+    pictures.candidates(paths.comparison, scores, label, most=limit)
     lines = paths.curves.read_text(encoding="utf-8").splitlines()
     pictures.curves(paths.curves_picture, [json.loads(line) for line in lines])
 
 
 def most_confident(rows: pd.DataFrame, hit_N: np.ndarray, count: int) -> pd.DataFrame:
-    """Returns the rows with wrong answers, the highest probability first, `count` at most."""
+    """Returns at most `count` rows with wrong answers, by (N,) hits, the most probable first."""
     return rows[~hit_N].nlargest(count, Column.PROBABILITY)
 
 
 def draw_images(paths: Paths, files: pd.Series, captions: Sequence[str]) -> None:
-    """Draws the sheet of images that are most wrong."""
+    """Draws the images with the worst answers, with captions."""
     pictures.thumbnails(paths.wrong, [paths.raw / file for file in files], captions)
 
 
 def write_page(
     paths: Paths, table: Table, intervals: str, sections: Sequence[PageSection], number_format: str = ".3f"
 ) -> None:
-    """Writes the page: the candidates' metrics, what `intervals` says of them, training, `sections`, some views."""
+    """Writes the page: the candidates' metrics with the note `intervals`, training, `sections`, and sample views."""
     metrics = list(next(iter(table.values())))
     columns = ["model", *(metric.replace("_", " ") for metric in metrics)]
     rows = [[name, *(interval_text(row[metric], number_format) for metric in metrics)] for name, row in table.items()]
-    everything = [
+    all_sections = [
         PageSection(text=intervals, columns=columns, rows=rows),
-        PageSection("From scratch, frozen or fine-tuned: the same number of optimiser steps", picture=paths.comparison),
+        PageSection(
+            "From scratch, frozen or fine-tuned, with the same number of optimizer steps", picture=paths.comparison
+        ),
         PageSection("Training", picture=paths.curves_picture),
         *sections,
         PageSection("Some training images and their views", picture=paths.preview),
     ]
-    write_text(paths.results_page, page("Results on the test split", everything))
+    write_text(paths.results_page, page("Results on the test split", all_sections))
 
 
 def slices_section(paths: Paths) -> PageSection:
-    """Returns the table of slices as a section of the page."""
-    return table_section("Slices", paths.slices, "none were asked for (evaluate.slices)")
+    """Returns the section of the page with the table of slices."""
+    return table_section("Slices", paths.slices, "none requested (evaluate.slices)")
 
 
 def table_section(heading: str, file: Path, empty: str = "") -> PageSection:
-    """Returns a CSV file as a section of the page; with the text `empty` if it has no rows."""
+    """Returns a section of the page with a CSV file as a table; the text is `empty` if it has no rows."""
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     text = "" if len(table) else empty
     return PageSection(heading, text, columns=list(table.columns), rows=table.to_numpy().tolist())
 
 
 def interval_text(score: Mapping[str, float], number_format: str) -> str:
-    """Returns a value with its interval, as text."""
+    """Formats a value with its interval."""
     return "{0:{3}} [{1:{3}}, {2:{3}}]".format(*(score[name] for name in (VALUE, LOW, HIGH)), number_format)

@@ -1,4 +1,4 @@
-"""What an evaluation requires of the data and of the installation."""
+"""Requirements of an evaluation on the data and on installed packages."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ ATTACKS_SUPPORTED: Mapping[TargetKind, bool] = {
 
 
 def check_attacks_supported(attack_images: int, kind: TargetKind) -> None:
-    """Raises ParamsError if attacks are asked for and there is none on such models, or they are not installed."""
+    """Raises ParamsError if attacks are requested that this kind of target does not support or are not installed."""
     if attack_images and not ATTACKS_SUPPORTED[kind]:
-        raise ParamsError("evaluate.attacked: AutoAttack knows one class an image; set it to 0")
+        raise ParamsError(
+            f"evaluate.attacked: the attacks support classification only, not {kind}; set it to 0",
+            key="evaluate.attacked",
+        )
     check_attacks_installed(attack_images)
 
 
 def check_attacks_installed(attack_images: int) -> None:
-    """Raises ParamsError if attacks are asked for without the optional package that has them."""
+    """Raises ParamsError if attacks are requested and the optional package that implements them is not installed."""
     if attack_images and find_spec("art") is None:
         raise ParamsError(
             "evaluate.attacked: the package adversarial-robustness-toolbox is not installed; run make attacks, or set "
-            "it to 0"
+            "it to 0",
+            key="attacks-not-installed",
         )

@@ -1,4 +1,4 @@
-"""The tuned model under corruptions, on some of the test images. Shapes: N images, B a batch of them."""
+"""Scores of the tuned model under corruptions, on a sample of the test images. Shapes: N images, B batch."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tasks.images.loading import ImageSquares
 from tasks.scorer.answer import Scorer
 
 AS_IS = "none"
-ImageScore = Callable[[Tensor, Tensor], Tensor]  # an image's score, (B,), from outputs and truth
+ImageScore = Callable[[Tensor, Tensor], Tensor]  # outputs and labels of a batch to a score per image, (B,)
 
 
 def score_under_corruptions(
     case: EvaluationInput, metric: Metric, image_score: ImageScore, skipped: Collection[str] = ()
 ) -> pd.DataFrame:
-    """Returns the mean score without and under each corruption but the `skipped` ones, a row each.
+    """Returns the mean score on clean images and under each corruption not in `skipped`, a row each.
 
     Columns: corruption, strength, the metric, images.
     """
@@ -32,13 +32,13 @@ def score_under_corruptions(
     square_N3RR = ImageSquares(case.paths.raw, list(rows[Column.PATH]), case.tuned.preprocessing, memory=0)[
         range(len(rows))
     ]
-    truth = torch.from_numpy(case.target.encode(rows))
+    y_N = torch.from_numpy(case.target.encode(rows))
     corruptions = [(kind, strength) for kind, strengths in case.section.corruptions for strength in strengths]
     trials = [(AS_IS, 0.0), *((kind, strength) for kind, strength in corruptions if kind not in skipped)]
     scores = []
-    for kind, strength in counted(trials, len(trials), "corruptions tried"):
+    for kind, strength in counted(trials, len(trials), "corruptions scored"):
         total = 0.0
-        for square_B3RR, y_B in zip(torch.split(square_N3RR, case.batch), torch.split(truth, case.batch), strict=True):
+        for square_B3RR, y_B in zip(torch.split(square_N3RR, case.batch), torch.split(y_N, case.batch), strict=True):
             output_B = _outputs(case.tuned, square_B3RR, kind, strength)
             total += float(image_score(output_B, y_B).sum())
         scores.append((kind, strength, total / len(rows), len(rows)))

@@ -1,4 +1,4 @@
-"""The candidates as scorers, to evaluate."""
+"""Scorers of the candidates. Shapes: N images, C classes or targets, S pixels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scorers(
     head_weights: Path,
     trained: Mapping[Candidate, Path],
 ) -> dict[Candidate, Scorer]:
-    """Returns an uncalibrated scorer for the probe and for each trained network whose file exists."""
+    """Builds an uncalibrated scorer for the probe and for each trained network whose weights file exists."""
     networks = {Candidate.PROBE: probe_network(backbone, head_weights, target.num_outputs)}
     _, head = read(head_weights)
     for name, weights in trained.items():
@@ -45,13 +45,13 @@ def scorers(
 
 
 def teacher_scorer(file: Path, params: TeacherParams, target: TargetSpec, head: Path, *, letterbox: bool) -> Scorer:
-    """Returns the teacher as an uncalibrated scorer, with the head that was fitted on it if it came without one.
+    """Builds an uncalibrated scorer of the teacher, with the head fitted by finetune if its file has none.
 
-    Raises ParamsError if it still has none.
+    Raises ParamsError if no head was fitted.
     """
     teacher = load(file, params, target, head, letterbox=letterbox)
     if isinstance(teacher, Backbone):
-        raise ParamsError("teacher.weights: no head was fitted on it; run finetune first")
+        raise ParamsError("teacher.weights: the teacher has no fitted head; run finetune first", key="teacher.weights")
     spec = spec_of(params.architecture or "", target.classes, teacher.preprocessing, targets=target.targets)
     return Scorer(teacher.network, spec)
 
@@ -59,7 +59,7 @@ def teacher_scorer(file: Path, params: TeacherParams, target: TargetSpec, head: 
 def logits_of(
     scorers: Mapping[Candidate, Scorer], root: Path, files: Sequence[str], device: Device, batch: int
 ) -> dict[Candidate, Tensor]:
-    """Returns each candidate's outputs, (N, C) float32, for these files; each picture is read once."""
+    """Returns each candidate's outputs, (N, C) float32, for N files below `root`; each image is read once."""
     preprocessing = next(iter(scorers.values())).preprocessing
     for scorer in scorers.values():
         device.place(scorer.network)

@@ -1,4 +1,4 @@
-"""Diagrams of the tuned classifier's uncertainty: reliability, ROC, "don't know" and corruptions."""
+"""Diagrams of the tuned classifier's uncertainty: reliability, ROC, risk over coverage, and corruptions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from tasks.core.schema import Candidate
 from tasks.evaluation.candidates import EvaluationInput
 from tasks.evaluation.robustness import AS_IS
-from tasks.metrics.answers import Answers
+from tasks.metrics.answers import Answers, OperatingPoint
 from tasks.reports import diagrams
 
 
@@ -17,9 +17,9 @@ def write_uncertainty(
     case: EvaluationInput,
     answers: Mapping[Candidate, Answers],
     robust: pd.DataFrame,
-    operating_point: Mapping[str, float],
+    operating_point: OperatingPoint,
 ) -> None:
-    """Writes the diagrams. `robust` has a row a corruption; `operating_point` is that of `selective`."""
+    """Writes the diagrams. `robust` is the table of `score_under_corruptions`."""
     paths, tuned = case.paths, answers[Candidate.TUNED]
     diagrams.reliability(paths.reliability, tuned.raw_NC, tuned.scaled_NC, tuned.y_N, case.section.bins)
     diagrams.roc_and_pr(paths.roc_pr, tuned.scaled_NC, tuned.y_N, case.target.classes)

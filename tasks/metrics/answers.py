@@ -1,4 +1,4 @@
-"""A classifier's answers: calibrated on validation, and given only where they are sure enough.
+"""A classifier's answers: calibrated on validation, and rejected where their confidence is too low.
 
 Shapes: V validation images, N test images, C classes.
 """
@@ -6,6 +6,7 @@ Shapes: V validation images, N test images, C classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from tasks.metrics.selective import coverage_and_risk, threshold_for
 
 @dataclass(frozen=True)
 class Answers:
-    """A candidate's probabilities on test, before and after temperature scaling; on validation after it; the truth."""
+    """A candidate's probabilities: raw and temperature-scaled on test, scaled on validation; and all labels."""
 
     raw_NC: np.ndarray
     scaled_NC: np.ndarray
@@ -27,18 +28,27 @@ class Answers:
     temperature: float
 
     @property
-    def sure_N(self) -> np.ndarray:
-        """The probability of each answer."""
+    def confidence_N(self) -> np.ndarray:
+        """Returns the probability of each predicted class, (N,)."""
         return np.asarray(self.scaled_NC.max(1))
 
     @property
     def hit_N(self) -> np.ndarray:
-        """Whether each answer is right."""
+        """Returns whether each prediction is correct, (N,) bool."""
         return np.asarray(self.scaled_NC.argmax(1) == self.y_N)
 
 
-def calibrated(logits_MC: Tensor, y_V: np.ndarray, y_N: np.ndarray) -> Answers:
-    """From logits of validation and test together, validation first; the temperature is fitted on validation."""
+class OperatingPoint(TypedDict):
+    """The confidence threshold for a risk accepted on validation, and its coverage and risk on test."""
+
+    wanted_risk: float
+    threshold: float
+    coverage: float
+    risk: float
+
+
+def calibrate(logits_MC: Tensor, y_V: np.ndarray, y_N: np.ndarray) -> Answers:
+    """Calibrates logits, (V + N, C) with validation first; the temperature is fitted on validation."""
     validation_VC, test_NC = logits_MC[: len(y_V)], logits_MC[len(y_V) :]
     chosen = temperature(validation_VC, torch.from_numpy(y_V), cautious=True)
     raw_NC, scaled_NC, scaled_VC = (
@@ -47,9 +57,9 @@ def calibrated(logits_MC: Tensor, y_V: np.ndarray, y_N: np.ndarray) -> Answers:
     return Answers(raw_NC, scaled_NC, y_N, scaled_VC, y_V, chosen)
 
 
-def selective(answers: Answers, risk: float) -> dict[str, float]:
-    """The threshold that keeps the risk on validation, and the coverage and risk that it has on test."""
+def choose_operating_point(answers: Answers, risk: float) -> OperatingPoint:
+    """Chooses the threshold whose risk on validation is at most `risk`; returns it with coverage and risk on test."""
     hit_V = answers.validation_VC.argmax(1) == answers.y_V
     threshold = threshold_for(answers.validation_VC.max(1), hit_V, risk)
-    coverage, test_risk = coverage_and_risk(answers.sure_N, answers.hit_N, threshold)
+    coverage, test_risk = coverage_and_risk(answers.confidence_N, answers.hit_N, threshold)
     return {"wanted_risk": risk, "threshold": threshold, "coverage": coverage, "risk": test_risk}

@@ -1,4 +1,4 @@
-"""How well probabilities fit frequencies. Shapes: N images, C classes."""
+"""Calibration of probabilities: its error, and temperature scaling. Shapes: N images, C classes, B bins."""
 
 from __future__ import annotations
 
@@ -10,31 +10,37 @@ from torch import Tensor
 
 
 def ece(probability_NC: np.ndarray, y_N: np.ndarray, bins: int) -> float:
-    """Expected calibration error in equal bins of confidence (Guo et al., "On Calibration of ...", 2017)."""
-    confidence, right, share = reliability_bins(probability_NC, y_N, bins)
-    return float((np.abs(right - confidence) * share).sum())
+    """Returns the expected calibration error of `probability_NC` over equal-width bins of confidence.
+
+    Guo et al., "On Calibration of Modern Neural Networks" (2017).
+    """
+    confidence, accuracy, share = reliability_bins(probability_NC, y_N, bins)
+    return float((np.abs(accuracy - confidence) * share).sum())
 
 
 def reliability_bins(
     probability_NC: np.ndarray, y_N: np.ndarray, bins: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean confidence, fraction right and share of images of each bin of confidence that is not empty."""
+    """Returns mean confidence, accuracy and share of images of each non-empty confidence bin, at most (B,) each."""
     confidence_N, hit_N = probability_NC.max(1), probability_NC.argmax(1) == y_N
-    place_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
-    count = np.bincount(place_N, minlength=bins)
+    bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
+    count = np.bincount(bin_N, minlength=bins)
     filled = count > 0
-    means = [np.bincount(place_N, weights=of, minlength=bins)[filled] / count[filled] for of in (confidence_N, hit_N)]
-    return means[0], means[1], count[filled] / len(y_N)
+    confidence, accuracy = (
+        np.bincount(bin_N, weights=weight_N, minlength=bins)[filled] / count[filled]
+        for weight_N in (confidence_N, hit_N)
+    )
+    return confidence, accuracy, count[filled] / len(y_N)
 
 
 def temperature(logits_NC: Tensor, y_N: Tensor, weight_N: Tensor | None = None, *, cautious: bool = False) -> float:
-    """The temperature that minimises the loss of softmax(logits / T), between 1/20 and 20 (Guo et al., 2017).
+    """Returns the T between 1/20 and 20 that minimizes the cross-entropy of softmax(logits / T) (Guo et al., 2017).
 
-    By bisection, as the loss is convex in 1/T: it needs no gradient, and ends where all answers are right too. There
-    the loss has no minimum; `cautious` has one, as it takes a truth for uniform with a chance of half an image among
-    them (after Krichevsky and Trofimov, 1981): N right answers do not make a model sure of everything.
+    `logits_NC` are (N, C); labels and weights are (N,). Uses bisection, since the loss is convex in 1/T. If all answers
+    are correct, the loss has no minimum. `cautious` adds one: it smooths the labels by 0.5 / (N + 1) (after
+    Krichevsky and Trofimov, 1981), so that N correct answers do not make the model certain.
     """
-    if logits_NC.is_mps:  # it has no float64
+    if logits_NC.is_mps:  # MPS lacks float64
         logits_NC, y_N = logits_NC.cpu(), y_N.cpu()
     logits_NC = logits_NC.double()
     weight_N = torch.ones_like(logits_NC[:, 0]) if weight_N is None else weight_N.to(logits_NC)
@@ -45,6 +51,6 @@ def temperature(logits_NC: Tensor, y_N: Tensor, weight_N: Tensor | None = None, 
     while high - low > 1e-4:
         middle = (low + high) / 2
         expected_N = ((logits_NC / exp(middle)).softmax(1) * logits_NC).sum(1)
-        unsure = weight_N @ (true_N - expected_N) > 0
-        low, high = (low, middle) if unsure else (middle, high)
+        is_underconfident = weight_N @ (true_N - expected_N) > 0
+        low, high = (low, middle) if is_underconfident else (middle, high)
     return exp((low + high) / 2)

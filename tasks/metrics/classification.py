@@ -1,4 +1,4 @@
-"""Scores of predictions, with intervals. Shapes: N images, C classes, B bootstrap resamples."""
+"""Classification metrics with intervals. Shapes: N images, C classes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tasks.metrics.intervals import Score, with_intervals
 
 
 def accuracy(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
-    """The fraction of images whose most probable class is the true one."""
+    """Returns the fraction of images whose most probable class, of (N, C), is the label."""
     return float((probability_NC.argmax(1) == y_N).mean())
 
 
 def confusion(predicted_N: np.ndarray, y_N: np.ndarray, classes: int) -> np.ndarray:
-    """Counts, (C, C): true classes down, predicted ones across."""
+    """Returns the confusion matrix, (C, C): labels in rows, predictions, (N,), in columns."""
     return np.bincount(y_N * classes + predicted_N, minlength=classes**2).reshape(classes, classes)
 
 
 def per_class(confusion_CC: np.ndarray) -> dict[str, np.ndarray]:
-    """Precision, recall, F1 and support of each class, (C,) each; 0 where there is nothing to divide by."""
+    """Returns precision, recall, F1 and support of each class, (C,) each; 0 where a ratio is undefined."""
     hits, predicted, support = np.diag(confusion_CC), confusion_CC.sum(0), confusion_CC.sum(1)
     return {
         "precision": hits / np.maximum(predicted, 1),
@@ -33,22 +33,22 @@ def per_class(confusion_CC: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def macro_f1(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
-    """The mean of the F1 of the classes that occur in `y_N` or were predicted."""
+    """Returns the mean F1 over the classes that occur in the labels or predictions of (N, C) probabilities."""
     counts = confusion(probability_NC.argmax(1), y_N, probability_NC.shape[1])
     return float(per_class(counts)["f1"][counts.sum(0) + counts.sum(1) > 0].mean())
 
 
 def nll(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
-    """The mean negative log-likelihood of the true class, in nats."""
-    likely = probability_NC[np.arange(len(y_N)), y_N].astype(np.float64)
-    return float(-np.log(np.maximum(likely, 1e-12)).mean())
+    """Returns the mean negative log-likelihood of the labels under (N, C) probabilities, in nats."""
+    likelihood_N = probability_NC[np.arange(len(y_N)), y_N].astype(np.float64)
+    return float(-np.log(np.maximum(likelihood_N, 1e-12)).mean())
 
 
 def scores(
     raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.ndarray, bins: int, resamples: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Every metric with its 95% interval; `raw` probabilities are those before temperature scaling."""
-    how = (y_N, resamples, seed)
+    """Returns every metric with its 95% interval, from (N, C) probabilities before and after temperature scaling."""
+    sampling = (y_N, resamples, seed)
     scaled: dict[Metric, Score] = {
         Metric.ACCURACY: accuracy,
         Metric.MACRO_F1: macro_f1,
@@ -56,4 +56,4 @@ def scores(
         Metric.ECE: partial(ece, bins=bins),
     }
     raw: dict[Metric, Score] = {Metric.NLL_UNCALIBRATED: nll, Metric.ECE_UNCALIBRATED: partial(ece, bins=bins)}
-    return with_intervals(scaled, scaled_NC, *how) | with_intervals(raw, raw_NC, *how)
+    return with_intervals(scaled, scaled_NC, *sampling) | with_intervals(raw, raw_NC, *sampling)

@@ -1,4 +1,4 @@
-"""The one metric that sums a model up, by what it predicts."""
+"""The headline metric of each kind of target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Headline:
     number_format: str
 
     def describe(self, scores: Mapping[str, Mapping[str, float]]) -> str:
-        """Returns the metric's value as text, from a model's row of metrics.json."""
+        """Formats the metric's value in `scores`, a model's entry of metrics.json."""
         return f"{scores[self.metric][VALUE]:{self.number_format}}"
 
 

@@ -1,4 +1,4 @@
-"""95% intervals of scores over images. Shapes: N images."""
+"""95% confidence intervals of scores over images. Shapes: N images, C classes or targets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Score = Callable[[np.ndarray, np.ndarray], float]
 def interval(
     score: Score, probability_NC: np.ndarray, y_N: np.ndarray, resamples: int, seed: int
 ) -> tuple[float, float]:
-    """The 95% percentile bootstrap interval of a score over images (Efron and Tibshirani, 1993)."""
+    """Returns the 95% percentile bootstrap interval of a score of (N, C) predictions (Efron and Tibshirani, 1993)."""
     random = np.random.default_rng(seed)
     draws = (random.integers(0, len(y_N), len(y_N)) for _ in range(resamples))
     scores = [score(probability_NC[draw], y_N[draw]) for draw in draws]
@@ -25,7 +25,7 @@ def interval(
 
 
 def hit_interval(rate: float, count: int) -> tuple[float, float]:
-    """The 95% interval of a share of right answers (Wilson, 1927): no point where all are right, as a resample's is."""
+    """Returns the 95% interval of a hit rate (Wilson, 1927); unlike a bootstrap, it has a width at rates of 0 and 1."""
     z = NormalDist().inv_cdf(0.975)
     middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z * sqrt(rate * (1 - rate) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
@@ -35,11 +35,11 @@ def hit_interval(rate: float, count: int) -> tuple[float, float]:
 def with_intervals(
     measures: Mapping[Metric, Score], predicted: np.ndarray, y: np.ndarray, resamples: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Each metric of the same predictions, with its 95% interval: Wilson's of accuracy, a bootstrap of the others."""
-    found = {}
+    """Returns each metric of (N, C) predictions with its 95% interval: Wilson's for accuracy, else a bootstrap."""
+    table = {}
     for metric, measure in measures.items():
         value = measure(predicted, y)
         hits = metric is Metric.ACCURACY
         low, high = hit_interval(value, len(y)) if hits else interval(measure, predicted, y, resamples, seed)
-        found[metric.value] = {VALUE: value, LOW: low, HIGH: high}
-    return found
+        table[metric.value] = {VALUE: value, LOW: low, HIGH: high}
+    return table

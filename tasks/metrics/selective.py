@@ -1,4 +1,4 @@
-"""Answering only when sure enough: the risk of the answers given, over the share of images answered.
+"""Selective classification: the risk of accepted answers against coverage, the share of images answered.
 
 After Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks" (2017), with the empirical risk in
 place of their bound. Shapes: N images.
@@ -10,21 +10,21 @@ import numpy as np
 
 
 def risk_coverage(confidence_N: np.ndarray, hit_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each threshold that tells images apart: coverage, risk among the images at or above it, and the threshold.
+    """Returns coverage, risk and threshold for each distinct confidence of (N,), highest first, (T,) each.
 
-    Surest first, (T,) each; images of equal confidence are answered together.
+    The risk is the error rate among the images at or above the threshold.
     """
     order = np.argsort(-confidence_N, kind="stable")
-    sure_N, wrong_N = confidence_N[order], ~hit_N[order].astype(bool)
-    answered_N = np.arange(1, len(sure_N) + 1)
-    last = np.append(sure_N[1:] != sure_N[:-1], True)
-    return (answered_N / len(sure_N))[last], (wrong_N.cumsum() / answered_N)[last], sure_N[last]
+    sorted_N, wrong_N = confidence_N[order], ~hit_N[order].astype(bool)
+    answered_N = np.arange(1, len(sorted_N) + 1)
+    last = np.append(sorted_N[1:] != sorted_N[:-1], True)
+    return (answered_N / len(sorted_N))[last], (wrong_N.cumsum() / answered_N)[last], sorted_N[last]
 
 
 def threshold_for(confidence_N: np.ndarray, hit_N: np.ndarray, risk: float) -> float:
-    """The confidence from which answers are given, so that most images get one and at most `risk` of these are wrong.
+    """Returns the threshold of the highest coverage whose risk is at most `risk`, from (N,) validation answers.
 
-    To be chosen on validation. Above 1, so that nothing is answered, where no threshold will do.
+    Returns a value above 1, so that nothing is answered, if every threshold exceeds the risk.
     """
     coverage, risks, thresholds = risk_coverage(confidence_N, hit_N)
     allowed = np.flatnonzero(risks <= risk)
@@ -35,6 +35,6 @@ def threshold_for(confidence_N: np.ndarray, hit_N: np.ndarray, risk: float) -> f
 
 
 def coverage_and_risk(confidence_N: np.ndarray, hit_N: np.ndarray, threshold: float) -> tuple[float, float]:
-    """Returns the coverage and the risk at a threshold, of (N,) each; the risk is 0 if no image is answered."""
+    """Returns coverage and risk of (N,) answers at a threshold; the risk is 0 if no image is answered."""
     answered_N = confidence_N >= threshold
     return float(answered_N.mean()), float(1 - hit_N[answered_N].mean()) if answered_N.any() else 0.0

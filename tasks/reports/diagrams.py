@@ -64,10 +64,10 @@ def risk_over_coverage(path: Path, answers: Mapping[Candidate, Answers], thresho
     """Plots the error rate among answered images over coverage; the cross marks the chosen threshold."""
     figure, axes = plt.subplots(figsize=(5.5, 3.6))
     for name, answer in answers.items():
-        coverage, risks, _ = risk_coverage(answer.sure_N, answer.hit_N)
+        coverage, risks, _ = risk_coverage(answer.confidence_N, answer.hit_N)
         axes.plot(coverage, 100 * risks, color=COLORS[name], label=name)
     tuned = answers[Candidate.TUNED]
-    coverage_now, risk_now = coverage_and_risk(tuned.sure_N, tuned.hit_N, threshold)
+    coverage_now, risk_now = coverage_and_risk(tuned.confidence_N, tuned.hit_N, threshold)
     axes.plot([coverage_now], [100 * risk_now], "x", color="black", markersize=9, label="with the threshold")
     axes.axhline(100 * risk, color="#bbbbbb", linewidth=1)
     axes.set(xlabel="fraction of images answered", ylabel="wrong among the answers, %", xlim=(0, 1.02))

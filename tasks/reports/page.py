@@ -1,4 +1,4 @@
-"""A self-contained HTML page of sentences, tables and pictures: it opens from disk and needs no network."""
+"""Self-contained HTML pages of texts, tables and pictures that open from disk without a network; also Markdown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ th { border-bottom: 2px solid #888 } td { border-bottom: 1px solid #ddd } img { 
 
 @dataclass(frozen=True)
 class PageSection:
-    """A heading, a text, a table and a picture; any of them may be empty. `status` is good, bad or mild."""
+    """A section with a heading, a text, a table and a picture, each optional. `status` is good, bad or mild."""
 
     heading: str = ""
     text: str = ""
@@ -48,7 +48,7 @@ def data_url(picture: Path) -> str:
 
 
 def page(title: str, sections: Sequence[PageSection]) -> str:
-    """Renders the sections as HTML; every text is escaped."""
+    """Renders the sections as an HTML page; all texts are escaped."""
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(TEMPLATE)
     return template.render(title=title, sections=sections, data_url=data_url)
 

@@ -1,4 +1,4 @@
-"""What data validation found, as a page."""
+"""The report of data validation as a page."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from tasks.reports.page import PageSection, page
 
 
 def findings_page(findings: Sequence[Finding]) -> str:
-    """The report as a page, failures first."""
-    parts = [
+    """Returns the findings as an HTML page, failures first."""
+    sections = [
         PageSection(
             heading=finding.title,
             text="holds"
             if finding.success
-            else f"{finding.severity}: not so for {finding.failed}. To do: {finding.remedy}.",
+            else f"{finding.severity}: {finding.failed} failed. Remedy: {finding.remedy}.",
             status="good" if finding.success else "bad" if finding.severity == "critical" else "mild",
             columns=["rows"],
             rows=[[row] for row in finding.rows],
         )
         for finding in sorted(findings, key=lambda finding: finding.success)
     ]
-    return page("Data validation", parts)
+    return page("Data validation", sections)

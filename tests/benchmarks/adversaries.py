@@ -15,7 +15,7 @@ from tasks.core.objective_sections import AdversariesSection
 from tasks.core.schema import Candidate, Column, Split
 from tasks.core.target import TargetSpec
 from tasks.data.manifest import of_split
-from tasks.evaluation.attacks import ALL, masked, robust_accuracy
+from tasks.evaluation.attacks import ALL, masking_signs, robust_accuracy
 from tasks.images.loading import ImageSquares
 from tasks.reports.page import markdown_table
 from tasks.scorer.answer import Scorer
@@ -93,7 +93,7 @@ def one(root: Path, seed: int) -> dict[str, Any]:
     return {
         "accuracy": {name: dict(zip(own["attack"], own["accuracy"], strict=True)) for name, own in tables.items()},
         "clean": {name: study.accuracies()[Candidate.TUNED] for name, study in studies.items()},
-        "masked": "; ".join(masked(tables["defended"])),
+        "masked": "; ".join(masking_signs(tables["defended"])),
         **by_both(defended),
         "seconds": seconds,
     }

@@ -20,7 +20,7 @@ SPECS = {
     TargetKind.REGRESSION: spec_of("", (), PREPARE, targets=("label", "probability")),
 }
 EXPECTED = {
-    TargetKind.CLASSIFICATION: ("cat 73.1%  (not sure enough to be trusted); then dog 26.9%", "cat 73% ?"),
+    TargetKind.CLASSIFICATION: ("cat 73.1%  (below the confidence threshold); then dog 26.9%", "cat 73% ?"),
     TargetKind.MULTILABEL: ("cat; cat 73.1%, dog 50.0%", "cat 50%"),
     TargetKind.REGRESSION: ("label 1, probability -0.5", "label 1\nprobability -0.5"),
 }

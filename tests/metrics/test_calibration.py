@@ -40,8 +40,8 @@ def test_no_other_temperature_has_a_lower_loss(seed, classes, scale, weighted):
     best = calibration.temperature(logits, y, weight)
 
     def loss(t):
-        own = F.cross_entropy(logits / t, y, reduction="none")
-        return (own if weight is None else own * weight).mean()
+        loss_N = F.cross_entropy(logits / t, y, reduction="none")
+        return (loss_N if weight is None else loss_N * weight).mean()
 
     others = np.geomspace(1 / 20, 20, 50)
     assert loss(best) <= min(loss(t) for t in others) + 1e-5

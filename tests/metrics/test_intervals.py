@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.core.schema import HIGH, LOW, VALUE, Metric
-from tasks.metrics import classification as metrics
-from tasks.metrics import intervals
+from tasks.metrics import classification, intervals
 
 
 def test_intervals_cover_the_truth_as_often_as_they_say():
@@ -14,16 +13,16 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     for seed in range(200):
         right = rng.random(120) < 0.8
         p = np.where(right[:, None], [0.9, 0.1], [0.1, 0.9])
-        low, high = intervals.interval(metrics.accuracy, p, np.zeros(120, int), 300, seed)
+        low, high = intervals.interval(classification.accuracy, p, np.zeros(120, int), 300, seed)
         hits += low <= 0.8 <= high
     assert 0.88 <= hits / 200 <= 0.99
 
 
 def test_the_table_holds_every_metric_and_scaling_never_changes_accuracy(scored):
     p, y, _ = scored
-    table = metrics.scores(p, p**2 / (p**2).sum(1, keepdims=True), y, 10, 100, 0)
+    table = classification.scores(p, p**2 / (p**2).sum(1, keepdims=True), y, 10, 100, 0)
     assert set(table) == set(Metric) - {Metric.MAP, Metric.R2, Metric.MAE, Metric.RMSE, Metric.AGREEMENT}
-    assert table[Metric.ACCURACY][VALUE] == metrics.accuracy(p, y)
+    assert table[Metric.ACCURACY][VALUE] == classification.accuracy(p, y)
     assert table[Metric.NLL][VALUE] != table[Metric.NLL_UNCALIBRATED][VALUE]
     assert all(row[LOW] <= row[VALUE] <= row[HIGH] for name, row in table.items() if "ece" not in name)
 
@@ -32,5 +31,5 @@ def test_all_right_answers_are_no_certainty():
     assert intervals.hit_interval(1.0, 20) == pytest.approx((0.8389, 1.0), abs=1e-4)  # Wilson's
     assert intervals.hit_interval(0.0, 7) == pytest.approx((0.0, 0.3543), abs=1e-4)
     p = np.tile([0.9, 0.1], (20, 1))
-    table = metrics.scores(p, p, np.zeros(20, int), 10, 100, 0)
+    table = classification.scores(p, p, np.zeros(20, int), 10, 100, 0)
     assert table[Metric.ACCURACY][LOW] == pytest.approx(0.8389, abs=1e-4)

@@ -1,4 +1,4 @@
-"""Several labels an image: thresholds and scores."""
+"""Multi-label thresholds and scores."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def answers(seed=0, count=200, labels=3, skill=1.5):
 @given(st.integers(0, 1000))
 def test_no_threshold_has_a_better_f1_on_validation(seed):
     probability, y = answers(seed, 30, 2)
-    found = thresholds_for(probability, y)
+    thresholds = thresholds_for(probability, y)
     for place in range(2):
         true, sure = y[:, place] > 0.5, probability[:, place]
-        given_TN = sure >= np.array([*np.linspace(0, 1, 101), found[place]])[:, None]
-        f1_T = 2 * (given_TN & true).sum(1) / np.maximum(given_TN.sum(1) + true.sum(), 1)
+        predicted_TN = sure >= np.array([*np.linspace(0, 1, 101), thresholds[place]])[:, None]
+        f1_T = 2 * (predicted_TN & true).sum(1) / np.maximum(predicted_TN.sum(1) + true.sum(), 1)
         assert f1_T[-1] >= f1_T.max() - 1e-9
 
 
-def test_a_label_that_validation_does_not_have_is_given_from_a_half():
+def test_a_label_that_validation_does_not_have_is_predicted_from_a_half():
     probability, y = answers()
     y[:, 1] = 0
     assert thresholds_for(probability, y)[1] == 0.5
@@ -41,10 +41,10 @@ def test_a_label_that_validation_does_not_have_is_given_from_a_half():
 
 def test_scores_are_scikit_learns():
     probability, y = answers()
-    given_NC = probability >= 0.5
-    assert label_macro_f1(given_NC, y) == pytest.approx(f1_score(y, given_NC, average="macro"))
+    predicted_NC = probability >= 0.5
+    assert label_macro_f1(predicted_NC, y) == pytest.approx(f1_score(y, predicted_NC, average="macro"))
     assert mean_average_precision(probability, y) == pytest.approx(average_precision_score(y, probability))
-    assert exact(given_NC, y) == (given_NC == y).all(1).mean()
+    assert exact(predicted_NC, y) == (predicted_NC == y).all(1).mean()
     table = label_scores(probability, y, np.full(3, 0.5), 200, 0)
     assert set(table) == {"accuracy", "macro_f1", "map", "nll"}
     assert all(row["low"] <= row["value"] <= row["high"] for row in table.values())
