@@ -1,4 +1,4 @@
-"""How two models are compared, by what they predict."""
+"""Comparison of two models by kind of target."""
 
 from __future__ import annotations
 

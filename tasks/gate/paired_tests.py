@@ -1,4 +1,4 @@
-"""Tests of paired differences: Tango's score interval, and Holm's correction for several tests. N images."""
+"""Tests of paired differences: Tango's score interval, and Holm's correction for several tests. Shapes: N images."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ NORMAL = NormalDist()
 
 @dataclass(frozen=True)
 class PairedScores:
-    """The candidate's and the live model's scores of the same images, (N,) each; higher is better."""
+    """The candidate's and the live model's scores on the same images, (N,) each; higher is better."""
 
     candidate_N: np.ndarray
     live_N: np.ndarray
 
     def subset(self, inside_N: np.ndarray) -> Self:
-        """Returns the scores of some of the images, by an (N,) mask."""
+        """Returns the scores of the images in a mask, (N,) bool."""
         return type(self)(self.candidate_N[inside_N], self.live_N[inside_N])
 
 
 def discordant(pair: PairedScores) -> tuple[int, int, int]:
-    """Counts the images that only the candidate gets right, that only the live model gets right, and all."""
+    """Counts the images that only the candidate answers correctly, those that only the live model does, and all."""
     candidate, live = pair.candidate_N > 0.5, pair.live_N > 0.5
     return int((candidate & ~live).sum()), int((live & ~candidate).sum()), len(candidate)
 
@@ -62,16 +62,16 @@ def _where_z_is(z: float, better: int, worse: int, count: int) -> float:
     return (low + high) / 2
 
 
-def holm(chances: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Returns the adjusted p-values of several tests (Holm, 1979), smallest first."""
-    adjusted, least = {}, 0.0
-    for place, (name, chance) in enumerate(sorted(chances.items(), key=lambda item: item[1])):
-        least = max(least, min(1.0, chance * (len(chances) - place)))
-        adjusted[name] = least
+    adjusted, lowest = {}, 0.0
+    for rank, (name, p_value) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        lowest = max(lowest, min(1.0, p_value * (len(p_values) - rank)))
+        adjusted[name] = lowest
     return adjusted
 
 
-def least_images(margin: float, error: float) -> int:
-    """Returns how many images two models with equal answers need to pass, by Tango's interval."""
+def min_images_to_pass(margin: float, error: float) -> int:
+    """Returns the number of images from which a candidate with the live model's answers passes, by Tango's interval."""
     z = NORMAL.inv_cdf(1 - error)
     return math.floor(z * z * (1 - margin) / margin) + 1

@@ -55,8 +55,8 @@ def test_targets_are_compared_by_their_errors(noise, verdict):
 
 def test_models_of_other_targets_cannot_be_compared():
     rows = pd.DataFrame({"target:angle": [1.0]})
-    found = compare_values(rows, pd.DataFrame({"angle": [1.0]}), pd.DataFrame({"size": [1.0]}), CRITERIA, [])
-    assert found[0].verdict is Verdict.UNDECIDED
+    checks = compare_values(rows, pd.DataFrame({"angle": [1.0]}), pd.DataFrame({"size": [1.0]}), CRITERIA, [])
+    assert checks[0].verdict is Verdict.UNDECIDED
 
 
 def test_a_target_that_live_knows_exactly_is_measured_by_its_spread():
@@ -103,14 +103,14 @@ def test_an_answer_is_right_where_all_its_labels_are():
     assert compared(200, 400, GateCriteria("macro_f1", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.REFUSED
 
 
-def test_a_rare_label_that_is_never_given_any_more_refuses_though_the_whole_passes():
+def test_a_rare_label_that_is_no_longer_predicted_refuses_though_the_whole_passes():
     truth = np.zeros((2000, 2), bool)
     truth[:1000, 0], truth[:156, 1] = True, True
     live, ours = truth.copy(), truth.copy()
     live[1500:1900, 0] = True
     ours[:, 1] = False
     rows = pd.DataFrame({Column.LABEL: ["a"] * 2000, "label:a": truth[:, 0] * 1.0, "label:b": truth[:, 1] * 1.0})
-    tables = [pd.DataFrame(given, columns=["a", "b"]) for given in (ours, live)]
+    tables = [pd.DataFrame(predicted, columns=["a", "b"]) for predicted in (ours, live)]
     overall, fell = compare_labels(rows, *tables, CRITERIA, [])
     assert overall.verdict is Verdict.PASS
     assert (fell.verdict, "with label b" in fell.what) == (Verdict.REFUSED, True)
