@@ -1,4 +1,4 @@
-"""Predict: a registered model's answers for a picture, a folder or a manifest. Run by make predict."""
+"""Predict: a registered model's answers for an image, a folder or a manifest. Run by make predict."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from tasks.core.target import TargetKind
-    from tasks.evaluation.batch_prediction import Streaming
+    from tasks.evaluation.batch_prediction import StreamingScorer
 
 MANIFESTS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    # 001 and NA are names
+    # Paths such as 001 and NA are texts, not numbers or missing values.
     ".csv": lambda file: pd.read_csv(file, dtype={Column.PATH: "string"}, keep_default_na=False),
     ".parquet": pd.read_parquet,
 }
-SHEET = 40  # pictures on the page
-SOURCE = ".source"  # the file beside answers that says what they are of
-BROKEN_SHOWN = 200  # broken files on the page
+MAX_PICTURES = 40  # on the page
+SOURCE = ".source"  # the file beside answers that names their source
+MAX_BROKEN = 200  # broken files on the page
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is to be answered: files below a root, and a name for the answers."""
+class PredictionInput:
+    """Files below a root, and the name of the folder for their answers."""
 
     root: Path
     files: list[str]
@@ -49,114 +49,123 @@ class Wanted:
 
 @flow(name="predict")
 def predict(source: str, model: str | None = None, out: str | None = None) -> str:
-    """Answers for all pictures of `source`; `model` is an alias or a version's number. What became of it."""
+    """Predicts for all images of `source`; `model` is an alias or a version number. Returns a summary."""
     plain_errors()
     text = answer(source, model, out, get_run_logger().info)
-    create_markdown_artifact(f"```\n{text}\n```", key="predict-result", description="What became of a prediction")
+    create_markdown_artifact(f"```\n{text}\n```", key="predict-result", description="Result of a prediction")
     return text
 
 
 def answer(source: str, model: str | None, out: str | None, say: Callable[[str], None]) -> str:
-    """Writes parquet, CSV and a page for a folder or a manifest; for a single picture, only says the answer."""
+    """Writes Parquet, CSV and a page for a folder or a manifest; for a single image, only returns the answer.
+
+    Raises RootstockError if the version, the source or `out` cannot be used.
+    """
     params = parameters.load()
     version = _version(params.register_.model, model or params.predict.model)
     place = Path(source)
     scorer = scorer_of(version)
     if place.is_file() and place.suffix.lower() not in MANIFESTS:
-        return f"{one(scorer, place)}\n(version {version.version} of {version.name})"
-    wanted = files_of(place)
-    target, folder = Path(out) if out else params.paths.predicted / wanted.name, params.paths.state / "predict"
+        return f"{answer_image(scorer, place)}\n(version {version.version} of {version.name})"
+    inputs = files_of(place)
+    target, folder = Path(out) if out else params.paths.predicted / inputs.name, params.paths.state / "predict"
     if target.exists() and not target.is_dir():
-        raise RootstockError(f"--out: {target} is a file; name a folder for the answers")
+        raise RootstockError(f"--out: {target} is a file; name a folder for the answers", key="out")
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{_digest(str(target.resolve()))}.lock"):  # another of the same name waits
+    with FileLock(folder / f"{_digest(str(target.resolve()))}.lock"):  # a second prediction into this folder waits
         if not out:
             target = place_for(place, target)
             write_text(target / SOURCE, str(place.resolve()))
-        kept = folder / _digest(str(target.resolve()), version.source, state_of(wanted))
-        answered, broken = stream(scorer, wanted, kept, target, say)
-        _page(target, wanted, version, scorer_kind(scorer), broken)
-        shutil.rmtree(kept)
-    told = f"{answered} answers by version {version.version} of {version.name}"
+        partial = folder / _digest(str(target.resolve()), version.source, state_of(inputs))
+        answered, broken = stream(scorer, inputs, partial, target, say)
+        _page(target, inputs, version, scorer_kind(scorer), broken)
+        shutil.rmtree(partial)
+    summary = f"{answered} answers by version {version.version} of {version.name}"
     names = ", ".join(f"predictions.{kind}" for kind in ("parquet", "csv", "html"))
-    return f"{told}; {broken} broken files, listed with their reasons\n{target.resolve()}: {names}"
+    return f"{summary}; {broken} broken files, listed with their reasons\n{target.resolve()}: {names}"
 
 
 def place_for(source: Path, target: Path) -> Path:
-    """Where the answers go: into `target`, or beside it where another source's are there."""
-    note, own = target / SOURCE, str(source.resolve())
-    taken = note.exists() and note.read_text(encoding="utf-8") != own
-    return target.with_name(f"{target.name}-{_digest(own)[:8]}") if taken else target
+    """Returns `target`, or a folder beside it if `target` holds the answers of another source."""
+    note, location = target / SOURCE, str(source.resolve())
+    is_taken = note.exists() and note.read_text(encoding="utf-8") != location
+    return target.with_name(f"{target.name}-{_digest(location)[:8]}") if is_taken else target
 
 
 def _digest(*facts: object) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
 
 
-def _version(name: str, wanted: str) -> ModelVersion:
+def _version(name: str, reference: str) -> ModelVersion:
     try:
-        return resolve(name, wanted)
+        return resolve(name, reference)
     except RootstockError as error:
-        raise RootstockError(f"{error}\nto use the newest one all the same: --model {CHALLENGER}") from None
+        raise RootstockError(f"{error}\nto use the newest version: --model {CHALLENGER}", key=error.key) from None
 
 
-def one(scorer: Streaming, picture: Path) -> str:
-    """Returns the answer for one picture in a line. Raises DataRefusedError if it is broken."""
+def answer_image(scorer: StreamingScorer, picture: Path) -> str:
+    """Returns the answer for one image as a line. Raises DataRefusedError if the file is broken."""
     logits_C, reason = next(scorer.stream(iter([picture.read_bytes()])))
     if logits_C is None:
-        raise DataRefusedError(f"{picture}: {reason}")
+        raise DataRefusedError(f"{picture}: {reason}", key="broken-image")
     return f"{picture}: {LINES[scorer_kind(scorer)](scorer, logits_C)}"
 
 
-def files_of(source: Path) -> Wanted:
-    """The pictures of a folder, or those that a manifest names in its column `path`, relative to its own folder.
+def files_of(source: Path) -> PredictionInput:
+    """Lists the images of a folder, or of the column `path` of a manifest, relative to the manifest's folder.
 
-    Raises RootstockError if there are none.
+    Raises RootstockError if the source cannot be read or has no images.
     """
     from tasks.data.image_files import find, refuse_unusable
 
     if source.is_dir():
         refuse_unusable(source, "source", hidden=False)
-        found, root = find(source)[0], source
+        files, root = find(source)[0], source
     elif source.is_file():
         try:
             table = MANIFESTS[source.suffix.lower()](source)
-        except (ValueError, OSError) as error:  # of encodings, parsers and Arrow
-            raise RootstockError(f"{source} is no table that can be read: {error}") from None
+        except (ValueError, OSError) as error:  # from encodings, parsers and Arrow
+            raise RootstockError(f"{source} cannot be read as a table: {error}", key="table-damaged") from None
         if Column.PATH not in table:
-            raise RootstockError(f"{source} has no column {Column.PATH}; it has {', '.join(map(str, table.columns))}")
-        found, root = [str(path) for path in table[Column.PATH].fillna("")], source.parent
+            columns = ", ".join(map(str, table.columns))
+            raise RootstockError(f"{source} has no column {Column.PATH}; it has {columns}", key="table-columns")
+        files, root = [str(path) for path in table[Column.PATH].fillna("")], source.parent
     else:
-        raise RootstockError(f"{source} is not there; give a picture, a folder of pictures, or a .csv or .parquet file")
-    if not found:
-        raise RootstockError(f"no pictures in {source}")
-    return Wanted(root, found, source.stem if source.is_file() else source.resolve().name)
+        raise RootstockError(
+            f"{source} does not exist; name an image, a folder of images, or a .csv or .parquet file",
+            key="source-not-found",
+        )
+    if not files:
+        raise RootstockError(f"no images in {source}", key="no-images")
+    return PredictionInput(root, files, source.stem if source.is_file() else source.resolve().name)
 
 
-def state_of(wanted: Wanted) -> list[tuple[str, int, int]]:
-    """Name, size and time of each file, in order: an interrupted prediction goes on only if none of them changed."""
+def state_of(inputs: PredictionInput) -> list[tuple[str, int, int]]:
+    """Returns name, size and time of each file; an interrupted prediction resumes only if none of them changed."""
     from tasks.evaluation.batch_prediction import is_there
 
-    found = []
-    for name in wanted.files:
-        file = wanted.root / name
+    state = []
+    for name in inputs.files:
+        file = inputs.root / name
         status = file.stat() if is_there(file) else None
-        found.append((name, status.st_size if status else -1, status.st_mtime_ns if status else -1))
-    return found
+        state.append((name, status.st_size if status else -1, status.st_mtime_ns if status else -1))
+    return state
 
 
-def stream(scorer: Streaming, wanted: Wanted, kept: Path, target: Path, say: Callable[[str], None]) -> tuple[int, int]:
-    """Scores in parts, joins them in `target`; how many answers and how many broken files."""
+def stream(
+    scorer: StreamingScorer, inputs: PredictionInput, partial: Path, target: Path, say: Callable[[str], None]
+) -> tuple[int, int]:
+    """Predicts in parts and joins them in `target`. Returns the counts of answers and broken files."""
     from tasks.core.messages import ProgressMessage
     from tasks.evaluation.batch_prediction import merge, score_parts
 
-    for done in score_parts(scorer, scorer_kind(scorer), wanted.root, wanted.files, kept):
-        say(str(ProgressMessage(done, len(wanted.files), "files answered")))
-    return merge(kept, target / "predictions.parquet", target / "predictions.csv")
+    for done in score_parts(scorer, scorer_kind(scorer), inputs.root, inputs.files, partial):
+        say(str(ProgressMessage(done, len(inputs.files), "files answered")))
+    return merge(partial, target / "predictions.parquet", target / "predictions.csv")
 
 
-def _page(target: Path, wanted: Wanted, version: ModelVersion, kind: TargetKind, broken: int) -> None:
-    """Writes a sheet of the first pictures with their answers, and the broken files."""
+def _page(target: Path, inputs: PredictionInput, version: ModelVersion, kind: TargetKind, broken: int) -> None:
+    """Writes the page: the first images with their answers, and the broken files."""
     import pyarrow.parquet as pq
 
     from tasks.reports.page import PageSection, page
@@ -164,14 +173,15 @@ def _page(target: Path, wanted: Wanted, version: ModelVersion, kind: TargetKind,
 
     names = [name for name in pq.read_schema(target / "predictions.parquet").names if name != Column.DISTRIBUTION]
     rows: Any = pq.read_table(target / "predictions.parquet", columns=names).to_pandas()
-    good = rows[rows[Column.REASON].isna()].head(SHEET)
+    good = rows[rows[Column.REASON].isna()].head(MAX_PICTURES)
     captions = [CAPTIONS[kind](row) for row in good.drop(columns=[Column.PATH, Column.REASON]).to_dict("records")]
     sheet = target / ".sheet.png"
-    thumbnails(sheet, [wanted.root / path for path in good[Column.PATH]], captions)
-    bad = rows[rows[Column.REASON].notna()].head(BROKEN_SHOWN)
-    parts = [
+    thumbnails(sheet, [inputs.root / path for path in good[Column.PATH]], captions)
+    bad = rows[rows[Column.REASON].notna()].head(MAX_BROKEN)
+    sections = [
         PageSection(
-            text=f"{len(rows)} files, answered by version {version.version} of {version.name}. ?: not sure enough."
+            text=f"{len(rows)} files, answered by version {version.version} of {version.name}. "
+            "A question mark: below the confidence threshold."
         ),
         PageSection(f"The first {len(good)}", picture=sheet),
         PageSection(
@@ -180,5 +190,5 @@ def _page(target: Path, wanted: Wanted, version: ModelVersion, kind: TargetKind,
             rows=bad[[Column.PATH, Column.REASON]].to_numpy().tolist(),
         ),
     ]
-    write_text(target / "predictions.html", page("Predictions", parts))
+    write_text(target / "predictions.html", page("Predictions", sections))
     sheet.unlink()

@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 else:
     Parameters = form()
 
-LOCK_SECONDS = 4 * 3600.0  # that a deployed retraining waits for another one; a person is told at once
+LOCK_SECONDS = 4 * 3600.0  # a deployed retraining waits so long for another; one started by hand fails at once
 
 
 @flow(name="retrain")
-def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - made once, from params.yaml
-    """Source, the seven stages, registration and the verdict; what is up to date is not computed again.
+def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - the defaults are those of params.yaml
+    """Runs source, the seven stages, registration and the gate; stages that are up to date are not computed again.
 
-    Parameters that differ from params.yaml are written there first. The state is named after the verdict; its result
-    is the table and the exit code.
+    Parameters that differ from params.yaml are written to it first. The final state is named after the verdict.
+    Raises RootstockError if a step fails.
     """
     plain_errors()
     with flow_lock(PathsParams.load().paths.state, "retrain", wait=0 if CHECKOUT == MAIN_CHECKOUT else LOCK_SECONDS):
@@ -59,27 +59,27 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - ma
         with Run.of(params) as run:
             outcomes = []
             for stage in STAGES:
-                outcomes.append(reproduced(stage, params, run, outdated))
+                outcomes.append(reproduce_stage(stage, params, run, outdated))
                 if stage == "validate":
-                    refuse_early(params)
+                    check_parameters_fit_data(params)
             version = register(params, run)
             judgement = decide(version, params)
             text = publish(outcomes, version, judgement, params, run)
     result = Result(text, EXIT_CODES[judgement.verdict])
     state: State[Result] = Completed(name=judgement.verdict.value.capitalize(), message=judgement.why(), data=result)
-    return cast("Result", state)  # which is what Prefect makes of it
+    return cast("Result", state)  # Prefect returns the data of a completed state
 
 
 @task(task_run_name="source", cache_policy=NO_CACHE)
 def bring_in(params: FlowParams) -> list[str]:
-    """Brings in images and weights. The stages that are outdated then."""
-    for name, became in images.bring_in(params).items():
-        get_run_logger().info(f"{name} {became}")
+    """Brings in images and weights. Returns the stages that are then outdated."""
+    for name, outcome in images.bring_in(params).items():
+        get_run_logger().info(f"{name} {outcome}")
     return dvc_cli.outdated(params.paths.raw, params.paths.pretrained, params.paths.teacher)
 
 
-def refuse_early(params: FlowParams) -> None:
-    """Raises ParamsError for what these images cannot be used for, before hours of computing come to it."""
+def check_parameters_fit_data(params: FlowParams) -> None:
+    """Raises ParamsError if the data does not support a parameter of a later stage, before hours of computing."""
     import pandas as pd
 
     from tasks.data.slices import refuse_unknown
@@ -90,13 +90,13 @@ def refuse_early(params: FlowParams) -> None:
     check_attacks_supported(params.evaluate.attacked, target.kind)
     refuse_unknown(manifest, params.evaluate.slices)
     if params.objective.has_teacher and params.teacher.weights:
-        from tasks.objectives.teacher import check_teacher_classes  # torch, which only this one needs
+        from tasks.objectives.teacher import check_teacher_classes  # imports torch, which nothing else here needs
 
         check_teacher_classes(params.paths.teacher, target)
 
 
-def reproduced(stage: str, params: FlowParams, run: Run, outdated: list[str]) -> Outcome:
-    """The stage, supervised, and its curves, seconds and report logged as they come."""
+def reproduce_stage(stage: str, params: FlowParams, run: Run, outdated: list[str]) -> Outcome:
+    """Runs a stage under supervision, and logs its curves, seconds and report as they arrive."""
     supervised = reproduce.with_options(retries=params.run.retries)
     on_line = run.follow_curves if stage == "finetune" else run.open
     outcome = supervised(stage, params, outdated=stage in outdated, on_line=on_line)
@@ -106,17 +106,17 @@ def reproduced(stage: str, params: FlowParams, run: Run, outdated: list[str]) ->
 
 @task(task_run_name="register", cache_policy=NO_CACHE)
 def register(params: FlowParams, run: Run) -> ModelVersion:
-    """The version of the model for these results; a new one only if there was none."""
-    version, new = register_version(run, params.register_.model, params.paths)
+    """Returns the version of the current results; registers a new one only if there is none."""
+    version, is_new = register_version(run, params.register_.model, params.paths)
     get_run_logger().info(
-        f"{version.name} version {version.version}" + (", new: challenger" if new else " is there already")
+        f"{version.name} version {version.version}" + (", new: challenger" if is_new else ", already registered")
     )
     return version
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
 def decide(version: ModelVersion, params: FlowParams) -> Judgement:
-    """The verdict on the version, against what is live now; and its card, which says so too."""
+    """Judges the version against the live one, and writes its model card."""
     judgement = judge(version, params.gate, params.evaluate.slices, params.paths)
     write_card(resolve(version.name, str(version.version)), TargetSpec.load(params.paths.task).kind)
     get_run_logger().info(f"{judgement.verdict}: {judgement.why()}")

@@ -1,9 +1,9 @@
-"""What registration, verdict, summary and model card do by kind of target."""
+"""Registration, verdict, summary and model card by kind of target. Shapes: N images, C classes, K targets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from tasks.core.schema import ANSWER, Column, Metric
 from tasks.core.target import TargetKind, TargetSpec
@@ -15,14 +15,22 @@ if TYPE_CHECKING:
 
 
 class SummaryColumn(NamedTuple):
-    """A metric in the table at the end of a run: its heading and the format of its values."""
+    """A metric in the summary table: its heading and the format of its values."""
 
     metric: Metric
     heading: str
     number_format: str
 
 
-SUMMARY_COLUMNS: Mapping[TargetKind, tuple[SummaryColumn, ...]] = {  # the first one with its interval
+class SpecRecord(TypedDict):
+    """The part of spec.json that describes a model's answers."""
+
+    classes: list[str]
+    targets: list[str]
+    label_thresholds: list[float]
+
+
+SUMMARY_COLUMNS: Mapping[TargetKind, tuple[SummaryColumn, ...]] = {  # the first is shown with its interval
     TargetKind.CLASSIFICATION: (
         SummaryColumn(Metric.ACCURACY, "test accuracy", ".1%"),
         SummaryColumn(Metric.MACRO_F1, "macro F1", ".3f"),
@@ -39,21 +47,21 @@ SUMMARY_COLUMNS: Mapping[TargetKind, tuple[SummaryColumn, ...]] = {  # the first
         SummaryColumn(Metric.R2, "R²", ".3f"),
     ),
 }
-ANSWER_TEXTS: Mapping[TargetKind, str] = {  # of the model card: what goes in and comes out
+ANSWER_TEXTS: Mapping[TargetKind, str] = {  # input and output, for the model card
     TargetKind.CLASSIFICATION: (
-        "Image bytes in; label, probability, whether that is confident enough, and distribution out."
+        "Input: image bytes. Output: label, probability, whether it reaches the confidence threshold, and distribution."
     ),
     TargetKind.MULTILABEL: (
-        "Image bytes in; out come all labels whose probability reaches their own threshold (label_thresholds in "
-        "the model's spec.json), the probability of the least sure of them, and that of each label. Accuracy "
-        "is the share of images with exactly the right labels."
+        "Input: image bytes. Output: all labels whose probability reaches their own threshold (label_thresholds in "
+        "the model's spec.json), the lowest of their probabilities, and the probability of each label. Accuracy is "
+        "the fraction of images with exactly the right labels."
     ),
-    TargetKind.REGRESSION: "Image bytes in; numbers out.",
+    TargetKind.REGRESSION: "Input: image bytes. Output: a number per target.",
 }
 
 
 def label_columns(_target: TargetSpec) -> list[ColSpec]:
-    """Returns the columns of an answer in classes."""
+    """Returns the columns of a classifier's answer, also multi-label."""
     from mlflow.types import ColSpec, DataType
     from mlflow.types.schema import Map
 
@@ -66,7 +74,7 @@ def label_columns(_target: TargetSpec) -> list[ColSpec]:
 
 
 def value_columns(target: TargetSpec) -> list[ColSpec]:
-    """Returns the columns of an answer in numbers."""
+    """Returns the columns of a regression model's answer."""
     from mlflow.types import ColSpec
 
     return [ColSpec("double", name) for name in target.targets]
@@ -80,15 +88,15 @@ ANSWER_COLUMNS: Mapping[TargetKind, Callable[[TargetSpec], list[ColSpec]]] = {
 
 
 def probability_difference(answers: pd.DataFrame, evaluated: pd.DataFrame, _target: TargetSpec) -> float:
-    """Returns the largest difference of a probability."""
+    """Returns the largest absolute difference of a probability."""
     return float(abs(_distributions(answers) - _distributions(evaluated)).max())
 
 
 def value_difference(answers: pd.DataFrame, evaluated: pd.DataFrame, target: TargetSpec) -> float:
-    """Returns the largest difference of a target, in units of its standard deviation."""
-    then_NK = evaluated[[f"{ANSWER}{name}" for name in target.targets]].to_numpy()
-    now_NK = answers[list(target.targets)].to_numpy()
-    return float((abs(now_NK - then_NK) / (then_NK.std(0) + 1e-9)).max())
+    """Returns the largest absolute difference of a target, in units of its standard deviation."""
+    evaluated_NK = evaluated[[f"{ANSWER}{name}" for name in target.targets]].to_numpy()
+    answer_NK = answers[list(target.targets)].to_numpy()
+    return float((abs(answer_NK - evaluated_NK) / (evaluated_NK.std(0) + 1e-9)).max())
 
 
 def _distributions(table: pd.DataFrame) -> np.ndarray:
@@ -104,25 +112,25 @@ DIFFERENCES: Mapping[TargetKind, Callable[[pd.DataFrame, pd.DataFrame, TargetSpe
 }
 
 
-def evaluated_probabilities(predictions: pd.DataFrame, spec: Mapping[str, Any]) -> pd.DataFrame:
-    """Returns the evaluated probabilities, (N, C), a column a class."""
+def evaluated_probabilities(predictions: pd.DataFrame, spec: SpecRecord) -> pd.DataFrame:
+    """Returns the evaluated probabilities, (N, C), with a column per class."""
     import pandas as pd
 
     return pd.DataFrame(predictions[Column.DISTRIBUTION].tolist(), columns=spec["classes"])
 
 
-def evaluated_labels(predictions: pd.DataFrame, spec: Mapping[str, Any]) -> pd.DataFrame:
-    """Returns whether each label was predicted, (N, C) bool, a column a label."""
+def evaluated_labels(predictions: pd.DataFrame, spec: SpecRecord) -> pd.DataFrame:
+    """Returns whether each label was predicted, (N, C) bool, with a column per label."""
     return evaluated_probabilities(predictions, spec).ge(spec["label_thresholds"])
 
 
-def evaluated_values(predictions: pd.DataFrame, spec: Mapping[str, Any]) -> pd.DataFrame:
-    """Returns the evaluated numbers, (N, K), a column a target."""
+def evaluated_values(predictions: pd.DataFrame, spec: SpecRecord) -> pd.DataFrame:
+    """Returns the evaluated values, (N, K), with a column per target."""
     names = {f"{ANSWER}{name}": name for name in spec["targets"]}
     return predictions[list(names)].rename(columns=names)
 
 
-EVALUATED_ANSWERS: Mapping[TargetKind, Callable[[pd.DataFrame, Mapping[str, Any]], pd.DataFrame]] = {
+EVALUATED_ANSWERS: Mapping[TargetKind, Callable[[pd.DataFrame, SpecRecord], pd.DataFrame]] = {
     TargetKind.CLASSIFICATION: evaluated_probabilities,
     TargetKind.MULTILABEL: evaluated_labels,
     TargetKind.REGRESSION: evaluated_values,

@@ -1,4 +1,7 @@
-"""The model card of a version: nothing but what MLflow holds of it (after Mitchell et al., "Model Cards", 2019)."""
+"""The model card of a version, from its run in MLflow.
+
+After Mitchell et al., "Model Cards for Model Reporting" (2019).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING
 from flows.registry.kinds import ANSWER_TEXTS
 from flows.registry.store import client
 from flows.registry.tags import Tag
-from flows.registry.verdict import COLUMNS, FILE, FOLDER
+from flows.registry.verdict import COLUMNS, FILE, FOLDER, NONE, VerdictRecord
 from tasks.core.schema import HIGH, LOW, Candidate, Metric
 from tasks.core.target import TargetKind
 from tasks.metrics.headline import HEADLINES
@@ -20,9 +23,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-CARD = "card"  # the folder on the run of the version
-LONGEST = 5000  # characters of a description, in every database that MLflow supports
-DECISIVE = (
+CARD = "card"  # a folder in the artifacts of the version's run
+MAX_LENGTH = 5000  # characters of a description in every database that MLflow supports
+SHOWN_PARAMS = (
     "data.source",
     "data.targets",
     "data.separator",
@@ -39,22 +42,22 @@ DECISIVE = (
 
 
 def write_card(version: ModelVersion, kind: TargetKind) -> str:
-    """Puts the card on the version, as its description, and on its run as Markdown and HTML. Returns the Markdown."""
+    """Writes the card to the version's description, and as Markdown and HTML to its run. Returns the Markdown."""
     tracker = client()
     run_id = str(version.run_id)
     sections = card(kind, tracker.get_run(run_id), _verdict(run_id))
     text = markdown(sections)
-    if version.description == text[:LONGEST]:
+    if version.description == text[:MAX_LENGTH]:
         return text
     title = f"{version.name} version {version.version}"
     tracker.log_text(run_id, f"# {title}\n\n{text}", str(Path(CARD) / "card.md"))
     tracker.log_text(run_id, page(title, sections), str(Path(CARD) / "card.html"))
-    tracker.update_model_version(version.name, version.version, text[:LONGEST])
+    tracker.update_model_version(version.name, version.version, text[:MAX_LENGTH])
     return text
 
 
-def card(kind: TargetKind, run: Run, verdict: Mapping[str, object]) -> list[PageSection]:
-    """Returns the sections: whether it may go live, what it is, how good, what it was made from."""
+def card(kind: TargetKind, run: Run, verdict: VerdictRecord | None) -> list[PageSection]:
+    """Returns the sections of the card: verdict, description, metrics, other candidates and lineage."""
     metrics, params, tags = run.data.metrics, run.data.params, run.data.tags
     scores = [
         [metric.replace("_", " "), _number(metrics, f"{slug}/{metric}"), _between(metrics, f"{slug}/{metric}")]
@@ -63,31 +66,26 @@ def card(kind: TargetKind, run: Run, verdict: Mapping[str, object]) -> list[Page
         if f"{slug}/{metric}" in metrics
     ]
     first = HEADLINES[kind].metric
-    rivals = [
+    others = [
         [candidate, _number(metrics, f"{candidate.slug}/{first}")]
         for candidate in Candidate
         if f"{candidate.slug}/{first}" in metrics
     ]
-    datasets = [[used.dataset.name, used.dataset.digest] for used in (run.inputs.dataset_inputs if run.inputs else ())]
-    checks = verdict.get("checks", [])
-    rows = [[check["what"], check["found"], check["wanted"], check["verdict"]] for check in checks]  # type: ignore[attr-defined]
+    datasets = [
+        [entry.dataset.name, entry.dataset.digest] for entry in (run.inputs.dataset_inputs if run.inputs else ())
+    ]
     return [
-        PageSection(
-            f"May it go live? {verdict.get('verdict', 'not judged')}",
-            f"Compared with live version: {verdict.get('against', 'none')}.",
-            columns=list(COLUMNS),
-            rows=rows,
-        ),
+        _verdict_section(verdict),
         PageSection(
             "What it is",
             ANSWER_TEXTS[kind],
             columns=["parameter", "value"],
-            rows=[[name, params[name]] for name in DECISIVE if name in params],
+            rows=[[name, params[name]] for name in SHOWN_PARAMS if name in params],
         ),
-        PageSection("How good on its test split", columns=["metric", "value", "95% interval"], rows=scores),
-        PageSection("Beside", columns=["model", first.value], rows=rivals),
+        PageSection("Metrics on its test split", columns=["metric", "value", "95% interval"], rows=scores),
+        PageSection("All candidates", columns=["model", first.value], rows=others),
         PageSection(
-            "What it was made from",
+            "Lineage",
             columns=["", "version"],
             rows=[
                 *datasets,
@@ -100,15 +98,26 @@ def card(kind: TargetKind, run: Run, verdict: Mapping[str, object]) -> list[Page
     ]
 
 
-def _verdict(run_id: str) -> Mapping[str, object]:
-    """The verdict that was logged; empty if there is none."""
+def _verdict_section(verdict: VerdictRecord | None) -> PageSection:
+    if verdict is None:
+        return PageSection("May it go live? not judged", f"Compared with live version: {NONE}.")
+    return PageSection(
+        f"May it go live? {verdict['verdict']}",
+        f"Compared with live version: {verdict['against']}.",
+        columns=COLUMNS,
+        rows=[[check["what"], check["found"], check["wanted"], check["verdict"]] for check in verdict["checks"]],
+    )
+
+
+def _verdict(run_id: str) -> VerdictRecord | None:
+    """Returns the verdict in the artifacts of a run, or None if there is none."""
     import mlflow
 
     try:
         text: str = mlflow.artifacts.load_text(f"runs:/{run_id}/{FOLDER}/{FILE}")
     except (mlflow.exceptions.MlflowException, OSError):
-        return {}
-    verdict: Mapping[str, object] = json.loads(text)
+        return None
+    verdict: VerdictRecord = json.loads(text)
     return verdict
 
 

@@ -1,6 +1,6 @@
-"""The registered model, as MLflow loads it from code: image bytes in; label, probability and distribution out.
+"""The registered model, loaded by MLflow from code: image bytes in; label, probability and distribution out.
 
-It runs the scorer that lies beside its weights, from memory, and unpickles nothing.
+It runs the scorer stored with the weights, from memory, and unpickles nothing.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class ImageModel(PythonModel):
-    """Answers a column `image` of encoded pictures, any number of rows."""
+    """Predicts for a column `image` of encoded images."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Loads spec and weights with the version's own scorer. Raises ValueError for files that were changed.
+        """Loads spec and weights with the version's own scorer. Raises ValueError if a file has changed.
 
-        The digest to compare with is in MLmodel, beside the files: that finds damage, not malice, since whoever can
-        write here can replace the digest and this file too. Against malice pass the digest that the registry has,
-        the version's tag rootstock.files: `load_model(uri, model_config={"files": digest})`.
+        The expected digest is in MLmodel, beside the files: that detects damage but not an attack, since whoever can
+        write here can replace the digest and this file too. Against attacks, pass the digest from the registry, the
+        version's tag rootstock.files: `load_model(uri, model_config={"files": digest})`.
         """
         artifacts = {name: Path(path) for name, path in context.artifacts.items()}
         spec = artifacts["spec"].read_bytes()
         code = read_code(artifacts["scorer"].parent, spec)
         if digest_of(code, spec, artifacts["weights"]) != context.model_config["files"]:
-            raise ValueError(f"{artifacts['scorer'].parent} does not hold what was registered; it is not run")
+            raise ValueError(f"{artifacts['scorer'].parent} does not hold what was registered, so its code is not run")
         self.scorer = run_code(code).Scorer.load(artifacts["spec"], artifacts["weights"])
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """A row a picture: `label`, `probability`, `confident`, and the `distribution` by class; or the targets.
+        """Returns a row per image: `label`, `probability`, `confident` and `distribution`; or a value per target.
 
-        `confident` says whether the probability reaches the threshold that was chosen for the risk one accepts.
+        `confident` is whether the probability reaches the threshold chosen on validation for the accepted risk.
         """
         return pd.DataFrame([self.scorer.row(logits_C) for logits_C in self.scorer.logits(model_input["image"])])
 
 
-# --- the loader: the same text in scorer_code.py and model_code.py, which imports nothing of the project
-CODE_FILES = {  # by "format" in spec.json, which the first format lacks; the last file defines Scorer
+# --- the loader: the same text in scorer_code.py and model_code.py, which must not import this project
+CODE_FILES = {  # by "format" in spec.json, absent in format 1; the last file defines Scorer
     1: ("scorer.py",),
     2: (
         *("scorer/decode.py", "scorer/preprocessing.py", "scorer/architectures.py", "scorer/heads.py"),
@@ -60,18 +60,18 @@ CODE_FILES = {  # by "format" in spec.json, which the first format lacks; the la
 
 
 def read_code(folder: Path, spec: bytes) -> dict[str, bytes]:
-    """Returns the source files of a version by name, as the format of its spec.json says; reads each of them once.
+    """Reads the source files that the format in a version's spec.json lists, each once. Returns them by name.
 
-    Raises ValueError for a format that is not known here, and OSError for a missing file.
+    Raises ValueError if the format is unknown, and OSError if a file is missing.
     """
     number = json.loads(spec).get("format", 1)
     if number not in list(CODE_FILES):
-        raise ValueError(f"its format is {number!r}; the newest one known here is {max(CODE_FILES)}")
+        raise ValueError(f"its format is {number!r}; the newest one supported here is {max(CODE_FILES)}")
     return {name: (folder / name).read_bytes() for name in CODE_FILES[number]}
 
 
 def digest_of(code: Mapping[str, bytes], spec: bytes, weights: Path) -> str:
-    """Returns one SHA-256 of all that answers: source files in the order of the format, spec.json, weights."""
+    """Returns one SHA-256 of the source files in the order of the format, spec.json, and the weights."""
     with weights.open("rb") as file:
         last = hashlib.file_digest(file, "sha256").hexdigest()
     digests = [*(hashlib.sha256(content).hexdigest() for content in (*code.values(), spec)), last]
@@ -87,10 +87,10 @@ def run_code(code: Mapping[str, bytes]) -> ModuleType:
 
 
 class CodeLoader(MetaPathFinder, InspectLoader):
-    """Imports source files from memory, so that neither a changed file nor a stale .pyc is ever run.
+    """Imports source files from memory, so that neither a changed file nor a stale .pyc is run.
 
-    They form a package named by their digest: versions loaded in one process never run each other's code, and a
-    version that is loaded twice is the same module.
+    They form a package named by their digest: versions loaded in one process never share code, and a version that is
+    loaded twice is one module.
     """
 
     def __init__(self, code: Mapping[str, bytes]) -> None:
@@ -105,7 +105,7 @@ class CodeLoader(MetaPathFinder, InspectLoader):
         return spec_from_loader(fullname, self) if fullname in self.sources else None
 
     def is_package(self, fullname: str) -> bool:
-        """Returns whether this is the package itself; it has no place on disk that could hold other modules."""
+        """Returns whether the name is the package itself, which has no folder on disk that could hold other modules."""
         return fullname == self.package
 
     def get_source(self, fullname: str) -> str:

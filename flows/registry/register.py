@@ -1,4 +1,4 @@
-"""Registration: scorer and weights become a model version, once, which proves that it predicts what was evaluated."""
+"""Registration: creates a model version of the current results, and proves that it predicts what was evaluated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import version as installed
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,40 +31,40 @@ if TYPE_CHECKING:
 
 MODEL_CODE = Path(__file__).with_name("model_code.py")
 TASKS = Path(tasks.__file__).parent
-NEEDED = ("mlflow", "torch", "torchvision", "safetensors", "pillow", "numpy", "pandas")
-WISHES = "Copies made with the button Promote model come here: each is a wish that the release answers within a minute."
-TOLERANCE = 1e-3  # of a probability, or of a target's spread, between evaluation and the model that was loaded back
-PROVED = 512  # test images at most, in batches of one, two, five and the rest
+REQUIREMENTS = ("mlflow", "torch", "torchvision", "safetensors", "pillow", "numpy", "pandas")
+REQUESTS = "Copies made with the button Promote model: each is a request that the release handles within a minute."
+TOLERANCE = 1e-3  # difference from evaluation in a probability, or in standard deviations of a target
+MAX_PROOF_IMAGES = 512  # of test, in batches of one, two, five and the rest
 
 
 def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, bool]:
-    """The version for the current results, and whether it is new. Raises RootstockError if its proof fails.
+    """Returns the version of the current results, and whether it is new. Raises RootstockError if its proof fails.
 
-    One that has the same key (the outputs of finetune and evaluate, and the scorer's code) is not made again.
+    A version with the same key (the outputs of finetune and evaluate, and the scorer's code) is reused.
     """
     key = key_of(paths)
-    found = _existing(run, model, key)
-    if found and found.tags.get(Tag.PROOF) == "passed":
-        _challenge(model, found)
-        return found, False
+    existing = _existing(run, model, key)
+    if existing and existing.tags.get(Tag.PROOF) == "passed":
+        _set_challenger(model, existing)
+        return existing, False
     dvc_cli.push()
     run.log_results()
-    version = found or _create(run, model, paths, key)
+    version = existing or _create(run, model, paths, key)
     prove(version, paths)
     run.client.set_model_version_tag(model, version.version, Tag.PROOF, "passed")
-    _challenge(model, version)
+    _set_challenger(model, version)
     return version, True
 
 
-def _challenge(model: str, version: ModelVersion) -> None:
-    """The alias goes where the newest results are, also if those were registered before."""
-    now = find(model, CHALLENGER)
-    if now is None or str(now.version) != str(version.version):
+def _set_challenger(model: str, version: ModelVersion) -> None:
+    """Sets the alias challenger to the version of the current results, even if it was registered before."""
+    current = find(model, CHALLENGER)
+    if current is None or str(current.version) != str(version.version):
         client().set_registered_model_alias(model, CHALLENGER, version.version)
 
 
 def key_of(paths: Paths) -> str:
-    """What makes two versions the same."""
+    """Returns the key that identifies a version: a digest of the outputs of finetune and evaluate, and of all code."""
     outs = [dvc_cli.out_md5s(stage) for stage in ("finetune", "evaluate")]
     sources = read_code(TASKS, paths.spec.read_bytes()).values()
     code = [hashlib.sha256(source).hexdigest() for source in (*sources, MODEL_CODE.read_bytes())]
@@ -72,12 +72,12 @@ def key_of(paths: Paths) -> str:
 
 
 def _existing(run: Run, model: str, key: str) -> ModelVersion | None:
-    found = run.client.search_model_versions(f"name = '{model}' and tags.`{Tag.KEY}` = '{key}'", max_results=1)
-    return found[0] if found else None
+    matches = run.client.search_model_versions(f"name = '{model}' and tags.`{Tag.KEY}` = '{key}'", max_results=1)
+    return matches[0] if matches else None
 
 
 def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
-    """Logs the model, weights as safetensors and code as text, nothing pickled; and registers it."""
+    """Logs the model, with weights as safetensors and code as text, nothing pickled, and registers it."""
     import mlflow
     from mlflow.models import Model
 
@@ -86,30 +86,29 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
     code = read_code(TASKS, spec)
     files = digest_of(code, spec, paths.tuned)
     with warnings.catch_warnings(), TemporaryDirectory() as folder:
-        warnings.filterwarnings(
-            "ignore", ".*An input example was not provided"
-        )  # an example costs seconds; prove() shows more
+        # An input example costs seconds; prove() checks more.
+        warnings.filterwarnings("ignore", ".*An input example was not provided")
         Model.log(
             artifact_path=None,
             flavor=mlflow.pyfunc,
             run_id=run.id,
             model_id=logged.model_id,
             python_model=str(MODEL_CODE),
-            artifacts={"scorer": _written(code, Path(folder)), "spec": str(paths.spec), "weights": str(paths.tuned)},
+            artifacts={"scorer": _write_code(code, Path(folder)), "spec": str(paths.spec), "weights": str(paths.tuned)},
             model_config={"files": files},
             signature=_signature(TargetSpec.load(paths.task)),
-            pip_requirements=[f"{package}=={installed(package)}" for package in NEEDED],
+            pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
         )
-    for name, description in ((model, None), (f"{model}{PRODUCTION}", WISHES)):
-        with suppress(mlflow.exceptions.MlflowException):  # it is there already
+    for name, description in ((model, None), (f"{model}{PRODUCTION}", REQUESTS)):
+        with suppress(mlflow.exceptions.MlflowException):  # it exists
             run.client.create_registered_model(name, description=description)
     tags = lineage(paths) | {Tag.KEY: key, Tag.FILES: files}
     source = f"models:/{logged.model_id}"
     return run.client.create_model_version(model, source, run_id=run.id, tags=tags, model_id=logged.model_id)
 
 
-def _written(code: Mapping[str, bytes], folder: Path) -> str:
-    """Writes the source files, without all else that lies beside them, below `folder`; returns where they are."""
+def _write_code(code: Mapping[str, bytes], folder: Path) -> str:
+    """Writes the source files below `folder`. Returns the folder of the scorer."""
     for name, content in code.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
@@ -125,18 +124,18 @@ def _signature(target: TargetSpec) -> object:
 
 
 def prove(version: ModelVersion, paths: Paths) -> None:
-    """Loads the version from the registry and compares its answers with the evaluated ones. Raises RootstockError."""
+    """Loads the version from the registry. Raises RootstockError if its answers differ from the evaluated ones."""
     import mlflow
     import pandas as pd
 
     loaded = mlflow.pyfunc.load_model(f"models:/{version.name}/{version.version}")
     rows = pd.read_parquet(paths.predictions)
-    rows = rows.iloc[:: -(-len(rows) // PROVED)]
+    rows = rows.iloc[:: -(-len(rows) // MAX_PROOF_IMAGES)]
     pictures = iter([(paths.raw / path).read_bytes() for path in rows[Column.PATH]])
     answers = pd.concat(
         [
             loaded.predict(pd.DataFrame({"image": batch}))
-            for size in (1, 2, 5, PROVED)
+            for size in (1, 2, 5, MAX_PROOF_IMAGES)
             if (batch := list(islice(pictures, size)))
         ]
     )
@@ -144,7 +143,8 @@ def prove(version: ModelVersion, paths: Paths) -> None:
     difference = DIFFERENCES[target.kind](answers, rows, target)
     if not difference <= TOLERANCE:
         raise RootstockError(
-            f"version {version.version} of {version.name} does not predict what was evaluated: answers differ by "
-            f"up to {difference:.2g}, so it gets no alias. Was it evaluated on another machine? Then: "
-            "dvc repro -f evaluate"
+            f"version {version.version} of {version.name} does not predict what was evaluated: answers differ by up to "
+            f"{difference:.2g}, so it gets no alias. If it was evaluated on another machine, run: "
+            "dvc repro -f evaluate",
+            key="proof-failed",
         )

@@ -1,4 +1,4 @@
-"""What a retraining shows at its end: a short table, where it came from, and where to look next."""
+"""The summary that a retraining prints and shows in Prefect: table, verdict and links."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from tasks.reports.page import data_url, markdown_table
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-# Whose seconds a candidate costs, as metrics of the run.
+# Metrics of the run whose sum is the cost of a candidate, in seconds.
 COST: dict[Candidate, tuple[str, ...]] = {
     Candidate.MEAN: (),
     Candidate.SCRATCH: ("finetune/seconds_scratch",),
     Candidate.PROBE: ("seconds/features", "seconds/head"),
     Candidate.TUNED: ("seconds/features", "seconds/head", "finetune/seconds_tuned"),
-    Candidate.TEACHER: ("seconds/teacher",),  # which was made elsewhere
+    Candidate.TEACHER: ("seconds/teacher",),  # its answers; it was trained elsewhere
 }
 
 
 def result_rows(paths: Paths, kind: TargetKind, run_metrics: Mapping[str, float]) -> list[list[str]]:
-    """Returns a row a candidate: name, first metric and interval, other metrics, seconds if computed in this run."""
+    """Returns a row per candidate: name, first metric, its interval, other metrics, seconds if computed in this run."""
     first, *others = SUMMARY_COLUMNS[kind]
     rows = []
     for name, scores in read_json(paths.metrics).items():
@@ -51,14 +51,14 @@ def _seconds(candidate: Candidate, run_metrics: Mapping[str, float]) -> str:
 
 
 def columns_of(kind: TargetKind) -> tuple[str, ...]:
-    """Returns the headings of the rows."""
+    """Returns the column headings of `result_rows`."""
     first, *others = (column.heading for column in SUMMARY_COLUMNS[kind])
     return ("model", first, "95% interval", *others, "seconds")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a retraining says at its end, and the exit code of its verdict."""
+    """The summary of a retraining, and the exit code of its verdict."""
 
     text: str
     exit_code: int
@@ -67,7 +67,7 @@ class Result:
 def publish(
     outcomes: Sequence[Outcome], version: ModelVersion, judgement: Judgement, params: FlowParams, run: Run
 ) -> str:
-    """Puts the table and pictures on the flow run as a Markdown artifact; the table for the terminal."""
+    """Writes the tables and pictures as a Markdown artifact of the flow run. Returns the summary for the terminal."""
     paths = params.paths
     pictures = (paths.comparison, paths.curves_picture, paths.confusion, paths.residuals, paths.wrong)
     kind = TargetSpec.load(paths.task).kind
@@ -78,7 +78,8 @@ def publish(
             markdown_table(columns, rows),
             judgement.markdown(),
             markdown_table(
-                ("stage", "became", "seconds"), [[o.stage, o.what, f"{o.seconds or 0:.1f}"] for o in outcomes]
+                ("stage", "outcome", "seconds"),
+                [[each.stage, each.what, f"{each.seconds or 0:.1f}"] for each in outcomes],
             ),
             *(picture(file) for file in pictures if file.exists()),
         ]
@@ -90,7 +91,7 @@ def publish(
 
 
 def where_next(paths: Paths) -> str:
-    """Where to look after a retraining: the page with its pictures, the servers' pages, the parameters."""
+    """Returns where to look next: the page with pictures, the servers' addresses, and the command for other images."""
     pages = {name: server["url"] for name, server in running().items()}
     return "\n".join(
         [
@@ -103,13 +104,13 @@ def where_next(paths: Paths) -> str:
 
 
 def picture(file: Path) -> str:
-    """A PNG file inside Markdown."""
+    """Returns a PNG file as an inline image in Markdown."""
     return f"![{file.stem}]({data_url(file)})"
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns in line, for a terminal."""
-    widths = [max(len(row[place]) for row in [columns, *rows]) for place in range(len(columns))]
+    """Returns the rows as aligned columns for a terminal."""
+    widths = [max(len(row[index]) for row in [columns, *rows]) for index in range(len(columns))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [columns, *rows]

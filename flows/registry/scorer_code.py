@@ -1,4 +1,4 @@
-"""Code that was shipped with a version: read once, checked, and run from the bytes that were checked."""
+"""The code shipped with a version: read once, checked, and run from the checked bytes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from importlib.util import decode_source, spec_from_loader
 from pathlib import Path
 from types import CodeType, ModuleType
 
-# --- the loader: the same text in scorer_code.py and model_code.py, which imports nothing of the project
-CODE_FILES = {  # by "format" in spec.json, which the first format lacks; the last file defines Scorer
+# --- the loader: the same text in scorer_code.py and model_code.py, which must not import this project
+CODE_FILES = {  # by "format" in spec.json, absent in format 1; the last file defines Scorer
     1: ("scorer.py",),
     2: (
         *("scorer/decode.py", "scorer/preprocessing.py", "scorer/architectures.py", "scorer/heads.py"),
@@ -24,18 +24,18 @@ CODE_FILES = {  # by "format" in spec.json, which the first format lacks; the la
 
 
 def read_code(folder: Path, spec: bytes) -> dict[str, bytes]:
-    """Returns the source files of a version by name, as the format of its spec.json says; reads each of them once.
+    """Reads the source files that the format in a version's spec.json lists, each once. Returns them by name.
 
-    Raises ValueError for a format that is not known here, and OSError for a missing file.
+    Raises ValueError if the format is unknown, and OSError if a file is missing.
     """
     number = json.loads(spec).get("format", 1)
     if number not in list(CODE_FILES):
-        raise ValueError(f"its format is {number!r}; the newest one known here is {max(CODE_FILES)}")
+        raise ValueError(f"its format is {number!r}; the newest one supported here is {max(CODE_FILES)}")
     return {name: (folder / name).read_bytes() for name in CODE_FILES[number]}
 
 
 def digest_of(code: Mapping[str, bytes], spec: bytes, weights: Path) -> str:
-    """Returns one SHA-256 of all that answers: source files in the order of the format, spec.json, weights."""
+    """Returns one SHA-256 of the source files in the order of the format, spec.json, and the weights."""
     with weights.open("rb") as file:
         last = hashlib.file_digest(file, "sha256").hexdigest()
     digests = [*(hashlib.sha256(content).hexdigest() for content in (*code.values(), spec)), last]
@@ -51,10 +51,10 @@ def run_code(code: Mapping[str, bytes]) -> ModuleType:
 
 
 class CodeLoader(MetaPathFinder, InspectLoader):
-    """Imports source files from memory, so that neither a changed file nor a stale .pyc is ever run.
+    """Imports source files from memory, so that neither a changed file nor a stale .pyc is run.
 
-    They form a package named by their digest: versions loaded in one process never run each other's code, and a
-    version that is loaded twice is the same module.
+    They form a package named by their digest: versions loaded in one process never share code, and a version that is
+    loaded twice is one module.
     """
 
     def __init__(self, code: Mapping[str, bytes]) -> None:
@@ -69,7 +69,7 @@ class CodeLoader(MetaPathFinder, InspectLoader):
         return spec_from_loader(fullname, self) if fullname in self.sources else None
 
     def is_package(self, fullname: str) -> bool:
-        """Returns whether this is the package itself; it has no place on disk that could hold other modules."""
+        """Returns whether the name is the package itself, which has no folder on disk that could hold other modules."""
         return fullname == self.package
 
     def get_source(self, fullname: str) -> str:

@@ -1,6 +1,6 @@
 """The verdict on a version: floors, and the comparison with the live model on the same test images.
 
-It is made beside registration, never in a cached stage, and again on every run, since the live model may change.
+It is computed on every run, never in a cached stage, since the live model may change.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from flows.config.parameters import GateSection
 from flows.registry.kinds import EVALUATED_ANSWERS
@@ -28,45 +28,63 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
 
-NONE = "none"  # there was no live model to compare with
+NONE = "none"  # the value of `against` without a live version
 EXIT_CODES = {Verdict.PASS: 0, Verdict.REFUSED: EXIT_REFUSED, Verdict.UNDECIDED: EXIT_UNDECIDED}
 COLUMNS = ("check", "found", "wanted", "verdict")
-FOLDER, FILE = "verdict", "verdict.json"  # on the run of the version
-LONGEST_TAG = 500  # characters
+FOLDER, FILE = "verdict", "verdict.json"  # in the artifacts of the version's run
+MAX_TAG_LENGTH = 500  # characters
+
+
+class CheckRecord(TypedDict):
+    """A check in verdict.json."""
+
+    what: str
+    found: str
+    wanted: str
+    verdict: str
+
+
+class VerdictRecord(TypedDict):
+    """The contents of verdict.json."""
+
+    version: int
+    verdict: str
+    against: str
+    checks: list[CheckRecord]
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict, the number of the live version that it was made against (or none), and the checks behind it."""
+    """A verdict, the number of the live version that it compares with (or none), and its checks."""
 
     verdict: Verdict
     against: str
     checks: tuple[Check, ...]
 
     def why(self) -> str:
-        """The checks that did not pass; the last one where all did."""
+        """Describes the checks that did not pass, or the last check if all passed."""
         decisive = [check for check in self.checks if check.verdict is not Verdict.PASS] or list(self.checks[-1:])
-        return "; ".join(f"{check.what}: {check.found} (wanted: {check.wanted})" for check in decisive)
+        return "; ".join(f"{check.what}: {check.found} (required: {check.wanted})" for check in decisive)
 
     def markdown(self) -> str:
-        """The table of checks."""
+        """Returns the checks as a Markdown table."""
         rows = [[check.what, check.found, check.wanted, check.verdict] for check in self.checks]
         return markdown_table(COLUMNS, rows)
 
 
 def judge(version: ModelVersion, section: GateSection, slices: Sequence[str], paths: Paths) -> Judgement:
-    """Judges the version that the current results are registered as, and leaves the verdict on it."""
+    """Judges the version of the current results, and writes the verdict to its tags and its run."""
     live = find(version.name, LIVE)
-    scores = {metric: at[VALUE] for metric, at in read_json(paths.metrics)[Candidate.TUNED].items()}
+    scores = {metric: score[VALUE] for metric, score in read_json(paths.metrics)[Candidate.TUNED].items()}
     checks = floors(section.floors, scores)
     if live is None:
-        checks.append(Check("against live", "no version is live yet", "the floors alone count", Verdict.PASS))
+        checks.append(Check("against live", "no version is live yet", "only the floors", Verdict.PASS))
     elif int(live.version) == int(version.version):
         checks.append(Check("against live", f"version {live.version} is live itself", "no loss", Verdict.PASS))
     else:
         checks += against(live, paths, section, slices)
     judgement = Judgement(overall(checks), str(live.version) if live else NONE, tuple(checks))
-    note(version, judgement)
+    write_verdict(version, judgement)
     return judgement
 
 
@@ -83,8 +101,8 @@ def against(live: ModelVersion, paths: Paths, section: GateSection, slices: Sequ
     rows = manifest.loc[predictions[Column.PATH]].reset_index()
     ours, theirs = EVALUATED_ANSWERS[kind](predictions, spec), answers(live, paths, rows)
     if _are_labels(ours) != _are_labels(theirs):
-        reason = "one gives one class an image, the other several labels"
-        return [Check("against live", reason, "answers of one kind", Verdict.UNDECIDED)]
+        reason = "one model is a classifier, the other is multi-label"
+        return [Check("against live", reason, "two models of one kind", Verdict.UNDECIDED)]
     criteria = GateCriteria(section.metric, section.margin, section.error, section.group_margin, section.resamples)
     return COMPARISONS[kind](rows, ours, theirs, criteria, slices)
 
@@ -94,39 +112,39 @@ def _are_labels(answers: pd.DataFrame) -> bool:
 
 
 def answers(version: ModelVersion, paths: Paths, rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns the version's answers for these images: (N, C) probabilities, labels as bool, or (N, K) numbers.
+    """Returns the version's answers for N images: probabilities (N, C), labels (N, C) bool, or values (N, K).
 
-    Computed once, then kept.
+    They are computed once, then read from a cache in paths.state.
     """
     import pandas as pd
 
     pixels = hashlib.sha256("".join(rows[Column.PIXEL_HASH]).encode()).hexdigest()
-    kept = paths.state / "answers" / f"{Path(str(version.source)).name}-{pixels[:16]}.parquet"
-    if not kept.exists():
+    cached = paths.state / "answers" / f"{Path(str(version.source)).name}-{pixels[:16]}.parquet"
+    if not cached.exists():
         scorer = scorer_of(version)
         pictures = ((paths.raw / path).read_bytes() for path in rows[Column.PATH])
         outputs = scorer.probabilities(pictures)
         if thresholds := scorer_thresholds(scorer):
             outputs = outputs >= outputs.new_tensor(thresholds)
         table = pd.DataFrame(outputs.numpy(), columns=[*scorer.classes, *scorer.targets])
-        with replacing(kept) as beside:
-            table.to_parquet(beside, index=False)
-    return pd.read_parquet(kept)
+        with replacing(cached) as temporary:
+            table.to_parquet(temporary, index=False)
+    return pd.read_parquet(cached)
 
 
-def note(version: ModelVersion, found: Judgement) -> None:
-    """Puts the verdict on the version: as tags, and as a table and JSON on its run. Unchanged, it stays as it is."""
+def write_verdict(version: ModelVersion, judgement: Judgement) -> None:
+    """Writes the verdict to the version's tags, and as Markdown and JSON to its run, unless it is unchanged."""
     tracker, run_id = client(), str(version.run_id)
     tags = {
-        Tag.VERDICT: found.verdict.value,
-        Tag.VERDICT_AGAINST: found.against,
-        Tag.VERDICT_WHY: found.why()[:LONGEST_TAG],
+        Tag.VERDICT: judgement.verdict.value,
+        Tag.VERDICT_AGAINST: judgement.against,
+        Tag.VERDICT_WHY: judgement.why()[:MAX_TAG_LENGTH],
     }
     if all(version.tags.get(name) == value for name, value in tags.items()):
         return
-    written = {"version": int(version.version), "verdict": found.verdict, "against": found.against}
-    checks = [asdict(check) for check in found.checks]
-    tracker.log_dict(run_id, {**written, "checks": checks}, str(Path(FOLDER) / FILE))
-    tracker.log_text(run_id, found.markdown(), str(Path(FOLDER) / "verdict.md"))
+    record = {"version": int(version.version), "verdict": judgement.verdict, "against": judgement.against}
+    checks = [asdict(check) for check in judgement.checks]
+    tracker.log_dict(run_id, {**record, "checks": checks}, str(Path(FOLDER) / FILE))
+    tracker.log_text(run_id, judgement.markdown(), str(Path(FOLDER) / "verdict.md"))
     for name, value in tags.items():
         tracker.set_model_version_tag(version.name, version.version, name, value)

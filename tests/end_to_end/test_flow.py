@@ -103,7 +103,7 @@ def test_a_second_run_computes_and_registers_nothing_and_says_so(project):
     done = project.retrain()
     assert done.returncode == 0, done.stdout + done.stderr
     assert {stage: became(done.stdout)[stage] for stage in STAGES} == dict.fromkeys(STAGES, "unchanged")
-    assert "version 1 is there already" in done.stdout
+    assert "version 1, already registered" in done.stdout
     assert project.reports() == before
     assert (len(project.versions()), statuses(project)) == (1, ["FINISHED"])
 
@@ -145,7 +145,7 @@ def test_a_changed_parameter_runs_what_follows_and_going_back_restores_it_withou
     assert done.returncode == 0, done.stdout + done.stderr
     assert project.reports() == before
     assert became(done.stdout)["finetune"] == "restored from an earlier run"
-    assert "version 1 is there already" in done.stdout
+    assert "version 1, already registered" in done.stdout
     assert len(project.runs()) == 2
     assert int(client.get_model_version_by_alias("rootstock", "challenger").version) == 1
 

@@ -66,7 +66,7 @@ def test_a_folder_becomes_tables_and_a_page(finished, pictures, tmp_path):
 
 
 def test_a_manifest_names_files_beside_it(finished, pictures, tmp_path):
-    manifest = pictures / "wanted.csv"
+    manifest = pictures / "some.csv"
     manifest.write_text("path,note\nring/0.png,a\nbar/missing.png,b\n")
     done = predict(finished, manifest, "--out", tmp_path / "out")
     assert "1 answers by version 1 of rootstock; 1 broken files" in done.stdout, done.stdout + done.stderr
@@ -129,16 +129,16 @@ def test_a_killed_prediction_goes_on_and_ends_with_the_same_answers(finished, pi
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "fact"),
     [
-        (("nowhere",), 1, "nowhere is not there; give a picture, a folder"),
-        pytest.param(("{empty}",), 1, "no pictures in", marks=pytest.mark.slow),
+        (("nowhere",), 1, "nowhere does not exist"),
+        pytest.param(("{empty}",), 1, "no images in", marks=pytest.mark.slow),
         (("{broken}",), 5, "not an image that Pillow can read"),
         pytest.param(("{table}",), 1, "has no column path; it has file", marks=pytest.mark.slow),
-        pytest.param(("{latin}",), 1, "l.csv is no table that can be read: 'utf-8' codec", marks=pytest.mark.slow),
+        pytest.param(("{latin}",), 1, "l.csv cannot be read as a table: 'utf-8' codec", marks=pytest.mark.slow),
     ],
 )
-def test_mistakes_are_told_in_words(finished, pictures, tmp_path, arguments, code, told):
+def test_mistakes_are_messages_without_a_traceback(finished, pictures, tmp_path, arguments, code, fact):
     (tmp_path / "empty").mkdir()
     (tmp_path / "t.csv").write_text("file\na.png\n")
     places = {"empty": tmp_path / "empty", "broken": pictures / "bar" / "broken.png", "table": tmp_path / "t.csv"}
@@ -146,13 +146,13 @@ def test_mistakes_are_told_in_words(finished, pictures, tmp_path, arguments, cod
     places["latin"].write_bytes("path\nK\xe4fer.png\n".encode("latin-1"))
     done = predict(finished, *(argument.format(**places) for argument in arguments))
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
-    assert told in done.stderr
+    assert fact in done.stderr
 
 
 @pytest.mark.parametrize(
     "model", ["live", *(pytest.param(name, marks=pytest.mark.slow) for name in ("9", "elsewhere"))]
 )
-def test_a_version_that_is_not_there_is_told_with_those_that_are(finished, pictures, model):
+def test_a_missing_version_is_an_error_that_lists_the_aliases(finished, pictures, model):
     done = finished.flows("predict", str(pictures / "ring" / "0.png"), "--model", model)
     assert done.returncode == 1
     assert "its aliases are challenger (version 1)" in done.stderr
@@ -187,7 +187,7 @@ def test_names_that_no_file_can_have_are_listed_as_broken(finished, pictures, tm
     done = predict(finished, table, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = pd.read_csv(tmp_path / "out" / "predictions.csv")
-    assert list(rows["reason"].fillna("")) == ["", "the file is not there"]
+    assert list(rows["reason"].fillna("")) == ["", "file not found"]
     done = predict(finished, table, "--out", table)
     assert done.returncode == EXIT_BROKEN
     assert "some.csv is a file; name a folder for the answers" in done.stderr

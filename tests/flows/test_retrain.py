@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from flows.config.parameters import check
-from flows.retrain import refuse_early
+from flows.retrain import check_parameters_fit_data
 from tasks.core.errors import EXIT_USAGE, ParamsError
 from tasks.core.objective_sections import Objective
 from tasks.core.params import read_document
@@ -28,21 +28,21 @@ runpy.run_module("flows", run_name="__main__")
 """
 
 
-def test_a_teacher_of_other_classes_is_told_before_anything_is_computed(tmp_path):
+def test_a_teacher_of_other_classes_is_refused_before_anything_is_computed(tmp_path):
     rows = {Column.LABEL: ["ant", "bee"], Column.SPLIT: "train", Column.QUARANTINE: None}
     pd.DataFrame(rows).to_parquet(tmp_path / "manifest.parquet")
-    known = {"classes": ["cat", "dog"], "targets": [], "label_thresholds": []}
-    write(tmp_path / "teacher", {"weight": torch.zeros(1)}, {SPEC: known})
+    spec = {"classes": ["cat", "dog"], "targets": [], "label_thresholds": []}
+    write(tmp_path / "teacher", {"weight": torch.zeros(1)}, {SPEC: spec})
     params = check(read_document(ROOT / "params.yaml"))
     TargetSpec(classes=("ant", "bee")).save(tmp_path / "task.json")
     places = {name: tmp_path / file for name, file in FILES.items()}
-    wanted = {"objective": Objective.DISTILLATION, "teacher": params.teacher.model_copy(update={"weights": "x"})}
-    asked = SimpleNamespace(**wanted, evaluate=params.evaluate, paths=SimpleNamespace(**places))
+    distillation = {"objective": Objective.DISTILLATION, "teacher": params.teacher.model_copy(update={"weights": "x"})}
+    params = SimpleNamespace(**distillation, evaluate=params.evaluate, paths=SimpleNamespace(**places))
     with raises(ParamsError, "teacher.weights") as caught:
-        refuse_early(asked)
+        check_parameters_fit_data(params)
     assert "cat, dog" in str(caught.value)
-    asked.objective = Objective.LABELS  # nobody asks it then
-    refuse_early(asked)
+    params.objective = Objective.LABELS  # needs no teacher
+    check_parameters_fit_data(params)
 
 
 def test_attacks_that_are_not_installed_are_refused_before_anything_is_computed(prefect_server, tmp_path):

@@ -25,6 +25,7 @@ from tasks.core.paths import Paths
 from tasks.scorer.answer import FORMAT, Scorer, spec_of
 from tasks.scorer.network import build_network
 from tasks.scorer.preprocessing import Preprocessing
+from tests.errors import raises
 from tests.flows.registry.test_scorer_code import plant
 from tests.registered.drawing import COUNT, SHAPES, picture
 
@@ -46,7 +47,7 @@ def evaluated(paths, tmp_path, monkeypatch) -> Paths:
     plant(code / "scorer" / "decode.py", STRAY.encode())
     monkeypatch.setattr(register, "TASKS", code)
     monkeypatch.setattr(register, "lineage", lambda _paths: {})
-    monkeypatch.setattr(register.versioning, "out_md5s", lambda stage: {stage: "the same"})
+    monkeypatch.setattr(register.dvc_cli, "out_md5s", lambda stage: {stage: "the same"})
     return paths
 
 
@@ -79,7 +80,7 @@ def test_the_files_of_the_format_are_stored_and_nothing_that_lies_beside_them(st
     assert not [file for file in stored.rglob("*") if file.suffix in {".pyc", ".pkl", ".pickle", ".pth"}]
 
 
-def test_it_answers_as_the_projects_own_code(version, evaluated):
+def test_it_answers_as_the_code_of_the_project(version, evaluated):
     scorer = scorer_of(version)
     assert type(scorer) is not Scorer
     ours = Scorer.load(evaluated.spec, evaluated.tuned).probabilities(PICTURES).numpy()
@@ -104,7 +105,7 @@ def test_a_stale_pyc_beside_what_is_stored_is_not_run(version, stored, name):
 def test_a_changed_file_is_refused_and_not_run(version, stored, name):
     file = stored / "artifacts" / name
     file.write_bytes(STRAY.encode() if name.endswith(".py") else file.read_bytes() + b" ")
-    with pytest.raises(RootstockError, match="does not hold what was registered"):
+    with raises(RootstockError, "version-changed"):
         scorer_of(version)
     with pytest.raises(Exception, match="does not hold what was registered"):
         loaded(version)

@@ -156,8 +156,8 @@ def test_an_error_in_shipped_code_shows_the_line_that_was_run():
 
 
 @pytest.mark.parametrize("number", [0, 3, "2", None, [2]])
-def test_a_format_that_is_not_known_is_an_error(tmp_path, number):
-    with pytest.raises(ValueError, match=r"its format is .*; the newest one known here is 2"):
+def test_an_unknown_format_is_an_error(tmp_path, number):
+    with pytest.raises(ValueError, match=r"its format is .*; the newest one supported here is 2"):
         read_code(tmp_path, json.dumps({"format": number}).encode())
 
 
@@ -168,7 +168,7 @@ def test_a_missing_file_is_an_error(tmp_path):
         read_code(tmp_path, b'{"format": 2}')
 
 
-def test_shipped_code_answers_as_the_projects_own(tmp_path):
+def test_shipped_code_answers_as_the_code_of_the_project(tmp_path):
     from safetensors.torch import save_file
 
     from tasks.scorer.network import build_network

@@ -23,8 +23,8 @@ def tags(project: Project, version: int) -> dict[str, str]:
 
 
 def verdict(project: Project, version: int) -> dict[str, object]:
-    found = project.mlflow().get_model_version("rootstock", str(version))
-    folder = project.mlflow().download_artifacts(found.run_id, "verdict")
+    registered = project.mlflow().get_model_version("rootstock", str(version))
+    folder = project.mlflow().download_artifacts(registered.run_id, "verdict")
     return read_json(Path(folder) / "verdict.json")
 
 
