@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-PYTEST = python -m pytest -n auto --dist loadgroup
+PYTEST = python -m pytest -n auto
 
 # requirements.txt is what a run needs, requirements-dev.txt adds what tests and lint need. Once a target has asked for
 # the second, .venv keeps to it.

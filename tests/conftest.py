@@ -36,7 +36,14 @@ settings.register_profile("rootstock", deadline=None)  # how long an example tak
 settings.load_profile("rootstock")
 
 WHOLE = {"prefect_server", "prepared", "finished", "served"}  # the fixtures that start servers or whole runs
-ONE_WORKER = {"served", "loaded"}
+ONE_WORKER = {  # what one worker builds and uses, since tests change it or since it is expensive: in which files
+    "served": (
+        *("tests/deploy/test_ci.py", "tests/deploy/test_schedule.py", "tests/end_to_end/test_promotion.py"),
+        "tests/flows/local/test_servers.py",
+    ),
+    "loaded": ("tests/core/test_digest_completeness.py",),
+}
+GROUPS = {file: name for name, files in ONE_WORKER.items() for file in files}
 END_TO_END = Path(__file__).parent / "end_to_end"
 
 
@@ -46,17 +53,33 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: session.end(lifeline))
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m selects, and before xdist groups
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object):
+    """Each test goes to whichever worker is free, but all tests of a group to one; the groups come first.
+
+    Marks would say so too, but the ids of pytest 9.2 carry no group, and xdist 3.8 then ignores them silently.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return GROUPS.get(nodeid.partition("::")[0], nodeid)
+
+    return Groups(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
     """Marks as e2e each test that lies in end_to_end/ or uses one of these fixtures, be it through another one.
 
-    One worker runs all tests that use `served`, which they change, and one all that use `loaded`, which is expensive.
+    Raises UsageError if a test uses what one worker has, but lies in another file than those that go there.
     """
     for item in items:
         if item.path.is_relative_to(END_TO_END) or WHOLE & set(item.fixturenames):
             item.add_marker("e2e")
-        for name in ONE_WORKER & set(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group(name))
+        for name in ONE_WORKER.keys() & set(item.fixturenames):
+            if GROUPS.get(item.nodeid.partition("::")[0]) != name:
+                raise pytest.UsageError(f"{item.nodeid} uses {name}: add its file to ONE_WORKER in tests/conftest.py")
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,6 @@ NOT_IMPORTED_BY_TESTS = {
     "pandas-stubs": "mypy reads it",
     "pre-commit": "a developer runs its command",
     "pytest-timeout": "pytest loads it, for the setting timeout",
-    "pytest-xdist": "pytest loads it, for make test and make unit",
     "ruff": "make lint runs its command",
     "types-psutil": "mypy reads it",
 }
