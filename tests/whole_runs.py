@@ -1,0 +1,139 @@
+"""Servers and whole runs that tests begin with: built once for all workers, but `served`, which one worker has."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from flows.config.overrides import apply
+from tests import session
+from tests.drawn import SIDE, write_shapes
+from tests.groups import group_of
+from tests.project import ROOT, Project, environment, wait_until
+
+TINY = {"architecture": "shufflenet_v2_x0_5", "resize": SIDE, "crop": SIDE}
+SMALL = {
+    **{f"backbone.{name}": value for name, value in TINY.items()},
+    "compute.precision": "float32",
+    "compute.batch": 16,
+    "augment.views": 3,
+    "finetune.epochs": 3,
+    "finetune.batch": 8,
+    "evaluate.resamples": 100,
+    "evaluate.corrupted": 6,
+    "run.retries": 0,
+    "gate.floors.accuracy": 0.1,
+}
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> str:
+    """The address of a real Prefect server for all tests that run flows."""
+    return session.once("prefect_server", start_prefect_server)
+
+
+def start_prefect_server() -> str:
+    home = session.FOLDER / "prefect_server"
+    home.mkdir(exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "flows.local.temporary_server", str(port)]
+    with (home / "server.log").open("w") as log, session.LIFELINE.open() as lifeline:
+        server = subprocess.Popen(
+            command, cwd=ROOT, env=environment(PREFECT_HOME=str(home)), stdin=lifeline, stdout=log, stderr=log
+        )
+    (session.FOLDER / "prefect_server.pid").write_text(str(server.pid))
+
+    def healthy() -> bool:
+        try:
+            return urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5).status == 200
+        except OSError:
+            return False
+
+    wait_until(healthy)
+    return f"http://127.0.0.1:{port}/api"
+
+
+@contextmanager
+def unchanged(project):
+    """All workers share the project: who wants to change it, or to run something in it, copies it."""
+    before = session.listing(project.root)
+    yield project
+    after = session.listing(project.root)
+    assert {path for path, _ in before.items() ^ after.items()} == set(), f"a test changed {project.root}"
+
+
+@pytest.fixture(scope="session")
+def prepared(prefect_server: str, tiny_weights: Path):
+    """A project on drawn shapes with a tiny backbone, committed, nothing computed yet. Not to be changed: copy it."""
+    root = session.FOLDER / "prepared"
+
+    def prepare() -> str:
+        project = Project.fresh(root, prefect_server)
+        source = write_shapes(session.FOLDER / "shapes", {"train": 6, "val": 3, "test": 4})
+        small = {**SMALL, "backbone.weights": tiny_weights, "data.source": source}
+        apply([part for name, value in small.items() for part in (f"--{name}", str(value))], root / "params.yaml")
+        project.commit()
+        return ""
+
+    session.once("prepared", prepare)
+    with unchanged(Project(root, prefect_server)) as project:
+        yield project
+
+
+@pytest.fixture(scope="session")
+def finished(prepared):
+    """The same after one whole retraining; `first` is what it printed. Not to be changed: copy it."""
+    root = session.FOLDER / "finished"
+
+    def finish() -> str:
+        shutil.rmtree(root, ignore_errors=True)  # what another worker's try left, which failed
+        done = prepared.copy(root).retrain()
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    first = session.once("finished", finish)
+    with unchanged(Project(root, prepared.more["PREFECT_API_URL"])) as project:
+        project.first = first
+        yield project
+
+
+SERVED: list[Project] = []  # the project whose servers are up
+
+
+@pytest.fixture(scope="session")
+def served(finished, tmp_path_factory: pytest.TempPathFactory):
+    """A finished project with its servers and its worker up; `addresses` by name, `env` for commands that use them."""
+    project = finished.copy(tmp_path_factory.mktemp("served") / "project")
+    project.more = {}
+    done = project.flows("up")
+    assert done.returncode == 0, done.stdout + done.stderr
+    project.addresses = dict(re.findall(r"^(\w+) +(http\S+)$", done.stdout, re.MULTILINE))
+    project.env = {
+        "PREFECT_HOME": str(project.root / ".registry" / "prefect"),
+        "PREFECT_API_URL": f"{project.addresses['prefect']}/api",
+    }
+    SERVED.append(project)
+    yield project
+    stop_served()
+
+
+def stop_served() -> None:
+    while SERVED:
+        SERVED.pop().flows("down")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stops the servers of `served` after the last test that may use them: they cost a fifth of a core."""
+    if group_of(item.nodeid) == "served" and (not nextitem or group_of(nextitem.nodeid) != "served"):
+        stop_served()
