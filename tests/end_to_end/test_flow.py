@@ -301,7 +301,7 @@ def test_two_at_once_exactly_one_works_and_the_other_says_why(project):
 def test_a_termination_ends_the_stage_and_closes_the_run(prepared, tmp_path):
     project = prepared.copy(tmp_path / "project")
     flow = project.start()
-    stage = wait_until(lambda: project.stage_process("features"))
+    stage = wait_until(lambda: project.stage_process("features"), 240)
     wait_until(project.runs)
     flow.send_signal(signal.SIGTERM)
     assert flow.wait(60) != 0
