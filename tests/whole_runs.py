@@ -113,6 +113,8 @@ SERVED: list[Project] = []  # the project whose servers are up
 @pytest.fixture(scope="session")
 def served(finished, tmp_path_factory: pytest.TempPathFactory):
     """A finished project with its servers and its worker up; `addresses` by name, `env` for commands that use them."""
+    worker = session.WORKER or "main"
+    assert session.once("served", lambda: worker) == worker, "two workers have tests that change one project"
     project = finished.copy(tmp_path_factory.mktemp("served") / "project")
     project.more = {}
     done = project.flows("up")
