@@ -56,16 +56,16 @@ def test_a_killed_run_ends_with_the_same_weights_under_every_objective(paths, mo
     tuned(paths, **options)
     undisturbed, rows = load_file(paths.tuned), curve(paths)
 
-    said = []
+    rows_said = []
 
-    def die(line):
-        said.append(line)
-        if len([each for each in said if " epochs " in each]) == last:
+    def die(done, total, text):
+        rows_said.append(text)
+        if len(rows_said) == last:
             raise Killed
 
     monkeypatch.setattr("tasks.training.trainer.SAVE_SECONDS", 0.0)
     with monkeypatch.context() as patched:
-        patched.setattr("tasks.training.trainer.say", die)
+        patched.setattr("tasks.training.trainer.say_progress", die)
         with pytest.raises(Killed):
             tuned(paths, **options)
     assert list(paths.checkpoints.rglob("*.safetensors"))
