@@ -81,7 +81,7 @@ def measure(trial: Trial, folder: Path) -> Score:
 
 def publish(scores: Mapping[Trial, Score], params: FlowParams, folder: Path) -> Comparison:
     """Writes the table as text, CSV and plot, and publishes it in Prefect and MLflow."""
-    from tasks.reports.pictures import compared
+    from tasks.reports.diagrams import compared
 
     table = score_table(scores)
     columns, rows = summary(table, params.compare.against)

@@ -168,8 +168,8 @@ def _page(target: Path, inputs: PredictionInput, version: ModelVersion, kind: Ta
     """Writes the page: the first images with their answers, and the broken files."""
     import pyarrow.parquet as pq
 
+    from tasks.reports.image_sheets import thumbnails
     from tasks.reports.page import PageSection, page
-    from tasks.reports.pictures import thumbnails
 
     names = [name for name in pq.read_schema(target / "predictions.parquet").names if name != Column.DISTRIBUTION]
     rows: Any = pq.read_table(target / "predictions.parquet", columns=names).to_pandas()

@@ -19,7 +19,7 @@ class RootstockError(Exception):
 
     exit_code = EXIT_BROKEN
 
-    def __init__(self, message: str, *, key: str = "") -> None:
+    def __init__(self, message: str, *, key: str) -> None:
         super().__init__(message)
         self.key = key
 

@@ -18,7 +18,7 @@ from tasks.evaluation.uncertainty import write_uncertainty
 from tasks.metrics.answers import Answers, OperatingPoint, calibrate, choose_operating_point
 from tasks.metrics.classification import accuracy, confusion, per_class, scores
 from tasks.metrics.intervals import with_intervals
-from tasks.reports import pictures
+from tasks.reports import diagrams
 from tasks.reports.page import PageSection
 
 INTERVALS = "In brackets: 95% intervals over the test images; Wilson for accuracy, bootstrap for the other metrics."
@@ -73,7 +73,7 @@ def write_answers(case: EvaluationInput, tuned: Answers) -> None:
     report.write_table(
         paths.per_class, pd.DataFrame(per_class(counts_CC), index=pd.Index(classes, name="class")), index=True
     )
-    pictures.confusion(paths.confusion, counts_CC, classes)
+    diagrams.confusion(paths.confusion, counts_CC, classes)
     wrong = report.most_confident(rows, tuned.hit_N, case.section.wrong)
     cells = wrong[[Column.LABEL, Column.PREDICTED, Column.PROBABILITY]].itertuples(index=False)
     captions = [f"{label}, not\n{predicted} ({confidence:.0%})" for label, predicted, confidence in cells]

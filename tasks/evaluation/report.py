@@ -15,7 +15,7 @@ from tasks.core.paths import Paths
 from tasks.core.schema import HIGH, LOW, VALUE, Column, Metric
 from tasks.data.slices import slices_of
 from tasks.evaluation.candidates import EvaluationInput, Table
-from tasks.reports import pictures
+from tasks.reports import diagrams, image_sheets
 from tasks.reports.page import PageSection, page
 
 
@@ -59,9 +59,9 @@ def draw_candidates(paths: Paths, table: Table, metric: Metric, label: str, *, p
         name: (scale * row[metric][VALUE], scale * row[metric][LOW], scale * row[metric][HIGH])
         for name, row in table.items()
     }
-    pictures.candidates(paths.comparison, scores, label, most=limit)
+    diagrams.candidates(paths.comparison, scores, label, most=limit)
     lines = paths.curves.read_text(encoding="utf-8").splitlines()
-    pictures.curves(paths.curves_picture, [json.loads(line) for line in lines])
+    diagrams.curves(paths.curves_picture, [json.loads(line) for line in lines])
 
 
 def most_confident(rows: pd.DataFrame, hit_N: np.ndarray, count: int) -> pd.DataFrame:
@@ -71,7 +71,7 @@ def most_confident(rows: pd.DataFrame, hit_N: np.ndarray, count: int) -> pd.Data
 
 def draw_images(paths: Paths, files: pd.Series, captions: Sequence[str]) -> None:
     """Draws the images with the worst answers, with captions."""
-    pictures.thumbnails(paths.wrong, [paths.raw / file for file in files], captions)
+    image_sheets.thumbnails(paths.wrong, [paths.raw / file for file in files], captions)
 
 
 def write_page(

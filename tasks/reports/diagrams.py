@@ -1,4 +1,4 @@
-"""Plots calibration, selective prediction, robustness and residuals as PNG files.
+"""Plots scores, confusion, curves, calibration, selective prediction, robustness and residuals as PNG files.
 
 Shapes: N images, C classes, K targets.
 """
@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 
-from tasks.core.schema import Candidate
+from tasks.core.schema import Candidate, Curve
 from tasks.metrics.answers import Answers
 from tasks.metrics.calibration import reliability_bins
 from tasks.metrics.selective import coverage_and_risk, risk_coverage
-from tasks.reports import pictures
-from tasks.reports.pictures import COLORS, MAX_CLASSES, save
+from tasks.reports.figures import COLORS, plt, save
 
 
 def reliability(path: Path, raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.ndarray, bins: int) -> None:
@@ -111,4 +109,77 @@ def residuals(path: Path, predicted_NK: np.ndarray, y_NK: np.ndarray, targets: S
         right.set(xlabel="predicted - true", ylabel="images")
         for cell in (left, right):
             cell.spines[["top", "right"]].set_visible(False)
-    pictures.save(figure, path)
+    save(figure, path)
+
+
+# Okabe and Ito's palette, which is safe for color-blind readers.
+
+
+MAX_CLASSES = 30  # that a confusion matrix is labeled with
+
+
+def confusion(path: Path, counts_CC: np.ndarray, classes: Sequence[str]) -> None:
+    """Plots a confusion matrix, (C, C), true classes down; the diagonal is not colored, so that errors stand out."""
+    fraction_CC = counts_CC / np.maximum(counts_CC.sum(1, keepdims=True), 1)
+    error_CC = np.where(np.eye(len(classes), dtype=bool), 0, fraction_CC)
+    side = min(10.0, 2.5 + 0.42 * len(classes))
+    figure, axes = plt.subplots(figsize=(side, side))
+    axes.imshow(error_CC, cmap="Oranges", vmin=0, vmax=max(0.1, error_CC.max()))
+    if len(classes) <= MAX_CLASSES:
+        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=8)
+        axes.set_yticks(range(len(classes)), classes, fontsize=8)
+        for (true, predicted), count in np.ndenumerate(counts_CC):
+            axes.text(predicted, true, count or "", ha="center", va="center", fontsize=8)
+    axes.set(xlabel="predicted", ylabel="true")
+    save(figure, path)
+
+
+def candidates(
+    path: Path, scores: Mapping[Candidate, tuple[float, float, float]], label: str, most: float | None = None
+) -> None:
+    """Plots each candidate's score with its 95% interval, (value, low, high), on an axis that ends at `most`."""
+    figure, axes = plt.subplots(figsize=(6, 0.6 + 0.5 * len(scores)))
+    end = most if most is not None else 1.02 * max(high for _, _, high in scores.values())
+    for place, (name, (value, low, high)) in enumerate(scores.items()):
+        axes.barh(place, value, color=COLORS[name], height=0.6)
+        axes.plot([low, high], [place, place], color="black", linewidth=1.5)
+        axes.text(1.01 * end, place, f"{value:.3g}", va="center")
+    axes.set_yticks(range(len(scores)), list(scores))
+    axes.set(xlim=(0, end), xlabel=f"{label} (line: 95% interval)")
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
+def compared(path: Path, points: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
+    """Plots each model's mean score and its 95% interval, (mean, half-width), in one panel per data set."""
+    models = list(dict.fromkeys(model for scores in points.values() for model in scores))
+    figure, axes = plt.subplots(
+        1, len(points), figsize=(2 + 3.2 * len(points), 0.8 + 0.4 * len(models)), squeeze=False, sharey=True
+    )
+    for cell, (name, scores) in zip(axes[0], points.items(), strict=True):
+        for place, model in enumerate(models):
+            mean, half = scores[model]
+            cell.errorbar(100 * mean, place, xerr=100 * np.nan_to_num(half), fmt="o", color="#0072B2", capsize=3)
+        cell.set(title=name, yticks=range(len(models)), yticklabels=models, xlabel="%")
+        cell.grid(axis="x", alpha=0.3)
+        cell.spines[["top", "right"]].set_visible(False)
+    axes[0, 0].invert_yaxis()
+    save(figure, path)
+
+
+def curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Plots validation loss and score over optimizer steps, a line per candidate."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3))
+    for cell, column in zip(axes, (Curve.VALIDATION_LOSS, Curve.VALIDATION_SCORE), strict=True):
+        for name in dict.fromkeys(row[Curve.CANDIDATE] for row in rows):
+            history = [row for row in rows if row[Curve.CANDIDATE] == name]
+            cell.plot(
+                [row[Curve.STEP] for row in history],
+                [row[column] for row in history],
+                label=name,
+                color=COLORS[Candidate(name)],
+            )
+        cell.set(xlabel="optimiser steps", title=column.replace("_", " "))
+        cell.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False)
+    save(figure, path)

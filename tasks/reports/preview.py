@@ -13,7 +13,7 @@ import torch
 from tasks.core.schema import Column
 from tasks.images.loading import ImageSquares
 from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle, view
-from tasks.reports.pictures import sheet
+from tasks.reports.image_sheets import sheet
 from tasks.scorer.preprocessing import Preprocessing
 
 IMAGES, VIEWS = 8, 6

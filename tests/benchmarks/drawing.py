@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib import pyplot as plt
 
-from tasks.reports.pictures import save
+from tasks.reports.figures import save
 from tests.benchmarks.results import PICTURES
 
 INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # of Okabe and Ito, which everybody can tell apart

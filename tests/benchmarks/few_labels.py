@@ -18,8 +18,8 @@ import pandas as pd
 
 from tasks.core.schema import Candidate, Column, Split
 from tasks.embedded.digits import digits, render
+from tasks.reports.figures import COLORS
 from tasks.reports.page import markdown_table
-from tasks.reports.pictures import COLORS
 from tests.benchmarks.results import PICTURES, Results, machine, mean_interval, spread
 from tests.benchmarks.study import NETWORKS, Study
 from tests.project import ROOT

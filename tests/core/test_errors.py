@@ -10,7 +10,7 @@ from pathlib import Path
 from tasks.core.errors import RootstockError, as_user_error
 
 ROOT = Path(__file__).parents[2]
-KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*|[a-z]+(-[a-z]+)*")  # a parameter, or a code
+KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*|[a-z]+(-[a-z]+)*|[A-Z][A-Z_]+")  # parameter, code, variable
 
 
 def raised() -> list[tuple[str, ast.Call]]:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from tasks.core.schema import Candidate
-from tasks.reports import pictures
+from tasks.reports import diagrams
 from tasks.reports.page import PageSection, markdown_table, page
 
 
 def test_a_page_holds_its_pictures_and_escapes_its_texts(tmp_path):
-    pictures.candidates(tmp_path / "c.png", {Candidate.PROBE: (0.9, 0.8, 0.95)}, "accuracy", 1)
+    diagrams.candidates(tmp_path / "c.png", {Candidate.PROBE: (0.9, 0.8, 0.95)}, "accuracy", 1)
     picture = tmp_path / "c.png"
     html = page("<b>", [PageSection("heading", "text & more", columns=["a"], rows=[["<i>"]], picture=picture)])
     assert "&lt;b&gt;" in html

@@ -3,20 +3,20 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.core.schema import Candidate, Curve
-from tasks.reports import pictures
+from tasks.reports import diagrams, image_sheets
 from tasks.reports.diagrams import robustness
 
 
 def drawings(folder):
     """One picture of each kind."""
     folder.mkdir()
-    pictures.sheet(folder / "sheet.png", [np.random.rand(2, 3, 8, 8)], ["clean", "view 1", "view 2"])
-    pictures.captioned(folder / "wrong.png", [np.zeros((9, 5, 3), np.uint8)] * 9, ["a, not\nb"] * 9)
-    pictures.captioned(folder / "none.png", [], [])
-    pictures.confusion(folder / "few.png", np.eye(3, dtype=int), ["$10_to_$20", "$%$", "c"])
-    pictures.confusion(folder / "many.png", np.eye(200, dtype=int), [str(n) for n in range(200)])
+    image_sheets.sheet(folder / "sheet.png", [np.random.rand(2, 3, 8, 8)], ["clean", "view 1", "view 2"])
+    image_sheets.captioned(folder / "wrong.png", [np.zeros((9, 5, 3), np.uint8)] * 9, ["a, not\nb"] * 9)
+    image_sheets.captioned(folder / "none.png", [], [])
+    diagrams.confusion(folder / "few.png", np.eye(3, dtype=int), ["$10_to_$20", "$%$", "c"])
+    diagrams.confusion(folder / "many.png", np.eye(200, dtype=int), [str(n) for n in range(200)])
     row = {Curve.CANDIDATE: Candidate.TUNED, Curve.STEP: 1, Curve.VALIDATION_LOSS: 0.5, Curve.VALIDATION_SCORE: 0.5}
-    pictures.curves(folder / "curves.png", [row, {**row, Curve.STEP: 2}])
+    diagrams.curves(folder / "curves.png", [row, {**row, Curve.STEP: 2}])
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
