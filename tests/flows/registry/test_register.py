@@ -22,6 +22,7 @@ from flows.registry.tags import Tag
 from flows.registry.versions import scorer_of
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
+from tasks.core.target import TargetSpec
 from tasks.scorer.answer import FORMAT, Scorer, spec_of
 from tasks.scorer.network import build_network
 from tasks.scorer.preprocessing import Preprocessing
@@ -36,8 +37,9 @@ STRAY = "raise SystemExit('what lies beside was run')\n"
 @pytest.fixture
 def evaluated(paths, tmp_path, monkeypatch) -> Paths:
     """Spec and weights of a small network; beside the scorer's code lies what must not be shipped."""
-    for file in (paths.spec, paths.tuned):
+    for file in (paths.spec, paths.tuned, paths.task):
         file.parent.mkdir(parents=True)
+    TargetSpec(classes=SHAPES).save(paths.task)
     preprocessing = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
     paths.spec.write_text(json.dumps(spec_of("resnet8", SHAPES, preprocessing)))
     save_file(build_network("resnet8", 3).state_dict(), paths.tuned)

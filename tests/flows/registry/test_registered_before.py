@@ -20,6 +20,7 @@ from flows.registry.versions import LIVE, find, scorer_of, scorer_thresholds
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
 from tasks.core.schema import Column
+from tasks.core.target import TargetSpec
 from tasks.gate.checks import Verdict
 from tests.errors import raises
 from tests.registered.drawing import COUNT, SHAPES, picture
@@ -67,6 +68,7 @@ def evaluated(paths, tmp_path) -> Paths:
     pd.DataFrame(predicted).to_parquet(paths.predictions)
     spec = {"targets": [], "classes": list(SHAPES), "label_thresholds": []}
     paths.spec.write_text(json.dumps(spec))
+    TargetSpec(classes=SHAPES).save(paths.task)
     return paths
 
 
