@@ -39,7 +39,7 @@ from tests.whole_runs import (  # noqa: E402, F401 - fixtures and a hook
 settings.register_profile("rootstock", deadline=None)  # how long an example takes depends on what else is running
 settings.load_profile("rootstock")
 
-WHOLE = {"prefect_server", "prepared", "finished", "served"}  # the fixtures that start servers or whole runs
+WHOLE = {"prefect_server", "prepared", "finished", "served", "loaded"}  # fixtures that start servers or run all stages
 END_TO_END = Path(__file__).parent / "end_to_end"
 
 

@@ -67,6 +67,7 @@ def test_an_error_in_one_process_is_raised(paths):
         tuned(paths, scratch=False, processes=2, rate=1e20, head_rate=1e20, warmup=0)
 
 
+@pytest.mark.slow
 def test_two_processes_agree_on_what_batchnorm_learned(paths):
     """The kept model from scratch has the validation loss of its epoch; with statistics per process it would not."""
     through_head(paths)
