@@ -253,7 +253,8 @@ def test_an_objective_that_lacks_its_images_is_refused_before_anything_is_comput
     source, good = of_ones_own(project), (project.root / "data" / "evaluate" / "metrics.json").read_bytes()
     done = project.retrain("--data.source", str(source), "--objective", "mcc")
     assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (EXIT_USAGE, False), done.stdout + done.stderr
-    assert "put them below unlabelled/" in done.stderr
+    assert "objective: " in done.stderr
+    assert "unlabelled/" in done.stderr
     assert "validate" in done.stdout
     assert "augment" not in done.stdout
     assert (project.root / "data" / "evaluate" / "metrics.json").read_bytes() == good
