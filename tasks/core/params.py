@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypedDict, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -14,13 +14,17 @@ from ruamel.yaml.error import YAMLError
 
 from tasks.core.errors import ParamsError
 
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
 PARAMS_FILE = Path("params.yaml")
 PINS = Path("data/pins.json")  # registry versions resolved when the flow started; null if not used
 INIT = "init"  # key in pins.json: the registered version whose backbone is the starting point
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Fault(TypedDict):
+    """One fault of a validation: the part of pydantic's ErrorDetails that is used."""
+
+    loc: tuple[int | str, ...]
+    msg: str
 
 
 class Section(BaseModel):
@@ -81,7 +85,7 @@ def validated(model: type[Model], values: Any, document: CommentedMap, file: Pat
         raise ParamsError("\n".join(lines), key=_key(faults[0])) from None
 
 
-def _explain(model: type[BaseModel], fault: ErrorDetails, document: CommentedMap, file: Path) -> str:
+def _explain(model: type[BaseModel], fault: Fault, document: CommentedMap, file: Path) -> str:
     key, loc, message = _key(fault), fault["loc"], _message(fault)
     if not loc:
         return f"{file} line {_line(document, tuple(key.split('.')))}: {message}"
@@ -89,12 +93,12 @@ def _explain(model: type[BaseModel], fault: ErrorDetails, document: CommentedMap
     return f"{file} line {_line(document, loc)}: {key}: {message}" + (f" ({meaning})" if meaning else "")
 
 
-def _key(fault: ErrorDetails) -> str:
+def _key(fault: Fault) -> str:
     """Returns the dotted parameter at fault. Faults of a model validator have no location: their message names it."""
     return ".".join(map(str, fault["loc"])) or _message(fault).partition(":")[0]
 
 
-def _message(fault: ErrorDetails) -> str:
+def _message(fault: Fault) -> str:
     return fault["msg"].removeprefix("Value error, ")
 
 

@@ -19,7 +19,8 @@ from tasks.images.transforms import RenderStyle
 from tasks.models.backbone import Backbone
 from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.checkpoint import digest_of
-from tests.conftest import SIDE, TINY
+from tests.conftest import TINY
+from tests.drawn import SIDE
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from tasks.objectives.teacher import Teacher
 from tasks.scorer.architectures import build_backbone
 from tasks.scorer.network import Network
 from tasks.scorer.preprocessing import Preprocessing
-from tests.conftest import SIDE, TINY, drawn
+from tests.conftest import TINY
+from tests.drawn import SIDE, drawn
 
 
 def test_a_jpeg_and_its_lossless_copy_have_outputs_of_their_own(tmp_path):
