@@ -38,7 +38,7 @@ RUN_ELSEWHERE = {
     "make test": (".ci/run", "make test "),
     "make test ARGS=\"-m 'not gpu'\"": (".ci/run", "make test ARGS=\"-m 'not gpu'"),
     "make lint": (".ci/run", "make lint\n"),
-    "make up": ("tests/conftest.py", 'flows("up")'),
+    "make up": ("tests/whole_runs.py", 'flows("up")'),
     "make compare": ("tests/flows/comparison/test_trials.py", 'flows("compare")'),
     "deploy/ci/run.sh": ("tests/deploy/test_ci.py", 'script("run.sh"'),
     "deploy/ci/trigger.sh": ("tests/deploy/test_ci.py", 'script("trigger.sh"'),
