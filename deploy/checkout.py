@@ -16,24 +16,24 @@ from configobj import ConfigObj
 # DVC settings whose values are paths
 PATH_SETTINGS = {"dir", "url", "credentialpath", "configpath", "keyfile", "cert_path", "key_path"}
 PATH_SETTINGS |= {"gdrive_user_credentials_file", "gdrive_service_account_json_file_path"}
-SHARED = (".state", ".registry")  # one lock, one feature store, one registry for all worktrees
+SHARED = (".state", ".registry")  # all worktrees share one lock, one feature store and one registry
 
 
 def main_checkout(directory: str) -> dict[str, str]:
-    """Runs in the main checkout; for flows that use only the registry and leave data and code alone."""
+    """Runs in the main checkout, for flows that use only the registry and do not touch data or code."""
     return _work_in(Path(directory).resolve())
 
 
 def worktree(directory: str) -> dict[str, str]:
-    """Runs in a new worktree of the checkout at `directory`, so that uncommitted changes there are left alone.
+    """Runs in a new worktree of the checkout at `directory`, so that uncommitted changes there are not affected.
 
-    The worktree shares the checkout's state, registry and DVC cache. Worktrees of runs that have ended are removed
-    first. The commit is HEAD, or that of the environment variable ROOTSTOCK_COMMIT, which is fetched if missing.
+    The worktree shares the checkout's state, registry and DVC cache. Worktrees of finished runs are removed first.
+    The commit is HEAD or, if set, the environment variable ROOTSTOCK_COMMIT, which is fetched if missing.
     """
     home = Path(directory).resolve()
     folder = home / ".state" / "worktrees"
     folder.mkdir(parents=True, exist_ok=True)
-    for place in folder.iterdir():  # each is named by the ID of its process
+    for place in folder.iterdir():  # each is named after the ID of its process
         if place.name.isdigit() and not _alive(int(place.name)):
             shutil.rmtree(place, ignore_errors=True)
     place = folder / str(os.getpid())
@@ -52,7 +52,7 @@ def worktree(directory: str) -> dict[str, str]:
 
 
 def _configure(main: Path, new: Path, remote: Path) -> None:
-    """Writes the worktree's DVC settings: the committed ones and the local ones of the main checkout.
+    """Writes the worktree's DVC settings: the committed settings plus the main checkout's local settings.
 
     Relative paths become absolute. The cache and the remote default to those of the main checkout.
     """
@@ -60,7 +60,7 @@ def _configure(main: Path, new: Path, remote: Path) -> None:
         ConfigObj(str(file), encoding="utf-8", interpolation=False) for file in (new / "config", main / "config.local")
     )
     config.merge(local)
-    for section in config.values():  # relative paths start at .dvc of the main checkout
+    for section in config.values():  # relative paths start at the main checkout's .dvc
         for name in PATH_SETTINGS & set(section):
             if "://" not in section[name]:
                 section[name] = str((main / Path(section[name]).expanduser()).resolve())

@@ -1,4 +1,4 @@
-"""Reports a retraining to a CI job: Markdown for the job summary or pull request, and the verdict as exit code."""
+"""Reports a retraining to a CI job: Markdown for the job summary or pull request, and the verdict as the exit code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
 
 
 def with_links(text: str, folder: Path, base: str) -> str:
-    """Moves the embedded pictures of Markdown to files in `folder`. Returns it with links to them below `base`."""
+    """Moves images embedded in Markdown to files in `folder`. Returns the Markdown with links to them below `base`."""
     shutil.rmtree(folder, ignore_errors=True)
 
     def link(picture: re.Match[str]) -> str:
@@ -55,14 +55,14 @@ def with_links(text: str, folder: Path, base: str) -> str:
 
 
 def base_url() -> str:
-    """Returns the URL below which deploy/ci/pictures.sh puts the pictures of this job."""
+    """Returns the URL below which deploy/ci/pictures.sh publishes this job's images."""
     server, repository = (os.environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY"))
     branch, run = os.environ.get("REPORT_BRANCH", "rootstock-reports"), os.environ.get("GITHUB_RUN_ID", "local")
     return f"{server}/{repository}/raw/{branch}/{run}"
 
 
 def of_flow_run(name: str) -> tuple[str, int]:
-    """Returns the result artifact of a flow run as Markdown, empty if there is none, and the exit code of its state."""
+    """Returns a flow run's result artifact as Markdown (empty if there is none) and the exit code of its state."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (
         ArtifactFilter,

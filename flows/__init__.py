@@ -1,4 +1,4 @@
-"""What is run: one Prefect flow a file. Importing this package points every tool at this repository's folders."""
+"""Prefect flows, one per file. Importing this package points every tool at this repository's folders."""
 
 from __future__ import annotations
 

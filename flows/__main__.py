@@ -11,7 +11,7 @@ from tasks.core.errors import EXIT_USAGE, as_user_error
 
 
 def retrain(arguments: Sequence[str]) -> int:
-    """Runs the whole flow, on the running Prefect server or a temporary one. Returns the exit code of its verdict."""
+    """Runs the whole flow on the running Prefect server, or on a temporary one. Returns the verdict's exit code."""
     from flows.config.overrides import overridden
     from flows.local.servers import prefect_api
 
@@ -28,7 +28,7 @@ def retrain(arguments: Sequence[str]) -> int:
 
 
 def data(arguments: Sequence[str]) -> None:
-    """Brings in images and weights only; `dvc repro` can then run the stages."""
+    """Only imports images and weights; `dvc repro` can then run the stages."""
     from flows.config.overrides import overridden
     from flows.config.parameters import load
     from flows.sources.images import bring_in
@@ -39,7 +39,7 @@ def data(arguments: Sequence[str]) -> None:
 
 
 def predict(arguments: Sequence[str]) -> None:
-    """Predicts an image, a folder or a table of images with a registered model."""
+    """Runs a registered model on an image, a folder or a table of images."""
     import argparse
 
     parser = argparse.ArgumentParser(prog="make predict ARGS=...", description=predict.__doc__)
@@ -53,7 +53,7 @@ def predict(arguments: Sequence[str]) -> None:
 
 
 def release(_arguments: Sequence[str]) -> None:
-    """Answers pending promotion requests now instead of within a minute."""
+    """Handles pending promotion requests now instead of within a minute."""
     from flows.config import parameters
     from flows.registry.ledger import describe
     from flows.registry.promotion import reconcile
@@ -147,7 +147,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs a command in the repository's root. Returns its exit code; user errors are printed without a traceback."""
+    """Runs a command in the repository root. Returns its exit code; user errors are printed without a traceback."""
     os.chdir(CHECKOUT)
     if not arguments or arguments[0] not in COMMANDS:
         print(f"usage: python -m flows {'|'.join(COMMANDS)} [--section.key value ...]", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Compare: models on data sets over several seeds, against a baseline (article, 3.3). Run by make compare."""
+"""Compare: trains models on data sets with several seeds, against a baseline (article, 3.3). Run by make compare."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Comparison:
 
 @flow(name="compare")
 def compare() -> Comparison:
-    """Runs all trials that have no stored score. Publishes table and plot, and an MLflow run with a child per trial."""
+    """Runs all trials without a stored score. Publishes a table, a plot, and an MLflow run with a child per trial."""
     plain_errors()
     params = parameters.load()
     folder = params.paths.state / "compare"
@@ -55,18 +55,18 @@ def compare() -> Comparison:
 
 
 def share_features(folder: Path, params: FlowParams) -> None:
-    """Links the trials' feature store to that of retrainings, so that each reuses the other's features."""
+    """Links the trials' feature store to that of retraining runs, so that each reuses the other's features."""
     link = folder / "state" / params.paths.feature_store.name
     params.paths.feature_store.mkdir(parents=True, exist_ok=True)
     if not link.exists():
-        link.unlink(missing_ok=True)  # a broken link, left when the checkout was moved
+        link.unlink(missing_ok=True)  # a broken link, left behind when the checkout was moved
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(params.paths.feature_store.absolute())
 
 
 @task(cache_policy=NO_CACHE)
 def measure(trial: Trial, folder: Path) -> Score:
-    """Runs one trial, or takes its stored score, and logs it."""
+    """Runs one trial, or reads its stored score, and logs the score."""
     log, show_progress = get_run_logger(), progress_bar("compare-progress", trial.name)
 
     def on_message(message: DisplayMessage) -> None:
@@ -80,7 +80,7 @@ def measure(trial: Trial, folder: Path) -> Score:
 
 
 def publish(scores: Mapping[Trial, Score], params: FlowParams, folder: Path) -> Comparison:
-    """Writes the table as text, CSV and plot, and publishes it in Prefect and MLflow."""
+    """Writes the table as text, as CSV and as a plot, and publishes it in Prefect and MLflow."""
     from tasks.reports.diagrams import compared
 
     table = score_table(scores)

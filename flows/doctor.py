@@ -26,14 +26,14 @@ MIN_DISK = 5 * 2**30  # bytes
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check; `remedy` says what to do if it failed."""
+    """The result of one check; `remedy` tells the user what to do if it failed."""
 
     what: str
     ok: bool
     remedy: str = ""
 
     def line(self) -> str:
-        """Returns the finding as one line, and its remedy on a second one if the check failed."""
+        """Returns the finding as one line, with its remedy on a second line if the check failed."""
         return f"{'ok ' if self.ok else 'BAD'}  {self.what}" + ("" if self.ok else f"\n     {self.remedy}")
 
 
@@ -63,7 +63,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    """Checks that the packages of requirements.txt are installed in the pinned versions; others are ignored."""
+    """Checks that the packages in requirements.txt are installed at the pinned versions; others are ignored."""
     lines = (CHECKOUT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     pins = [Requirement(line) for line in lines if line and not line.startswith(("#", " "))]
     wrong = [str(pin) for pin in pins if (not pin.marker or pin.marker.evaluate()) and not _is_installed(pin)]
@@ -105,7 +105,7 @@ def _is_held(file: Path) -> bool:
 
 
 def _servers() -> Iterator[Finding]:
-    """Checks the default ports of the servers. A port that is taken is no failure: make up chooses another one."""
+    """Checks the servers' default ports. A port in use is not a failure: make up chooses another one."""
     servers = running()
     for name, port in PORTS.items():
         if name in servers:

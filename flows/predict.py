@@ -1,4 +1,4 @@
-"""Predict: a registered model's answers for an image, a folder or a manifest. Run by make predict."""
+"""Predict: applies a registered model to an image, a folder or a manifest. Run by make predict."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from tasks.evaluation.batch_prediction import StreamingScorer
 
 MANIFESTS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    # Paths such as 001 and NA are texts, not numbers or missing values.
+    # Paths such as 001 and NA are strings, not numbers or missing values.
     ".csv": lambda file: pd.read_csv(file, dtype={Column.PATH: "string"}, keep_default_na=False),
     ".parquet": pd.read_parquet,
 }
 MAX_PICTURES = 40  # on the page
-SOURCE = ".source"  # the file beside answers that names their source
+SOURCE = ".source"  # the file beside the answers that records their source
 MAX_BROKEN = 200  # broken files on the page
 
 
 @dataclass(frozen=True)
 class PredictionInput:
-    """Files below a root, and the name of the folder for their answers."""
+    """Files below a root, and the name of the output folder for their answers."""
 
     root: Path
     files: list[str]
@@ -86,7 +86,7 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
 
 
 def place_for(source: Path, target: Path) -> Path:
-    """Returns `target`, or a folder beside it if `target` holds the answers of another source."""
+    """Returns `target`, or a folder beside it if `target` holds answers for another source."""
     note, location = target / SOURCE, str(source.resolve())
     is_taken = note.exists() and note.read_text(encoding="utf-8") != location
     return target.with_name(f"{target.name}-{_digest(location)[:8]}") if is_taken else target
@@ -104,7 +104,7 @@ def _version(name: str, reference: str) -> ModelVersion:
 
 
 def answer_image(scorer: StreamingScorer, picture: Path) -> str:
-    """Returns the answer for one image as a line. Raises DataRefusedError if the file is broken."""
+    """Returns the answer for one image as a line of text. Raises DataRefusedError if the file is broken."""
     logits_C, reason = next(scorer.stream(iter([picture.read_bytes()])))
     if logits_C is None:
         raise DataRefusedError(f"{picture}: {reason}", key="broken-image")
@@ -112,7 +112,7 @@ def answer_image(scorer: StreamingScorer, picture: Path) -> str:
 
 
 def files_of(source: Path) -> PredictionInput:
-    """Lists the images of a folder, or of the column `path` of a manifest, relative to the manifest's folder.
+    """Lists the images in a folder, or in a manifest's `path` column, relative to the manifest's folder.
 
     Raises RootstockError if the source cannot be read or has no images.
     """
@@ -124,7 +124,7 @@ def files_of(source: Path) -> PredictionInput:
     elif source.is_file():
         try:
             table = MANIFESTS[source.suffix.lower()](source)
-        except (ValueError, OSError) as error:  # from encodings, parsers and Arrow
+        except (ValueError, OSError) as error:  # raised by encodings, parsers and Arrow
             raise RootstockError(f"{source} cannot be read as a table: {error}", key="table-damaged") from None
         if Column.PATH not in table:
             columns = ", ".join(map(str, table.columns))
@@ -141,7 +141,7 @@ def files_of(source: Path) -> PredictionInput:
 
 
 def state_of(inputs: PredictionInput) -> list[tuple[str, int, int]]:
-    """Returns name, size and time of each file; an interrupted prediction resumes only if none of them changed."""
+    """Returns the name, size and mtime of each file; an interrupted prediction resumes only if none has changed."""
     from tasks.evaluation.batch_prediction import is_there
 
     state = []
@@ -155,7 +155,7 @@ def state_of(inputs: PredictionInput) -> list[tuple[str, int, int]]:
 def stream(
     scorer: StreamingScorer, inputs: PredictionInput, partial: Path, target: Path, say: Callable[[str], None]
 ) -> tuple[int, int]:
-    """Predicts in parts and joins them in `target`. Returns the counts of answers and broken files."""
+    """Predicts in parts and joins them in `target`. Returns the numbers of answers and of broken files."""
     from tasks.core.messages import ProgressMessage
     from tasks.evaluation.batch_prediction import merge, score_parts
 

@@ -51,7 +51,7 @@ def pretrain() -> str:
 
 @task(cache_policy=NO_CACHE)
 def train(params: FlowParams) -> nn.Module:
-    """Returns the trained backbone, (N, 3, S, S) to (N, 512), on the CPU. Resumes from its checkpoint after a kill."""
+    """Returns the trained backbone, (N, 3, S, S) to (N, 512), on the CPU. Resumes from its checkpoint if killed."""
     from tasks.embedded.pretraining import pretrained_network
     from tasks.hardware.device import choose
     from tasks.training.checkpoint import FileCheckpoint, digest_of
@@ -75,7 +75,7 @@ def train(params: FlowParams) -> nn.Module:
 
 @task(cache_policy=NO_CACHE)
 def measure(backbone: nn.Module, params: FlowParams) -> dict[int, Accuracy]:
-    """Returns the accuracy of a linear probe on the backbone by labeled digits per class."""
+    """Returns the accuracy of a linear probe on the backbone, by number of labeled digits per class."""
     from tasks.embedded.pretraining import digit_probes
 
     scores = {}

@@ -1,6 +1,6 @@
-"""Release: makes a version live that a person requested, if the gate's verdict allows it. Run every minute or by hand.
+"""Release: makes a requested version live if the gate's verdict allows it. Run every minute or by hand.
 
-A person requests a version by setting the alias `champion` on it, or with MLflow's button "Promote model", which copies
+A person requests a version by setting the alias `champion` on it, or with MLflow's "Promote model" button, which copies
 the version to the registered model <name>-production. Only this flow moves the alias `live`.
 """
 
@@ -26,7 +26,7 @@ def release() -> str:
     log = get_run_logger()
     try:
         entries = reconcile(params.register_.model, person_decides=params.gate.person_decides)
-    except OtherLedgerError as error:  # another checkout releases this model
+    except OtherLedgerError as error:  # another checkout manages this model's releases
         log.info(str(error))
         return str(error)
     lines = [describe(entry) for entry in entries]

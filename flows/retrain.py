@@ -1,4 +1,4 @@
-"""Retrain: from the images that data.source names to a registered model. Run by make run."""
+"""Retrain: turns the images that data.source names into a registered model. Run by make run."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 else:
     Parameters = form()
 
-LOCK_SECONDS = 4 * 3600.0  # a deployed retraining waits so long for another; one started by hand fails at once
+LOCK_SECONDS = 4 * 3600.0  # longest wait of a deployed retraining; one started by hand fails at once
 
 
 @flow(name="retrain")
-def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - the defaults are those of params.yaml
-    """Runs source, the seven stages, registration and the gate; stages that are up to date are not computed again.
+def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - the defaults come from params.yaml
+    """Runs the import, the seven stages, registration and the gate; stages that are up to date are not rerun.
 
     Parameters that differ from params.yaml are written to it first. The final state is named after the verdict.
     Raises RootstockError if a step fails.
@@ -72,14 +72,14 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
 
 @task(task_run_name="source", cache_policy=NO_CACHE)
 def bring_in(params: FlowParams) -> list[str]:
-    """Brings in images and weights. Returns the stages that are then outdated."""
+    """Imports images and weights. Returns the stages that are then outdated."""
     for name, outcome in images.bring_in(params).items():
         get_run_logger().info(f"{name} {outcome}")
     return dvc_cli.outdated(params.paths.raw, params.paths.pretrained, params.paths.teacher)
 
 
 def check_parameters_fit_data(params: FlowParams) -> None:
-    """Raises ParamsError if the data does not support a parameter of a later stage, before hours of computing."""
+    """Raises ParamsError, before hours of computation, if the data does not support a parameter of a later stage."""
     import pandas as pd
 
     from tasks.data.slices import refuse_unknown
@@ -96,7 +96,7 @@ def check_parameters_fit_data(params: FlowParams) -> None:
 
 
 def reproduce_stage(stage: str, params: FlowParams, run: Run, outdated: list[str]) -> Outcome:
-    """Runs a stage under supervision, and logs its curves, seconds and report as they arrive."""
+    """Runs a stage under supervision, and logs its curves, duration and report as they arrive."""
     supervised = reproduce.with_options(retries=params.run.retries)
     on_line = run.follow_curves if stage == "finetune" else run.open
     outcome = supervised(stage, params, outdated=stage in outdated, on_line=on_line)
@@ -106,7 +106,7 @@ def reproduce_stage(stage: str, params: FlowParams, run: Run, outdated: list[str
 
 @task(task_run_name="register", cache_policy=NO_CACHE)
 def register(params: FlowParams, run: Run) -> ModelVersion:
-    """Returns the version of the current results; registers a new one only if there is none."""
+    """Returns the version for the current results; registers a new version only if there is none."""
     version, is_new = register_version(run, params.register_.model, params.paths)
     get_run_logger().info(
         f"{version.name} version {version.version}" + (", new: challenger" if is_new else ", already registered")
@@ -116,7 +116,7 @@ def register(params: FlowParams, run: Run) -> ModelVersion:
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
 def decide(version: ModelVersion, params: FlowParams) -> Judgement:
-    """Judges the version against the live one, and writes its model card."""
+    """Judges the version against the live version, and writes its model card."""
     judgement = judge(version, params.gate, params.evaluate.slices, params.paths)
     write_card(resolve(version.name, str(version.version)), TargetSpec.load(params.paths.task).kind)
     get_run_logger().info(f"{judgement.verdict}: {judgement.why()}")

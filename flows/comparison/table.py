@@ -1,4 +1,4 @@
-"""The table of a comparison: scores per model and data set with intervals, paired gains over a baseline, and costs.
+"""The table of a comparison: scores with intervals per model and data set, paired gains over a baseline, costs.
 
 Shapes: S seeds.
 """
@@ -25,7 +25,7 @@ def score_table(scores: Mapping[Trial, Score]) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame, against: str | None) -> tuple[list[str], list[list[str]]]:
-    """Returns column names and one row per model: score per data set, gain over `against` paired by seed, mean cost."""
+    """Returns column names and a row per model: score by data set, gain over `against` paired by seed, mean cost."""
     sets = list(dict.fromkeys(table["data"]))
     scores = table.pivot_table(index=["model", "data"], columns="seed", values="value", sort=False, dropna=False)
     columns = ["model"]
@@ -47,7 +47,7 @@ def summary(table: pd.DataFrame, against: str | None) -> tuple[list[str], list[l
 
 
 def interval(values_S: np.ndarray, sign: str = "") -> str:
-    """Returns mean and half-width of the 95% t interval of values (S,) as text, times 100; "failed" if all are NaN."""
+    """Formats the mean and half-width of the 95% t interval of values (S,), times 100; "failed" if all are NaN."""
     mean, half = mean_and_half(values_S)
     if np.isnan(mean):
         return "failed"
@@ -55,7 +55,7 @@ def interval(values_S: np.ndarray, sign: str = "") -> str:
 
 
 def mean_and_half(values_S: np.ndarray) -> tuple[float, float]:
-    """Returns mean and half-width of the 95% t interval of values (S,) without NaN; NaN where undefined."""
+    """Returns the mean and half-width of the 95% t interval of values (S,), ignoring NaN; NaN where undefined."""
     valid = values_S[~np.isnan(values_S)]
     if not len(valid):
         return float("nan"), float("nan")
@@ -65,7 +65,7 @@ def mean_and_half(values_S: np.ndarray) -> tuple[float, float]:
 
 
 def points(table: pd.DataFrame) -> dict[str, dict[str, tuple[float, float]]]:
-    """Returns mean and half-width of the interval by data set and model."""
+    """Returns the mean and half-width of the interval by data set and model."""
     return {
         str(data): {
             str(model): mean_and_half(group["value"].to_numpy(float))

@@ -1,4 +1,4 @@
-"""The trials of a comparison: one model on one data set with one seed, whose stages run in the trial's own folder.
+"""The trials of a comparison: one model on one data set with one seed. Each trial's stages run in its own folder.
 
 A score is stored with a digest of everything it depends on, so that an interrupted comparison resumes.
 """
@@ -33,17 +33,17 @@ from tasks.core.params import PARAMS_FILE, PINS, read_document
 from tasks.core.schema import STAGES, VALUE, Candidate, Metric
 from tasks.evaluation.requirements import check_attacks_installed
 
-SHARED_STAGES = ("ingest", "validate")  # they depend on the data set alone
+SHARED_STAGES = ("ingest", "validate")  # they depend only on the data set
 TRIAL_STAGES = ("augment", "features", "head", "finetune", "evaluate")
-TRIAL_PREFIX = "compare:"  # in teacher.weights: a model of the comparison, on the same data set with the same seed
+TRIAL_PREFIX = "compare:"  # in teacher.weights: a model of the comparison, with the same data set and seed
 RESULT = "result.json"
-DONE = "done"  # marks a data set that was ingested and validated
-SHOWN = 10  # lines of output that the error of a failed trial shows
+DONE = "done"  # marks a data set that has been ingested and validated
+SHOWN = 10  # lines of output shown in the error of a failed trial
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A model on a data set with a seed, by name, and their overrides of params.yaml by dotted name."""
+    """A model on a data set with a seed: their names, and their overrides of params.yaml by dotted name."""
 
     data: str
     model: str
@@ -57,7 +57,7 @@ class Trial:
 
     @property
     def folder(self) -> Path:
-        """Returns the path of its folder, relative to that of the comparison."""
+        """Returns the path of the trial's folder, relative to the comparison's folder."""
         key = hashlib.sha256(f"{self.data}|{self.model}|{self.seed}".encode()).hexdigest()[:12]
         return Path("cells") / key
 
@@ -75,9 +75,9 @@ class Score:
 
 
 def all_trials(params: FlowParams) -> list[Trial]:
-    """Returns the trials of every model on every data set with every seed, models in the order of params.yaml.
+    """Returns the trials of every model on every data set with every seed, with models in the order of params.yaml.
 
-    Raises ParamsError if a model's teacher does not stand before it.
+    Raises ParamsError if a model's teacher is not listed before it.
     """
     section = params.compare
     trials: list[Trial] = []
@@ -130,7 +130,7 @@ def prepare(trial: Trial, folder: Path, place: Path) -> str:
         teacher_file = as_teacher(folder / Trial(trial.data, teacher.removeprefix(TRIAL_PREFIX), trial.seed, {}).folder)
         set_value(document, "teacher.weights", teacher)
     if "scratch.run" not in trial.changes:
-        set_value(document, "scratch.run", False)  # in a comparison, it is one of the models
+        set_value(document, "scratch.run", False)  # in a comparison, the teacher is one of the models
     data_facts = [str(raw), listing(raw), *(document[stage] for stage in SHARED_STAGES), code_of(SHARED_STAGES)]
     shared = folder / "data" / hashlib.sha256(json.dumps(data_facts).encode()).hexdigest()[:12]
     places = {"raw": raw, "pretrained": weights, "teacher": teacher_file, "state": folder / "state"}
@@ -153,7 +153,7 @@ def code_of(stages: Sequence[str]) -> str:
 
 
 def as_teacher(place: Path) -> Path:
-    """Returns the fine-tuned model of the trial in `place` as a teacher file. Raises RootstockError if it has none."""
+    """Returns the trial's fine-tuned model in `place` as a teacher file. Raises RootstockError if there is none."""
     from tasks.models import weights_file
     from tasks.objectives.teacher import SPEC
 
@@ -166,7 +166,7 @@ def as_teacher(place: Path) -> Path:
 
 
 def compute(place: Path, on_message: Callable[[DisplayMessage], None]) -> Score:
-    """Runs the trial's stages, and first those of its data set if needed. Raises RootstockError if one fails."""
+    """Runs the trial's stages, after those of its data set if needed. Raises RootstockError if a stage fails."""
     params = check(read_document(place / PARAMS_FILE))
     paths, timeout = params.paths, params.run.timeout
     mark = paths.ingest.parent / DONE
@@ -189,7 +189,7 @@ def run_stages(
 ) -> None:
     """Runs stages in one child process in the folder `place`, each for at most `timeout` seconds.
 
-    Raises RootstockError if one fails.
+    Raises RootstockError if a stage fails.
     """
     command = [sys.executable, "-m", "tasks", *stages]
     code, output = run_supervised(command, timeout, on_message, cwd=place, PYTHONPATH=str(CHECKOUT))

@@ -1,4 +1,4 @@
-"""The parameter form of a deployed retraining: every parameter typed, with the values of params.yaml as defaults."""
+"""The parameter form of a deployed retraining: every parameter is typed and defaults to its value in params.yaml."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIXED = {"compare", "gate", "paths", "presets", "pretrain", "predict"}  # not pa
 
 
 def form() -> type[Section]:
-    """Returns a class with a field for each section of params.yaml, whose current values are the defaults.
+    """Returns a class with a field for each section of params.yaml. Defaults are the current values.
 
     Raises ParamsError if params.yaml is not valid.
     """
@@ -33,7 +33,7 @@ def form() -> type[Section]:
 
 
 def _with_defaults(name: str, base: type[Section], fields: Mapping[str, tuple[FieldInfo, Any]]) -> type[Section]:
-    """Returns a subclass of `base` in which these fields have defaults, and recursively the fields of sections."""
+    """Returns a subclass of `base` in which these fields, and recursively those of sections, have defaults."""
     definitions = {key: _field(field, value) for key, (field, value) in fields.items()}
     model: type[Section] = create_model(name, __base__=base, **definitions)  # type: ignore[call-overload]
     return model

@@ -1,4 +1,4 @@
-"""Command-line overrides: they are written into params.yaml, so that the file always says what ran."""
+"""Command-line overrides, which are written to params.yaml so that the file always shows what ran."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ USAGE = "give overrides as pairs --section.key value, such as --data.source ../m
 
 @contextmanager
 def overridden(arguments: Sequence[str], what: str) -> Iterator[None]:
-    """Applies overrides to params.yaml and prints the changes, holding the checkout's lock until the block ends.
+    """Applies overrides to params.yaml, prints the changes, and holds the checkout's lock until the block ends.
 
-    Raises RootstockError if another flow holds the lock, and ParamsError for overrides that are not valid.
+    Raises RootstockError if another flow holds the lock, and ParamsError for invalid overrides.
     """
     with flow_lock(PathsParams.load().paths.state, what):
         if arguments:
@@ -39,7 +39,7 @@ def overridden(arguments: Sequence[str], what: str) -> Iterator[None]:
 
 
 def apply(arguments: Sequence[str], file: Path = PARAMS_FILE) -> str:
-    """Writes `--section.key value` pairs into params.yaml and keeps its comments. Returns the diff, empty if unchanged.
+    """Writes `--section.key value` pairs to params.yaml, keeping its comments. Returns the diff, empty if unchanged.
 
     Raises ParamsError, and writes nothing, for an unknown key or a value that is not allowed.
     """
@@ -50,7 +50,7 @@ def apply(arguments: Sequence[str], file: Path = PARAMS_FILE) -> str:
 
 
 def _preset(name: str, file: Path) -> dict[str, Any]:
-    """Returns the overrides of a preset of params.yaml. Raises ParamsError, listing the presets, for another name."""
+    """Returns the overrides of a preset in params.yaml. Raises ParamsError, listing the presets, if it is unknown."""
     presets = read_document(file).get("presets", {})
     if name not in presets:
         raise ParamsError(f"--preset {name}: {file} has no such preset; it has {', '.join(presets)}", key=PRESET)
@@ -58,7 +58,7 @@ def _preset(name: str, file: Path) -> dict[str, Any]:
 
 
 def write_values(values: Mapping[str, Any], file: Path = PARAMS_FILE) -> str:
-    """Writes values by dotted name into params.yaml; otherwise like `apply`."""
+    """Writes values by dotted name to params.yaml; otherwise like `apply`."""
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     document = read_document(file)
     for name, value in values.items():
@@ -86,7 +86,7 @@ def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _value(name: str, text: str) -> Any:  # noqa: ANN401 - any YAML value
-    """Parses the text as YAML. For a parameter of type str it is the value itself, unless it is null or quoted."""
+    """Parses the text as YAML. For a parameter of type str, the text is the value unless it is null or quoted."""
     if _is_text(name) and text not in NULLS and text[0] not in "'\"":
         return text
     try:

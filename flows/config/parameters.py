@@ -17,11 +17,11 @@ from tasks.core.paths import Paths
 from tasks.core.schema import STAGES, Metric
 from tasks.core.sections import BackboneParams, EvaluateSection, refuse_tuning
 
-DIGITS, ROTATIONS = "digits", "rotations"  # values of data.source: the embedded data sets
+DIGITS, ROTATIONS = "digits", "rotations"  # values of data.source that name embedded data sets
 
 
 class DataSection(Section):
-    """Where images come from."""
+    """The source of the images."""
 
     source: str = Field(
         min_length=1, description="digits, a folder, a .csv or .parquet table, or a .zip or .tar of these"
@@ -92,7 +92,7 @@ class PretrainSection(Section):
 
 
 class CompareSection(Section):
-    """The data sets and models of make compare, each a named set of overrides by dotted name."""
+    """The data sets and models that make compare uses, each a named set of overrides by dotted name."""
 
     seeds: tuple[int, ...] = Field(min_length=1, description="each model is trained on each data set with each seed")
     data: dict[str, dict[str, Any]] = Field(min_length=1, description="data sets")
@@ -104,7 +104,7 @@ class CompareSection(Section):
     @field_validator("against")
     @classmethod
     def _is_a_model(cls, against: str | None, info: ValidationInfo) -> str | None:
-        models = info.data.get("models")  # absent if it is not valid itself
+        models = info.data.get("models")  # absent if it is itself invalid
         if against is not None and models is not None and against not in models:
             raise ValueError(f"there is no model {against}; there are {', '.join(models)}")
         return against
@@ -129,21 +129,21 @@ class FlowParams(StageParams):
 
 
 def stage_params(stage: str) -> type[StageParams]:
-    """Returns the class of a stage's parameters, taken from its signature."""
+    """Returns the class of a stage's parameters, read from its signature."""
     function = getattr(import_module(f"tasks.{stage}"), stage)
     params: type[StageParams] = get_annotations(function, eval_str=True)["params"]
     return params
 
 
 def load(file: Path = PARAMS_FILE) -> FlowParams:
-    """Reads params.yaml, checks all of it, and returns the flows' parameters. Raises ParamsError if it is not valid."""
+    """Reads params.yaml, checks all of it, and returns the flows' parameters. Raises ParamsError if it is invalid."""
     return check(read_document(file), file)
 
 
 def check(document: CommentedMap, file: Path = PARAMS_FILE) -> FlowParams:
-    """Checks every section and returns those of the flows.
+    """Checks every section and returns the sections that the flows read.
 
-    Raises ParamsError with line and remedy for a wrong, missing or unknown key.
+    Raises ParamsError, with the line and a remedy, for a wrong, missing or unknown key.
     """
     classes: list[type[StageParams]] = [FlowParams, *(stage_params(stage) for stage in STAGES)]
     sections = {key for params in classes for key in params.sections()}

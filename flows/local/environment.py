@@ -1,4 +1,4 @@
-"""Default settings of Prefect, MLflow and DVC: their folders, telemetry off. Variables that are set stay."""
+"""Default settings for Prefect, MLflow and DVC: folders, and telemetry off. Variables already set are kept."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from flows.local.relocation import relocate
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-REGISTRY = (CHECKOUT / ".registry").resolve()  # in a worktree, the main checkout's
+REGISTRY = (CHECKOUT / ".registry").resolve()  # in a worktree, the main checkout's registry
 
 
 def main_checkout_of(checkout: Path) -> Path:
-    """Returns the main checkout of a worktree, found through its link `.registry`; any other checkout is its own."""
+    """Returns a worktree's main checkout, found through its `.registry` link; any other checkout is its own."""
     link = checkout / ".registry"
-    main = link.readlink().parent if link.is_symlink() else checkout  # .registry may also be a link to another disk
+    main = link.readlink().parent if link.is_symlink() else checkout  # .registry may instead be a link to another disk
     return main if checkout.is_relative_to((main / ".state" / "worktrees").resolve()) else checkout
 
 
@@ -27,16 +27,16 @@ SERVERS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI")
 
 
 def set_defaults() -> None:
-    """Sets the variables that are not set. Call it before importing prefect or mlflow, which read them at import."""
+    """Sets variables that are unset. Call this before importing prefect or mlflow, which read them at import."""
     (REGISTRY / "prefect").mkdir(parents=True, exist_ok=True)
     relocate(REGISTRY, DATABASE)
     for name in SERVERS:
-        if os.environ.get(name) == "":  # CI passes variables that are not configured as empty strings
+        if os.environ.get(name) == "":  # CI passes unconfigured variables as empty strings
             del os.environ[name]
     for name, value in _defaults().items():
         os.environ.setdefault(name, value)
     no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
-    if no_proxy != "*":  # which matches every host, but only on its own
+    if no_proxy != "*":  # matches every host, but only on its own
         for name in ("no_proxy", "NO_PROXY"):  # a proxy cannot reach our servers on loopback
             os.environ[name] = ",".join(dict.fromkeys([*filter(None, no_proxy.split(",")), *LOOPBACK]))
     binaries = str(Path(sys.executable).parent)
@@ -48,7 +48,7 @@ def _defaults() -> dict[str, str]:
     return {
         "PREFECT_HOME": str(REGISTRY / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # With the default, leases in memory, a restarted server would forget who holds a slot and never free it.
+        # By default, leases are kept in memory: a restarted server would forget who holds a slot and never free it.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "DO_NOT_TRACK": "1",
         "DVC_NO_ANALYTICS": "1",

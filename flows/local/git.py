@@ -1,4 +1,4 @@
-"""The state of the git checkout: its commit, and local changes to anything but the records that flows write."""
+"""The state of the git checkout: its commit, and local changes to anything except the records that flows write."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ WITHOUT_RECORDS = tuple(f":(exclude){record}" for record in RECORDS)
 
 
 def commit() -> str:
-    """Returns the hash of the commit that is checked out, or "none" outside a repository."""
+    """Returns the hash of the checked-out commit, or "none" outside a repository."""
     return _git("rev-parse", "--verify", "--quiet", "HEAD").strip() or "none"
 
 
 def difference() -> str:
-    """Returns the diff of tracked files against the commit and the names of untracked files; empty if clean."""
+    """Returns the diff of tracked files against the commit, and the names of untracked files; empty if clean."""
     untracked = _git("ls-files", "--others", "--exclude-standard", "--", ".", *WITHOUT_RECORDS)
     names = "".join(f"untracked: {name}\n" for name in untracked.splitlines())
     return _git("diff", "HEAD", "--", ".", *WITHOUT_RECORDS) + names

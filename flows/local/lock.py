@@ -38,7 +38,7 @@ def flow_lock(state: Path, what: str, wait: float = 0) -> Iterator[None]:
 
 
 def holder(state: Path) -> str:
-    """Describes the flow that took the checkout's lock last: its name, its process ID and when it started."""
+    """Describes the flow that last took the checkout's lock: its name, its process ID and its start time."""
     try:
         record = read_json(state / HOLDER)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Log filters: the console shows a flow's own lines only, and user errors appear without a traceback."""
+"""Log filters: the console shows only a flow's own lines, and user errors appear without a traceback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENGINES = {"flow_engine.py", "task_engine.py"}
 
 
 def plain_errors() -> None:
-    """Makes Prefect log a user error as its message alone, without a traceback."""
+    """Makes Prefect log only the message of a user error, without a traceback."""
     for name in RUN_LOGGERS:
         logger = logging.getLogger(name)
         if _without_traceback not in logger.filters:
@@ -20,7 +20,7 @@ def plain_errors() -> None:
 
 
 def quiet_console() -> None:
-    """Hides the messages of Prefect's engine (run started, run finished) on the console; its server still gets them."""
+    """Hides the Prefect engine's messages (run started, run finished) on the console; the server still gets them."""
     for handler in logging.getLogger().handlers:
         handler.addFilter(_not_engine_chatter)
 

@@ -22,7 +22,7 @@ LOCATIONS = {  # table: column in MLflow's database
 def relocate(registry: Path, database: Path) -> None:
     """Records the registry's path. If it changed, rewrites the paths below it in MLflow's database.
 
-    If the old path still leads to the same folder (a link or a second mount), nothing is changed.
+    If the old path still leads to the same folder (through a link or a second mount), nothing changes.
     """
     note, path = registry / PLACE, str(registry)
     if _recorded(note) == path:

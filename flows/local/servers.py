@@ -1,4 +1,4 @@
-"""Prefect and MLflow servers on loopback: long-lived (make up, make down), or temporary for a single flow."""
+"""Prefect and MLflow servers on loopback: long-lived (make up, make down), or temporary, for a single flow."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ PORTS = {"prefect": 4200, "mlflow": 5000}
 HEALTH = {"prefect": "/api/health", "mlflow": "/health"}
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
-CLOCK_TOLERANCE = 60.0  # seconds by which a process's start time may shift when the clock is set
+CLOCK_TOLERANCE = 60.0  # seconds by which a process's start time may shift when the clock is adjusted
 
 
 def up() -> dict[str, str]:
-    """Starts the servers that are not running, and a worker for the deployments. Returns the address of each by name.
+    """Starts the servers that are not running, and a worker for the deployments. Returns their addresses by name.
 
     Raises RootstockError if a server does not respond or the deployments cannot be registered.
     """
-    lock = Path(tempfile.gettempdir()) / f"rootstock-up-{os.getuid()}.lock"  # two checkouts would pick the same port
+    lock = Path(tempfile.gettempdir()) / f"rootstock-up-{os.getuid()}.lock"  # two checkouts could pick the same port
     with FileLock(lock):
         return _up()
 
@@ -75,10 +75,10 @@ def running() -> dict[str, Server]:
 
 
 def prefect_api() -> Callable[[], None]:
-    """Sets PREFECT_API_URL if it is unset: to the server that `up` started if healthy, else to a new temporary server.
+    """Sets PREFECT_API_URL if it is unset: to the server started by `up` if healthy, else to a new temporary server.
 
     Returns a function that waits until the server responds, so that the caller can import modules meanwhile. Call this
-    before importing prefect, which reads the address at import; its exit handlers then also run before the server
+    before importing prefect, which reads the address at import; prefect's exit handlers then run before the server
     stops, so its last log lines arrive.
     """
     if "PREFECT_API_URL" in os.environ:
@@ -94,7 +94,7 @@ def prefect_api() -> Callable[[], None]:
 
 
 def _check_reachable() -> None:
-    """Raises RootstockError if no server responds at PREFECT_API_URL, or a server of another major version does."""
+    """Raises RootstockError if no server responds at PREFECT_API_URL, or if its major version differs."""
     from prefect.client.orchestration import get_client
 
     try:
@@ -108,7 +108,7 @@ def _check_reachable() -> None:
 
 
 def _temporary() -> Server:
-    """Starts a Prefect server that exits with this process: its standard input is a pipe whose other end is here."""
+    """Starts a Prefect server that exits with this process, which holds the other end of its standard input pipe."""
     port = _free_port(0)
     command = [sys.executable, "-m", "flows.local.temporary_server", str(port)]
     with _log("prefect-temporary") as log:
@@ -117,7 +117,7 @@ def _temporary() -> Server:
 
 
 def _start(name: str) -> Server:
-    """Starts a long-lived server on its default port, or on a free one if that is taken."""
+    """Starts a long-lived server on its default port, or on a free port if the default is taken."""
     port = _free_port(PORTS[name])
     with _log(name) as log:
         process = subprocess.Popen(
@@ -160,7 +160,7 @@ def _healthy(name: str, url: str) -> bool:
 
 
 def _alive(server: Server) -> bool:
-    """Returns whether this process is still alive; another process with the same ID has another start time."""
+    """Returns whether this process is still alive; a different process with the same ID has another start time."""
     try:
         process = psutil.Process(server["pid"])
         same = abs(process.create_time() - server["created"]) < CLOCK_TOLERANCE
@@ -170,7 +170,7 @@ def _alive(server: Server) -> bool:
 
 
 def _stop(process: psutil.Process) -> None:
-    """Terminates a server and its children, and kills those that do not exit in time."""
+    """Terminates a server and its children, and kills any that do not exit in time."""
     family = [process, *process.children(recursive=True)]
     for member in family:
         with suppress(psutil.NoSuchProcess):
@@ -182,7 +182,7 @@ def _stop(process: psutil.Process) -> None:
 
 
 def _free_port(preferred: int) -> int:
-    """Returns `preferred` if that port is free on loopback, else any free port."""
+    """Returns `preferred` if that port is free on loopback, otherwise any free port."""
     for port in (preferred, 0):
         with suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed connections linger for a minute

@@ -1,4 +1,4 @@
-"""A Prefect server for one flow: on loopback, without UI or scheduler. It exits with the process that starts it."""
+"""A Prefect server for one flow: on loopback, without UI or scheduler. It exits with the process that started it."""
 
 from __future__ import annotations
 

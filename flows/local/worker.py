@@ -1,4 +1,4 @@
-"""The Prefect worker that runs the deployments of deploy/prefect.yaml on this machine; started by make up."""
+"""The Prefect worker that runs the deployments in deploy/prefect.yaml on this machine; started by make up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.core.errors import RootstockError
 WORKER = "worker"
 POOL = "rootstock"
 DEPLOY = Path("deploy")
-TAIL = 20  # lines of a failed command's output that its error shows
+TAIL = 20  # lines of a failed command's output shown in its error
 
 
 class Server(TypedDict):
@@ -29,7 +29,7 @@ class Server(TypedDict):
 
 
 def started(url: str, process: subprocess.Popen[bytes]) -> Server:
-    """Returns the record of a process that was just started."""
+    """Returns the record of a process that has just been started."""
     return {"url": url, "pid": process.pid, "created": psutil.Process(process.pid).create_time()}
 
 
@@ -53,7 +53,7 @@ def start(prefect_url: str, log: Callable[[str], IO[bytes]]) -> Server:
 
 
 def environment(api: str) -> dict[str, str]:
-    """Returns the environment of the worker and its runs: API, main checkout, and the path of the pull steps."""
+    """Returns the environment of the worker and its runs: API URL, main checkout and import path of the pull steps."""
     return {
         **os.environ,
         "PREFECT_API_URL": api,

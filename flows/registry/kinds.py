@@ -30,7 +30,7 @@ class SpecRecord(TypedDict):
     label_thresholds: list[float]
 
 
-SUMMARY_COLUMNS: Mapping[TargetKind, tuple[SummaryColumn, ...]] = {  # the first is shown with its interval
+SUMMARY_COLUMNS: Mapping[TargetKind, tuple[SummaryColumn, ...]] = {  # the first column is shown with its interval
     TargetKind.CLASSIFICATION: (
         SummaryColumn(Metric.ACCURACY, "test accuracy", ".1%"),
         SummaryColumn(Metric.MACRO_F1, "macro F1", ".3f"),
@@ -61,7 +61,7 @@ ANSWER_TEXTS: Mapping[TargetKind, str] = {  # input and output, for the model ca
 
 
 def label_columns(_target: TargetSpec) -> list[ColSpec]:
-    """Returns the columns of a classifier's answer, also multi-label."""
+    """Returns the columns of a classifier's answer, including multi-label classifiers."""
     from mlflow.types import ColSpec, DataType
     from mlflow.types.schema import Map
 
@@ -88,12 +88,12 @@ ANSWER_COLUMNS: Mapping[TargetKind, Callable[[TargetSpec], list[ColSpec]]] = {
 
 
 def probability_difference(answers: pd.DataFrame, evaluated: pd.DataFrame, _target: TargetSpec) -> float:
-    """Returns the largest absolute difference of a probability."""
+    """Returns the largest absolute difference between probabilities."""
     return float(abs(_distributions(answers) - _distributions(evaluated)).max())
 
 
 def value_difference(answers: pd.DataFrame, evaluated: pd.DataFrame, target: TargetSpec) -> float:
-    """Returns the largest absolute difference of a target, in units of its standard deviation."""
+    """Returns the largest absolute difference between target values, in units of each target's standard deviation."""
     evaluated_NK = evaluated[[f"{ANSWER}{name}" for name in target.targets]].to_numpy()
     answer_NK = answers[list(target.targets)].to_numpy()
     return float((abs(answer_NK - evaluated_NK) / (evaluated_NK.std(0) + 1e-9)).max())

@@ -1,4 +1,4 @@
-"""The ledger of releases: which version went live when, and why. It is append-only; each line is hash-chained."""
+"""The ledger of releases: which version went live, when and why. It is append-only, and its lines are hash-chained."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ START = "0" * 64
 
 
 class Event(StrEnum):
-    """What a line of the ledger records."""
+    """The kind of event that a ledger line records."""
 
-    ADOPTED = "found"  # the version was live before the ledger began
+    ADOPTED = "found"  # the version was live before the ledger was created
     RELEASED = "released"
     REFUSED = "refused"
     ROLLED_BACK = "rolled back"
@@ -29,7 +29,7 @@ class Entry(TypedDict):
     """A line of the ledger: the event, its version, the request (`wish`), the version live from then on, and why.
 
     `made` is the creation time of the live version in ms since 1970. It distinguishes versions with the same number:
-    after a model was deleted, MLflow numbers its versions from 1 again.
+    after a model is deleted, MLflow numbers its versions from 1 again.
     """
 
     at: str
@@ -48,9 +48,9 @@ def describe(entry: Entry) -> str:
 
 
 class Ledger:
-    """The ledger in a file. An incomplete last line, left by a crash, is removed.
+    """The ledger, stored in a file. An incomplete last line, left by a crash, is removed.
 
-    Raises RootstockError if a line was changed after it was written.
+    Raises RootstockError if a line has been changed since it was written.
     """
 
     def __init__(self, file: Path) -> None:
@@ -72,18 +72,18 @@ class Ledger:
 
     @property
     def id(self) -> str:
-        """Returns an ID that no other ledger has; empty before the first line."""
+        """Returns an ID unique to this ledger; empty before the first line."""
         return self.entries[0]["seal"][:16] if self.entries else ""
 
     @property
     def began(self) -> float:
-        """Returns when the ledger adopted a live version, in seconds since 1970; 0 if it has all releases."""
+        """Returns the time when the ledger adopted a live version, in seconds since 1970; 0 if it has all releases."""
         first = self.entries[0] if self.entries else None
         return datetime.fromisoformat(first["at"]).timestamp() if first and first["event"] == Event.ADOPTED else 0.0
 
     @property
     def live(self) -> str | None:
-        """Returns the number of the live version, by the last line."""
+        """Returns the number of the live version, taken from the ledger's last line."""
         return self.entries[-1]["live"] if self.entries else None
 
     @property
@@ -92,7 +92,7 @@ class Ledger:
         return self.entries[-1].get("made") if self.entries else None
 
     def before_live(self) -> list[tuple[str, int | None]]:
-        """Returns number and creation time of the versions that were live before, newest first.
+        """Returns the number and creation time of each previously live version, newest first.
 
         Versions that were rolled back are left out.
         """
@@ -106,7 +106,7 @@ class Ledger:
         return [(entry["live"], entry.get("made")) for entry in history[-2::-1] if entry["live"]]
 
     def is_answered(self, request: str) -> bool:
-        """Returns whether the ledger has an answer to this request."""
+        """Returns whether the ledger records an answer to this request."""
         return any(entry["wish"] == request for entry in self.entries)
 
     def add(

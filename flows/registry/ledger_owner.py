@@ -1,4 +1,4 @@
-"""The one ledger in charge of a registered model: a tag of the model names it, for other checkouts to see."""
+"""Ownership of a registered model by a single ledger, which a tag on the model names for other checkouts to see."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flows.registry.tags import Tag
 from tasks.core.errors import RootstockError
 
 LOCK_SECONDS = 60.0
-LOCAL = "own"  # in the file's name: the local database, whose URI changes when the checkout moves
+LOCAL = "own"  # in the file name: the local database, whose URI changes when the checkout moves
 
 
 class OtherLedgerError(RootstockError):
@@ -26,7 +26,7 @@ class OtherLedgerError(RootstockError):
 
 
 def ledger_path(name: str) -> Path:
-    """Returns the ledger's file of this model in this registry: each registry has a ledger of its own."""
+    """Returns the path of this model's ledger in this registry: each registry has its own ledgers."""
     uri = os.environ["MLFLOW_TRACKING_URI"]
     registry = LOCAL if uri == LOCAL_DATABASE else hashlib.sha256(uri.encode()).hexdigest()[:8]
     return REGISTRY / "ledger" / f"{name}-{registry}.jsonl"
@@ -34,9 +34,9 @@ def ledger_path(name: str) -> Path:
 
 @contextmanager
 def locked_ledger(name: str, file: Path | None) -> Iterator[Ledger]:
-    """Yields the model's ledger, by default that of this registry, and holds its lock.
+    """Yields the model's ledger, by default this registry's, and holds its lock.
 
-    Raises OtherLedgerError if another ledger is in charge: two ledgers would undo each other's releases.
+    Raises OtherLedgerError if another ledger owns the model: two ledgers would undo each other's releases.
     """
     file = file or ledger_path(name)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-CARD = "card"  # a folder in the artifacts of the version's run
-MAX_LENGTH = 5000  # characters of a description in every database that MLflow supports
+CARD = "card"  # folder in the artifacts of the version's run
+MAX_LENGTH = 5000  # maximum length, in characters, of a description in any database that MLflow supports
 SHOWN_PARAMS = (
     "data.source",
     "data.targets",
@@ -42,7 +42,7 @@ SHOWN_PARAMS = (
 
 
 def write_card(version: ModelVersion, kind: TargetKind) -> str:
-    """Writes the card to the version's description, and as Markdown and HTML to its run. Returns the Markdown."""
+    """Writes the card to the version's description and, as Markdown and HTML, to its run. Returns the Markdown."""
     tracker = client()
     run_id = str(version.run_id)
     sections = card(kind, tracker.get_run(run_id), _verdict(run_id))
@@ -110,7 +110,7 @@ def _verdict_section(verdict: VerdictRecord | None) -> PageSection:
 
 
 def _verdict(run_id: str) -> VerdictRecord | None:
-    """Returns the verdict in the artifacts of a run, or None if there is none."""
+    """Returns the verdict stored in a run's artifacts, or None if there is none."""
     import mlflow
 
     try:

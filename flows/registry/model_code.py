@@ -23,14 +23,14 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class ImageModel(PythonModel):
-    """Predicts for a column `image` of encoded images."""
+    """Predicts from an `image` column of encoded images."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Loads spec and weights with the version's own scorer. Raises ValueError if a file has changed.
 
-        The expected digest is in MLmodel, beside the files: that detects damage but not an attack, since whoever can
-        write here can replace the digest and this file too. Against attacks, pass the digest from the registry, the
-        version's tag rootstock.files: `load_model(uri, model_config={"files": digest})`.
+        The expected digest is in MLmodel, beside the files: that detects damage but not an attack, since anyone who
+        can write here can also replace the digest and this file. Against attacks, pass the digest from the registry,
+        the version's tag rootstock.files: `load_model(uri, model_config={"files": digest})`.
         """
         artifacts = {name: Path(path) for name, path in context.artifacts.items()}
         spec = artifacts["spec"].read_bytes()
@@ -42,9 +42,9 @@ class ImageModel(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Returns a row per image: `label`, `probability`, `confident` and `distribution`; or a value per target.
+        """Returns a row per image: `label`, `probability`, `confident` and `distribution`; or one value per target.
 
-        `confident` is whether the probability reaches the threshold chosen on validation for the accepted risk.
+        `confident` is true if the probability reaches the threshold chosen on validation for the accepted risk.
         """
         return pd.DataFrame([self.scorer.row(logits_C) for logits_C in self.scorer.logits(model_input["image"])])
 

@@ -1,7 +1,7 @@
 """Promotion requests: a version goes live if its verdict allows it. The ledger records the answer before `live` moves.
 
-If a release is interrupted between the two, or `live` was moved by hand, the next one sets `live` to what the ledger
-says.
+If a release is interrupted between the two, or `live` was moved by hand, the next release resets `live` to
+the version recorded in the ledger.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tasks.gate.checks import Verdict
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-UNKNOWN = "unknown"  # the number of the original when a copy comes from another model
+UNKNOWN = "unknown"  # the original's number if a copy comes from another model
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class PromotionRequest:
 
 
 def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = None) -> list[Entry]:
-    """Sets `live` to what the ledger says, then answers each pending request. Returns the new lines of the ledger.
+    """Sets `live` to the version in the ledger, then handles each pending request. Returns the new ledger lines.
 
-    Raises OtherLedgerError if another ledger is in charge of the model.
+    Raises OtherLedgerError if another ledger owns the model.
     """
     with locked_ledger(name, ledger_file) as ledger:
         entries = _repair_live_alias(name, ledger)
@@ -49,9 +49,9 @@ def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = Non
 
 
 def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
-    """Moves `live` and `champion` back to the previous live version that still exists. Returns the ledger's new line.
+    """Moves `live` and `champion` back to the last live version that still exists. Returns the new ledger line.
 
-    Raises RootstockError if there is none, and OtherLedgerError if another ledger is in charge of the model.
+    Raises RootstockError if there is none, and OtherLedgerError if another ledger owns the model.
     """
     with locked_ledger(name, ledger_file) as ledger:
         current = ledger.live
@@ -61,7 +61,7 @@ def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
                 f"cannot roll back: no earlier live version of {name} is still in the registry ({ledger.file})",
                 key="nothing-to-roll-back",
             )
-        _set_alias(name, CHAMPION, previous)  # first: after a crash here, the bad version is no longer requested
+        _set_alias(name, CHAMPION, previous)  # first, so that the bad version is no longer requested after a crash here
         entry = ledger.add(
             Event.ROLLED_BACK, str(current), f"rollback from {current}", previous, f"back to version {previous}", made
         )
@@ -71,9 +71,9 @@ def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
 
 
 def _pending_requests(name: str, ledger: Ledger) -> Iterator[PromotionRequest]:
-    """Yields the requests without an answer: copies to the production model, oldest first, then the alias `champion`.
+    """Yields unanswered requests: copies to the production model, oldest first, then the alias `champion`.
 
-    Copies that were answered before this ledger began are skipped: their answers are in a lost or remote ledger.
+    Copies answered before this ledger was created are skipped: their answers are in a lost or remote ledger.
     """
     copies = client().search_model_versions(f"name = '{name}{PRODUCTION}'")
     for copy in sorted(copies, key=lambda version: int(version.version)):
@@ -87,7 +87,7 @@ def _pending_requests(name: str, ledger: Ledger) -> Iterator[PromotionRequest]:
 
 
 def _original_of(name: str, copy: ModelVersion) -> str:
-    """Returns the number of the version of `name` that was copied; UNKNOWN if the copy is of another model."""
+    """Returns the number of the copied version of `name`; UNKNOWN if the copy comes from another model."""
     source = str(copy.source).removeprefix("models:/")
     original_name, _, number = source.rpartition("/")
     if original_name == name:
@@ -97,7 +97,7 @@ def _original_of(name: str, copy: ModelVersion) -> str:
 
 
 def _answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_decides: bool) -> Entry:
-    """Releases the version, or refuses it and restores the alias. Returns the ledger's new line."""
+    """Releases the version, or refuses it and restores the alias. Returns the new ledger line."""
     objection = _objection(name, request.version, ledger.live, person_decides=person_decides)
     if objection:
         entry = ledger.add(Event.REFUSED, request.version, request.text, ledger.live, objection, ledger.live_made)
@@ -120,7 +120,7 @@ def _tag_outcome(name: str, request: PromotionRequest, outcome: str) -> None:
 
 
 def _objection(name: str, number: str, live: str | None, *, person_decides: bool) -> str:
-    """Returns why this version may not go live; empty if it may."""
+    """Returns the reason why this version may not go live; empty if it may."""
     version = find(name, number)
     if version is None:
         return f"{name} has no such version, or it was deleted"
@@ -146,9 +146,9 @@ def _named(version: str | None) -> str:
 
 
 def _repair_live_alias(name: str, ledger: Ledger) -> list[Entry]:
-    """Sets `live` to what the ledger says. A new ledger adopts the version that is live already as its first line.
+    """Sets `live` to the version in the ledger. A new ledger records the version that is already live first.
 
-    If the live version was deleted, none is live. Returns the ledger's line about that, if there is one.
+    If the live version was deleted, no version is live. Returns the new ledger line, if any.
     """
     alias = find(name, LIVE)
     if alias and not ledger.entries:
@@ -164,7 +164,7 @@ def _repair_live_alias(name: str, ledger: Ledger) -> list[Entry]:
 
 
 def _set_alias(name: str, alias: str, version: str | None) -> None:
-    """Sets the alias to this version, or removes it if there is none."""
+    """Points the alias to this version, or removes the alias if there is none."""
     if version is None:
         client().delete_registered_model_alias(name, alias)
     else:

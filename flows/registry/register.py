@@ -1,4 +1,4 @@
-"""Registration: creates a model version of the current results, and proves that it predicts what was evaluated."""
+"""Registration: creates a model version from the current results and proves that it reproduces the evaluation."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ MODEL_CODE = Path(__file__).with_name("model_code.py")
 TASKS = Path(tasks.__file__).parent
 REQUIREMENTS = ("mlflow", "torch", "torchvision", "safetensors", "pillow", "numpy", "pandas")
 REQUESTS = "Copies made with the button Promote model: each is a request that the release handles within a minute."
-TOLERANCE = 1e-3  # difference from evaluation in a probability, or in standard deviations of a target
-MAX_PROOF_IMAGES = 512  # of test, in batches of one, two, five and the rest
+TOLERANCE = 1e-3  # maximum difference from evaluation: in a probability, or in standard deviations of a target
+MAX_PROOF_IMAGES = 512  # test images, in batches of one, two, five and the rest
 
 
 def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, bool]:
-    """Returns the version of the current results, and whether it is new. Raises RootstockError if its proof fails.
+    """Returns the version for the current results, and whether it is new. Raises RootstockError if its proof fails.
 
     A version with the same key (the outputs of finetune and evaluate, and the scorer's code) is reused.
     """
@@ -57,7 +57,7 @@ def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, 
 
 
 def _set_challenger(model: str, version: ModelVersion) -> None:
-    """Sets the alias challenger to the version of the current results, even if it was registered before."""
+    """Points the alias challenger to the version for the current results, even if it was registered before."""
     current = find(model, CHALLENGER)
     if current is None or str(current.version) != str(version.version):
         client().set_registered_model_alias(model, CHALLENGER, version.version)
@@ -86,7 +86,7 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
     code = read_code(TASKS, spec)
     files = digest_of(code, spec, paths.tuned)
     with warnings.catch_warnings(), TemporaryDirectory() as folder:
-        # An input example costs seconds; prove() checks more.
+        # An input example would cost seconds, and prove() checks more.
         warnings.filterwarnings("ignore", ".*An input example was not provided")
         Model.log(
             artifact_path=None,
@@ -100,7 +100,7 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
             pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
         )
     for name, description in ((model, None), (f"{model}{PRODUCTION}", REQUESTS)):
-        with suppress(mlflow.exceptions.MlflowException):  # it exists
+        with suppress(mlflow.exceptions.MlflowException):  # already exists
             run.client.create_registered_model(name, description=description)
     tags = lineage(paths) | {Tag.KEY: key, Tag.FILES: files}
     source = f"models:/{logged.model_id}"
@@ -124,7 +124,7 @@ def _signature(target: TargetSpec) -> object:
 
 
 def prove(version: ModelVersion, paths: Paths) -> None:
-    """Loads the version from the registry. Raises RootstockError if its answers differ from the evaluated ones."""
+    """Loads the version from the registry. Raises RootstockError if its answers differ from the evaluated answers."""
     import mlflow
     import pandas as pd
 

@@ -28,7 +28,7 @@ def run_params(node: Mapping[str, Any], prefix: str = "") -> Iterator[Param]:
 
 
 def dataset_input(paths: Paths) -> DatasetInput:
-    """Returns the images in paths.raw as the run's data set, with their MD5 as digest."""
+    """Returns the images in paths.raw as the run's data set, with their MD5 as the digest."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     md5 = dvc_cli.tracked_md5(paths.raw)
@@ -38,7 +38,7 @@ def dataset_input(paths: Paths) -> DatasetInput:
 
 
 def final_metrics(values: Mapping[str, float]) -> list[Metric]:
-    """Returns values that a run has only once as metrics at step 0."""
+    """Returns values that are logged once per run as metrics at step 0."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
@@ -57,9 +57,9 @@ def curve_metrics(row: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def score_values(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[tuple[str, float]]:
-    """Yields name and value of each candidate's test metrics, such as tuned/accuracy, and of their interval bounds.
+    """Yields the name and value of each candidate's test metrics, such as tuned/accuracy, and of their bounds.
 
-    The bounds are named tuned/accuracy_low and tuned/accuracy_high.
+    The bounds of their intervals are named tuned/accuracy_low and tuned/accuracy_high.
     """
     for candidate, metrics in table.items():
         for metric, score in metrics.items():

@@ -1,4 +1,4 @@
-"""The summary that a retraining prints and shows in Prefect: table, verdict and links."""
+"""The summary that a retraining prints and shows in Prefect: a table, the verdict and links."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from tasks.reports.page import data_url, markdown_table
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-# Metrics of the run whose sum is the cost of a candidate, in seconds.
+# Run metrics whose sum is a candidate's cost, in seconds.
 COST: dict[Candidate, tuple[str, ...]] = {
     Candidate.MEAN: (),
     Candidate.SCRATCH: ("finetune/seconds_scratch",),
     Candidate.PROBE: ("seconds/features", "seconds/head"),
     Candidate.TUNED: ("seconds/features", "seconds/head", "finetune/seconds_tuned"),
-    Candidate.TEACHER: ("seconds/teacher",),  # its answers; it was trained elsewhere
+    Candidate.TEACHER: ("seconds/teacher",),  # computes its answers; it was trained elsewhere
 }
 
 
 def result_rows(paths: Paths, kind: TargetKind, run_metrics: Mapping[str, float]) -> list[list[str]]:
-    """Returns a row per candidate: name, first metric, its interval, other metrics, seconds if computed in this run."""
+    """Returns a row per candidate: name, first metric, its interval, other metrics; seconds if computed in this run."""
     first, *others = SUMMARY_COLUMNS[kind]
     rows = []
     for name, scores in read_json(paths.metrics).items():
@@ -67,7 +67,7 @@ class Result:
 def publish(
     outcomes: Sequence[Outcome], version: ModelVersion, judgement: Judgement, params: FlowParams, run: Run
 ) -> str:
-    """Writes the tables and pictures as a Markdown artifact of the flow run. Returns the summary for the terminal."""
+    """Publishes tables and plots as a Markdown artifact of the flow run. Returns the summary for the terminal."""
     paths = params.paths
     pictures = (paths.comparison, paths.curves_picture, paths.confusion, paths.residuals, paths.wrong)
     kind = TargetSpec.load(paths.task).kind
@@ -91,7 +91,7 @@ def publish(
 
 
 def where_next(paths: Paths) -> str:
-    """Returns where to look next: the page with pictures, the servers' addresses, and the command for other images."""
+    """Returns where to look next: the page with images, the servers' addresses, and the command for other images."""
     pages = {name: server["url"] for name, server in running().items()}
     return "\n".join(
         [

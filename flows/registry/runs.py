@@ -1,6 +1,6 @@
-"""MLflow runs: one per retraining, also across processes and kills. Each call passes the run ID; no fluent API is used.
+"""MLflow runs: one per retraining, even across processes and kills. Calls pass the run ID; no fluent API is used.
 
-`.state/run.json` holds the ID of the open run, so that the next flow continues the run of a flow that was killed.
+`.state/run.json` holds the ID of the open run, so that the next flow continues the run of a killed flow.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
-NOT_LOGGED = {"presets", "compare"}  # sections of named overrides, which change nothing by themselves
-FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"  # MLflow's terminal states of a run
-BATCH = 100  # parameters that MLflow accepts per call
+NOT_LOGGED = {"presets", "compare"}  # sections with named overrides, which by themselves change nothing
+FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"  # terminal states of an MLflow run
+BATCH = 100  # maximum number of parameters per call to MLflow
 CHECKOUT_ID = hashlib.sha256(str(MAIN_CHECKOUT).encode()).hexdigest()[:16]
 
 
 def inputs_digest(paths: Paths) -> str:
-    """Returns a SHA-256 over a run's inputs: data, weights, teacher, code and parameters."""
+    """Returns a SHA-256 of a run's inputs: data, weights, teacher, code and parameters."""
     inputs = [
         dvc_cli.tracked_md5(paths.raw),
         dvc_cli.tracked_md5(paths.pretrained),
@@ -50,7 +50,7 @@ def inputs_digest(paths: Paths) -> str:
 
 
 class Run:
-    """The MLflow run of a retraining: the open run of a killed flow with the same inputs, or else a new one.
+    """The MLflow run of a retraining: the open run of a killed flow with the same inputs, otherwise a new run.
 
     A new run is created when `id` is first read.
     """
@@ -80,7 +80,7 @@ class Run:
         return self.id
 
     def follow_curves(self) -> None:
-        """Logs the new rows of the curve file. Until finetune begins, the file is that of an earlier fit."""
+        """Logs new rows of the curve file. Until finetune begins, the file belongs to an earlier fit."""
         file = self._paths.curves
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         fresh = [json.loads(line) for line in lines[self._logged_curve_rows :]]
@@ -89,7 +89,7 @@ class Run:
             self._logged_curve_rows = len(lines)
 
     def log_stage(self, outcome: Outcome) -> None:
-        """Logs duration (in seconds) and report of a stage, if it was computed in this run."""
+        """Logs a stage's duration (in seconds) and report, if the stage was computed in this run."""
         if outcome.seconds is not None:
             values = {f"seconds/{outcome.stage}": outcome.seconds}
             flat = {**outcome.report, **outcome.report.get("more", {})}
@@ -115,7 +115,7 @@ class Run:
     @classmethod
     @contextmanager
     def of(cls, params: FlowParams) -> Iterator[Run]:
-        """Yields the run of a retraining; closes it as FINISHED, FAILED, or KILLED if the flow is terminated."""
+        """Yields the run of a retraining; closes it as FINISHED, as FAILED, or as KILLED if the flow is terminated."""
         run = cls(params)
         status = KILLED
         try:
@@ -137,7 +137,7 @@ class Run:
         self.client.log_batch(self.id, metrics=final_metrics(values))
 
     def _log_inputs(self, run_id: str) -> None:
-        """Logs parameters, lineage tags and the data set, and the files that determine what ran."""
+        """Logs the parameters, the lineage tags, the data set, and the files that determine what runs."""
         from mlflow.entities import RunTag
 
         paths, difference = self._paths, git.difference()
@@ -154,7 +154,7 @@ class Run:
         self.client.log_text(run_id, difference, "lineage/difference.diff")
 
     def _resumable(self) -> tuple[str | None, int]:
-        """Returns ID and number of logged curve rows of a killed flow's run with the same inputs; else None and 0."""
+        """Returns the ID and logged row count of a killed flow's run with the same inputs; otherwise None and 0."""
         note = read_json(self._note) if self._note.exists() else {}
         running = {run.info.run_id for run in self._running()}
         if note.get("inputs") == self._inputs and note["run"] in running:
@@ -162,18 +162,18 @@ class Run:
         return None, 0
 
     def _logged_rows(self, run_id: str) -> int:
-        """Counts the curve rows that the run has in MLflow: a local count would be stale after a kill."""
+        """Counts the run's curve rows in MLflow: a local count would be stale after a kill."""
         names = (f"{candidate.slug}/{Curve.VALIDATION_LOSS}" for candidate in Candidate)
         return sum(len(self.client.get_metric_history(run_id, name)) for name in names)
 
     def _close_leftovers(self) -> None:
-        """Ends the other runs that killed flows of this checkout left running."""
+        """Ends other runs that killed flows of this checkout have left running."""
         for run in self._running():
             if run.info.run_id != self._id:
                 self.client.set_terminated(run.info.run_id, KILLED)
 
     def _running(self) -> list[MlflowRun]:
-        """Returns this checkout's runs that are not closed. No other flow writes to them: this flow holds the lock."""
+        """Returns this checkout's open runs. No other flow writes to them: this flow holds the lock."""
         query = f"attributes.status = 'RUNNING' and tags.`{Tag.CHECKOUT}` = '{CHECKOUT_ID}'"
         return list(self.client.search_runs([self.experiment], query))
 

@@ -1,4 +1,4 @@
-"""The code shipped with a version: read once, checked, and run from the checked bytes."""
+"""The code shipped with a version, which is read once, checked, and run from the checked bytes."""
 
 from __future__ import annotations
 

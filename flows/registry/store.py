@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 VARIABLE = "MLFLOW_TRACKING_URI"
-SECONDS = 10  # time limit of a server's first response; MLflow itself would retry for five minutes
+SECONDS = 10  # time limit, in seconds, for a server's first response; MLflow itself would retry for five minutes
 REMEDY = "correct it, or unset the variable to use a local database"
 
 
 def client() -> MlflowClient:
-    """Returns a client of the store. Raises RootstockError if the store cannot be opened."""
+    """Returns a client for the store. Raises RootstockError if the store cannot be opened."""
     import mlflow
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -30,7 +30,7 @@ def client() -> MlflowClient:
         mlflow.set_tracking_uri(uri)
         return mlflow.MlflowClient()
     except (mlflow.exceptions.MlflowException, ImportError, SQLAlchemyError) as error:
-        reason = str(error).strip().replace(uri, "that")  # the URI may hold a password
+        reason = str(error).strip().replace(uri, "that")  # the URI may contain a password
         raise RootstockError(f"{VARIABLE} cannot be opened: {reason}; {REMEDY}", key=VARIABLE) from None
 
 
@@ -40,7 +40,7 @@ def _check_server(uri: str) -> None:
     try:
         parts = urlsplit(uri)
         address, is_server = f"{parts.hostname}:{parts.port or parts.scheme}", parts.scheme in {"http", "https"}
-    except ValueError:  # its text may hold a part of the password
+    except ValueError:  # the error's text may contain part of the password
         raise RootstockError(f"{VARIABLE} is no address such as http://host:port; {REMEDY}", key=VARIABLE) from None
     if not is_server:
         return

@@ -20,7 +20,7 @@ class Tag(StrEnum):
     VERDICT_AGAINST = "rootstock.verdict.against"
     VERDICT_WHY = "rootstock.verdict.why"
     RELEASE = "rootstock.release"
-    LEDGER = "rootstock.ledger"  # on the registered model: ID and location of the ledger in charge of its releases
+    LEDGER = "rootstock.ledger"  # on the registered model: ID and location of the ledger that owns its releases
     DATA_MD5 = "dvc.data_md5"
     WEIGHTS_MD5 = "dvc.weights_md5"
     TEACHER_MD5 = "dvc.teacher_md5"

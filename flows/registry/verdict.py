@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
 
-NONE = "none"  # the value of `against` without a live version
+NONE = "none"  # the value of `against` if there is no live version
 EXIT_CODES = {Verdict.PASS: 0, Verdict.REFUSED: EXIT_REFUSED, Verdict.UNDECIDED: EXIT_UNDECIDED}
 COLUMNS = ("check", "found", "wanted", "verdict")
 FOLDER, FILE = "verdict", "verdict.json"  # in the artifacts of the version's run
@@ -55,7 +55,7 @@ class VerdictRecord(TypedDict):
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict, the number of the live version that it compares with (or none), and its checks."""
+    """A verdict, the number of the live version that it compares against (or none), and its checks."""
 
     verdict: Verdict
     against: str
@@ -73,7 +73,7 @@ class Judgement:
 
 
 def judge(version: ModelVersion, section: GateSection, slices: Sequence[str], paths: Paths) -> Judgement:
-    """Judges the version of the current results, and writes the verdict to its tags and its run."""
+    """Judges the version for the current results, and writes the verdict to its tags and its run."""
     live = find(version.name, LIVE)
     scores = {metric: score[VALUE] for metric, score in read_json(paths.metrics)[Candidate.TUNED].items()}
     checks = floors(section.floors, scores)
@@ -133,7 +133,7 @@ def answers(version: ModelVersion, paths: Paths, rows: pd.DataFrame) -> pd.DataF
 
 
 def write_verdict(version: ModelVersion, judgement: Judgement) -> None:
-    """Writes the verdict to the version's tags, and as Markdown and JSON to its run, unless it is unchanged."""
+    """Writes the verdict to the version's tags and, as Markdown and JSON, to its run, unless it is unchanged."""
     tracker, run_id = client(), str(version.run_id)
     tags = {
         Tag.VERDICT: judgement.verdict.value,

@@ -15,11 +15,11 @@ from tasks.core.target import TargetKind, kind_of
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-CHALLENGER = "challenger"  # set by retrain: the version for the newest results
+CHALLENGER = "challenger"  # set by retrain: the version with the newest results
 CHAMPION = "champion"  # set by a person: a request to make the version live
 ARTIFACTS, SPEC, WEIGHTS = "artifacts", "spec.json", "model.safetensors"  # a version's folder, and files in it
-PRODUCTION = "-production"  # suffix of the registered model that receives copies of the button Promote model
-MISSING_CODES = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # of MLflow, for no such model or alias
+PRODUCTION = "-production"  # suffix of the registered model that receives copies made with the Promote model button
+MISSING_CODES = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for a missing model or alias
 LIVE = "live"  # set only by release: the version that predict uses
 
 
@@ -53,7 +53,7 @@ def made_at(version: ModelVersion | None) -> int | None:
 
 
 def is_there(name: str, version: str, made: int | None) -> bool:
-    """Returns whether the registry has this version, created at `made`; after a deletion numbers are reused."""
+    """Returns whether the registry has this version, created at `made`; numbers are reused after a deletion."""
     match = find(name, version)
     return match is not None and made in {None, made_at(match)}
 
@@ -71,10 +71,10 @@ def _contents(name: str) -> str:
 
 
 def scorer_of(version: ModelVersion) -> Any:  # noqa: ANN401 - its class is in the version's own code
-    """Loads the version's own scorer after checking that code, spec and weights match the registered digest.
+    """Loads the version's own scorer after checking that its code, spec and weights match the registered digest.
 
-    It is loaded from a private copy, so that nothing can change between check and load. Raises RootstockError if files
-    cannot be read or do not match: their code would be run.
+    The scorer is loaded from a private copy, so that nothing can change between check and load. Raises RootstockError
+    if files cannot be read or do not match, since loading runs their code.
     """
     import mlflow
 
@@ -95,7 +95,7 @@ def scorer_of(version: ModelVersion) -> Any:  # noqa: ANN401 - its class is in t
         return run_code(code).Scorer.load(folder / SPEC, folder / WEIGHTS)
 
 
-def scorer_thresholds(scorer: Any) -> list[float]:  # noqa: ANN401 - its class may be of an older version
+def scorer_thresholds(scorer: Any) -> list[float]:  # noqa: ANN401 - its class may come from an older version
     """Returns the threshold of each label of a multi-label scorer; an empty list for others."""
     return list(map(float, getattr(scorer, "label_thresholds", ())))
 

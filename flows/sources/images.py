@@ -1,4 +1,4 @@
-"""Imports images and weights that params.yaml names into the checkout, versioned by DVC; `make data` runs only this."""
+"""Imports the images and weights that params.yaml names, versioned by DVC; `make data` runs only this."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tasks.data.archives import is_archive, single_folder, unpack
 from tasks.data.image_files import refuse_unusable
 
 TABLES = (".csv", ".parquet")
-UNFINISHED = {"unfinished": str(CHECKOUT)}  # the note while an import of this checkout runs
+UNFINISHED = {"unfinished": str(CHECKOUT)}  # marker present while an import into this checkout is running
 
 
 def bring_in(params: FlowParams) -> dict[str, str]:
-    """Imports images, weights and teacher that the parameters name, if they changed. Returns the outcome of each."""
+    """Imports the images, weights and teacher that the parameters name, if changed. Returns the outcome of each."""
     pin(params)
     outcomes = {
         "images": _bring_in(images_of(params), params.paths.raw, params.paths.state),
@@ -34,7 +34,7 @@ def bring_in(params: FlowParams) -> dict[str, str]:
 
 
 def images_of(params: FlowParams) -> Path:
-    """Returns the folder of images for data.source: rendered digits, an unpacked archive, a table's images, or itself.
+    """Returns the image folder for data.source: rendered digits, an unpacked archive, a table's images, or itself.
 
     Raises RootstockError if there is no such source, and DataRefusedError if its data cannot be used.
     """
@@ -70,7 +70,7 @@ def images_of(params: FlowParams) -> Path:
 
 
 def check_no_columns(params: FlowParams) -> None:
-    """Raises RootstockError for parameters that apply to the columns of a table only."""
+    """Raises RootstockError for parameters that apply only to the columns of a table."""
     if params.data.targets:
         raise RootstockError("data.targets: only a table has numeric columns; set it to []", key="data.targets")
     if params.data.separator:
@@ -81,14 +81,14 @@ def check_no_columns(params: FlowParams) -> None:
 
 
 def unpacked(archive: Path, folder: Path, max_gib: float) -> Path:
-    """Unpacks an archive, once for its path, size and time, and returns its folder. The limit is in GiB."""
+    """Unpacks an archive, once per path, size and mtime, and returns its folder. The limit is in GiB."""
     key = hashlib.sha256(f"{archive.resolve()}:{listing(archive)}".encode()).hexdigest()
     target = folder / f"archive-{key[:16]}"
     return single_folder(target) if target.exists() else unpack(archive, target, max_gib)
 
 
 def refuse_empty_folders(folder: Path, page: Path) -> None:
-    """Raises DataRefusedError and writes a report if a folder is empty: DVC versions files only and would lose it."""
+    """Raises DataRefusedError and writes a report if a folder is empty: DVC versions only files and would lose it."""
     from tasks.core.files import write_text
     from tasks.data.findings import Finding, sentence
     from tasks.data.suite import CRITICAL
@@ -119,11 +119,11 @@ def rendered(folder: Path, by: str) -> Path:
 
 
 def _bring_in(source: Path, target: Path, state: Path) -> str:
-    """Copies `source` to `target` as a new version, unless its files are those of the last import. Returns the outcome.
+    """Copies `source` to `target` as a new version, unless its files have not changed. Returns the outcome.
 
-    The rest of an interrupted import of this checkout is replaced; a copy without a version, or whose version changed
-    since (`git pull`), is put aside. Raises RootstockError if `target` is not Rootstock's copy: if it overlaps the
-    source, was edited by hand, or was never imported.
+    Leftovers of an interrupted import into this checkout are replaced; a copy without a version, or whose version has
+    changed since (`git pull`), is put aside. Raises RootstockError if `target` is not Rootstock's copy: if it overlaps
+    the source, was edited by hand, or was never imported.
     """
     _refuse_overlap(source, target)
     note = state / "source" / f"{target.name}.json"
@@ -160,12 +160,12 @@ def _put_aside(target: Path, note: Path, state: Path) -> None:
 
 
 def _short(source: Path) -> str:
-    """Returns the path relative to the main checkout, if it is inside."""
+    """Returns the path relative to the main checkout if it is inside it, otherwise the path as is."""
     return str(source.relative_to(MAIN_CHECKOUT) if source.is_relative_to(MAIN_CHECKOUT) else source)
 
 
 def listing(source: Path) -> str:
-    """Returns a digest of names, sizes and times of all files in `source`, without reading their contents."""
+    """Returns a digest of the names, sizes and mtimes of all files in `source`, without reading their contents."""
     files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
     facts = [
         (str(path.relative_to(source)), status.st_size, status.st_mtime_ns)

@@ -1,4 +1,4 @@
-"""Pins: mutable references to the model registry are resolved to files, the only inputs of stages that DVC can track.
+"""Pins: mutable references to the model registry are resolved to files, the only stage inputs that DVC can track.
 
 `backbone.weights: models:/rootstock@champion` starts from an earlier model. Its current version is recorded in
 data/pins.json, and its backbone is imported like any other weights file.
@@ -24,7 +24,7 @@ REGISTRY = "models:/"
 
 
 def pin(params: FlowParams) -> None:
-    """Writes the version that backbone.weights refers to into data/pins.json; null if it is not in the registry.
+    """Writes the version that backbone.weights refers to, or null if it is not a registry reference, to data/pins.json.
 
     Raises RootstockError if there is no such version.
     """

@@ -22,9 +22,9 @@ def weights_of(params: FlowParams) -> Path:
 
 
 def matched(file: Path, params: FlowParams) -> Path:
-    """Returns a complete weights file of the architecture, initialized with the tensors of `file` that match it.
+    """Returns a complete weights file for the architecture, initialized with the matching tensors in `file`.
 
-    Logs which tensors were taken.
+    Logs which tensors were used.
     """
     from tasks.core.files import sha256_of
     from tasks.core.progress import say
@@ -58,7 +58,7 @@ def _named_weights(params: FlowParams) -> Path:
 
 
 def _file_of(key: str, name: str, architecture: str, folder: Path) -> Path:
-    """Returns the file that the parameter `key` with value `name` refers to; torchvision's are saved in `folder`."""
+    """Returns the file that parameter `key` with value `name` refers to; torchvision weights are saved in `folder`."""
     if name.startswith(TORCHVISION):
         return downloaded(architecture, name.removeprefix(TORCHVISION), folder, key)
     file = next((path for path in (CHECKOUT / name, MAIN_CHECKOUT / name) if path.is_file()), Path(name))
@@ -100,7 +100,7 @@ def _no_teacher(file: Path) -> Path:
 
 
 def random_weights(params: FlowParams) -> Path:
-    """Writes random weights with a fixed seed: a baseline for pretraining, or a start if no weights are available."""
+    """Writes random weights with a fixed seed: a baseline for pretraining, or a start without other weights."""
     import torch
 
     from tasks.models import weights_file
@@ -119,7 +119,7 @@ def random_weights(params: FlowParams) -> Path:
 
 
 def downloaded(architecture: str, name: str, folder: Path, key: str = "backbone.weights") -> Path:
-    """Returns torchvision's weights of this name, with their preprocessing, as a file in `folder`.
+    """Returns the torchvision weights with this name, and their preprocessing, as a file in `folder`.
 
     They are downloaded once into torch's cache and checked against their checksum. Raises RootstockError, with the
     parameter `key`, if there are no such weights or the download fails.

@@ -1,4 +1,4 @@
-"""Supervised child processes: messages are forwarded as they arrive, and no process of the child's session survives."""
+"""Supervised child processes: messages are forwarded as they arrive, and no process in the child's session survives."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from tasks.core.messages import (
     TextMessage,
 )
 
-GRACE = 10.0  # seconds to exit after SIGTERM, and to close the output after the child has exited
-TICK = 0.5  # polling interval of a silent child, in seconds
-TAIL = 30  # lines of other output that are kept for an error message
-SHOWN = 2000  # characters kept of each of these lines
+GRACE = 10.0  # seconds allowed to exit after SIGTERM, and to close the output after the child has exited
+TICK = 0.5  # polling interval, in seconds, while the child is silent
+TAIL = 30  # number of other output lines kept for an error message
+SHOWN = 2000  # maximum length of each of these lines, in characters
 LONGEST_LINE = 2**20  # bytes; longer lines are split
 CHUNK = 2**16  # bytes per read
 
@@ -40,7 +40,7 @@ MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Discriminator("ki
 
 @dataclass
 class Output:
-    """A child's output: the records of its stages, the failure if there is one, and the last lines of other output."""
+    """A child's output: its stages' records, the failure if there is one, and the last lines of other output."""
 
     run: str
     on_message: Callable[[DisplayMessage], None]
@@ -49,7 +49,7 @@ class Output:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
 
     def take(self, line: bytes) -> None:
-        """Handles one line. Anything but a message of this run is kept as other output."""
+        """Handles one line. Anything except a message from this run is kept as other output."""
         other, *pieces = line.split(SEPARATOR)
         self._keep(other)
         for piece in pieces:
@@ -64,7 +64,7 @@ class Output:
                     self._keep(piece)
 
     def _keep(self, other: bytes) -> None:
-        """Keeps a line as a terminal shows it: only the text after the last carriage return."""
+        """Keeps a line as a terminal would show it: only the text after the last carriage return."""
         if text := other.decode(errors="replace").rstrip().rpartition("\r")[2]:
             self.tail.append(text[:SHOWN])
 
@@ -85,11 +85,11 @@ def run_supervised(
     cwd: Path | None = None,
     **environment: str,
 ) -> tuple[int | None, Output]:
-    """Runs a command and calls `on_message` with its progress and text messages. Returns exit code and output.
+    """Runs a command and calls `on_message` with its progress and text messages. Returns its exit code and output.
 
-    The exit code is None if the child ran longer than `timeout` seconds; each record restarts the clock. The child's
-    standard input is a pipe from this process, so a stage exits when this process ends for any reason. Processes that
-    the child leaves behind in its session are killed.
+    The exit code is None if the child ran longer than `timeout` seconds; each stage record restarts the clock. Its
+    standard input is a pipe from this process, so a stage exits when this process ends for any reason. Processes left
+    behind in the child's session are killed.
     """
     output = Output(uuid.uuid4().hex, on_message)
     child = subprocess.Popen(
@@ -142,8 +142,8 @@ def _lines(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
 def _chunks(child: subprocess.Popen[bytes]) -> Iterator[bytes]:
     """Yields the child's output, or empty bytes after TICK seconds of silence, until it has exited.
 
-    Then its standard input is closed, which ends a stage whose DVC was killed; processes that still hold the output get
-    GRACE seconds to close it.
+    Its standard input is then closed, which ends a stage whose DVC process was killed; processes that still hold the
+    output open have GRACE seconds to close it.
     """
     with selectors.DefaultSelector() as selector:
         selector.register(cast("IO[bytes]", child.stdout), selectors.EVENT_READ)
@@ -171,7 +171,7 @@ def _wait(child: subprocess.Popen[bytes], seconds: float) -> bytes:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Terminates the child's session, then kills it. If the child has exited, the rest is killed at once."""
+    """Terminates the child's session, then kills it. If the child has exited, the rest is killed immediately."""
     if child.poll() is None:
         _signal(child, signal.SIGTERM)
         _wait(child, GRACE)

@@ -1,6 +1,6 @@
 """Versioning of data and artifacts: the only module that calls DVC, always as a child process.
 
-dvc.lock and .dvc files are read as plain YAML, without DVC, so that reading never waits for DVC's own lock.
+dvc.lock and .dvc files are read as plain YAML, without DVC, so that reads never wait for DVC's own lock.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ def dvc(*arguments: str) -> str:
 
 
 def track(source: Path, target: Path) -> None:
-    """Copies a file or folder to `target`, which is replaced, and adds it to DVC's cache as a version."""
+    """Copies a file or folder to `target`, replacing it, and adds it to DVC's cache as a version."""
     # The source is resolved: DVC truncates file names if an absolute source contains "..". Without --force, DVC refuses
-    # a source that has the name of a folder in the target. DVC reads the source without .dvcignore; the commit then
-    # takes the version of the copy, without hidden files such as .DS_Store.
+    # a source with the same name as a folder in the target. DVC reads the source without .dvcignore; the commit then
+    # records the version of the copy, without hidden files such as .DS_Store.
     dvc("add", "--force", "--out", str(target), str(source.resolve()))
     dvc("commit", "--force", str(dvc_file(target)))
 
 
 def refuse_edits(target: Path) -> None:
-    """Raises RootstockError if a copy that `track` made was edited by hand."""
+    """Raises RootstockError if a copy made by `track` was edited by hand."""
     _refuse_edits(_status(str(dvc_file(target))))
 
 
 def outdated(*inputs: Path) -> list[str]:
-    """Returns the stages to run, in order: the first one that DVC reports as changed, and all later ones.
+    """Returns the stages to run, in order: the first stage that DVC reports as changed, and all later stages.
 
     DVC reports only stages whose inputs have already changed, not those whose inputs a rerun will change. Other files
     that the user tracks with DVC are ignored. Raises RootstockError if an input was edited by hand.
@@ -98,12 +98,12 @@ def locked_stages() -> dict[str, Any]:
 
 
 def out_md5s(stage: str) -> dict[str, str]:
-    """Returns the MD5 of each output of a stage by path, as recorded in dvc.lock."""
+    """Returns the MD5 of each of a stage's outputs by path, as recorded in dvc.lock."""
     return {out["path"]: out["md5"] for out in locked_stages().get(stage, {}).get("outs", [])}
 
 
 def tracked_md5(target: Path) -> str:
-    """Returns the MD5 of a file or folder that `track` copied."""
+    """Returns the MD5 of a file or folder copied by `track`."""
     entry = YAML(typ="safe").load(dvc_file(target))
     return str(entry["outs"][0]["md5"])
 

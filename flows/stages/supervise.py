@@ -1,4 +1,4 @@
-"""Supervised stages: DVC runs a stage as a child of this process; its log and progress are shown in Prefect."""
+"""Supervised stages: DVC runs a stage as a child of this process, and Prefect shows its log and progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tasks.reports.page import markdown_table
 
 
 class StageFailedError(RootstockError):
-    """A stage failed; `again` says whether a retry may help."""
+    """A stage failed; `again` is true if a retry may help."""
 
     def __init__(self, message: str, exit_code: int = EXIT_BROKEN, *, key: str, again: bool = False) -> None:
         super().__init__(message, key=key)
@@ -58,9 +58,9 @@ def is_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
 
 @task(task_run_name="{stage}", cache_policy=NO_CACHE, retry_condition_fn=is_retryable, retry_delay_seconds=2)
 def reproduce(stage: str, params: FlowParams, *, outdated: bool, on_line: Callable[[], object]) -> Outcome:
-    """Runs the stage if it is outdated; calls `on_line` after each line that it logs.
+    """Runs the stage if it is outdated, and calls `on_line` after each line that it logs.
 
-    Raises StageFailedError if it fails. Then its last good results are restored, and its partial results are in
+    Raises StageFailedError if it fails, after restoring its last good results and moving its partial results to
     .state/failed.
     """
     log = get_run_logger()
@@ -113,7 +113,7 @@ def _page_of(stage: str, paths: Paths) -> str:
 
 
 def _restore(stage: str, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
-    """Restores a failed stage's last good results. If that fails it only warns: the stage's own error matters more."""
+    """Restores a failed stage's last good results. Only warns if that fails: the stage's own error matters more."""
     try:
         dvc_cli.restore(stage)
     except dvc_cli.DvcError as error:
@@ -122,7 +122,7 @@ def _restore(stage: str, log: logging.Logger | logging.LoggerAdapter[Any]) -> No
 
 @contextmanager
 def _slot(name: str | None) -> Iterator[None]:
-    """Holds a slot of the Prefect concurrency limit `name` inside the block; None holds nothing."""
+    """Holds a slot of the Prefect concurrency limit `name` inside the block. If `name` is None, holds nothing."""
     if name is None:
         yield
         return
@@ -138,7 +138,7 @@ def _slot(name: str | None) -> Iterator[None]:
 
 def progress_bar(key: str, description: str) -> Callable[[DisplayMessage], None]:
     """Returns a function that shows progress messages as a progress bar in Prefect and ignores other messages."""
-    artifact: list[Any] = []  # the ID, once created; Prefect types it as possibly a coroutine
+    artifact: list[Any] = []  # the ID, once created; Prefect's type hint includes a coroutine
 
     def show(message: DisplayMessage) -> None:
         if not isinstance(message, ProgressMessage):
@@ -152,7 +152,7 @@ def progress_bar(key: str, description: str) -> Callable[[DisplayMessage], None]
 
 
 def _flattened(name: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - any value of a report
-    """Returns a nested dict's items, or the value itself with its name."""
+    """Returns a nested dict's items, or the name and the value itself."""
     return list(value.items()) if isinstance(value, dict) else [(name, value)]
 
 
