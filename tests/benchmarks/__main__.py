@@ -1,4 +1,4 @@
-"""The README's figures: make bench, or make bench ARGS="few_labels hymenoptera". Resumes where it stopped."""
+"""Measures the README's figures: make bench, or make bench ARGS="few_labels hymenoptera". Resumes if interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adversarial training: MNIST, Linf 0.3; how much an ensemble of attacks leaves, by two libraries."""
+"""Adversarial training on MNIST, Linf 0.3: accuracy after an ensemble of attacks, as measured by two libraries."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tests.benchmarks.speed import SCRIPTS, environment_of_peers, output
 from tests.benchmarks.study import Study
 from tests.project import ROOT
 
-ARCHITECTURE = "resnet8"  # it sees every pixel by itself; one that begins with a stride learns little at this radius
+ARCHITECTURE = "resnet8"  # sees every pixel; a network that begins with a stride learns little at this radius
 SEEDS = 3
-ATTACKED, BY_BOTH = 1000, 10  # test images; images a class that both libraries attack
+ATTACKED, BY_BOTH = 1000, 10  # test images; images per class that both libraries attack
 COMMON = {
     **PLAIN,
     **WHOLE,
@@ -43,11 +43,11 @@ COMMON |= {"augment.colour": 0.0, "augment.scale": 0.05, "augment.shift": 0.03}
 COMMON |= {"adversaries.radius": 0.3, "adversaries.clean": 1.0, "evaluate.attacked": ATTACKED}
 CLEAN = {"finetune.epochs": 3, "head.strengths": [1.0e9]}
 DEFENDED = {"objective": "pgd", "adversaries.steps": 5, "adversaries.grow": 3, "finetune.epochs": 12}
-VALIDATION = 20  # images a class
+VALIDATION = 20  # images per class
 
 
 def run(results: Results) -> str:
-    """The table, and a picture."""
+    """Returns the benchmark's table and saves a plot."""
     with tempfile.TemporaryDirectory() as folder:
         found = [results.measured(f"seed {seed}", lambda seed=seed: one(Path(folder), seed)) for seed in range(SEEDS)]
     left = {
@@ -67,12 +67,12 @@ def run(results: Results) -> str:
 
 
 def of(found: list[dict[str, Any]], name: str) -> list[float]:
-    """Accuracy on all test images without an attack, in percent, by seed."""
+    """Returns the accuracy on all test images without an attack, in percent, by seed."""
     return [own["clean"][name] for own in found]
 
 
 def one(root: Path, seed: int) -> dict[str, Any]:
-    """Accuracy after each attack, of the undefended and of the defended model; after all of them, by two libraries."""
+    """Returns both models' accuracy after each attack, and the defended model's after two libraries' ensembles."""
     raw = unpacked(root / "digits", "digits_mnist_usps.tar.gz") / "mnist"
     whole = ingested(root, raw)
     held = whole[whole[Column.SPLIT] == Split.VALIDATION]
@@ -100,7 +100,7 @@ def one(root: Path, seed: int) -> dict[str, Any]:
 
 
 def by_both(study: Study) -> dict[str, float]:
-    """Accuracy of the tuned model on the same pictures, after either library's ensemble of attacks."""
+    """Returns the tuned model's accuracy on the same images after each library's ensemble of attacks."""
     paths, manifest = study.paths, study.manifest()
     budget = AdversariesSection(**study.document["adversaries"])
     scorer, rows = Scorer.load(paths.spec, paths.tuned), some(of_split(manifest, Split.TEST), BY_BOTH, 0)
@@ -122,6 +122,6 @@ def by_both(study: Study) -> dict[str, float]:
 
 
 def tuned(study: Study) -> pd.DataFrame:
-    """The tuned model's rows."""
+    """Returns the tuned model's rows of the attack table."""
     table = pd.read_csv(study.paths.attacks)
     return table[table["model"] == Candidate.TUNED]

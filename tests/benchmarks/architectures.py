@@ -1,4 +1,4 @@
-"""Every classification architecture of torchvision: built, asked, stepped; computed with up to 100 M parameters."""
+"""Every torchvision classification architecture: built and inspected, and run and trained up to 100 M parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.scorer.architectures import ALL, examined
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """Returns the benchmark's table."""
     found = {name: results.measured(name, lambda: timed(name)) for name in ALL}
     rows = [[name, *facts.values()] for name, facts in found.items()]
     computed = sum(bool(facts["computed"]) for facts in found.values())

@@ -1,6 +1,6 @@
-"""The article's recipe as one real run each: VGG16 with random weights on digits, and MobileNetV2 on ants and bees.
+"""The article's recipe, in one real run each: VGG16 with random weights on digits, and MobileNetV2 on ants and bees.
 
-No hub can be reached where this is measured, so VGG16 has nothing to transfer: the honest case, and a slow one.
+No model hub is reachable where this is measured, so VGG16 has nothing to transfer: a worst case, and a slow one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ IMAGENET = {"resize": 256, "crop": 224, "mean": [0.485, 0.456, 0.406], "std": [0
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """Returns the benchmark's table."""
     preset = YAML(typ="safe").load(ROOT / "params.yaml")["presets"]["article"]
     assets = assets_folder()
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +49,7 @@ def run(results: Results) -> str:
 
 
 def one(root: Path, raw: Path, pretrained: Path, changes: dict[str, object]) -> list[float]:
-    """Test accuracies, and the stages' seconds."""
+    """Returns the test accuracies and the stages' duration in seconds."""
     study = Study(root, raw, pretrained, {**changes, **SHORT})
     study.forget()
     seconds = study.run("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")

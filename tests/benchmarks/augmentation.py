@@ -1,4 +1,4 @@
-"""What each part of an augmentation brings under each corruption: digits, and ants and bees, 5 seeds."""
+"""The gain from each augmentation under each corruption: digits, and ants and bees, 5 seeds."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NONE = {
     "augment.scale": 0.0,
     "augment.colour": 0.0,
     "augment.flip": False,
-    "augment.check": False,  # a flip of digits is measured, too
+    "augment.check": False,  # flipped digits are measured as well
 }
-POLICIES: dict[str, dict[str, Any]] = {  # the first is what all others are compared with
+POLICIES: dict[str, dict[str, Any]] = {  # all others are compared with the first
     "none": {**NONE, "features.views": 0},
     "as is the default": {},
     "shift 20%": {**NONE, "augment.shift": 0.2},
@@ -64,7 +64,7 @@ PHOTOGRAPHS = {**CHANGES, "finetune.epochs": 8}
 
 
 def run(results: Results) -> str:
-    """A table for each of the sets."""
+    """Returns a table per data set."""
     assets = assets_folder()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -78,7 +78,7 @@ def run(results: Results) -> str:
 
 
 def table(results: Results, name: str, one: Any) -> str:
-    """A row a policy: accuracy without, and what it gains on that, mean and 95% interval; a column a corruption."""
+    """Returns a row per policy (accuracy without one; mean gain, 95% interval) and a column per corruption."""
     found = {
         policy: pd.DataFrame(
             [results.measured(f"{name}, {policy}, {seed}", partial(one, changes, seed)) for seed in range(SEEDS)]
@@ -98,7 +98,7 @@ def table(results: Results, name: str, one: Any) -> str:
 def one(
     root: Path, raw: Path, weights: Path, own: dict[str, Any], policy: dict[str, Any], seed: int
 ) -> dict[str, float]:
-    """Accuracy of the tuned model in percent on test as it is, and under each corruption."""
+    """Returns the tuned model's accuracy, in percent, on the original test images and under each corruption."""
     study = Study(root / "study", raw, weights, {**own, **COMMON, **policy, "seed": seed})
     study.forget()
     study.run("ingest")

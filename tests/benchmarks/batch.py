@@ -1,6 +1,6 @@
-"""Batch prediction: its rate beside that of feature extraction in float32, its memory, and what kills do to its output.
+"""Batch prediction: its rate compared with float32 feature extraction, its memory, and its output after kills.
 
-Pictures are the digits, enlarged to 96 pixels and stored as JPEG, so that decoding costs what it costs in real life.
+Images are the digits, enlarged to 96 pixels and stored as JPEG, so that the cost of decoding is realistic.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ print(len(files) / (time.perf_counter() - started))
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """Returns the benchmark's table."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         project = Project.fresh(root / "project", None)
@@ -83,7 +83,7 @@ def run(results: Results) -> str:
 
 
 def draw(folder: Path, count: int) -> Path:
-    """`count` pictures of 96 pixels, as JPEG."""
+    """Writes `count` JPEG images of 96 pixels."""
     folder.mkdir()
     images = [Image.fromarray(image).resize((96, 96), Image.Resampling.BICUBIC) for image, *_ in digits()]
     for number in range(count):
@@ -96,7 +96,7 @@ def rate(project: Project, pictures: Path, root: Path) -> tuple[float, float]:
 
 
 def scored(project: Project, pictures: Path, count: int, root: Path) -> list[float]:
-    """Images a second, and peak memory in MiB."""
+    """Returns images per second, and peak memory in MiB."""
     shutil.rmtree(root / "out", ignore_errors=True)
     return ran(project, SCORE, pictures, count, root / "out")
 
@@ -108,7 +108,7 @@ def ran(project: Project, code: str, *arguments: object) -> list[float]:
 
 
 def killed(project: Project, pictures: Path, root: Path) -> bool:
-    """Whether a prediction that was killed five times at random ends with the bytes of one that was not."""
+    """Returns whether a prediction killed five times at random ends with the same bytes as an undisturbed one."""
     some = root / "some"
     some.mkdir()
     for file in sorted(pictures.iterdir())[:6000]:

@@ -1,4 +1,4 @@
-"""The frozen prefix computed once, or in each epoch: the last blocks of MobileNetV2 and ResNet-50, ten epochs."""
+"""The frozen prefix, computed once or in each epoch: the last blocks of MobileNetV2 and ResNet-50, ten epochs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIT = {"augment.views": 2, "finetune.epochs": 10, "finetune.patience": 99, "scra
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """Returns the benchmark's table."""
     assets, rows = assets_folder(), []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -52,7 +52,7 @@ def run(results: Results) -> str:
 
 
 def pair(study: Study) -> tuple[float, float, float]:
-    """Seconds of the stage without and with activations that are kept, and how far losses are apart."""
+    """Returns the stage's seconds without and with cached activations, and the largest difference between losses."""
     if not study.paths.head_weights.exists():
         study.run("ingest", "augment", "features", "head")
     seconds, losses = [], []

@@ -1,4 +1,4 @@
-"""make compare over four data sets: the big model, what it teaches, and what learns without it; 3 seeds."""
+"""make compare on four data sets: the large model, its student, and models that learn without a teacher; 3 seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.benchmarks.sets import ingested, some, unpacked
 from tests.project import Project, environment
 
 SEEDS = [0, 1, 2]
-IMAGES = {"train": 40, "val": 20, "unlabelled": 100, "test": 50}  # a class
+IMAGES = {"train": 40, "val": 20, "unlabelled": 100, "test": 50}  # per class
 WIDE = {"finetune.patience": 99, "augment.shift": 0.1}
 BIG = {**WIDE, "backbone.architecture": "mobilenet_v2", "backbone.resize": 96, "backbone.crop": 96}
 NEW = {**WIDE, "backbone.weights": "random", "backbone.resize": 48, "backbone.crop": 48, "features.views": 0}
@@ -27,19 +27,19 @@ PHOTOGRAPHS = {"augment.flip": True, "augment.fill": "mirror"}
 
 
 def run(results: Results) -> str:
-    """The table that the command prints, and its picture."""
+    """Returns the table that the command prints, and saves its plot."""
     text = results.measured("table", table)
     shutil.copy(project_folder() / ".state" / "compare" / "compare.png", PICTURES / "compare_sets.png")
     return f"{text}; {machine()}"
 
 
 def project_folder() -> Path:
-    """Where it is computed, and kept."""
+    """Returns the folder in which the comparison is computed and kept."""
     return FOLDER / f"compare-{code()}"
 
 
 def table() -> str:
-    """Runs the command in a project of its own, which is kept, so that it goes on where it was stopped."""
+    """Runs the command in its own project, which is kept so that an interrupted comparison resumes."""
     root = project_folder()
     assets, sources = assets_folder(), root.with_name(f"{root.name}-data")
     if not root.exists():
@@ -55,7 +55,7 @@ def table() -> str:
 
 
 def models(weights: Path) -> dict[str, dict[str, Any]]:
-    """What is compared."""
+    """Returns the models to compare."""
     big = {**BIG, "backbone.weights": str(weights)}
     taught = {"objective": "distillation", "teacher.weights": "compare:big, fine-tuned", "distillation.agreement": 1.0}
     return {
@@ -68,7 +68,7 @@ def models(weights: Path) -> dict[str, dict[str, Any]]:
 
 
 def data_sets(folder: Path, assets: Path) -> dict[str, dict[str, Any]]:
-    """Where the data sets are, and how their pictures may be changed."""
+    """Returns the location of each data set, and the augmentation that its images allow."""
     digits = unpacked(folder / "digits", "digits_mnist_usps.tar.gz")
     objects = unpacked(folder / "cifar", "cifar10_jpg.tar.gz") / "cifar10_jpg"
     return {
@@ -80,7 +80,7 @@ def data_sets(folder: Path, assets: Path) -> dict[str, dict[str, Any]]:
 
 
 def part(folder: Path, raw: Path) -> Path:
-    """Some images of each class, in the folders of their splits; the unlabelled ones together."""
+    """Writes some images of each class to the folders of their splits; unlabeled images share one folder."""
     target = folder / f"some-{raw.name}"
     if target.exists():
         return target
@@ -97,7 +97,7 @@ def part(folder: Path, raw: Path) -> Path:
 
 
 def copy(raw: Path, rows: pd.DataFrame, target: Path, *, labelled: bool) -> None:
-    """Pictures to the folder of their class, or all to one."""
+    """Copies images to the folder of their class, or all to one folder."""
     for path, label in rows[[Column.PATH, Column.LABEL]].itertuples(index=False):
         place = target / (label if labelled else "") / str(path).replace("/", "-")
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def copy(raw: Path, rows: pd.DataFrame, target: Path, *, labelled: bool) -> None
 
 
 def write_params(file: Path, data: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """params.yaml with this comparison."""
+    """Writes a params.yaml with this comparison."""
     yaml = YAML()
     document = yaml.load(file)
     document["compare"] = {"seeds": SEEDS, "against": next(iter(wanted)), "data": data, "models": wanted}

@@ -1,4 +1,4 @@
-"""Seconds of a step of fine-tuning all blocks, plain and compiled (finetune.compile), on the device that is there."""
+"""Seconds per step of fine-tuning all blocks, plain and compiled (finetune.compile), on the available device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """Returns the benchmark's table."""
     rows = []
     for name in NETWORKS:
         for precision in PRECISIONS:
@@ -40,7 +40,7 @@ def run(results: Results) -> str:
 
 
 def seconds(name: str, precision: str) -> tuple[list[float], list[float], float]:
-    """Of a step, plain and compiled, in rounds; and of the first compiled one, less what one takes then."""
+    """Returns the seconds per step by round, plain and compiled, and the extra seconds of the first compiled step."""
     device = choose("auto", precision)
     plain, quick = build_network(name, CLASSES), build_network(name, CLASSES)
     device.place(plain), device.place(quick)
@@ -55,7 +55,7 @@ def seconds(name: str, precision: str) -> tuple[list[float], list[float], float]
 
 
 def timed(network: Network, device: Device, steps: int) -> float:
-    """Seconds of a step, the mean of so many."""
+    """Returns the seconds per step, averaged over `steps`."""
     learning = freeze_all_but_last(network.backbone, 99)
     learn_mode(network, learning, batch_statistics=False)
     groups = parameter_groups(network, learning, RATE, RATE, 1.0)
@@ -65,5 +65,5 @@ def timed(network: Network, device: Device, steps: int) -> float:
     run = Fit(network, cross_entropy(), SCHEDULE, device)
     started = time.perf_counter()
     for _ in range(steps):
-        step(run, Batch(x_N3SS, y_N), optimizer, MicroBatches())  # its loss waits for a GPU
+        step(run, Batch(x_N3SS, y_N), optimizer, MicroBatches())  # reading the loss synchronizes with the GPU
     return (time.perf_counter() - started) / steps

@@ -1,4 +1,4 @@
-"""What a teacher is worth to a student that knows nothing: CIFAR-10, 40 labels a class and 10,000 unlabelled images."""
+"""A teacher's benefit to an untrained student: CIFAR-10, 40 labels per class and 10,000 unlabeled images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.benchmarks.sets import PLAIN, WHOLE, ingested, partly_labelled, rando
 from tests.benchmarks.study import Study
 
 SEEDS = 3
-LABELS, UNLABELED, VALIDATION, TEST = 40, 1000, 20, 300  # images a class
+LABELS, UNLABELED, VALIDATION, TEST = 40, 1000, 20, 300  # images per class
 AUGMENT = {"augment.flip": True, "augment.check": False, "augment.fill": "mirror", "augment.shift": 0.1}
 TEACHER = {**PLAIN, **AUGMENT, "backbone.architecture": "mobilenet_v2", "backbone.resize": 96, "backbone.crop": 96}
 TEACHER |= {"finetune.blocks": 4, "finetune.epochs": 20, "augment.views": 8}
@@ -27,7 +27,7 @@ TAUGHT = {"objective": "distillation", "teacher.weights": "brought in", "finetun
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """Returns the benchmark's table."""
     with tempfile.TemporaryDirectory() as folder:
         seeds = [results.measured(f"seed {seed}", lambda: one(Path(folder), seed)) for seed in range(SEEDS)]
     columns = list(seeds[0])
@@ -36,7 +36,7 @@ def run(results: Results) -> str:
 
 
 def one(root: Path, seed: int) -> dict[str, float]:
-    """Test accuracies in percent, how much of the gap is closed, and how often both answer alike."""
+    """Returns test accuracies, the closed share of the accuracy gap, and the two models' agreement, in percent."""
     raw = unpacked(root / "cifar", "cifar10_jpg.tar.gz") / "cifar10_jpg"
     whole = ingested(root, raw)
     train = some(whole[whole[Column.SPLIT] != Split.TEST], LABELS + VALIDATION + UNLABELED, seed)

@@ -1,4 +1,4 @@
-"""MNIST to USPS and back, without a label of the target: every method, chosen without target labels; 3 seeds."""
+"""MNIST to USPS and back, without target labels: every method, with epochs chosen without target labels; 3 seeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.benchmarks.study import Study
 
 SEEDS = 3
 DIRECTIONS = (("mnist", "usps"), ("usps", "mnist"))
-IMAGES = 200  # a class, of either domain
+IMAGES = 200  # per class, from each domain
 COMMON = {**PLAIN, "backbone.resize": 48, "backbone.crop": 48, "features.views": 0, "augment.views": 8}
 COMMON |= {"finetune.blocks": 99, "finetune.cache": 0.0}
 COMMON |= {"augment.scale": 0.25, "augment.shift": 0.1, "augment.rotation": 10.0, "finetune.patience": 99}
@@ -42,7 +42,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def run(results: Results) -> str:
-    """The tables, and a picture."""
+    """Returns the benchmark's tables and saves a plot."""
     texts, drawn = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for source, target in DIRECTIONS:
@@ -64,12 +64,12 @@ def run(results: Results) -> str:
 
 
 def told(values: list[float]) -> str:
-    """Mean ± standard deviation; nothing of what there is not."""
+    """Formats the mean ± standard deviation; empty if they are undefined."""
     return "" if isnan(values[0]) else spread(values)
 
 
 def one(root: Path, source: str, target: str, name: str, seed: int) -> dict[str, float]:
-    """Accuracy on the target's test images, in percent, of the epoch that was chosen and of the best one."""
+    """Returns the accuracy on the target's test images, in percent, of the chosen epoch and of the best epoch."""
     raw = unpacked(root / "digits", "digits_mnist_usps.tar.gz")
     known, other = (below(ingested(root, raw / own), own) for own in (source, target))
     learned = other if name == "trained on the target" else known

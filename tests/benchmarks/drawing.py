@@ -1,4 +1,4 @@
-"""Pictures of measurements, for the README."""
+"""Plots of measurements for the README."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from tasks.reports.figures import save
 from tests.benchmarks.results import PICTURES
 
-INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # of Okabe and Ito, which everybody can tell apart
+INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's, which everyone can tell apart
 
 
 def bars(
@@ -20,7 +20,7 @@ def bars(
     low: float = 0.0,
     high: float | None = 100.0,
 ) -> None:
-    """Bars of what was measured: mean and standard deviation; a colour a series, a place a name in it."""
+    """Saves a bar chart of means and standard deviations: a color per series, a position per name."""
     names = list(dict.fromkeys(place for own in series.values() for place in own))
     figure, axes = plt.subplots(figsize=(7, 0.5 + 0.3 * len(names) * len(series)))
     top = high or 1.1 * max(np.mean(values) for own in series.values() for values in own.values())
@@ -43,7 +43,7 @@ def bars(
 
 
 def lines(name: str, series: Mapping[str, Sequence[Sequence[float]]], across: str, label: str, low: float) -> None:
-    """A colour a series, a line a seed, over 0, 1, 2 and so on; in percent."""
+    """Saves a line chart in percent over 0, 1, 2 and so on: a color per series, a line per seed."""
     figure, axes = plt.subplots(figsize=(7, 3.2))
     for colour, (title, seeds) in zip(INK[: len(series)], series.items(), strict=True):
         for number, values in enumerate(seeds):

@@ -1,4 +1,4 @@
-"""Features of JPEG files, 224 pixels: ours beside what the machine could do, and beside peers with the same network."""
+"""Feature extraction from JPEG files, 224 pixels, vs. the machine's limit and vs. peers with the same network."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ print(*(median(found) for found in zip(*rates)))
 
 
 def run(results: Results) -> str:
-    """The tables."""
+    """Returns the benchmark's tables."""
     python = environment_of_peers()
     with tempfile.TemporaryDirectory() as folder:
         root = draw(Path(folder) / "pictures", assets_folder())
@@ -85,7 +85,7 @@ def run(results: Results) -> str:
         whole, decode, forward = zip(*(found[f"{name}, {way}"] for found in rounds), strict=True)
         shares = [
             100 * w * (1 / d + 1 / f) for w, d, f in zip(whole, decode, forward, strict=True)
-        ]  # of 1 / (1 / decode + 1 / forward)
+        ]  # percentage of 1 / (1 / decode + 1 / forward)
         own.append([f"{name}, {way}", *(middle(rates, 0) for rates in (whole, decode, forward, shares))])
     first = markdown_table(
         ["", "extraction, images/s", "decode and resize alone", "forward alone", "of what both allow, %"], own
@@ -104,7 +104,7 @@ def run(results: Results) -> str:
 
 
 def one(root: Path, python: Path) -> dict[str, object]:
-    """Rates of all, one after the other."""
+    """Returns the rates of Rootstock and its peers, measured one after another."""
     found: dict[str, object] = {}
     for name, way in product(NETWORKS, WAYS):
         found[f"{name}, {way}"] = ours(root, name, way, "cpu", 64)
@@ -119,13 +119,13 @@ def one(root: Path, python: Path) -> dict[str, object]:
 
 
 def ours(root: Path, name: str, way: str, device: str, batch: int) -> list[float]:
-    """Images a second of extraction, of decoding and resizing alone, and of the forward pass alone."""
+    """Returns images per second of extraction, of decoding and resizing alone, and of the forward pass alone."""
     printed = output([sys.executable, "-c", OURS, name, str(root), way, device, str(batch)], env=ENVIRONMENT)
     return [float(word) for word in printed.split()[-3:]]
 
 
 def draw(folder: Path, assets: Path) -> Path:
-    """The ants and bees, over again until there are enough; as JPEG files of their own size."""
+    """Writes JPEG files of the ants and bees in their original size, repeated until there are enough."""
     sources = sorted((assets / "hymenoptera").rglob("*.jpg"))
     for number in range(IMAGES):
         target = folder / ("a", "b")[number % 2] / f"{number:04d}.jpg"

@@ -1,7 +1,7 @@
-"""Digits with few labels: from scratch, frozen + head and fine-tuned, at 1, 5, 10 and 20 labels a class, 10 seeds.
+"""Digits with few labels: from scratch, frozen + head and fine-tuned, with 1, 5, 10 and 20 labels per class, 10 seeds.
 
-A seed draws the labelled images from train and unlabelled together, the same number of each digit, and the
-initialisation; validation and test stay as they are.
+A seed draws the initialization and the labeled images, the same number of each digit, from train and unlabeled
+combined; validation and test stay the same.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SEEDS = 10
 
 
 def run(results: Results) -> str:
-    """The table, and a picture."""
+    """Returns the benchmark's table and saves a plot."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         render(root / "raw")
@@ -49,7 +49,7 @@ def run(results: Results) -> str:
 def by_labels(
     results: Results, labels: Sequence[int], seeds: int, one: Callable[[int, int], Any]
 ) -> dict[int, list[Any]]:
-    """What `one` finds for each number of labels a class and each seed."""
+    """Returns the result of `one` for each number of labels per class and each seed."""
     return {
         count: [results.measured(f"{count} labels, seed {seed}", partial(one, count, seed)) for seed in range(seeds)]
         for count in labels
@@ -57,7 +57,7 @@ def by_labels(
 
 
 def one(root: Path, labels: int, seed: int) -> dict[str, float]:
-    """Test accuracy of each candidate, in percent."""
+    """Returns the test accuracy of each candidate, in percent."""
     pretrained = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
     study = Study(root / "study", root / "raw", pretrained, {"seed": seed, "evaluate.resamples": 100})
     study.forget()
@@ -68,7 +68,7 @@ def one(root: Path, labels: int, seed: int) -> dict[str, float]:
 
 
 def drawn(manifest: pd.DataFrame, labels: int, seed: int) -> pd.DataFrame:
-    """The manifest with `labels` images of each digit in train, drawn from train and unlabelled."""
+    """Returns the manifest with `labels` images of each digit in train, drawn from train and unlabeled."""
     truth = {f"{number:04d}": str(digit) for _, digit, _, number in digits()}
     true = manifest[Column.PATH].map(lambda path: truth[Path(path).stem])
     pool = manifest[Column.SPLIT].isin([Split.TRAIN, Split.UNLABELED])
@@ -83,7 +83,7 @@ def drawn(manifest: pd.DataFrame, labels: int, seed: int) -> pd.DataFrame:
 
 
 def draw(found: dict[int, list[dict[str, float]]]) -> None:
-    """Accuracy over labels, a line a candidate, with standard deviations."""
+    """Plots accuracy over labels, with a line per candidate and standard deviations."""
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 3.6))

@@ -1,4 +1,4 @@
-"""The gate on pairs of models whose true difference is known: how often it passes a loss of the margin, and power."""
+"""The gate on pairs of models whose true difference is known: how often it passes a loss of the margin; its power."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ mpl.use("Agg")
 PAIRS = 2000
 SIZES = (100, 300, 800, 2000, 5000)
 MARGIN, ERROR = 0.01, 0.05
-DISAGREE = 0.04  # share of images on which exactly one of the two is right
-GAINS = (-0.02, -0.01, 0.0, 0.01)  # of the candidate over the live model
+DISAGREE = 0.04  # share of images on which exactly one of the two models is right
+GAINS = (-0.02, -0.01, 0.0, 0.01)  # gains of the candidate over the live model
 CLASSES, GROUP_MARGIN = 10, 0.1
 
 
 def run(results: Results) -> str:
-    """The table of P(pass), and a picture of power by test size."""
+    """Returns a table of P(pass), and saves a plot of power by test size."""
     found = {
         size: results.measured(f"{size} images", lambda: {str(gain): passes(size, gain) for gain in GAINS})
         for size in SIZES
@@ -47,7 +47,7 @@ def run(results: Results) -> str:
 
 
 def passes(size: int, gain: float) -> float:
-    """The share of pairs that pass on accuracy."""
+    """Returns the share of pairs that pass on accuracy."""
     random = np.random.default_rng(size)
     better = (DISAGREE + gain) / 2
     counts = random.multinomial(size, [better, better - gain, 1 - DISAGREE], PAIRS)
@@ -56,7 +56,7 @@ def passes(size: int, gain: float) -> float:
 
 
 def refusals(size: int) -> float:
-    """The share of pairs that a class refuses though each class lost exactly what is tolerated."""
+    """Returns the share of pairs refused because of a class, although each class lost exactly the tolerated amount."""
     random = np.random.default_rng(size)
     per_class = size // CLASSES
     refused = 0
@@ -71,7 +71,7 @@ def refusals(size: int) -> float:
 
 
 def draw(found: dict[int, dict[str, float]]) -> None:
-    """P(pass) over test size, a line a true gain."""
+    """Plots P(pass) over test size, with a line per true gain."""
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 3.4))

@@ -1,4 +1,4 @@
-"""ResNet-50 on a GPU: fine-tuning beside the same loop on batches that are there, extraction beside the forward."""
+"""ResNet-50 on a GPU: fine-tuning vs. the same loop on preloaded batches, and extraction vs. the forward pass."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CHANGES = {
 
 
 def run(results: Results) -> str:
-    """The tables. Raises NoAssetsError without a GPU."""
+    """Returns the benchmark's tables. Raises NoAssetsError without a GPU."""
     if not torch.cuda.is_available():
         raise NoAssetsError("it needs a GPU that CUDA knows")
     with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +65,7 @@ def run(results: Results) -> str:
 
 
 def begun(root: Path, device: str, batch: int, epochs: int) -> Study:
-    """The stages up to the head, on the pictures in `raw`."""
+    """Runs the stages up to the head on the images in `raw`. Returns the study."""
     weights = root / "resnet50.safetensors"
     write(weights, build_backbone("resnet50")[0].state_dict())
     sizes = {"compute.batch": batch, "finetune.batch": batch, "finetune.epochs": epochs, "augment.views": epochs}
@@ -76,7 +76,7 @@ def begun(root: Path, device: str, batch: int, epochs: int) -> Study:
 
 
 def tuning(study: Study) -> list[float]:
-    """Images a second of fine-tuning, validation included: from files, and with batches that are there already."""
+    """Returns images per second of fine-tuning, including validation: from files, and with preloaded batches."""
     seconds = []
     for feed in (nullcontext, on_the_device):
         with feed():
@@ -87,7 +87,7 @@ def tuning(study: Study) -> list[float]:
 
 @contextmanager
 def on_the_device() -> Iterator[None]:
-    """Batches are the first one of their size, again and again."""
+    """Repeats the first batch of each size in place of rendering new batches."""
     made, there = Batches.render, dict[int, Tensor]()
 
     def render(

@@ -1,4 +1,4 @@
-"""A dense head that grows beside one that is wide from the start: digits at 5, 20 and 80 labels a class, 5 seeds."""
+"""A growing dense head vs. one that is wide from the start: digits with 5, 20 and 80 labels per class, 5 seeds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEAD = {"head.kind": "dense", "head.strengths": [0.01]}
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """Returns the benchmark's table."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         render(root / "raw")
@@ -44,7 +44,7 @@ def run(results: Results) -> str:
 
 
 def one(root: Path, labels: int, seed: int) -> dict[str, tuple[float, float, int]]:
-    """Of each head: the gap between train and validation, and the accuracy on test, in percent; and its width."""
+    """Returns each head's gap between train and validation and its test accuracy, in percent, and its width."""
     pretrained = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
     study = Study(root / "study", root / "raw", pretrained, {**HEAD, "seed": seed})
     study.forget()
@@ -61,7 +61,7 @@ def one(root: Path, labels: int, seed: int) -> dict[str, tuple[float, float, int
 
 
 def accuracies(study: Study) -> dict[str, float]:
-    """Of the head on the clean pictures of each split, in percent; and its hidden units."""
+    """Returns the head's accuracy on the clean images of each split, in percent, and its number of hidden units."""
     state, settings = read(study.paths.head_weights)
     index = pd.read_parquet(study.paths.index)
     x_ND = read(study.paths.matrix)[0][FEATURES]

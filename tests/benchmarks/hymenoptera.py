@@ -1,6 +1,7 @@
 """Ants and bees with ImageNet's MobileNetV2, 5 seeds: probe and LP-FT, and the wall time of the whole flow.
 
-The set's own val is the test split; a fifth of train validates. A seed draws that fifth, the views and the order.
+The data set's own val is the test split; a fifth of train is used for validation. A seed draws that fifth, the
+views and the order.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ CHANGES = {
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """Returns the benchmark's table."""
     assets = assets_folder()
     with tempfile.TemporaryDirectory() as folder:
         seeds = [results.measured(f"seed {seed}", lambda: one(Path(folder), assets, seed)) for seed in range(SEEDS)]
@@ -45,7 +46,7 @@ def run(results: Results) -> str:
 
 
 def one(root: Path, assets: Path, seed: int) -> dict[str, float]:
-    """Test accuracies in percent, and the stages' seconds."""
+    """Returns test accuracies, in percent, and the stages' duration in seconds."""
     study = Study(
         root / "study", assets / "hymenoptera", assets / "weights" / "mobilenet_v2.pth", {**CHANGES, "seed": seed}
     )
@@ -57,7 +58,7 @@ def one(root: Path, assets: Path, seed: int) -> dict[str, float]:
 
 
 def redrawn(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Another fifth of each class's training images validates; seed 0 keeps the one that ingest chose."""
+    """Draws another fifth of each class's training images for validation; seed 0 keeps the split by ingest."""
     if seed == 0:
         return manifest
     random = np.random.default_rng(seed)
@@ -69,7 +70,7 @@ def redrawn(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def whole(assets: Path, changes: dict[str, Any], *, served: bool = False) -> float:
-    """Seconds of the retrain command in a fresh clone, from images to a registered model; `served`: servers are up."""
+    """Returns the seconds of the retrain command in a fresh clone; if `served`, with servers up."""
     from flows.config.overrides import apply
 
     with tempfile.TemporaryDirectory() as folder:

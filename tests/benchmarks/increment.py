@@ -1,4 +1,4 @@
-"""What adding one picture in a hundred costs: 20,000 JPEG files of 320 pixels, ResNet-50, the stages up to features."""
+"""The cost of adding 1% more images: 20,000 JPEG files of 320 pixels, ResNet-50, the stages up to features."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.benchmarks.study import Study
 ROUNDS = 5
 FIRST, MORE = 20_000, 200
 STAGES = ("ingest", "validate", "augment", "features")
-RETRAINED = "head"  # learns anew from all features
+RETRAINED = "head"  # retrained on all features
 CHANGES = {"backbone.architecture": "resnet50", "augment.views": 1, "features.views": 0}
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """Returns the benchmark's table."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         rounds = [results.measured(f"round {number}", lambda: measured(root)) for number in range(ROUNDS)]
@@ -36,9 +36,9 @@ def run(results: Results) -> str:
 
 
 def measured(root: Path) -> list[list[float]]:
-    """Seconds of each stage, of all, and of the head: the first time, and after some more files came."""
+    """Returns the seconds of each stage, of all stages and of the head: the first time, and after files were added."""
     weights = root / "resnet50.safetensors"
-    write(weights, build_backbone("resnet50")[0].state_dict())  # others in each round, so that each compiles them
+    write(weights, build_backbone("resnet50")[0].state_dict())  # new in each round, to compile again
     if not (root / "raw").exists():
         draw(root / "raw", range(FIRST))
     study = Study(root / "study", root / "raw", weights, CHANGES)
@@ -53,7 +53,7 @@ def measured(root: Path) -> list[list[float]]:
 
 
 def draw(folder: Path, numbers: range) -> list[Path]:
-    """Digits enlarged, each on a ground of its own, as JPEG files in a folder a digit."""
+    """Writes enlarged digits, each on its own background, as JPEG files in a folder per digit."""
     known, files = [(image, digit) for image, digit, *_ in digits()], []
     for number in numbers:
         image, digit = known[number % len(known)]

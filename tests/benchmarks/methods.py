@@ -1,7 +1,7 @@
-"""Ways to graft, with ImageNet's MobileNetV2: ants and bees, and CIFAR-10 with 10, 100 and 1,000 labels a class.
+"""Transfer methods with ImageNet's MobileNetV2: ants and bees, and CIFAR-10 with 10, 100 and 1,000 labels per class.
 
-In a seed all ways have the same split, views and order. LP-FT and fine-tuning let the whole network learn at the same
-rates, and differ in the head alone that they begin with: the linear probe's, or none (Kumar et al., 2022).
+All methods with the same seed share split, views and order. LP-FT and fine-tuning train the whole network at the same
+rates and differ only in the initial head: the linear probe's head, or none (Kumar et al., 2022).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ ALL_BLOCKS = {
     "finetune.patience": 99,
     "finetune.head_rate": 0.001,
 }
-HALVED = {**ALL_BLOCKS, "finetune.decay": 0.5}  # from block to block, as is the default: the first of 19 stands still
-NO_PROBE = {"head.strengths": [1.0e9]}  # a penalty that leaves next to nothing of a head
+HALVED = {**ALL_BLOCKS, "finetune.decay": 0.5}  # per block, as by default: the first of 19 blocks barely moves
+NO_PROBE = {"head.strengths": [1.0e9]}  # a penalty that leaves almost nothing of the head
 WAYS: dict[str, dict[str, Any]] = {
     "linear": {"finetune.epochs": 0},
     "dense 1024": {"finetune.epochs": 0, "head.kind": "dense", "head.strengths": [0.01]},
@@ -43,13 +43,13 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 COMMON = {**PLAIN, **CHANGES}
 CIFAR = {**COMMON, "backbone.resize": 96, "backbone.crop": 96}
-LABELS = {10: (5, 12), 100: (5, 6), 1000: (5, 2)}  # a class: seeds, and epochs
-TEST, VALIDATION = 100, 20  # images a class
+LABELS = {10: (5, 12), 100: (5, 6), 1000: (5, 2)}  # labels per class: seeds, epochs
+TEST, VALIDATION = 100, 20  # images per class
 HYMENOPTERA = (5, 8)  # seeds, epochs
 
 
 def run(results: Results) -> str:
-    """The tables."""
+    """Returns the benchmark's tables."""
     with tempfile.TemporaryDirectory() as folder:
         root, texts = Path(folder), []
         texts.append(table(results, "ants and bees", *HYMENOPTERA, partial(ants_and_bees, root)))
@@ -60,7 +60,7 @@ def run(results: Results) -> str:
 
 
 def table(results: Results, name: str, seeds: int, epochs: int, one: Any) -> str:
-    """Accuracy, and what it differs from fine-tuning by, mean and 95% interval; median seconds of head and fit."""
+    """Returns accuracy and its difference from fine-tuning (mean, 95% interval), and median seconds of head and fit."""
     found = {
         way: [
             results.measured(f"{name}, {way}, {seed}", partial(one, {"finetune.epochs": epochs, **changes}, seed))
@@ -79,19 +79,19 @@ def table(results: Results, name: str, seeds: int, epochs: int, one: Any) -> str
 
 
 def told(values: list[float], form: str = ".1f") -> str:
-    """Mean ± half of its 95% t interval."""
+    """Formats the mean ± the half-width of its 95% t interval."""
     mean, half = mean_interval(values)
     return f"{mean:{form}} ± {half:.1f}"
 
 
 def ants_and_bees(root: Path, changes: dict[str, Any], seed: int) -> dict[str, float]:
-    """Test accuracy of one way, and its seconds; a seed draws the fifth of train that validates."""
+    """Returns a method's test accuracy and seconds; a seed draws the fifth of train used for validation."""
     raw = assets_folder() / "hymenoptera"
     return one(root, raw, redrawn(ingested(root, raw), seed), {**COMMON, **changes}, seed)
 
 
 def objects(root: Path, labels: int, changes: dict[str, Any], seed: int) -> dict[str, float]:
-    """Test accuracy of one way on CIFAR-10, and its seconds; a seed draws the labelled images."""
+    """Returns a method's test accuracy on CIFAR-10 and its seconds; a seed draws the labeled images."""
     raw = unpacked(root / "cifar", "cifar10_jpg.tar.gz") / "cifar10_jpg"
     whole = ingested(root, raw)
     labelled = some(whole[whole[Column.SPLIT] != Split.TEST], labels + VALIDATION, seed)
@@ -102,7 +102,7 @@ def objects(root: Path, labels: int, changes: dict[str, Any], seed: int) -> dict
 
 
 def one(root: Path, raw: Path, manifest: pd.DataFrame, changes: dict[str, Any], seed: int) -> dict[str, float]:
-    """The stages on this manifest; seconds are those of head and fine-tuning, as ways share their features."""
+    """Runs the stages on this manifest. Seconds cover only head and fine-tuning, since methods share their features."""
     weights = assets_folder() / "weights" / "mobilenet_v2.pth"
     study = Study(root / "study", raw, weights, {**changes, "seed": seed})
     study.use(manifest)

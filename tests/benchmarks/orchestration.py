@@ -1,4 +1,4 @@
-"""What orchestration costs: the flow's wall time without the stages' own seconds and registration; and its memory."""
+"""The cost of orchestration: the flow's wall time minus stages and registration, and its memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUNDS = 3
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """Returns the benchmark's table."""
     rounds = [results.measured(f"round {number}", one) for number in range(ROUNDS)]
     names = list(rounds[0])
     rows = [[name, spread([found[name] for found in rounds])] for name in names]
@@ -31,7 +31,7 @@ def run(results: Results) -> str:
 
 
 def one() -> dict[str, float]:
-    """A first run with new databases, one with existing ones; then nothing to do, without a server and with one."""
+    """Measures a first run with new and with existing databases, then an up-to-date run without and with a server."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         project = Project.fresh(Path(folder) / "project", None)
@@ -52,7 +52,7 @@ def one() -> dict[str, float]:
 
 @contextmanager
 def serving(project: Project) -> Iterator[None]:
-    """With servers and worker up, and idle."""
+    """Keeps the servers and the worker up inside the block, which starts when they are idle."""
     project.flows("up")
     try:
         wait_until_quiet()
@@ -62,14 +62,14 @@ def serving(project: Project) -> Iterator[None]:
 
 
 def wait_until_quiet() -> None:
-    """Servers and worker have started when less than a fifth of the processors is busy for five seconds."""
+    """Waits until CPU usage stays below 20% for five seconds: the servers and the worker have then started."""
     for _ in range(60):
         if psutil.cpu_percent(5.0) < 20:
             return
 
 
 def forget_results(project: Project) -> None:
-    """So that every stage is computed again; databases and artifacts stay."""
+    """Deletes results so that every stage is computed again; keeps databases and artifacts."""
     for folder in (".state", ".dvc/cache/runs"):
         shutil.rmtree(project.root / folder, ignore_errors=True)
     (project.root / "dvc.lock").unlink(missing_ok=True)
@@ -80,7 +80,7 @@ def reports(project: Project) -> list[dict[str, float]]:
 
 
 def retrained(project: Project, *arguments: str) -> dict[str, float]:
-    """Seconds, peak memory of all its processes in GiB, and seconds between evaluate's end and register's."""
+    """Returns a run's seconds, its processes' peak memory in GiB, and the seconds from evaluate's end to register's."""
     command = [sys.executable, "-m", "flows", "retrain", *arguments]
     started = time.perf_counter()
     process = subprocess.Popen(command, cwd=project.root, env=environment(), stdout=-1, stderr=-2, text=True)
@@ -89,7 +89,7 @@ def retrained(project: Project, *arguments: str) -> dict[str, float]:
     def watch() -> None:
         while process.poll() is None:
             peak[0] = max(peak[0], family_gib(process.pid))
-            time.sleep(1.0)  # reading it costs a fifth of a second
+            time.sleep(1.0)  # each reading costs a fifth of a second
 
     threading.Thread(target=watch, daemon=True).start()
     evaluated = registered = 0.0
@@ -103,7 +103,7 @@ def retrained(project: Project, *arguments: str) -> dict[str, float]:
 
 
 def family_gib(pid: int) -> float:
-    """Proportional memory of a process and all its descendants."""
+    """Returns the proportional memory of a process and all its descendants, in GiB."""
     try:
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""Distillation until the new model is as good as the big one: MNIST, ResNet-18 and a ninth of its parameters."""
+"""Distillation until the student is as good as the teacher: MNIST, ResNet-18 and a student of a ninth of its size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DRAWN = {"teacher": Curve.TEACHER_SCORE, "student": Curve.VALIDATION_SCORE, "agr
 
 
 def run(results: Results) -> str:
-    """The table, and a picture of how it came there."""
+    """Returns the benchmark's table and saves a plot of the student's progress."""
     with tempfile.TemporaryDirectory() as folder:
         seeds = [results.measured(f"seed {seed}", lambda: one(Path(folder), seed)) for seed in range(SEEDS)]
     curves = [seed["curve"] for seed in seeds]
@@ -36,7 +36,7 @@ def run(results: Results) -> str:
 
 
 def one(root: Path, seed: int) -> dict[str, Any]:
-    """Accuracies and agreement on test, in percent; epochs, seconds and shares; and the curve."""
+    """Returns test accuracies and agreement, in percent; epochs, seconds and relative size; and the curve."""
     raw = unpacked(root / "digits", "digits_mnist_usps.tar.gz") / "mnist"
     manifest = ingested(root, raw)
     big = {**COMMON, "backbone.architecture": TEACHER, "finetune.epochs": 4, "seed": seed}

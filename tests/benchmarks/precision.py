@@ -1,4 +1,4 @@
-"""bfloat16 features against float32 ones: the cosine of each image's two, and whether a probe on them says the same."""
+"""bfloat16 vs. float32 features: their cosine similarity per image, and whether probes trained on them agree."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """Returns the benchmark's table."""
     assets = assets_folder()
     with tempfile.TemporaryDirectory() as folder:
         render(Path(folder) / "digits")
@@ -44,7 +44,7 @@ def run(results: Results) -> str:
 
 
 def compared(root: Path, raw: Path, pretrained: Path, changes: dict[str, object]) -> list[object]:
-    """First percentile and least cosine, agreement of the probes' answers on test, its size, and images a second."""
+    """Returns 1st percentile and minimum of the cosine, the probes' test agreement, the test size, and images/s."""
     features, answers, rates = {}, {}, []
     for precision in PRECISIONS:
         study = Study(root / precision, raw, pretrained, {**changes, "compute.precision": precision})

@@ -1,4 +1,4 @@
-"""From the alias set by a person to the live model, by the scheduled release alone: ten wishes at random moments."""
+"""The time from setting the alias to a live model, by the scheduled release alone: ten requests at random moments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WISHES = 10
 
 
 def run(results: Results) -> str:
-    """Median and worst."""
+    """Returns the median and the worst delay."""
     waits = results.measured("seconds from alias to live", measured)
     return f"median {statistics.median(waits):.0f} s, worst of {WISHES} {max(waits):.0f} s; {machine()}"
 
@@ -37,7 +37,7 @@ def measured() -> list[float]:
 
 
 def wait(client, version: str) -> float:
-    """Seconds until a wish is granted; the gate is made to allow it."""
+    """Returns the seconds until a promotion request is granted; the gate is made to allow it."""
     live = client.get_registered_model("rootstock").aliases.get("live", "none")
     client.set_model_version_tag("rootstock", version, Tag.VERDICT_AGAINST, live)
     time.sleep(random.uniform(0, 60))

@@ -1,4 +1,4 @@
-"""Confident answers as labels: MNIST, four labelled digits a class, the embedded backbone, three draws."""
+"""Confident predictions as labels: MNIST, four labeled digits per class, the embedded backbone, three draws."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.benchmarks.sets import GLYPHS, PLAIN, ingested, partly_labelled, unpa
 from tests.benchmarks.study import Study
 
 DRAWS = 3
-LABELS, VALIDATION = 4, 20  # a class; validation calibrates, audits and chooses
+LABELS, VALIDATION = 4, 20  # per class; validation is used to calibrate, to audit and to choose
 COMMON = {**PLAIN, "augment.rotation": 10.0, "augment.views": 16, "features.views": 16, "finetune.average": 0.99}
 WAYS: dict[str, dict[str, object]] = {
     "labels of neighbours": {
@@ -38,7 +38,7 @@ WAYS: dict[str, dict[str, object]] = {
 
 
 def run(results: Results) -> str:
-    """The table, and a picture."""
+    """Returns the benchmark's table and saves a plot."""
     with tempfile.TemporaryDirectory() as folder:
         found = {
             name: [results.measured(f"{name}, draw {n}", lambda: one(Path(folder), n, how)) for n in range(DRAWS)]
@@ -59,7 +59,7 @@ def run(results: Results) -> str:
 
 
 def one(root: Path, seed: int, how: dict[str, object]) -> dict[str, float]:
-    """Test accuracy of probe and tuned model, and the audited precision, in percent; how many labels; seconds."""
+    """Returns both models' test accuracy and the audited precision, in percent; the label count; the seconds."""
     raw = unpacked(root / "digits", "digits_mnist_usps.tar.gz") / "mnist"
     whole = ingested(root, raw)
     train = whole[whole[Column.SPLIT] != Split.TEST]

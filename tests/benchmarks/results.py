@@ -1,4 +1,4 @@
-"""Measurements that are kept as they are made, so that a benchmark which was stopped goes on."""
+"""Measurements, stored as they are made so that an interrupted benchmark resumes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PICTURES = ROOT / "data" / "pictures"
 
 
 class NoAssetsError(Exception):
-    """The images and weights that a benchmark needs are nowhere."""
+    """The images and weights that a benchmark needs are missing."""
 
 
 def assets_folder() -> Path:
-    """Where real images and weights are. Raises NoAssetsError."""
+    """Returns the folder of real images and weights. Raises NoAssetsError if it is not set."""
     if not os.environ.get("ROOTSTOCK_ASSETS"):
         raise NoAssetsError(
             "it needs the folder that tests/benchmarks/README.md describes: ROOTSTOCK_ASSETS=folder make bench"
@@ -33,7 +33,7 @@ def assets_folder() -> Path:
 
 
 class Results:
-    """A JSON line a measurement, by key; a change of the code or of params.yaml starts a new file."""
+    """Stores measurements by key, one JSON line each; a change to the code or to params.yaml starts a new file."""
 
     def __init__(self, name: str) -> None:
         self._file = FOLDER / f"{name}-{code()}.jsonl"
@@ -44,7 +44,7 @@ class Results:
                 self._found[key] = value
 
     def measured(self, key: str, measure: Callable[[], Any]) -> Any:
-        """What was measured for this key, now or earlier."""
+        """Returns the measurement for this key, stored or taken now."""
         if key not in self._found:
             self._found[key] = measure()
             self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class Results:
 
 
 def machine() -> str:
-    """The processor, its cores and its memory."""
+    """Returns the processor, its number of cores and its bfloat16 instructions."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
@@ -66,26 +66,26 @@ def machine() -> str:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half-width of its 95% t interval."""
+    """Returns the mean and the half-width of its 95% t interval."""
     array = np.asarray(values, dtype=float)
     half = t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / len(array) ** 0.5 if len(array) > 1 else float("nan")
     return float(array.mean()), float(half)
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Mean ± standard deviation."""
+    """Formats the mean ± standard deviation."""
     array = np.asarray(values, dtype=float)
     return f"{array.mean():.{digits}f} ± {array.std(ddof=1) if len(array) > 1 else 0:.{digits}f}"
 
 
 def middle(values: Sequence[float], digits: int = 1) -> str:
-    """Median (least to most)."""
+    """Formats the median (minimum to maximum)."""
     array = np.asarray(values, dtype=float)
     return f"{np.median(array):.{digits}f} ({array.min():.{digits}f} to {array.max():.{digits}f})"
 
 
 def code() -> str:
-    """A digest of what is measured: the stages, the flows, the parameters, and the benchmarks themselves."""
+    """Returns a digest of the stages, the flows, the parameters, and the benchmarks themselves."""
     folders = ("tasks", "flows", "tests/benchmarks")
     files = [ROOT / "params.yaml", *(file for folder in folders for file in sorted((ROOT / folder).rglob("*.py")))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]

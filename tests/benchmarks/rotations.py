@@ -1,4 +1,4 @@
-"""Regression: by how many degrees real digits were turned, uniform in +-60; 3 seeds of views and initialisation."""
+"""Regression: the rotation of real digits in degrees, uniform in +-60; 3 seeds of views and initialization."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METRICS = (Metric.R2, Metric.MAE, Metric.RMSE)
 
 
 def run(results: Results) -> str:
-    """The table."""
+    """Returns the benchmark's table."""
     with tempfile.TemporaryDirectory() as folder:
         raw = bring_together(render_rotations(Path(folder) / "rotations"), Path(folder) / "raw", ["angle"])
         seeds = [results.measured(f"seed {seed}", lambda: one(Path(folder), raw, seed)) for seed in range(SEEDS)]
@@ -35,7 +35,7 @@ def run(results: Results) -> str:
 
 
 def one(root: Path, raw: Path, seed: int) -> dict[str, object]:
-    """Scores of each candidate, and the stages' seconds."""
+    """Returns the scores of each candidate and the stages' duration in seconds."""
     preset = YAML(typ="safe").load(ROOT / "params.yaml")["presets"]["rotations"]
     pretrained = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
     study = Study(root / "study", raw, pretrained, {**preset, "seed": seed, "evaluate.corrupted": 0})

@@ -1,4 +1,4 @@
-"""The assets' data sets as folders and manifests, and backbones that know nothing."""
+"""The assets' data sets as folders and manifests, and untrained backbones."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.benchmarks.study import Study
 from tests.project import ROOT
 
 GLYPHS = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
-# Nothing is measured but the tuned model's test accuracy.
+# Only the tuned model's test accuracy is measured.
 PLAIN = {"scratch.run": False, "evaluate.corrupted": 0, "evaluate.resamples": 100}
 WHOLE = {"finetune.blocks": 99, "finetune.batchnorm": "training", "finetune.decay": 1.0, "finetune.cache": 0.0}
 
 
 def unpacked(folder: Path, archive: str) -> Path:
-    """An archive of the assets, unpacked once."""
+    """Unpacks an archive of the assets once. Returns its folder."""
     if not folder.exists():
         beside = folder.with_name(f".{folder.name}")
         with tarfile.open(assets_folder() / archive) as tar:
@@ -36,7 +36,7 @@ def unpacked(folder: Path, archive: str) -> Path:
 
 
 def ingested(root: Path, raw: Path) -> pd.DataFrame:
-    """The manifest of a folder, made once."""
+    """Returns the manifest of a folder, created once."""
     kept = root / f"{raw.name}.parquet"
     if not kept.exists():
         study = Study(root / f"ingest-{raw.name}", raw, GLYPHS, {})
@@ -47,20 +47,20 @@ def ingested(root: Path, raw: Path) -> pd.DataFrame:
 
 
 def some(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """So many rows of each class, drawn anew; all where there are fewer."""
+    """Returns `count` random rows of each class, or all rows of a class with fewer."""
     random = np.random.default_rng(seed)
     picked = [own.iloc[random.permutation(len(own))[:count]] for _, own in rows.groupby(Column.LABEL)]
     return pd.concat(picked).sort_index()
 
 
 def as_split(rows: pd.DataFrame, split: Split) -> pd.DataFrame:
-    """The rows in this split; without their labels if it is the unlabelled one."""
+    """Returns the rows assigned to this split, without labels if it is the unlabeled split."""
     changed = rows.assign(**{Column.SPLIT: split.value})
     return changed.assign(**{Column.LABEL: None}) if split is Split.UNLABELED else changed
 
 
 def partly_labelled(rows: pd.DataFrame, labels: int, validation: int, seed: int) -> list[pd.DataFrame]:
-    """So many labelled images of each class to train on, and to validate on; the others without a label."""
+    """Returns `labels` images of each class for training, `validation` for validation, and the rest as unlabeled."""
     labelled = some(rows, labels + validation, seed)
     held_out = some(labelled, validation, seed + 100)
     return [
@@ -71,12 +71,12 @@ def partly_labelled(rows: pd.DataFrame, labels: int, validation: int, seed: int)
 
 
 def below(rows: pd.DataFrame, folder: str) -> pd.DataFrame:
-    """The rows, seen from the folder above."""
+    """Returns the rows with paths relative to the parent folder."""
     return rows.assign(**{Column.PATH: folder + "/" + rows[Column.PATH]})
 
 
 def random_backbone(file: Path, architecture: str, seed: int) -> Path:
-    """Random weights of an architecture."""
+    """Writes random weights for an architecture. Returns the file."""
     torch.manual_seed(seed)
     like = "resnet18" if architecture in BUILTIN_ARCHITECTURES else architecture
     preprocessing = {"preprocessing": asdict(torchvision_preprocessing(like))}

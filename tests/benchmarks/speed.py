@@ -1,7 +1,7 @@
-"""Rootstock beside its peers: cold processes from raw files to a model, and features from files.
+"""Rootstock compared with its peers: cold processes from raw files to a model, and features from files.
 
-Peers run in an environment of their own (.state/peers/bench, made once, with the same torch). Each round runs all of
-them one after the other; ratios are those of a round.
+Peers run in an environment of their own (.state/peers/bench, created once, with the same torch). Each round runs all
+of them one after another; ratios are taken within a round.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.benchmarks.results import Results, assets_folder, machine, middle, sp
 from tests.project import ROOT
 
 ROUNDS = 5
-LIMITED = f", {isa}" if (isa := os.environ.get("ONEDNN_MAX_CPU_ISA")) else ""  # to older instructions
+LIMITED = f", {isa}" if (isa := os.environ.get("ONEDNN_MAX_CPU_ISA")) else ""  # limited to older instructions
 WANTED = 0.925  # test accuracy
 PEERS = ROOT / ".state" / "peers"
 SCRIPTS = Path(__file__).parent / "peers"
@@ -48,7 +48,7 @@ LP_FT = (*PROBE, "finetune")
 
 
 def run(results: Results) -> str:
-    """The tables."""
+    """Returns the benchmark's tables."""
     assets, python = assets_folder(), environment_of_peers()
     with tempfile.TemporaryDirectory() as folder:
         rounds = [
@@ -64,7 +64,7 @@ def run(results: Results) -> str:
 
 
 def training(rounds: list[dict[str, list[float]]]) -> str:
-    """Median seconds and mean accuracy of each, and how many times as long as ours it took: some need many epochs."""
+    """Returns each one's median seconds, mean accuracy, and duration relative to ours: some need many epochs."""
     taken = {
         f"Rootstock, {name}" if name.startswith(OURS) else name: [found[name][0] for found in rounds]
         for name in rounds[0]
@@ -83,12 +83,12 @@ OURS = ("probe", "LP-FT")
 
 
 def trained(folder: Path, assets: Path, python: Path) -> dict[str, list[float]]:
-    """Seconds and test accuracy of each, one after the other, each in a cold process."""
+    """Returns each one's seconds and test accuracy, measured one after another, each in a cold process."""
     data, weights = assets / "hymenoptera", assets / "weights" / "mobilenet_v2.pth"
     given = [str(data), str(weights), str(WANTED)]
     home = folder / "torch" / "hub" / "checkpoints"
     home.mkdir(parents=True)
-    for name in ("mobilenet_v2-7ebf99e0.pth", "mobilenet_v2-b0353104.pth"):  # the names that torchvision looks for
+    for name in ("mobilenet_v2-7ebf99e0.pth", "mobilenet_v2-b0353104.pth"):  # the file names that torchvision looks for
         (home / name).symlink_to(weights)
     env = {**os.environ, "TORCH_HOME": str(folder / "torch"), "HF_HUB_OFFLINE": "1"}
     found = {
@@ -108,7 +108,7 @@ def trained(folder: Path, assets: Path, python: Path) -> dict[str, list[float]]:
 
 
 def ours(root: Path, raw: Path, weights: Path, stages: tuple[str, ...], **changes: object) -> list[float]:
-    """Seconds of `python -m tasks` for these stages in one cold process; then, apart, the accuracy on test."""
+    """Returns the seconds of `python -m tasks` for these stages in one cold process, and the test accuracy, untimed."""
     (root / "data").mkdir(parents=True)
     (root / "data" / "raw").symlink_to(raw)
     (root / "data" / "pretrained.weights").symlink_to(weights)
@@ -127,7 +127,7 @@ def ours(root: Path, raw: Path, weights: Path, stages: tuple[str, ...], **change
 
 
 def write_params(file: Path, changes: dict[str, Any]) -> None:
-    """params.yaml with these values."""
+    """Writes a params.yaml with these values."""
     yaml = YAML()
     document = yaml.load(ROOT / "params.yaml")
     for name, value in changes.items():
@@ -141,14 +141,14 @@ def write_params(file: Path, changes: dict[str, Any]) -> None:
 
 
 def output(command: list[str], **how: Any) -> str:
-    """What a command prints; what it said instead, where it fails."""
+    """Returns a command's output. Raises AssertionError with all of its output if it fails."""
     done = subprocess.run(command, check=False, capture_output=True, text=True, **how)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.strip()
 
 
 def environment_of_peers(group: str = "bench") -> Path:
-    """The Python of an environment of its own, made with this dependency group and our own torch."""
+    """Returns the Python of an environment created with this dependency group and our version of torch."""
     folder = PEERS / group
     python = folder / "bin" / "python"
     if not python.exists():
@@ -161,5 +161,5 @@ def environment_of_peers(group: str = "bench") -> Path:
 
 
 def public(module: Any) -> str:
-    """A version without what was built for."""
+    """Returns a package's version without its build tag."""
     return str(module.__version__).partition("+")[0]

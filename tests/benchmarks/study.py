@@ -1,4 +1,4 @@
-"""Stages as functions, on a manifest that the benchmark changes: many seeds in one process."""
+"""Stages as functions, on a manifest that the benchmark modifies: many seeds in one process."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tasks.data.manifest import target_spec, usable
 from tasks.models.weights_file import read, write
 from tasks.objectives.teacher import SPEC
 
-NETWORKS = (Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED)  # those that are trained
+NETWORKS = (Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED)  # candidates that are trained
 STAGES = ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")
 
 
 class Study:
-    """A folder with images, weights and changed parameters, that stages are run in."""
+    """A folder with images, weights and modified parameters in which stages are run."""
 
     def __init__(self, root: Path, raw: Path, pretrained: Path, changes: dict[str, Any]) -> None:
         self.document = YAML(typ="safe").load(PARAMS_FILE)
@@ -48,7 +48,7 @@ class Study:
             node[key] = value
 
     def run(self, *stages: str) -> float:
-        """Runs stages with no output; their seconds together."""
+        """Runs stages with their output hidden. Returns their total seconds."""
         seconds = 0.0
         if not self.paths.teacher.exists():
             write(self.paths.teacher, {})
@@ -63,35 +63,35 @@ class Study:
         return seconds
 
     def manifest(self) -> pd.DataFrame:
-        """The manifest as it stands."""
+        """Returns the current manifest."""
         return pd.read_parquet(self.paths.manifest)
 
     def use(self, manifest: pd.DataFrame) -> None:
-        """Replaces the manifest, and derives from its rows what is predicted, as ingest does."""
+        """Replaces the manifest, and derives the target specification from its rows, as ingest does."""
         self.paths.manifest.parent.mkdir(parents=True, exist_ok=True)
         manifest.to_parquet(self.paths.manifest, index=False)
         target_spec(usable(manifest)).save(self.paths.task)
 
     def becomes_teacher(self, file: Path) -> None:
-        """Writes the tuned model as a teacher's file."""
+        """Writes the tuned model as a teacher file."""
         write(file, read(self.paths.tuned)[0], {SPEC: read_json(self.paths.spec)})
 
     def backbone_of(self, file: Path) -> Path:
-        """Writes the tuned model's backbone, and its head beside it, as weights to start from."""
+        """Writes the tuned model's backbone and head as initial weights. Returns the file."""
         spec, (state, _) = read_json(self.paths.spec), read(self.paths.tuned)
         own = {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
         write(file, own, {"preprocessing": spec["preprocessing"], "classes": spec["classes"]})
         return file
 
     def report(self) -> pd.DataFrame:
-        """The tuned model's curve."""
+        """Returns the tuned model's learning curve."""
         rows = pd.read_json(self.paths.curves, lines=True)
         return rows[rows["candidate"] == Candidate.TUNED].reset_index(drop=True)
 
     def accuracies(self) -> dict[str, float]:
-        """Test accuracy of each candidate, in percent."""
+        """Returns the test accuracy of each candidate, in percent."""
         return {name: 100 * scored["accuracy"]["value"] for name, scored in read_json(self.paths.metrics).items()}
 
     def forget(self) -> None:
-        """Removes all that was written."""
+        """Removes all files that were written."""
         shutil.rmtree(self.paths.state.parent, ignore_errors=True)

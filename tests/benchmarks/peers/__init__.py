@@ -1,1 +1,1 @@
-"""What peers do with the same data, weights and cores: scripts that an environment of their own runs."""
+"""Scripts that run peers on the same data, weights and cores, in an environment of their own."""

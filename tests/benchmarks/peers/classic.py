@@ -1,4 +1,4 @@
-"""The PyTorch tutorial's recipe for a frozen network, stopped at the first epoch with the accuracy asked for."""
+"""The PyTorch tutorial's recipe for a frozen network, stopped at the first epoch that reaches the target accuracy."""
 
 import sys
 

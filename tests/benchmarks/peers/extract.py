@@ -1,4 +1,4 @@
-"""Features of a folder's JPEG files by ResNet-50 as timm, fastai and transformers make them; images a second."""
+"""Extracts ResNet-50 features from a folder's JPEG files with timm, fastai or transformers; prints images/s."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ torch.manual_seed(0)
 
 
 def forward(network, batches):
-    """The rate of all batches, from the first file on, after a pass to warm up."""
+    """Returns the rate over all batches, starting at the first file, after a warm-up pass."""
     network.eval()
     if fast:
         network = network.to(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""fastai as it comes: a vision_learner, fine_tune(4)."""
+"""fastai with its defaults: a vision_learner, fine_tune(4)."""
 
 import sys
 
@@ -6,7 +6,7 @@ from fastai.vision.all import ImageDataLoaders, Resize, accuracy, aug_transforms
 from fastai.vision.learner import default_split, model_meta
 from torchvision.models import mobilenet_v2
 
-# fastai does not hand on vision_learner's own `cut`, so it is told what it knows of other networks.
+# fastai does not pass on vision_learner's `cut`, so register the metadata that it has for other networks.
 model_meta[mobilenet_v2] = {"cut": -1, "split": default_split, "stats": imagenet_stats}
 loaders = ImageDataLoaders.from_folder(
     sys.argv[1], train="train", valid="val", item_tfms=Resize(256), batch_tfms=aug_transforms(size=224)

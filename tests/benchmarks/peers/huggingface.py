@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer on the same network, whole-net fine-tuning by AdamW, stopped at the accuracy asked for."""
+"""Hugging Face's Trainer on the same network, whole-network fine-tuning with AdamW, stopped at the target accuracy."""
 
 import sys
 import tempfile

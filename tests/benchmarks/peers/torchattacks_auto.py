@@ -1,4 +1,4 @@
-"""AutoAttack of torchattacks (APGD-CE, APGD-T, FAB-T, Square) on a model and pictures; accuracy before and after."""
+"""torchattacks' AutoAttack (APGD-CE, APGD-T, FAB-T, Square) on a model and images; prints accuracy before and after."""
 
 import sys
 from pathlib import Path
