@@ -26,7 +26,7 @@ MIN_DISK = 5 * 2**30  # bytes
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check; `remedy` tells the user what to do if it failed."""
+    """The result of one check; `remedy` is advice for the user if it failed."""
 
     what: str
     ok: bool

@@ -1,4 +1,4 @@
-"""Command-line overrides, which are written to params.yaml so that the file always shows what ran."""
+"""Command-line overrides, written to params.yaml so that the file always shows the parameters of the last run."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def _signature(target: TargetSpec) -> object:
 
 
 def prove(version: ModelVersion, paths: Paths) -> None:
-    """Loads the version from the registry. Raises RootstockError if its answers differ from the evaluated answers."""
+    """Loads the version from the registry. Raises RootstockError if its answers differ from the evaluation."""
     import mlflow
     import pandas as pd
 

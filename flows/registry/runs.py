@@ -137,7 +137,7 @@ class Run:
         self.client.log_batch(self.id, metrics=final_metrics(values))
 
     def _log_inputs(self, run_id: str) -> None:
-        """Logs the parameters, the lineage tags, the data set, and the files that determine what runs."""
+        """Logs the parameters, lineage tags and data set, and the files that define the run."""
         from mlflow.entities import RunTag
 
         paths, difference = self._paths, git.difference()

@@ -64,7 +64,7 @@ def run(results: Results) -> str:
 
 
 def told(values: list[float]) -> str:
-    """Formats the mean ± standard deviation; empty if they are undefined."""
+    """Formats the mean ± standard deviation; empty if undefined."""
     return "" if isnan(values[0]) else spread(values)
 
 
