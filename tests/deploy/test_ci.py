@@ -16,7 +16,7 @@ assert WORKFLOWS, "there are no workflows to check"
 
 @pytest.fixture
 def job(finished, tmp_path) -> Project:
-    """A CI job's checkout, with all results computed and a remote to push to."""
+    """Returns a CI job's checkout, with all results computed and a remote to push to."""
     project = finished.copy(tmp_path / "project").with_venv()
     subprocess.run(["git", "init", "--quiet", "--bare", str(tmp_path / "origin.git")], check=True)
     project.git("remote", "add", "origin", str(tmp_path / "origin.git"))
@@ -48,7 +48,7 @@ def test_pictures_are_pushed_to_a_branch_of_their_own_and_added_to_it(job):
     folder = job.root / ".state" / "pictures"
     assert "no pictures" in job.script("pictures.sh").stdout
     folder.mkdir()
-    for number in ("1", "2", "2"):  # the last one is a job that is run again
+    for number in ("1", "2", "2"):  # the last job is rerun
         (folder / f"{number}.png").write_bytes(b"picture")
         done = job.script("pictures.sh", GITHUB_RUN_ID=number)
         assert done.returncode == 0, done.stdout + done.stderr

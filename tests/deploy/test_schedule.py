@@ -17,7 +17,7 @@ from tests.project import ROOT, Project, wait_until
 
 
 def request(served: Project, path: str, **body: object) -> object:
-    """Returns the answer of Prefect's API."""
+    """Returns the response of Prefect's API."""
     query = Request(
         f"{served.env['PREFECT_API_URL']}/{path}",
         json.dumps(body).encode() if body else None,
@@ -39,7 +39,7 @@ def scheduled(served: Project, name: str) -> list[dict[str, object]]:
 
 
 def test_the_night_is_scheduled_within_ninety_seconds(served):
-    """With SQLAlchemy 2.1, Prefect 3.8 schedules nothing and says nothing."""
+    """With SQLAlchemy 2.1, Prefect 3.8 schedules nothing and reports no error."""
     runs = wait_until(lambda: scheduled(served, "retrain/nightly"), 90)
     start = datetime.fromisoformat(runs[0]["expected_start_time"])
     assert (start.hour, start.minute) == (3, 0)

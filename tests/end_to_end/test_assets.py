@@ -1,4 +1,4 @@
-"""Real photographs and real ImageNet weights, in the folder that ROOTSTOCK_ASSETS names."""
+"""Real photographs and real ImageNet weights, from the folder that ROOTSTOCK_ASSETS names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHORT = {"augment.views": 2, "finetune.epochs": 2, "finetune.batch": 32, "comput
 
 @pytest.mark.parametrize(("folder", "name", "least"), [("ants", "ant", 0.7), ("bees", "bee", 0.75)])
 def test_imagenet_weights_know_ants_and_bees_before_any_training(assets, folder, name, least):
-    """So the preprocessing is the one that the weights were trained with."""
+    """This shows that the preprocessing matches the weights' training."""
     state, _ = read(assets / "weights" / "mobilenet_v2.pth")
     backbone = build("mobilenet_v2", state, {}, None, None)
     assert (backbone.preprocessing.resize, backbone.preprocessing.crop) == (256, 224)
@@ -40,7 +40,7 @@ def test_imagenet_weights_know_ants_and_bees_before_any_training(assets, folder,
 
 @pytest.mark.slow
 def test_ants_and_bees_from_folder_to_registry(assets, prepared, tmp_path):
-    """The whole flow with a MobileNetV2 from a .pth file; its own val is the test split."""
+    """The whole flow with a MobileNetV2 from a .pth file; the data set's own val is the test split."""
     project = prepared.copy(tmp_path / "project")
     changes = {
         **MOBILENET,
@@ -69,7 +69,7 @@ def test_ants_and_bees_from_folder_to_registry(assets, prepared, tmp_path):
 
 
 def test_a_network_without_linear_layers_and_without_batchnorm(assets, tmp_path):
-    """SqueezeNet, whose classifier is a convolution: features and a head that learns."""
+    """SqueezeNet, whose classifier is a convolution: extracts features and trains a head."""
     weights = assets / "weights" / "squeezenet1_0.pth"
     changes = {"backbone.architecture": "squeezenet1_0", "augment.views": 1, "features.views": 0}
     study = Study(tmp_path / "study", assets / "hymenoptera", weights, changes)

@@ -1,4 +1,4 @@
-"""The commands of README and docs/, run in a finished project."""
+"""The commands in README and docs/, run in a finished project."""
 
 from __future__ import annotations
 

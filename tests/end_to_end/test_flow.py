@@ -1,4 +1,4 @@
-"""The whole flow, with its real server, tracker, remote and processes, on drawn pictures with a tiny backbone."""
+"""The whole flow, with its real server, tracker, remote and processes, on drawn images with a tiny backbone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHAT = re.compile(r"^(\w+) *\| (.*)$", re.MULTILINE)
 
 
 def became(output: str) -> dict[str, str]:
-    """Returns the last line of each stage."""
+    """Returns the last line logged by each stage."""
     return dict(WHAT.findall(output))
 
 
@@ -35,7 +35,7 @@ def statuses(project: Project) -> list[str]:
 
 @pytest.fixture
 def project(finished: Project, tmp_path) -> Project:
-    """A finished project of the test's own."""
+    """Returns the test's own copy of a finished project."""
     return finished.copy(tmp_path / "project")
 
 
@@ -157,7 +157,7 @@ def _strengths(project: Project, commit: str) -> list[float]:
 
 
 def of_ones_own(project: Project) -> Path:
-    """Copies the project's images to a folder that a test may change."""
+    """Copies the project's images to a folder that a test may modify."""
     source = project.root.parent / "images"
     for path in (project.root / "data" / "raw").rglob("*.png"):
         target = source / path.relative_to(project.root / "data" / "raw")
@@ -317,9 +317,9 @@ def dvc_of(stage: psutil.Process) -> psutil.Process:
 
 @pytest.mark.slow
 def test_killed_in_every_stage_it_ends_as_if_undisturbed(prepared, finished, tmp_path):
-    """kill -9 of the flow in each stage: the stage is dead within two seconds, and the next run resumes.
+    """Sends kill -9 to the flow in each stage: the stage is dead within two seconds, and the next run resumes.
 
-    In the last run DVC is killed instead: the flow ends the stage and retries it, as run.retries allows.
+    In the last run, DVC is killed instead: the flow ends the stage and retries it, as run.retries allows.
     """
     project = prepared.copy(tmp_path / "project")
     for stage in STAGES:

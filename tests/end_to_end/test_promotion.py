@@ -14,8 +14,8 @@ from tests.project import Project, wait_until
 
 CHROMIUM = shutil.which("chromium")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-PATIENCE = 60_000  # milliseconds until something shows
-RELEASED = 100.0  # seconds from a request to the live model
+PATIENCE = 60_000  # maximum milliseconds until an element appears
+RELEASED = 100.0  # maximum seconds from a request to the live model
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def page(browser):
 
 
 def keep(page, name: str, tmp_path: Path) -> None:
-    """A screenshot, kept in ROOTSTOCK_SCREENSHOTS where that is set."""
+    """Saves a screenshot to ROOTSTOCK_SCREENSHOTS, if that is set."""
     folder = Path(os.environ.get("ROOTSTOCK_SCREENSHOTS", tmp_path))
     close = page.get_by_role("button", name="Close", exact=True)
     if close.count():
@@ -55,14 +55,14 @@ def live(project: Project) -> int | None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _judged(served):
-    """Retrains, so that version 1 has passed whatever parameters other tests used."""
+    """Retrains, so that version 1 has passed regardless of the parameters of other tests."""
     done = served.retrain()
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture
 def second(served):
-    """The served project with a second version, registered by its own flow."""
+    """Returns the served project with a second version, registered by its own flow."""
     if 2 not in served.numbers():
         done = served.retrain("--evaluate.bins", "9")
         assert done.returncode in {0, 4}, done.stdout + done.stderr
@@ -82,7 +82,7 @@ def test_an_alias_set_by_clicking_makes_a_version_live_and_predict_answers_with_
     page.get_by_text("May it go live? pass").wait_for()
     assert page.get_by_text("rootstock.verdict", exact=True).count()
     keep(page, "version", tmp_path)
-    page.get_by_title(re.compile("(Add|Edit) aliases")).first.click()  # by whether it has some
+    page.get_by_title(re.compile("(Add|Edit) aliases")).first.click()  # Edit if it has aliases
     dialog = page.get_by_role("dialog")
     dialog.locator("input").first.click()
     page.keyboard.type("champion")
@@ -115,7 +115,7 @@ def test_the_run_of_a_version_shows_its_pictures(served, page, tmp_path):
 @pytest.mark.browser
 @pytest.mark.slow
 def test_the_button_promote_model_is_a_request_that_the_gate_may_refuse(second, page, tmp_path):
-    """The verdict is undecided, since twelve images are too few, or was made before version 1 was live."""
+    """The verdict is undecided, since twelve images are too few, or dates from before version 1 was live."""
     if live(second) is None:
         second.mlflow().set_registered_model_alias("rootstock", "champion", 1)
         wait_until(lambda: live(second) == 1, RELEASED)

@@ -19,7 +19,7 @@ NUMBERS = count()
 
 
 class Registry:
-    """A registered model that belongs to one test; its versions have the verdicts that the test gives them."""
+    """A registered model that belongs to one test; its versions have verdicts assigned by the test."""
 
     def __init__(self, folder):
         self.name, self.folder = f"model{next(NUMBERS)}", folder

@@ -1,4 +1,4 @@
-"""Nothing heavy is imported where it is not needed; each import runs in a process of its own."""
+"""Heavy packages are imported only where they are needed; each import runs in its own process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.project import ROOT, run_python
 
 HEAVY = ("torch", "torchvision", "pandas", "scipy", "sklearn", "matplotlib", "mlflow", "prefect", "great_expectations")
 LOADED = "import json, sys; {}; print(json.dumps([name for name in {!r} if name in sys.modules]))"
-LIGHT = {  # what may be loaded beside the standard library and light packages
+LIGHT = {  # packages that may be loaded besides the standard library and light packages
     "from flows.config import parameters; parameters.load()": set(),
     "from tasks.core.digest import closure; closure('tasks.finetune')": set(),
     "import tasks.core.target": set(),

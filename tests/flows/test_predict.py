@@ -25,13 +25,13 @@ COLUMNS = ["path", "label", "probability", "confident", "reason", "distribution"
 
 @pytest.fixture
 def finished(finished, tmp_path):
-    """One of the test's own, which keeps answers."""
+    """Returns the test's own copy of a finished project, in which answers are kept."""
     return finished.copy(tmp_path / "finished")
 
 
 @pytest.fixture
 def pictures(tmp_path, finished):
-    """The test pictures, and two files that are none."""
+    """Returns a folder with the test images and two files that are not images."""
     folder = tmp_path / "pictures"
     shutil.copytree(finished.root / "data" / "raw" / "test", folder)
     (folder / "bar" / "broken.png").write_bytes(b"junk")
@@ -79,7 +79,7 @@ def test_names_in_a_manifest_are_texts_and_an_empty_one_is_no_file(tmp_path):
 
 @pytest.mark.slow
 def test_answers_for_another_source_of_the_same_name_go_elsewhere(finished, pictures, tmp_path):
-    """And two at once for one source wait for each other."""
+    """Two simultaneous predictions for one source wait for each other."""
     others = tmp_path / "others" / "pictures"
     shutil.copytree(pictures / "ring", others)
     with ThreadPoolExecutor() as pool:
@@ -96,7 +96,7 @@ def test_answers_for_another_source_of_the_same_name_go_elsewhere(finished, pict
 @pytest.mark.slow
 def test_a_checkout_that_was_moved_has_its_models(finished, pictures, tmp_path):
     before = finished.copy(tmp_path / "before")
-    assert before.flows("release").returncode == 0  # any command: it notes where it is
+    assert before.flows("release").returncode == 0  # any command: it records where it runs
     shutil.move(before.root, tmp_path / "now")
     done = predict(Project(tmp_path / "now"), pictures / "ring" / "0.png")
     assert done.returncode == 0, done.stderr

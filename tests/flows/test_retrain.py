@@ -1,4 +1,4 @@
-"""What the retrain flow refuses before it begins."""
+"""Inputs that the retrain flow refuses before it begins."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_teacher_of_other_classes_is_refused_before_anything_is_computed(tmp_p
     with raises(ParamsError, "teacher.weights") as caught:
         check_parameters_fit_data(params)
     assert "cat, dog" in str(caught.value)
-    params.objective = Objective.LABELS  # needs no teacher
+    params.objective = Objective.LABELS  # an objective that needs no teacher
     check_parameters_fit_data(params)
 
 

@@ -1,4 +1,4 @@
-"""Several labels an image, through the whole flow: registered, judged, predicted."""
+"""Several labels per image through the whole flow: registered, judged, predicted."""
 
 from __future__ import annotations
 

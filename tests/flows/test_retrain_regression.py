@@ -1,4 +1,4 @@
-"""Numbers instead of classes, through the whole flow: registered, judged, predicted."""
+"""Numbers instead of classes through the whole flow: registered, judged, predicted."""
 
 from __future__ import annotations
 

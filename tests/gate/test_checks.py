@@ -10,7 +10,7 @@ from tasks.gate.paired_tests import PairedScores, min_images_to_pass, tango_boun
 
 
 def pair(better: int, worse: int, both: int) -> PairedScores:
-    """Two models' hits: so many images only the candidate gets right, only the live one, and both."""
+    """Returns two models' hits, from the numbers of images that only the candidate, only the live model or both hit."""
     candidate = np.array([1] * better + [0] * worse + [1] * both)
     return PairedScores(candidate, np.array([0] * better + [1] * worse + [1] * both))
 
@@ -73,7 +73,7 @@ def test_any_score_can_be_compared_by_the_paired_bootstrap():
 
 
 def test_few_images_pass_no_more_often_than_they_may():
-    """A model that loses the whole margin, whose gains are normal; the plain percentiles pass 11% with 5 images."""
+    """The model loses the whole margin, and gains are normal; plain percentiles would pass 11% with 5 images."""
     random, passed = np.random.default_rng(0), 0
     for seed in range(400):
         gain = random.normal(-0.5, 1, 5)

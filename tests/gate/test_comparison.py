@@ -12,7 +12,7 @@ CRITERIA = GateCriteria("auto", margin=0.02, error=0.05, group_margin=0.1, resam
 
 
 def classified(truth: list[str], hits: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """Probabilities of a model that is right where `hits` says so."""
+    """Returns probabilities of a model that is right where `hits` is true."""
     table = pd.DataFrame(0.0, index=range(len(truth)), columns=classes)
     for row, (label, hit) in enumerate(zip(truth, hits, strict=True)):
         other = next(name for name in classes if name != label)
@@ -80,7 +80,7 @@ def test_log_likelihoods_of_too_few_images_decide_nothing():
 
 
 def compared(right, live_right, criteria=CRITERIA, labels=("a", "b")):
-    """Verdicts where so many of 400 answers are right, the wrong ones in their second label."""
+    """Returns verdicts for a number of right answers out of 400; wrong answers are wrong in their second label."""
     truth = np.tile([[1.0, 0.0]], (400, 1))
     rows = pd.DataFrame({Column.LABEL: ["a"] * 400, "label:a": truth[:, 0], "label:b": truth[:, 1]})
     tables = []

@@ -30,7 +30,7 @@ def test_bounds_enclose_the_difference_and_mirror(better, worse, both):
 
 
 def test_a_model_that_loses_the_margin_rarely_passes():
-    """At a true loss of exactly the margin, in at most 5% of cases and two standard errors."""
+    """At a true loss of exactly the margin, it passes in at most 5% of cases, plus two standard errors."""
     random, trials = np.random.default_rng(0), 2000
     lost, margin = 0.04, 0.02
     counts = random.multinomial(500, [lost - margin, lost, 1 - 2 * lost + margin], trials)

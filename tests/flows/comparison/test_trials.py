@@ -94,7 +94,7 @@ def test_a_trial_that_exits_without_output_has_failed(tmp_path, monkeypatch):
 
 
 def stand_in(folder, monkeypatch, script):
-    """A shell script that runs in the place of the stages."""
+    """Replaces the stages with a shell script."""
     file = folder / "python"
     file.write_text(f"#!/bin/sh\n{script}")
     file.chmod(0o755)
@@ -102,12 +102,12 @@ def stand_in(folder, monkeypatch, script):
 
 
 def printing(message):
-    """A shell command that prints a message; where its run is %s, it is the one that the supervisor named."""
+    """Returns a shell command that prints a message; a run of %s becomes the run named by the supervisor."""
     return f"printf '{encode(message).decode()}' $ROOTSTOCK_SUPERVISED"
 
 
 def test_a_stage_of_a_trial_that_hangs_is_ended_with_all_that_it_started(tmp_path, monkeypatch):
-    """The first stage is computed, the second one is not."""
+    """The first stage is computed, the second is not."""
     record, progress = RecordMessage("%s", "ingest", 1.0, 1.0, {}), ProgressMessage(1, 4, "checks")
     hang = "sleep 600 & echo $! > grandchild\nwait"
     stand_in(tmp_path, monkeypatch, f"{printing(record)}\n{printing(progress)}\n{hang}")

@@ -1,4 +1,4 @@
-"""make up, make down and make doctor, with the real servers, in a project of their own."""
+"""make up, make down and make doctor, with the real servers, in a separate project."""
 
 from __future__ import annotations
 

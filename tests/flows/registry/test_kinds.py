@@ -1,4 +1,4 @@
-"""What the registry does by kind of target, and the kind of versions whose spec does not say it."""
+"""The registry's behavior by kind of target, and the kind of a version whose spec does not record one."""
 
 from __future__ import annotations
 

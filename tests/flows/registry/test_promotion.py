@@ -1,4 +1,4 @@
-"""From a promotion request to the live model, in a real registry; tests/end_to_end has a browser click the buttons."""
+"""From a promotion request to the live model, in a real registry; in tests/end_to_end, a browser clicks the buttons."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_live_version_that_was_deleted_is_live_no_more_and_blocks_nothing(regi
 
 
 def test_a_number_that_is_given_again_is_another_version(registry):
-    """The registered model was deleted, and MLflow counts from 1 again."""
+    """The registered model was deleted, and MLflow numbers versions from 1 again."""
     first = registry.version()
     registry.request(first)
     registry.reconcile()
@@ -183,7 +183,7 @@ def test_two_checkouts_do_not_undo_each_others_releases(registry, tmp_path):
     roll_back(registry.name, registry.ledger)
     client().delete_registered_model_tag(registry.name, Tag.LEDGER)
     assert reconcile(registry.name, person_decides=False, ledger_file=other) == []
-    assert registry.at(LIVE) == first  # the copy was answered: it is no longer a request
+    assert registry.at(LIVE) == first  # the copy has been answered: it is no longer a request
     assert copy.version
     reconcile(registry.name, person_decides=False, ledger_file=other)
     with raises(OtherLedgerError, "other-ledger") as caught:

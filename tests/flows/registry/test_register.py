@@ -1,4 +1,4 @@
-"""What registration stores is all that answers and nothing else, and it is loaded only as it was stored."""
+"""A registered version contains exactly the files it needs to predict, and loads only if they are unchanged."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STRAY = "raise SystemExit('what lies beside was run')\n"
 
 @pytest.fixture
 def evaluated(paths, tmp_path, monkeypatch) -> Paths:
-    """Spec and weights of a small network; beside the scorer's code lies what must not be shipped."""
+    """Writes a small network's spec and weights, and files that must not be shipped beside the scorer's code."""
     for file in (paths.spec, paths.tuned, paths.task):
         file.parent.mkdir(parents=True)
     TargetSpec(classes=SHAPES).save(paths.task)
@@ -55,7 +55,7 @@ def evaluated(paths, tmp_path, monkeypatch) -> Paths:
 
 @pytest.fixture
 def version(evaluated, tmp_path, monkeypatch):
-    """The version that is registered for them, in a registry of its own."""
+    """Returns the version registered for the network, in a separate registry."""
     before = mlflow.get_tracking_uri()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     tracker = client()
@@ -67,7 +67,7 @@ def version(evaluated, tmp_path, monkeypatch):
 
 @pytest.fixture
 def stored(version, tmp_path) -> Path:
-    """The folder that MLflow keeps it in."""
+    """Returns the folder in which MLflow stores the version."""
     (file,) = (tmp_path / "registry").rglob("MLmodel")
     return file.parent
 

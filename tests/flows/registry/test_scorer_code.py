@@ -1,4 +1,4 @@
-"""What is shipped with a version is what was checked, and what was checked is what runs."""
+"""The checked code is both the code shipped with a version and the code that runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def written(folder: Path, code: Mapping[str, bytes]) -> Path:
 
 
 def imported(file: Path):
-    """The file as Python itself would import it."""
+    """Imports the file as Python itself would."""
     spec = importlib.util.spec_from_file_location(f"ordinary_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -45,7 +45,7 @@ def imported(file: Path):
 
 
 def plant(file: Path, source: bytes) -> Path:
-    """Puts a .pyc of other code beside a file, with the time and the size that Python compares."""
+    """Writes a .pyc of other code for a file, with the mtime and size that Python compares."""
     stat = file.stat()
     header = importlib.util.MAGIC_NUMBER + struct.pack("<III", 0, int(stat.st_mtime), stat.st_size)
     pyc = Path(importlib.util.cache_from_source(file))
@@ -56,7 +56,7 @@ def plant(file: Path, source: bytes) -> Path:
 
 @pytest.fixture
 def two_formats(monkeypatch):
-    """A single file, and a folder of two files: the forms in which code is shipped."""
+    """Returns a single file and a folder of two files: the two forms in which code is shipped."""
     monkeypatch.setattr(scorer_code, "CODE_FILES", {1: ("scorer.py",), 2: tuple(FOLDER)})
 
 
@@ -105,7 +105,7 @@ def test_a_stale_pyc_is_not_run(tmp_path, spec, code, target, other):
 @pytest.mark.usefixtures("two_formats")
 @FORMS
 def test_a_file_that_is_swapped_after_it_was_read_is_not_run(tmp_path, monkeypatch, spec, code, target, other):
-    """Each file is read once, here by a reader that puts other code in its place at once."""
+    """Each file is read once, here by a reader that immediately replaces it with other code."""
     read, reads = Path.read_bytes, []
 
     def swapping(path: Path) -> bytes:

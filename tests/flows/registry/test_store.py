@@ -1,4 +1,4 @@
-"""Stores that cannot be opened: the error does not show the password in their address."""
+"""Stores that cannot be opened: the error does not show the password in their URI."""
 
 from __future__ import annotations
 

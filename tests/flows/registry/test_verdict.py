@@ -1,4 +1,4 @@
-"""The verdict of a retraining: on the version, in the table and in the exit code."""
+"""The verdict of a retraining: in the version's tags, in the table and in the exit code."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_floor_that_is_not_reached_refuses_though_nothing_was_computed(project
 
 
 def test_a_new_version_is_compared_with_the_live_one_on_the_same_images(project):
-    """Two equal models on twelve images: too few to tell; with a margin that twelve can tell, it passes."""
+    """Two equal models on twelve images are undecided; with a margin that twelve images can resolve, it passes."""
     project.mlflow().set_registered_model_alias("rootstock", LIVE, "1")
     done = project.retrain("--evaluate.bins", "7")
     assert done.returncode == EXIT_UNDECIDED, done.stdout + done.stderr

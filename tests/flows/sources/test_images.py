@@ -26,7 +26,7 @@ def test_sources_are_checked_before_anything_is_copied(params, tmp_path):
         images_of(params(data={"source": str(root)}))
     assert str(root / "link") in str(caught.value)
     (root / "link").unlink()
-    if sys.platform == "linux":  # others refuse such names themselves
+    if sys.platform == "linux":  # other file systems refuse such names themselves
         latin = root / "bar" / os.fsdecode(b"K\xe4fer.png")
         latin.touch()
         with raises(RootstockError, "file-name") as caught:

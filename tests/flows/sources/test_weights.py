@@ -1,4 +1,4 @@
-"""Sources of weights and teachers: torchvision, a file, a registered version."""
+"""Sources of weights and teachers: torchvision, a file or a registered version."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_torchvisions_weights_need_a_name_and_a_network(params, monkeypatch, tmp
 
 
 def test_weights_that_were_downloaded_before_are_used_offline(monkeypatch, tmp_path):
-    """The cached file, named by torchvision with its checksum, is converted with its preprocessing."""
+    """torchvision's cached file, whose name includes its checksum, is converted with its preprocessing."""
     from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
@@ -64,7 +64,7 @@ def test_weights_that_were_downloaded_before_are_used_offline(monkeypatch, tmp_p
 
 
 def test_without_a_teacher_there_is_an_empty_file(tmp_path, monkeypatch):
-    """The same file each time."""
+    """The file is the same each time."""
     monkeypatch.chdir(tmp_path)
     params = load(ROOT / "params.yaml")
     file = teacher_of(params)

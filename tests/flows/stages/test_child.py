@@ -1,4 +1,4 @@
-"""A supervised child: its messages, whatever else it prints, and that nothing of it survives."""
+"""A supervised child: its messages, its other output, and the end of all its processes."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ time.sleep(600)
 
 
 def supervised(code, on_message=lambda _message: None, timeout=60.0, cwd=None):
-    """A child that runs `code` as a stage would."""
+    """Runs `code` in a supervised child, as a stage would run."""
     return run_supervised([sys.executable, "-c", STAGE + code], timeout, on_message, cwd=cwd, PYTHONPATH=str(ROOT))
 
 
 def taken(*lines):
-    """Returns the output of a run named mine after these lines, and the messages that were shown."""
+    """Returns the output of a run named "mine" after these lines, and the messages shown."""
     shown = []
     output = Output("mine", shown.append)
     for line in lines:
@@ -174,14 +174,14 @@ for run in (os.environ[SUPERVISED], "another"):
 
 
 def test_one_that_takes_too_long_is_dead_with_all_that_it_started(tmp_path, short_grace):
-    """Also with what does not hear SIGTERM."""
+    """Even processes that ignore SIGTERM are ended."""
     code, _output = supervised(f"subprocess.run([sys.executable, '-c', {SLEEPER!r}])", timeout=3, cwd=tmp_path)
     assert code is None
     wait_until(lambda: not is_alive(grandchild(tmp_path)), 5)
 
 
 def test_what_a_child_leaves_behind_is_ended(tmp_path, short_grace):
-    """It may hold the output or not."""
+    """This holds whether or not the process keeps the output open."""
     for output in ("None", "subprocess.DEVNULL"):
         (tmp_path / "grandchild").unlink(missing_ok=True)
         start = f"subprocess.Popen([sys.executable, '-c', {SLEEPER!r}], stdout={output}, stderr={output})"
@@ -201,7 +201,7 @@ def test_a_process_of_a_session_of_its_own_that_holds_the_output_keeps_nobody(tm
 
 
 def test_a_stage_whose_dvc_was_killed_exits(tmp_path):
-    """A stage in the place of the grandchild, which sees the end of its input."""
+    """Here the grandchild is the stage, which detects the end of its input."""
     stage = STAGE + "open('grandchild', 'w').write(str(os.getpid())); time.sleep(600)"
     between = f"import os, signal, subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {stage!r}])\n"
     between += "while not os.path.exists('grandchild'): pass\nos.kill(os.getpid(), signal.SIGKILL)"
@@ -238,7 +238,7 @@ def test_a_callback_that_fails_ends_the_child(tmp_path, short_grace):
 
 
 def test_the_time_is_that_of_each_stage(tmp_path):
-    """Two of three seconds each are in time; with the second one of ten they are not."""
+    """Two stages of three seconds each are in time; a stage of ten seconds is not."""
     stages = "send(RecordMessage(os.environ[SUPERVISED], 'head', 1.0, 2.0, {})); time.sleep("
     code, output = supervised(f"time.sleep(3); {stages}3); {stages}0)", timeout=5)
     assert (code, len(output.records)) == (0, 2)

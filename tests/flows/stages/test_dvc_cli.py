@@ -18,7 +18,7 @@ from tests.project import ROOT, Project
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A repository with DVC's settings and nothing else; it is where the test works."""
+    """Creates a repository with DVC's settings and nothing else, and changes into it."""
     root = tmp_path / "checkout"
     shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
     (root / "data").mkdir()
@@ -51,13 +51,13 @@ def test_a_copy_that_was_edited_by_hand_is_not_replaced(checkout, shapes):
 
 
 def changed(source, name="another"):
-    """One file more."""
+    """Adds a file to the source. Returns the source."""
     shutil.copy(next(source.rglob("*.png")), source / f"{name}.png")
     return source
 
 
 def test_hidden_files_of_desktops_and_of_git_are_no_edit(checkout, shapes):
-    """DVC looks at a source without .dvcignore, at its copy with it."""
+    """DVC reads a source without .dvcignore, but its copy with it."""
     shutil.copy(ROOT / ".dvcignore", checkout)
     for name in (".DS_Store", "train/bar/Thumbs.db", ".git/config"):
         (shapes / name).parent.mkdir(exist_ok=True)
@@ -70,7 +70,7 @@ def test_hidden_files_of_desktops_and_of_git_are_no_edit(checkout, shapes):
 
 
 def test_what_a_person_tracks_is_not_looked_at(checkout, shapes):
-    """A folder that the user tracks with DVC and that has changed."""
+    """The user tracks a folder with DVC, and it has changed."""
     shutil.copy(ROOT / "dvc.yaml", checkout)
     shutil.copy(ROOT / "params.yaml", checkout)
     shutil.copytree(shapes, checkout / "mine")
@@ -82,7 +82,7 @@ def test_what_a_person_tracks_is_not_looked_at(checkout, shapes):
 
 
 def test_a_source_may_be_named_like_a_folder_of_the_one_before(checkout, shapes):
-    """The folder `bar` becomes the source, where data/raw has a folder of this name."""
+    """The folder `bar` becomes the source while data/raw has a folder with this name."""
     target, state = Path("data/raw"), Path(".state")
     _bring_in(shapes, target, state)
     (named,) = {path for path in shapes.rglob("bar") if path.parent.name == "test"}
@@ -91,7 +91,7 @@ def test_a_source_may_be_named_like_a_folder_of_the_one_before(checkout, shapes)
 
 
 def test_what_a_killed_import_left_is_replaced(checkout, shapes, monkeypatch):
-    """Killed between the copy and its record: at the first import, and at one that brings something new."""
+    """The import is killed between the copy and its record: the first import, and a later import with a new file."""
     target, state = Path("data/raw"), Path(".state")
 
     def killed(source, target):
@@ -123,7 +123,7 @@ def test_the_place_of_the_copy_is_no_source_and_nothing_is_moved(checkout, shape
 
 
 def test_a_copy_whose_version_is_gone_is_put_aside_and_made_again(checkout, shapes):
-    """As where another branch is checked out."""
+    """This happens when another branch is checked out."""
     target, state = Path("data/raw"), Path(".state")
     _bring_in(shapes, target, state)
     dvc_cli.dvc_file(target).unlink()
@@ -132,7 +132,7 @@ def test_a_copy_whose_version_is_gone_is_put_aside_and_made_again(checkout, shap
 
 
 def test_a_copy_whose_version_git_changed_is_put_aside_and_made_again(checkout, shapes):
-    """As where a colleague's import is pulled, whose data is not here: nobody edited the copy."""
+    """This happens when a colleague's import is pulled without its data: nobody edited the copy."""
     target, state = Path("data/raw"), Path(".state")
     _bring_in(shapes, target, state)
     file, md5 = dvc_cli.dvc_file(target), dvc_cli.tracked_md5(target)
