@@ -1,4 +1,4 @@
-"""Fixtures: a tiny backbone, a folder of one's own for each test."""
+"""Fixtures: a tiny backbone, and a separate folder for each test."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from tests import session
 
-# Before flows is imported anywhere: no test may write into the repository's own registry.
+# Set before flows is imported anywhere: no test may write to the repository's own registry.
 os.environ.update(
     PREFECT_HOME=f"{session.HOME}/prefect",
     MLFLOW_TRACKING_URI=f"sqlite:///{session.HOME}/mlflow.db",
     PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
 )
 session.HOME.mkdir(exist_ok=True)
-# Before torch is: of tests and of what they start; networks are tiny, and there is a worker for each core.
+# Set before torch is imported, here or in a child process: networks are tiny, and each core has a worker.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np  # noqa: E402
@@ -36,7 +36,7 @@ from tests.whole_runs import (  # noqa: E402, F401 - fixtures and a hook
     served,
 )
 
-settings.register_profile("rootstock", deadline=None)  # how long an example takes depends on what else is running
+settings.register_profile("rootstock", deadline=None)  # an example's duration depends on the machine's load
 settings.load_profile("rootstock")
 
 WHOLE = {"prefect_server", "prepared", "finished", "served", "loaded"}  # fixtures that start servers or run all stages
@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Puts groups first, and marks as e2e each test in end_to_end/ or with one of these fixtures, be it indirectly."""
+    """Puts groups first, and marks tests in end_to_end/ or that use these fixtures, even indirectly, as e2e."""
     items.sort(key=lambda item: group_of(item.nodeid) or "tests")
     for item in items:
         check_group(item)
@@ -63,13 +63,13 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
 def _seeded():
     random.seed(0)
     np.random.seed(0)
-    if torch := sys.modules.get("torch"):  # a test that does not need it need not wait for it
+    if torch := sys.modules.get("torch"):  # so that tests that do not need it do not wait for it
         torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
 def assets() -> Path:
-    """The folder of real images and weights; its tests are skipped where there is none."""
+    """Returns the folder of real images and weights; skips tests that use it if it is not set."""
     folder = os.environ.get("ROOTSTOCK_ASSETS")
     if not folder:
         pytest.skip("ROOTSTOCK_ASSETS names no folder of real images and weights")
@@ -78,13 +78,13 @@ def assets() -> Path:
 
 @pytest.fixture
 def shapes(tmp_path: Path) -> Path:
-    """A folder with splits of its own: 6 training, 3 validation and 4 test images a class."""
+    """Returns a folder with its own splits: 6 training, 3 validation and 4 test images per class."""
     return write_shapes(tmp_path / "shapes", {"train": 6, "val": 3, "test": 4})
 
 
 @pytest.fixture(scope="session")
 def tiny_weights() -> Path:
-    """Random weights of torchvision's smallest ShuffleNet, with BatchNorm used to drawn pictures, as a .pth file."""
+    """Returns a .pth file: torchvision's smallest ShuffleNet, random weights, BatchNorm statistics of drawn images."""
     return Path(session.once("tiny_weights", write_tiny_weights))
 
 
@@ -109,7 +109,7 @@ CPU = {"device": "cpu", "precision": "float32", "batch": 16, "memory": 1.0}
 
 @pytest.fixture
 def paths(tmp_path: Path, shapes: Path, tiny_weights: Path) -> Paths:
-    """Paths in a folder of the test's own; the images and the weights are there."""
+    """Returns paths in the test's own folder, which contains the images and the weights."""
     from tasks.models.weights_file import write
 
     places = {

@@ -17,9 +17,9 @@ PAGES = {
     )
 }
 FENCE = re.compile(r"(?:^<!-- not run: (.+) -->\n)?^```(.*)\n((?:.*\n)*?)^```$", re.MULTILINE)
-# Commands that write params.yaml and then compute for long: tests apply the overrides alone.
+# Commands that write params.yaml and then compute for a long time: tests only apply the overrides.
 OVERRIDING = (["make", "run"], ["make", "data"], ["make", "compare"], [".venv/bin/python", "-m", "flows", "retrain"])
-# Run by tests/end_to_end/test_documents.py, in this order: exit code, and what the output contains.
+# Run by tests/end_to_end/test_documents.py in this order: exit code, and text that the output contains.
 RUN = {
     "make release": (0, "version 1 released: by alias champion"),
     'make predict ARGS="picture.jpg"': (0, "(version 1 of rootstock)"),
@@ -32,7 +32,7 @@ RUN = {
     "make down": (0, "nothing was running"),
     "make clean": (0, "nothing was running"),
 }
-# Run by other tests, or by what decides whether a change lands: the file, and how it says so there.
+# Run by other tests or by the merge checks: the file, and the text that runs the command there.
 RUN_ELSEWHERE = {
     "make run": (".ci/run", "make run\n"),
     "make test": (".ci/run", "make test "),
@@ -65,7 +65,7 @@ def blocks() -> list[Block]:
 
 
 def commands() -> list[str]:
-    """Returns the commands of all blocks that are not marked, without comments, each once."""
+    """Returns the distinct commands of all unmarked blocks, without comments."""
     lines = [
         line
         for block in blocks()
@@ -76,7 +76,7 @@ def commands() -> list[str]:
 
 
 def overrides(command: str) -> list[str]:
-    """Returns the overrides of a command that takes some: `--section.key value` pairs, flat; none for others."""
+    """Returns a command's overrides, `--section.key value` pairs, as a flat list; empty if it takes none."""
     words = shlex.split(command)
     for start in OVERRIDING:
         if words[: len(start)] == start:
@@ -93,11 +93,11 @@ def prose(text: str) -> str:
 
 
 def slug(heading: str) -> str:
-    """Returns GitHub's anchor of a heading."""
+    """Returns GitHub's anchor for a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def anchors(page: Path) -> set[str]:
-    """Returns the anchors of a page's headings."""
+    """Returns the anchors for a page's headings."""
     text = prose(page.read_text(encoding="utf-8"))
     return {slug(heading) for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}

@@ -1,4 +1,4 @@
-"""Drawn pictures: three shapes for classes, discs for targets, scenes for several labels."""
+"""Drawn images: three shapes for classes, discs for targets, scenes for several labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLOURS = {"bar": (230, 120, 90), "disc": (90, 210, 120), "ring": (110, 120, 240
 
 
 def drawn(shape: str, seed: int, side: int = SIDE) -> Image.Image:
-    """One of three shapes, in a place, size and shade of its own, on a noisy ground; its colour tells it too."""
+    """Draws one of three shapes, each in its own color, with random position, size and shade on a noisy background."""
     rng = np.random.default_rng([SHAPES.index(shape), seed])
     picture = Image.fromarray(rng.integers(0, 60, (side, side, 3), dtype=np.uint8))
     radius = side * rng.uniform(0.25, 0.38)
@@ -36,7 +36,7 @@ def encoded(picture: Image.Image, kind: str = "PNG", **how: object) -> bytes:
 
 
 def write_shapes(root: Path, counts: dict[str, int], side: int = SIDE) -> Path:
-    """`counts` images a class in each folder: {"train": 6} writes train/bar/0.png and so on; {"": 6} bar/0.png."""
+    """Writes `counts` images per class to each folder: {"train": 6} writes train/bar/0.png etc.; {"": 6} bar/0.png."""
     for number, (split, count) in enumerate(counts.items()):
         for shape in SHAPES:
             folder = root / split / shape
@@ -47,7 +47,7 @@ def write_shapes(root: Path, counts: dict[str, int], side: int = SIDE) -> Path:
 
 
 def write_discs(root: Path, count: int = 48) -> Path:
-    """Discs of known sizes and places, as a table with two targets; a quarter validates, a quarter is test."""
+    """Writes discs of known size and position, as a table with two targets; a quarter is validation, a quarter test."""
     rng = np.random.default_rng(0)
     root.mkdir(parents=True)
     rows = ["path,radius,x,split,lot"]
@@ -55,7 +55,7 @@ def write_discs(root: Path, count: int = 48) -> Path:
         radius, x = rng.uniform(3, 10), rng.uniform(10, 22)
         picture = Image.new("RGB", (SIDE, SIDE))
         ImageDraw.Draw(picture).ellipse((x - radius, 16 - radius, x + radius, 16 + radius), fill="white")
-        picture.putpixel((0, 0), (number, 0, 0))  # no two are the same
+        picture.putpixel((0, 0), (number, 0, 0))  # no two images are the same
         picture.save(root / f"{number}.png")
         split = ("train", "train", "val", "test")[number % 4]
         rows.append(f"{number}.png,{radius:.3f},{x:.3f},{split},lot {number % 3}")
@@ -65,7 +65,7 @@ def write_discs(root: Path, count: int = 48) -> Path:
 
 
 def write_scenes(root: Path, count: int = 60) -> Path:
-    """Pictures of a disc, a bar, both or neither, as a table of their labels; a sixth validates, a third is test."""
+    """Writes images of a disc, a bar, both or neither, as a table of labels; a sixth is validation, a third test."""
     root.mkdir(parents=True)
     rows = ["path,label,split,lot"]
     for number in range(count):

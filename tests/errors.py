@@ -1,4 +1,4 @@
-"""How tests ask for errors: by class and key, so that messages can be improved freely."""
+"""Assertions on errors by class and key, so that messages can be improved freely."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.core.errors import RootstockError
 
 @contextmanager
 def raises(kind: type[RootstockError], key: str) -> Iterator[pytest.ExceptionInfo[RootstockError]]:
-    """Expects an error of this class and key, whose message says something."""
+    """Expects an error with this class, this key and a nonempty message."""
     with pytest.raises(kind) as caught:
         yield caught
     assert caught.value.key == key, f"{caught.value.key}: {caught.value}"

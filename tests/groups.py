@@ -1,10 +1,10 @@
-"""Which tests go to one worker of pytest-xdist, and which come first."""
+"""Groups of tests that one pytest-xdist worker runs, and the order of the groups."""
 
 from __future__ import annotations
 
 import pytest
 
-ONE_WORKER = {  # what one worker builds and uses, since tests change it or since it is expensive: in which files
+ONE_WORKER = {  # fixtures for a single worker, since they are expensive or modified by tests, and their files
     "served": (
         *("tests/deploy/test_ci.py", "tests/deploy/test_schedule.py", "tests/end_to_end/test_promotion.py"),
         "tests/flows/local/test_servers.py",
@@ -19,7 +19,7 @@ def group_of(nodeid: str) -> str | None:
 
 
 def check_group(item: pytest.Function) -> None:
-    """Raises UsageError if a test uses what one worker has, but does not lie in a file whose tests go there."""
+    """Raises UsageError if a test uses a single worker's fixture but is not in one of the fixture's files."""
     for name in ONE_WORKER.keys() & set(item.fixturenames):
         if group_of(item.nodeid) != name:
             raise pytest.UsageError(f"{item.nodeid} uses {name}: add its file to ONE_WORKER in tests/groups.py")
@@ -27,9 +27,9 @@ def check_group(item: pytest.Function) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object):
-    """Each test goes to whichever worker is free, but all tests of a group to one; the groups come first.
+    """Sends each test to any free worker, but all tests of a group to one worker; groups come first.
 
-    Marks would say so too, but the ids of pytest 9.2 carry no group, and xdist 3.8 then ignores them silently.
+    Marks are not used: the IDs of pytest 9.2 contain no group, so xdist 3.8 would silently ignore them.
     """
     from xdist.scheduler import LoadScopeScheduling
 

@@ -1,4 +1,4 @@
-"""A copy of the repository in a folder of its own, to run the real commands in."""
+"""A copy of the repository in a separate folder, in which the real commands are run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psutil
 from tasks.core.files import read_json
 
 ROOT = Path(__file__).parents[1]
-OWN = ("PREFECT_", "MLFLOW_")  # a copy keeps its databases in its own registry
+OWN = ("PREFECT_", "MLFLOW_")  # a copy stores its databases in its own registry
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -37,7 +37,7 @@ def run_python(root: Path, *arguments: str, **more: str) -> subprocess.Completed
 
 
 class Project:
-    """Where commands run as a user would run them; `api` is the address of the Prefect server that they use."""
+    """A checkout in which commands run as a user would run them; `api` is the URL of their Prefect server."""
 
     def __init__(self, root: Path, api: str | None = None) -> None:
         self.root = root
@@ -47,7 +47,7 @@ class Project:
 
     @classmethod
     def fresh(cls, root: Path, api: str | None) -> Project:
-        """The files that git knows or would know, committed in a repository of their own."""
+        """Creates a project from the files that git tracks or would track, committed in a new repository."""
         listed = subprocess.run(
             ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
         )
@@ -66,7 +66,7 @@ class Project:
         return project
 
     def copy(self, root: Path) -> Project:
-        """The same project, with all that it has computed, elsewhere."""
+        """Copies the project, including all computed results, to another folder."""
         shutil.copytree(self.root, root, symlinks=True, ignore=shutil.ignore_patterns("servers.json"))
         return Project(root, self.more.get("PREFECT_API_URL"))
 
@@ -87,7 +87,7 @@ class Project:
         return run_python(self.root, "-m", "flows", *arguments, **self.more)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """The retrain flow, in the background."""
+        """Starts the retrain flow in the background."""
         log = (self.root / "started.log").open("w")
         command = [sys.executable, "-m", "flows", "retrain", *arguments]
         return subprocess.Popen(command, cwd=self.root, env=environment(**self.more), stdout=log, stderr=log, text=True)
@@ -96,13 +96,13 @@ class Project:
         return run_python(self.root, "-m", "prefect", "--no-prompt", *arguments, **self.env)
 
     def with_venv(self) -> Project:
-        """So that make finds .venv, and finds it ready."""
+        """Links .venv and marks it as up to date for make."""
         (self.root / ".venv").symlink_to(Path(sys.executable).parents[1])
         os.utime(self.root / "requirements.txt", (0, 0))
         return self
 
     def script(self, name: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """One of CI's scripts, as its job would run it."""
+        """Runs a CI script as its job would."""
         return subprocess.run(
             [str(self.root / "deploy" / "ci" / name)],
             cwd=self.root,
@@ -117,7 +117,7 @@ class Project:
         return run_python(self.root, "-m", "dvc", *arguments)
 
     def reports(self) -> dict[str, str]:
-        """Which run each stage was last computed in."""
+        """Returns the ID of the run that last computed each stage, and the report's mtime, by stage."""
         files = (self.root / ".state" / "reports").glob("*.json")
         return {file.stem: f"{read_json(file)['run']} {file.stat().st_mtime_ns}" for file in files}
 
@@ -135,11 +135,11 @@ class Project:
         return list(self.mlflow().search_model_versions("name = 'rootstock'"))
 
     def numbers(self) -> list[int]:
-        """The numbers of the registered versions; MLflow gives them as text or as integers."""
+        """Returns the numbers of the registered versions, which MLflow returns as strings or as integers."""
         return sorted(int(version.version) for version in self.versions())
 
     def stage_process(self, stage: str) -> psutil.Process | None:
-        """The process that runs a stage of this project, if there is one."""
+        """Returns the process that runs a stage of this project, if there is one."""
         for process in psutil.process_iter(["cmdline"]):
             line = process.info["cmdline"] or []
             try:

@@ -1,4 +1,4 @@
-"""What the workers of one test session share: a folder, what is built in it once, and what ends with the session."""
+"""State shared by the workers of one test session: a folder, artifacts built once, and processes to end with it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from filelock import FileLock
 
 VARIABLE = "ROOTSTOCK_TEST_SESSION"
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
-if not WORKER:  # the workers of pytest-xdist inherit it from the process that starts them
+if not WORKER:  # pytest-xdist workers inherit it from the process that starts them
     os.environ[VARIABLE] = tempfile.mkdtemp(prefix="rootstock-tests-")
 FOLDER = Path(os.environ[VARIABLE])
-HOME = FOLDER / (WORKER or "main")  # databases of this worker's own
-LIFELINE = FOLDER / "lifeline"  # a pipe: whose standard input it is reads the end of it when the session ends
+HOME = FOLDER / (WORKER or "main")  # this worker's own databases
+LIFELINE = FOLDER / "lifeline"  # a pipe: processes with it as standard input read EOF when the session ends
 
 
 def begin() -> int:
-    """Opens the lifeline, in the process that starts the workers. Its end, however it ends, closes it."""
+    """Opens the lifeline in the process that starts the workers; it closes when that process ends for any reason."""
     os.mkfifo(LIFELINE)
-    return os.open(LIFELINE, os.O_RDWR)  # for reading alone it would wait for a writer
+    return os.open(LIFELINE, os.O_RDWR)  # opening it only for reading would wait for a writer
 
 
 def end(lifeline: int) -> None:
-    """Closes the lifeline, waits for the processes that hang on it, and removes the folder."""
+    """Closes the lifeline, waits for the processes that depend on it, and removes the folder."""
     os.close(lifeline)
     pids = [int(file.read_text()) for file in FOLDER.glob("*.pid")]
     psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=10)
@@ -35,7 +35,7 @@ def end(lifeline: int) -> None:
 
 
 def once(name: str, build: Callable[[], str]) -> str:
-    """Returns what `build` returns in the first worker that asks; the others wait for it."""
+    """Returns the result of `build`, run by the first worker that calls this; other workers wait for it."""
     file = FOLDER / f"{name}.txt"
     with FileLock(FOLDER / f"{name}.lock"):
         if not file.exists():
@@ -44,6 +44,6 @@ def once(name: str, build: Callable[[], str]) -> str:
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
-    """Returns size and time of change of each file below a folder, by its path."""
+    """Returns the size and mtime of each file below a folder, by path."""
     stats = {str(path): path.lstat() for path in folder.rglob("*") if not path.is_dir()}
     return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}

@@ -1,4 +1,4 @@
-"""README, CONTRIBUTING and docs/ are true: their commands, parameters, files and links are there."""
+"""README, CONTRIBUTING and docs/ are accurate: their commands, parameters, files and links exist."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_every_parameter_exists():
     quoted = re.findall(r"`(?:--)?([a-z]+(?:\.[a-z_]+)+)(?=[`: ])", prose(ALL))
     named = {name for name in quoted if not name.startswith(OTHERS) and not name.endswith(FILES)}
     named |= set(re.findall(r"--([a-z]+\.[a-z_]+)", ALL))
-    named -= {"section.key"}  # which stands for any
+    named -= {"section.key"}  # a placeholder for any
     assert len(named) > 80
     assert [name for name in sorted(named) if not is_parameter(name)] == []
 

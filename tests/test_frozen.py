@@ -1,4 +1,4 @@
-"""Names that stay for ever, since registered versions, their runs and the tables beside them have them."""
+"""Names that never change, since registered versions, their runs and stored tables contain them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREPROCESSING = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
 
 
 def test_a_format_has_its_files():
-    """Another set of files, or other imports among them, is another format: add it, and leave these as they are."""
+    """Another set of files, or different imports among them, is a new format: add it, and leave these unchanged."""
     assert CODE_FILES == {
         1: ("scorer.py",),
         2: (
@@ -79,7 +79,7 @@ def test_tensors_of_our_backbones(architecture, stages):
 
 
 def residual(stages: int) -> Iterator[str]:
-    """The names of a ResNet with one basic block a stage, without its last layer."""
+    """Returns the tensor names of a ResNet with one basic block per stage, without its last layer."""
     yield "conv1.weight"
     yield from normed("bn1")
     for stage in range(1, stages + 1):
@@ -97,7 +97,7 @@ def normed(layer: str) -> Iterator[str]:
 
 
 def test_what_a_scorer_has_and_takes():
-    """What flows call of a version's own scorer, which may be older or newer than they are."""
+    """The interface that flows use of a version's own scorer, which may be older or newer than the flows."""
     methods = {
         "load": ["spec", "weights"],
         "logits": ["self", "pictures", "batch"],

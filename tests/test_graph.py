@@ -1,4 +1,4 @@
-"""The graph is what dvc.yaml says: order, files, code and parameters, each checked against what the stages do."""
+"""The graph in dvc.yaml (order, files, code and parameters) is checked against the stages' behavior."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PACKAGES = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tasks").rglob
 assert PACKAGES, "no package lies in tasks/"
 RUNNER = (*PACKAGES, "tasks/__main__.py", "tasks/core/supervision.py")
 
-KEEPING = {"ingest", "features", "finetune"}  # stages that keep something between runs
+KEEPING = {"ingest", "features", "finetune"}  # stages that keep state between runs
 
 
 def resolved(text: str) -> str:
@@ -42,12 +42,12 @@ def outs(stage: str) -> list[str]:
 
 
 def code_of(stage: str) -> list[str]:
-    """The code deps that dvc.yaml must declare: the stage's import closure, below the root."""
+    """Returns the code deps that dvc.yaml must declare: the stage's import closure, relative to the root."""
     return [str(file.relative_to(ROOT)) for file in closure(f"tasks.{stage}")]
 
 
 def with_code_deps(text: str) -> str:
-    """dvc.yaml with the code deps of each stage as the imports say; all else, comments too, stays to the letter."""
+    """Returns dvc.yaml with each stage's code deps taken from its imports; all else, even comments, is unchanged."""
     lines: list[str] = []
     stage, listing = "", False
     for line in text.splitlines():
@@ -86,7 +86,7 @@ def test_the_graph_is_written_as_it_stands():
 
 @pytest.mark.parametrize(("before", "after"), list(pairwise(STAGES)))
 def test_each_stage_reads_what_the_one_before_wrote(before, after):
-    """So what follows from an outdated stage is every stage after it."""
+    """An outdated stage therefore invalidates every stage after it."""
     assert any(Path(dep).is_relative_to(out) for dep in deps(after) for out in outs(before))
 
 
@@ -103,7 +103,7 @@ def test_every_section_is_typed_and_every_key_documented_by_its_class():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_parameter_of_a_section_is_read(stage):
-    """Each field is read by code of a stage that declares its section, or by what brings data in."""
+    """Each field is read by the code of a stage that declares its section, or by the import of data."""
     brought_in = [str(file) for file in (ROOT / "flows" / "sources").glob("*.py")]
     assert brought_in
     for name, field in stage_params(stage).model_fields.items():
@@ -129,7 +129,7 @@ def test_declared_pins_are_committed_as_nulls():
 
 
 class Room:
-    """An empty folder with nothing in it but the declared dependencies of one stage, and what runs it."""
+    """A folder that contains only one stage's declared dependencies and the code that runs it."""
 
     def __init__(self, root: Path, stage: str, finished: Project) -> None:
         self.root, self.stage, self.finished = root, stage, finished
@@ -141,12 +141,12 @@ class Room:
         self.before = self.files()
 
     def files(self) -> dict[str, bytes]:
-        """All files but those below .state, which the stage may lose."""
+        """Returns all files except those below .state, which are disposable."""
         found = (path for path in self.root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
         return {str(path.relative_to(self.root)): path.read_bytes() for path in found if ".state" not in path.parts}
 
     def run(self) -> dict[str, bytes]:
-        """What the stage writes, by path."""
+        """Runs the stage. Returns the files that it writes, by path."""
         for out in outs(self.stage):
             shutil.rmtree(self.root / out, ignore_errors=True)
         done = run_python(self.root, "-m", "tasks", self.stage)
@@ -154,7 +154,7 @@ class Room:
         return {path: data for path, data in self.files().items() if self.before.get(path) != data}
 
     def expected(self) -> dict[str, bytes]:
-        """What DVC recorded of the stage in the finished project."""
+        """Returns the stage's outputs in the finished project, by path."""
         files = (file for out in outs(self.stage) for file in (self.finished.root / out).rglob("*") if file.is_file())
         recorded = {str(file.relative_to(self.finished.root)): file.read_bytes() for file in files}
         assert recorded, f"{self.stage} wrote nothing"
@@ -198,7 +198,7 @@ def test_only_these_stages_keep_anything(finished):
 
 
 def pollute(state: Path) -> None:
-    """A fact is untrue, half of the features are gone, a shard is damaged, one is foreign; checkpoints are stale."""
+    """Falsifies a fact, removes half of the features, adds a damaged and a foreign shard and stale checkpoints."""
     if (state / "facts.json").exists():
         kept = read_json(state / "facts.json")
         next(iter(kept["facts"].values()))["width"] += 1

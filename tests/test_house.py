@@ -1,4 +1,4 @@
-"""Imports go one way, and heavy or foreign packages stay where they belong."""
+"""Imports go one way, and heavy or third-party packages are confined to the modules that need them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.core.target import TargetKind
 from tests.project import run_python
 
 ROOT = Path(__file__).parents[1]
-RANKS = (  # each package imports only itself and what stands in a row above its own
+RANKS = (  # each package imports only itself and packages in rows above its own
     ("tasks.core", "tasks.scorer"),
     ("tasks.hardware", "tasks.data", "tasks.images", "tasks.metrics"),
     ("tasks.models", "tasks.reports", "tasks.gate"),
@@ -35,9 +35,9 @@ RANKS = (  # each package imports only itself and what stands in a row above its
 RANK = {package: rank for rank, row in enumerate(RANKS) for package in row}
 BARE = {"torch", "torchvision", "numpy", "PIL", "safetensors"}  # Pillow comes with torchvision
 COMPUTE = ("tasks.scorer", "tasks.hardware", "tasks.models", "tasks.training", "tasks.metrics")
-MORE = {  # what single modules of them need beside
+MORE = {  # additional packages that individual modules need
     "tasks.hardware.machine_cache": {"platformdirs"},
-    "tasks.metrics.multilabel": {"sklearn"},  # in a function; MLflow brings it
+    "tasks.metrics.multilabel": {"sklearn"},  # in a function; installed with MLflow
 }
 
 
@@ -52,14 +52,14 @@ def name_of(file: Path) -> str:
 
 
 def package_of(module: str) -> str:
-    """The room of the table that a module lies in."""
+    """Returns the package in RANK that contains a module."""
     first_two = ".".join(module.split(".")[:2])
     return first_two if first_two in RANK else module.split(".", maxsplit=1)[0]
 
 
 @cache
 def imported(file: Path) -> frozenset[str]:
-    """The full names of all modules and members that a file imports, in functions too."""
+    """Returns the full names of all modules and members that a file imports, including those in functions."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -70,14 +70,14 @@ def imported(file: Path) -> frozenset[str]:
 
 
 def names_from(node: ast.ImportFrom, file: Path) -> set[str]:
-    """The full names of the module that an import is from, also where it is relative, and of its members."""
+    """Returns the full names of the module that an import, absolute or relative, is from, and of its members."""
     package = name_of(file).split(".")[: -node.level] if node.level else []
     module = ".".join([*package, *filter(None, [node.module])])
     return {module, *(f"{module}.{alias.name}" for alias in node.names)}
 
 
 def modules_of_ours(file: Path) -> set[str]:
-    """Those of them that are files of the project."""
+    """Returns the names that are modules of the project."""
     return {name for name in imported(file) if (ROOT / (name.replace(".", "/") + ".py")).exists()}
 
 
@@ -100,7 +100,7 @@ def test_imports_go_one_way():
 
 
 def test_package_inits_are_empty():
-    """An import closure leaves them out. That of flows sets the environment before Prefect and MLflow are imported."""
+    """Import closures omit them. The one in flows sets the environment before Prefect and MLflow are imported."""
     inits = [file for file in FILES if file.name == "__init__.py" and name_of(file) not in {"flows", "deploy"}]
     assert len(inits) > 20
     assert [name_of(file) for file in inits if file.read_bytes()] == []
@@ -125,7 +125,7 @@ def test_great_expectations_is_used_in_one_module_only():
 
 @pytest.mark.parametrize("package", COMPUTE)
 def test_what_computes_runs_on_a_bare_gpu_machine(package):
-    """With all that it imports it needs torch, torchvision, numpy, Pillow and safetensors, and not even pandas."""
+    """Including its imports, it needs torch, torchvision, numpy, Pillow and safetensors, but not even pandas."""
     modules = [file for file in python_files(package.replace(".", "/")) if file.name != "__init__.py"]
     files = closure(*map(name_of, modules))
     packages = {name_of(file): third_party(file) for file in files}
@@ -133,13 +133,13 @@ def test_what_computes_runs_on_a_bare_gpu_machine(package):
 
 
 def third_party(file: Path) -> set[str]:
-    """What a file imports from elsewhere when it runs: not what it needs for types alone."""
+    """Returns the third-party packages that a file imports at run time, without imports used only for types."""
     return top(frozenset(imports_at_run_time(file))) - BARE - set(sys.stdlib_module_names) - {"tasks"}
 
 
 @pytest.mark.parametrize("file", python_files("tasks/scorer"), ids=name_of)
 def test_the_scorer_imports_nothing_of_the_project_but_itself(file):
-    """It is shipped with every model version: by relative imports, and at the top, so that all is loaded at once."""
+    """It is shipped with every model version. Imports are relative and at the top, so all code is loaded at once."""
     tree = ast.parse(file.read_text())
     relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
     assert {node.level for node in relative} <= {1}
@@ -167,7 +167,7 @@ def test_only_dvc_cli_calls_dvc():
 KINDS = {kind.name for kind in TargetKind}
 MIN_TABLES = 20  # fewer would mean that the search is broken
 BY_KIND = ("tasks.evaluate", "tasks.evaluation.", "tasks.gate.", "flows.registry.", "flows.predict", "flows.retrain")
-DECISIVE = {"several", "targets", "label_thresholds"}  # fields that a kind could be guessed from
+DECISIVE = {"several", "targets", "label_thresholds"}  # fields from which a kind could be guessed
 
 
 def syntax(file: Path) -> ast.Module:
@@ -175,7 +175,7 @@ def syntax(file: Path) -> ast.Module:
 
 
 def kinds_in(node: ast.AST) -> set[str]:
-    """The members of TargetKind that are named in it."""
+    """Returns the members of TargetKind named in a syntax tree."""
     parts = [part for part in ast.walk(node) if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name)]
     return {part.attr for part in parts if part.value.id == "TargetKind"}
 
@@ -203,7 +203,7 @@ def test_a_kind_is_looked_up_and_never_compared():
 
 
 def decisions(tree: ast.Module) -> list[ast.expr]:
-    """What is asked for being true or false: conditions, and what stands beside `and`, `or` and `not`."""
+    """Returns tested expressions: conditions, operands of `and`, `or` and `not`, and arguments of bool and len."""
     asked: list[ast.expr] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.If | ast.IfExp | ast.While):
@@ -218,14 +218,14 @@ def decisions(tree: ast.Module) -> list[ast.expr]:
 
 
 def field_of(node: ast.expr) -> object:
-    """The attribute or key that is looked up."""
+    """Returns the attribute or key that an expression looks up."""
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
         return node.slice.value
     return node.attr if isinstance(node, ast.Attribute) else None
 
 
 def test_what_is_predicted_is_not_guessed_from_fields():
-    """One function derives the kind of a version from its spec, `kind_of`; everything else looks it up."""
+    """One function, `kind_of`, derives a version's kind from its spec; everything else looks it up."""
     files = [file for file in FILES if f"{name_of(file)}.".startswith(BY_KIND)]
     asked = [(name_of(file), node) for file in files for node in decisions(syntax(file))]
     assert len(asked) > 100

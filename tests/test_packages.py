@@ -1,4 +1,4 @@
-"""Imports, pyproject.toml and the locks agree on what the project needs."""
+"""Imports, pyproject.toml and the locks agree on the project's dependencies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 INSTALLED = packages_distributions()
 RUN, DEV = "requirements.txt", "requirements-dev.txt"
 
-NOT_IMPORTED = {  # declared all the same
+NOT_IMPORTED = {  # declared nevertheless
     "dvc": "flows/stages/dvc_cli.py runs its command",
     "fastapi": "only bounded: newer ones stop Prefect's server",
     "uv": "the Makefile runs its command",
@@ -48,7 +48,7 @@ GROUPS = names(line for group in PYPROJECT["dependency-groups"].values() for lin
 
 
 def imported(tree: ast.AST) -> set[str]:
-    """The top-level packages from outside that are imported, in functions too."""
+    """Returns the third-party top-level packages that are imported, including in functions."""
     modules: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -59,7 +59,7 @@ def imported(tree: ast.AST) -> set[str]:
 
 
 def distributions(module: str) -> set[str]:
-    """The packages that an imported name may come from; the peers of the benchmarks are not installed here."""
+    """Returns the packages that an imported name may come from; the benchmarks' peers are not installed here."""
     return {canonicalize_name(name) for name in INSTALLED.get(module, [module])}
 
 
@@ -94,7 +94,7 @@ def test_what_is_declared_for_tests_is_imported_by_them():
 
 
 def test_optional_packages_are_imported_in_functions_only():
-    """A module can be imported without them."""
+    """Every module can be imported without them."""
     at_import = {module for file in CODE for node in ast.parse(file.read_text()).body for module in at_top(node)}
     assert at_import >= {"torch", "uvicorn"}
     assert {module for module in at_import if distributions(module) & OPTIONAL} == set()
@@ -105,7 +105,7 @@ def at_top(node: ast.stmt) -> set[str]:
 
 
 def pins(lock: str) -> dict[str, set[str]]:
-    """The pinned versions by name: there may be several, for several versions of Python."""
+    """Returns the pinned versions by name: there may be one for each of several Python versions."""
     found: dict[str, set[str]] = {}
     for line in (ROOT / lock).read_text().splitlines():
         name, version = re.fullmatch(r"([a-z0-9-]+)==([\w.+!]+)( ; .+)?", line).group(1, 2)
@@ -114,7 +114,7 @@ def pins(lock: str) -> dict[str, set[str]]:
 
 
 def mismatched(lock: str, requirements: Iterable[str]) -> list[str]:
-    """What is declared and not pinned as declared."""
+    """Returns the requirements whose pins are missing or do not match."""
     pinned = pins(lock)
     lines = {line: Requirement(line) for line in requirements}
     versions = {line: pinned.get(canonicalize_name(needed.name), set()) for line, needed in lines.items()}

@@ -1,4 +1,4 @@
-"""What all workers share is built once and stays as it is."""
+"""Projects shared by all workers are built once and never modified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers and whole runs that tests begin with: built once for all workers, but `served`, which one worker has."""
+"""Servers and whole runs that tests start from, built once for all workers except `served`, used by one worker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SMALL = {
 
 @pytest.fixture(scope="session")
 def prefect_server() -> str:
-    """The address of a real Prefect server for all tests that run flows."""
+    """Returns the URL of a real Prefect server for all tests that run flows."""
     return session.once("prefect_server", start_prefect_server)
 
 
@@ -65,7 +65,7 @@ def start_prefect_server() -> str:
 
 @contextmanager
 def unchanged(project):
-    """All workers share the project: who wants to change it, or to run something in it, copies it."""
+    """Checks that no test changes the shared project: tests that modify it or run commands in it must use a copy."""
     before = session.listing(project.root)
     yield project
     after = session.listing(project.root)
@@ -74,7 +74,7 @@ def unchanged(project):
 
 @pytest.fixture(scope="session")
 def prepared(prefect_server: str, tiny_weights: Path):
-    """A project on drawn shapes with a tiny backbone, committed, nothing computed yet. Not to be changed: copy it."""
+    """Yields a committed project with drawn shapes and a tiny backbone, before any run. Read-only: copy it."""
     root = session.FOLDER / "prepared"
 
     def prepare() -> str:
@@ -92,11 +92,11 @@ def prepared(prefect_server: str, tiny_weights: Path):
 
 @pytest.fixture(scope="session")
 def finished(prepared):
-    """The same after one whole retraining; `first` is what it printed. Not to be changed: copy it."""
+    """Yields the same project after one retraining; `first` is its output. Read-only: copy it."""
     root = session.FOLDER / "finished"
 
     def finish() -> str:
-        shutil.rmtree(root, ignore_errors=True)  # what another worker's try left, which failed
+        shutil.rmtree(root, ignore_errors=True)  # left behind by another worker's failed attempt
         done = prepared.copy(root).retrain()
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -107,12 +107,12 @@ def finished(prepared):
         yield project
 
 
-SERVED: list[Project] = []  # the project whose servers are up
+SERVED: list[Project] = []  # the project whose servers are running
 
 
 @pytest.fixture(scope="session")
 def served(finished, tmp_path_factory: pytest.TempPathFactory):
-    """A finished project with its servers and its worker up; `addresses` by name, `env` for commands that use them."""
+    """Yields a finished project with servers and worker up: `addresses` by name, `env` for commands that use them."""
     worker = session.WORKER or "main"
     assert session.once("served", lambda: worker) == worker, "two workers have tests that change one project"
     project = finished.copy(tmp_path_factory.mktemp("served") / "project")

@@ -1,4 +1,4 @@
-"""The import closure: what an edit of a file can change."""
+"""The import closure: the code that an edit of a file can affect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.core import digest
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    """A tasks/ folder of its own, with a module that imports in every way there is."""
+    """Creates a tasks/ folder with a module that uses every kind of import."""
     monkeypatch.setattr(digest, "ROOT", tmp_path)
     forget()
     sources = {
@@ -20,7 +20,7 @@ def house(tmp_path, monkeypatch):
             "def run():\n    import tasks.core.lazy\n    return 'tasks.core.unheard_of'\n"
         ),
         "core/absolute": "from . import sibling\nfrom .nephew import thing\n",
-        "core/member": "from tasks import stage\nthing = 1\n",  # a circle ends
+        "core/member": "from tasks import stage\nthing = 1\n",  # a cycle terminates
         **{f"core/{name}": "" for name in ("typed", "plugin", "lazy", "sibling", "nephew", "apart")},
     }
     for name, source in sources.items():

@@ -1,4 +1,4 @@
-"""Each module that a stage loads, lazily too, is in its closure, which dvc.yaml and the keys of caches are made of."""
+"""Each module that a stage loads, even lazily, is in its closure, from which dvc.yaml and cache keys are built."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from tasks.models.weights_file import write
 from tests.conftest import SMALL, TINY
 from tests.drawn import SHAPES, drawn, write_discs, write_scenes, write_shapes
 
-FLOWS_ONLY = {  # roots of what flows alone import; stages never do
+FLOWS_ONLY = {  # roots of modules that only flows import, never stages
     *("tasks.data.archives", "tasks.data.tables", "tasks.embedded.pretraining", "tasks.evaluation.batch_prediction"),
     *("tasks.gate.checks", "tasks.gate.comparison"),
 }
-NO_FEATURE = {  # the stage features loads them, but no number in a feature depends on them
+NO_FEATURE = {  # loaded by the features stage, but features do not depend on them
     *("tasks.__main__", "tasks.core.supervision", "tasks.features"),  # run the stage
-    *("tasks.core.params", "tasks.core.paths", "tasks.core.sections"),  # name the settings, whose values are keys
-    *("tasks.core.target", "tasks.data.manifest", "tasks.embedding.index"),  # choose images and views, which are keys
-    *("tasks.hardware.machine_cache", "tasks.hardware.precision"),  # choose device and type, which are keys
-    *("tasks.embedding.compiled", "tasks.hardware.compiler"),  # in the key of compiled features
+    *("tasks.core.params", "tasks.core.paths", "tasks.core.sections"),  # settings, whose values are in the keys
+    *("tasks.core.target", "tasks.data.manifest", "tasks.embedding.index"),  # images and views are in the keys
+    *("tasks.hardware.machine_cache", "tasks.hardware.precision"),  # device and dtype are in the keys
+    *("tasks.embedding.compiled", "tasks.hardware.compiler"),  # in the keys of compiled features
 }
 QUICK = {
     **{name: value for name, value in SMALL.items() if name.startswith(("backbone.", "compute.", "evaluate."))},
@@ -58,7 +58,7 @@ CHANGES = {
 
 
 class Case(NamedTuple):
-    """One run of a stage, in the folder of a kind of data."""
+    """One run of a stage in the folder for a kind of data."""
 
     data: str
     stage: str
@@ -69,7 +69,7 @@ class Case(NamedTuple):
         return "-".join([self.data, self.stage, *map(str, self.changes.values())][:3])
 
 
-OBJECTIVES = sorted(Objective, key=Objective.DISTILLATION.__eq__)  # last: evaluate then has a teacher to score
+OBJECTIVES = sorted(Objective, key=Objective.DISTILLATION.__eq__)  # last, so that evaluate has a teacher
 CASES = [
     *(Case("classes", stage, {}) for stage in ("ingest", "validate", "augment", "features")),
     Case("classes", "head", {"head.kind": "knn", "finetune.epochs": 0}),
@@ -107,7 +107,7 @@ for data, name, stage in json.loads(sys.argv[1]):
 
 
 def prepare(folder: Path, raw: Path, weights: Path) -> None:
-    """Puts images, weights and the cases' parameters into the folder of a kind of data."""
+    """Writes images, weights and the cases' parameters to the folder for a kind of data."""
     write_json(folder / "data" / "pins.json", {"init": None})
     if raw != folder / "data" / "raw":
         raw.rename(folder / "data" / "raw")
@@ -121,7 +121,7 @@ def prepare(folder: Path, raw: Path, weights: Path) -> None:
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory, tiny_weights) -> dict[str, set[Path]]:
-    """The files below tasks/ that each case loads, by its name: each runs in a process of its own."""
+    """Returns the files below tasks/ that each case loads, by case name. Each case runs in its own process."""
     root = tmp_path_factory.mktemp("traced")
     raw = write_shapes(root / "classes" / "shapes", {"train": 4, "val": 2, "test": 2})
     for number in range(9):
@@ -134,7 +134,7 @@ def loaded(tmp_path_factory, tiny_weights) -> dict[str, set[Path]]:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     halves = [[case for case in CASES if (case.data == "classes") == whether] for whether in (True, False)]
     children = []
-    for half in halves:  # on a core each
+    for half in halves:  # one core each
         cases = [[str(root / case.data), case.name, case.stage] for case in half]
         command = [sys.executable, "-c", TRACED, json.dumps(cases)]
         children.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))

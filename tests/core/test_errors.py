@@ -1,4 +1,4 @@
-"""Errors for users: each carries a key, and a full disk is one of them."""
+"""User errors: each has a key, and a full disk is one of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*|[a-z]+(-[a-z]+)*|[A-Z][A-
 
 
 def raised() -> list[tuple[str, ast.Call]]:
-    """All calls of an error class of ours, with their places."""
+    """Returns all calls of our error classes, with their locations."""
     files = [file for folder in ("tasks", "flows") for file in (ROOT / folder).rglob("*.py")]
     assert len(files) > 100
     return [
@@ -28,8 +28,8 @@ def raised() -> list[tuple[str, ast.Call]]:
 
 
 def kinds() -> set[str]:
-    """The names of RootstockError and of all its subclasses."""
-    import tasks.embedding.compiled  # noqa: F401 - they define some
+    """Returns the names of RootstockError and all its subclasses."""
+    import tasks.embedding.compiled  # noqa: F401 - they define error classes
 
     classes, names = [RootstockError], set()
     while classes:

@@ -1,4 +1,4 @@
-"""What is kept is used until the code that computed it is edited; edits of other code change no key."""
+"""Cached results are used until the code that computed them is edited; edits of other code change no key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.drawn import SIDE
 
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
-    """A tree of code to edit, which digests are taken of."""
+    """Returns an editable copy of the code, from which digests are computed."""
     shutil.copytree(ROOT / "tasks", tmp_path / "tasks", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(digest, "ROOT", tmp_path)
     forget()
@@ -46,7 +46,7 @@ def edit(*files: Path) -> None:
 
 @pytest.fixture
 def context(tmp_path):
-    """What takes the context of the features of a network."""
+    """Returns a function that computes the key context of a network's features."""
     weights = tmp_path / "weights"
     weights.write_bytes(b"any")
     preprocessing = Preprocessing(SIDE, SIDE, (0.5,) * 3, (0.5,) * 3, "bilinear")

@@ -1,4 +1,4 @@
-"""What a stage sends: typed messages under supervision, lines to read without."""
+"""A stage's messages: typed when supervised, otherwise readable lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def paths(tmp_path):
 
 
 def sent(printed: bytes) -> list[dict[str, object]]:
-    """The messages, in order; there is nothing else."""
+    """Returns the messages in order. Fails if there is any other output."""
     assert all(line.startswith(SEPARATOR) and line.endswith(b"\n") for line in printed.splitlines(keepends=True))
     return [json.loads(line.removeprefix(SEPARATOR)) for line in printed.splitlines()]
 
@@ -53,7 +53,7 @@ def test_a_person_reads_lines(capfd, paths):
 
 
 def test_the_record_stays_as_a_file(supervised, paths):
-    """It says in which run a stage was last computed; a failure replaces no record."""
+    """It shows the run that last computed the stage; a failure replaces no record."""
     record(paths, "head", 1.5, {"score": 0.5})
     record_error("head", "out of memory", "compute.batch", 1)
     kept = read_json(paths.report("head"))

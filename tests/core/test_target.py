@@ -1,4 +1,4 @@
-"""What is predicted, and how the truth of manifest rows is encoded for each problem type."""
+"""Prediction targets, and the encoding of manifest rows' true values for each problem type."""
 
 from __future__ import annotations
 

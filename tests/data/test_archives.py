@@ -13,7 +13,7 @@ from tests.errors import raises
 
 
 def tar_of(file, **entries):
-    """A tar with entries that tarfile itself would not add: name to bytes, or to a prepared TarInfo."""
+    """Creates a tar with entries that tarfile itself would not add: names mapped to bytes or to a prepared TarInfo."""
     with tarfile.open(file, "w:gz") as archive:
         for name, content in entries.items():
             if isinstance(content, tarfile.TarInfo):
@@ -130,7 +130,7 @@ def test_a_tar_that_was_cut_off_or_damaged_is_refused_and_never_taken_in_part(tm
     content = archive.read_bytes()
     length = len(content) if kind else end
     damaged = [content[: length * tenth // 10] for tenth in range(1, 10)]
-    if kind:  # without compression there are no checksums but those of headers
+    if kind:  # without compression, only headers have checksums
         places = [length * tenth // 10 for tenth in range(1, 10)]
         damaged += [content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :] for at in places]
     for number, broken in enumerate(damaged):

@@ -13,7 +13,7 @@ PLACES = [(split, label) for split in ("train", "validation", "test") for label 
 
 
 def manifest(**changes):
-    """Two images in each split and class; `changes` are (row, value) by column."""
+    """Returns a manifest of two images per split and class; `changes` are (row, value) by column."""
     rows = pd.DataFrame(
         {
             Column.PATH: [f"{split}/{label}/{n}.png" for split, label in PLACES for n in range(2)],

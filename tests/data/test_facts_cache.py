@@ -1,4 +1,4 @@
-"""Files with cached facts are not decoded again; the cache is used only if it is valid and of the same code."""
+"""Files with cached facts are not decoded again; the cache is used only if it is valid and from the same code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def folder(tmp_path):
 
 
 def cached_facts(folder, monkeypatch) -> tuple[list[dict[str, object]], int]:
-    """The facts of all files, saved in the cache, and how many files were decoded for them."""
+    """Returns the facts of all files, saved in the cache, and the number of files decoded for them."""
     decoded = []
     with monkeypatch.context() as patch:
         patch.setattr(image_files, "decode", lambda data, real=image_files.decode: decoded.append(data) or real(data))

@@ -11,7 +11,7 @@ from tests.errors import raises
 
 
 def test_targets_whose_spread_is_lost_beside_their_mean_are_refused():
-    """Unix times that differ by minutes: float32 resolves two minutes."""
+    """Unix times differ by minutes, but float32 resolves only two minutes."""
     rows = pd.DataFrame({Column.SPLIT: "train", f"{TARGET}at": 1.6e9 + np.arange(100.0)})
     with raises(DataRefusedError, "data.targets") as caught:
         target_spec(rows)

@@ -102,7 +102,7 @@ def test_train_alone_is_divided_by_hash_and_the_unlabelled_stay():
 
 
 def test_in_multilabel_data_a_fifth_of_all_images_validates():
-    """Most combinations of labels are of one image, which alone would never validate."""
+    """Most label combinations have a single image, which on its own would never be used for validation."""
     rows = pd.DataFrame({Column.LABEL: [f"a{n}; b" for n in range(50)], Column.GROUP: [f"g{n}" for n in range(50)]})
     rows[Column.SPLIT] = [Split.TEST if n < 10 else Split.TRAIN for n in range(50)]
     several = complete(rows.assign(**{"label:b": 1.0}), 0.15, 0.15)

@@ -13,7 +13,7 @@ from tests.errors import raises
 
 @pytest.fixture
 def table(tmp_path):
-    """Twelve pictures in a folder, named by a CSV beside it, with everything that a table may say."""
+    """Returns a CSV with every supported column, which lists twelve images in a folder beside it."""
     write_shapes(tmp_path / "pictures", {"": 4})
     rows = [
         (
@@ -134,7 +134,7 @@ def test_an_empty_text_is_missing_in_parquet_as_in_csv(table):
 
 
 def test_a_long_column_of_numbers_and_texts_is_one_of_texts(tmp_path):
-    """The reader takes a long file in parts."""
+    """The reader reads a long file in parts."""
     lines = [f"{number}.png,a,{number}" for number in range(300_000)]
     (tmp_path / "long.csv").write_text("\n".join(["path,label,camera", *lines, "last.png,a,unknown"]))
     assert set(_read_csv(tmp_path / "long.csv")["camera"].map(type)) == {str}

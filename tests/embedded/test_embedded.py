@@ -34,7 +34,7 @@ def test_the_digits_are_split_without_overlap():
 
 
 def test_the_rendered_folder_is_the_same_on_every_machine(tmp_path):
-    """Uncompressed PNG: this digest holds whatever compressor is installed."""
+    """PNG files are uncompressed, so this digest does not depend on the installed compressor."""
     render(tmp_path)
     total = hashlib.sha256()
     for file in sorted(tmp_path.rglob("*.png")):

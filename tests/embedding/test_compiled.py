@@ -1,4 +1,4 @@
-"""Whether compiling pays is measured and cached; compiled or not, features are the same."""
+"""The benefit of compiling is measured and cached; features are the same, compiled or not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CPU = choose("cpu", "float32")
 
 @pytest.fixture
 def backbone(tmp_path, monkeypatch):
-    """A small network, and an empty cache."""
+    """Returns a small network; the cache is empty."""
     monkeypatch.setattr(machine_cache, "user_cache_path", lambda _name: tmp_path)
     module = nn.Sequential(
         nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
@@ -42,12 +42,12 @@ def backbone(tmp_path, monkeypatch):
     ("plain", "short", "start", "rows", "expected"),
     [
         (0.02, 0.01, 10, (5000, 5000), True),
-        (0.02, 0.01, 10, (1100, 1100), False),  # compiling would take as long
+        (0.02, 0.01, 10, (1100, 1100), False),  # compiling would take as long as it saves
         (0.02, 0.01, 10, (900, 900), False),  # fewer than the minimum
         (0.02, 0.019, 0, (10**6, 10**6), False),  # hardly faster
-        (0.02, 0.01, 10, (1, 5000), False),  # nearly all are stored by the plain network
-        (0.02, 0.01, 10, (1100, 1), True),  # nearly all are stored by the compiled one
-        (0.02, 0.01, 10, (1, 0), True),  # all are stored
+        (0.02, 0.01, 10, (1, 5000), False),  # nearly all rows were stored by the plain network
+        (0.02, 0.01, 10, (1100, 1), True),  # nearly all rows were stored by the compiled network
+        (0.02, 0.01, 10, (1, 0), True),  # all rows are stored
         (0.02, 0.01, 10, (0, 0), False),
     ],
 )
@@ -80,9 +80,9 @@ def test_without_a_writable_cache_nothing_is_measured_or_compiled(backbone, monk
     assert not pays(backbone, CPU, 8, 10**6, 10**6, 1)
 
 
-@pytest.mark.slow  # a C++ compiler works for half a minute
+@pytest.mark.slow  # a C++ compiler takes half a minute
 def test_compiled_features_do_not_depend_on_the_batch(backbone, monkeypatch):
-    device, near = choose("cpu", "bfloat16"), 3e-2  # in float32: stages/test_features.py
+    device, near = choose("cpu", "bfloat16"), 3e-2  # for float32, see stages/test_features.py
     quick = compiled(backbone, device, 4)
     x = torch.rand(4, 3, 32, 32)
     with device.autocast():
@@ -95,7 +95,7 @@ def test_compiled_features_do_not_depend_on_the_batch(backbone, monkeypatch):
 
 
 def fake_build(written: list[Path]) -> Callable[..., nn.Module]:
-    """Returns a replacement of the compiler that keeps the network as it is."""
+    """Returns a replacement for the compiler that leaves the network unchanged."""
 
     def build(file: Path, backbone: Backbone, _device: object, _batch: int) -> nn.Module:
         file.write_bytes(b"no package")

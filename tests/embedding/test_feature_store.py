@@ -89,6 +89,6 @@ def test_a_store_that_is_removed_under_its_reader_is_computed_again(tmp_path):
     other.add(keys(1), rows(1))
     other.collect(1e-9)
     assert keys(1)[0] not in FeatureStore(tmp_path, CONTEXT)
-    assert np.array_equal(reader[keys(3)], rows(3))  # what was read stays
+    assert np.array_equal(reader[keys(3)], rows(3))  # rows that were read are kept
     reader.add(keys(1, 7), rows(1))
     assert keys(1, 7)[0] in FeatureStore(tmp_path, CONTEXT)

@@ -18,7 +18,7 @@ def test_attacks_support_classification_only():
 
 def test_attacks_that_are_not_installed_are_an_error_with_the_remedy(monkeypatch):
     check_attacks_installed(10)
-    monkeypatch.setitem(sys.modules, "art", None)  # as Python has it for a package that must not be imported
+    monkeypatch.setitem(sys.modules, "art", None)  # Python's marker for a package that must not be imported
     check_attacks_installed(0)
     for check in (check_attacks_installed, lambda count: check_attacks_supported(count, TargetKind.CLASSIFICATION)):
         with raises(ParamsError, "attacks-not-installed") as caught:

@@ -1,4 +1,4 @@
-"""A fit on a CUDA device that was killed ends as an undisturbed one."""
+"""A killed fit on a CUDA device ends like an undisturbed one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same stages on a CUDA device: they run there, and what they find is what the CPU finds, within a tolerance."""
+"""The same stages on a CUDA device: they run there, and their results match the CPU's within a tolerance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two processes on the CPU (gloo) do what one does."""
+"""Two processes on the CPU (gloo) give the same result as one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ CHANGES = {"epochs": 3, "average": 0.9, "clip": 1.0, "unfreeze": 1, "blocks": 2}
 
 
 def test_two_processes_end_with_the_weights_of_one(paths, monkeypatch):
-    """18 images in batches of 6, three per process; also with weights, an average, clipping and unfreezing."""
-    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # as this process has: sums round alike
+    """18 images in batches of 6, three per process, including weights, an average, clipping and unfreezing."""
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))  # as in this process: sums round alike
     through_head(paths)
     results = []
     for processes in (1, 2):
@@ -41,7 +41,7 @@ def test_two_processes_end_with_the_weights_of_one(paths, monkeypatch):
 
 @pytest.mark.slow
 def test_torchrun_distributes_a_fit(finished, tmp_path):
-    """Two processes on loopback; DVC then keeps what they wrote."""
+    """Two processes run on loopback; DVC then keeps their output."""
     project = finished.copy(tmp_path / "project")
     tuned_file = project.root / "data" / "finetune" / "model.safetensors"
     assert tuned_file.exists()

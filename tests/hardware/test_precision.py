@@ -13,7 +13,7 @@ from tasks.scorer.architectures import build_backbone
 
 @pytest.fixture
 def cache_folder(tmp_path, monkeypatch):
-    """An empty cache, on a processor that has bfloat16."""
+    """Returns an empty cache; the processor is assumed to support bfloat16."""
     monkeypatch.setattr(machine_cache, "user_cache_path", lambda _name: tmp_path)
     monkeypatch.setattr(device, "_fast_bfloat16", lambda _device: True)
     return tmp_path / "precision"

@@ -40,7 +40,7 @@ def test_rows_count_by_their_weights(data):
 
 
 def test_the_strength_is_chosen_on_validation(data):
-    """On labels that are noise a strong penalty is best; on separable ones, the weakest."""
+    """On noise labels a strong penalty is best; on separable labels, the weakest."""
     x, y = data
     noise = torch.randint(0, 3, y.shape, generator=torch.Generator().manual_seed(0))
     strengths = [1e-4, 1e-2, 1.0, 100.0]

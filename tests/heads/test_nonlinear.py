@@ -15,7 +15,7 @@ from tests.scorer.architectures import uninitialized
 
 @pytest.fixture
 def rings():
-    """Two classes that no line can part: an inner and an outer ring; features of very different size."""
+    """Returns two classes that no line separates, an inner and an outer ring; features have very different scales."""
     rng = np.random.default_rng(0)
     angle, y = rng.uniform(0, 2 * np.pi, 400), rng.integers(0, 2, 400)
     radius = 1 + 2 * y + rng.normal(0, 0.2, 400)
@@ -32,7 +32,7 @@ def test_a_dense_head_learns_what_a_linear_one_cannot(rings):
 
 @pytest.mark.parametrize("widths", [[16], [2, 4, 32]])
 def test_a_dense_head_that_is_fitted_again_is_the_same_bit_by_bit(rings, widths):
-    """A head has no checkpoint: who was killed at it, or between two widths of it, fits it from the start."""
+    """A head has no checkpoint: a run killed during its fit, or between two widths, fits it from the start."""
     x, y = rings
     rows = (x[:200], y[:200], torch.ones(200)), (x[200:], y[200:])
     dense = Dense(widths=widths, l2_penalties=[0.0, 0.1], lr=0.01, epochs=20, batch=32, seed=0)
@@ -65,7 +65,7 @@ def test_a_head_grows_only_while_validation_allows(rings):
 
 
 def test_rows_of_a_dense_head_count_by_their_weights(rings):
-    """Rows of no weight might as well not be there."""
+    """Rows with zero weight have no effect."""
     x, y = rings
     dense = Dense(widths=[16], l2_penalties=[0.0], lr=0.01, epochs=60, batch=64, seed=0)
     weight = torch.cat([torch.ones(200), torch.zeros(200)])
@@ -74,7 +74,7 @@ def test_rows_of_a_dense_head_count_by_their_weights(rings):
 
 
 def test_the_articles_recipe_trains_as_many_parameters_as_keras_counts():
-    """VGG16 without its classifier at 224 pixels, Dense 1024 + softmax of ten classes, all but four layers frozen."""
+    """VGG16 without its classifier at 224 pixels, Dense 1024, softmax of ten classes, all but four layers frozen."""
     with uninitialized():
         backbone, width = build_backbone("vgg16", "classifier")
         network = Network(backbone, build_head(width, 10, "dense", hidden=1024))

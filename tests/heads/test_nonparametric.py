@@ -36,5 +36,5 @@ def test_a_row_of_twice_the_weight_counts_as_two():
         one, other = (fitted(rows, (x, y), 3)[-1].head(asked) for rows in (twice, weighted))
         if fitted is fit_prototypes:
             torch.testing.assert_close(one, other)
-        else:  # its softmax is over rows, so a row counts twice only by its vote
+        else:  # the softmax is over rows, so a row counts twice only through its vote
             assert (one.argmax(1) == other.argmax(1)).all()

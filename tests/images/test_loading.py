@@ -35,7 +35,7 @@ def test_prefetched_items_keep_their_order_and_errors_arrive():
 
     slow = prefetch(recorded())
     assert next(slow) == 0
-    wait_until(lambda: made == [0, 1, 2])  # while nobody asks for more
+    wait_until(lambda: made == [0, 1, 2])  # while the consumer requests no more
     assert list(slow) == [1, 2]
 
     def broken():

@@ -13,7 +13,7 @@ from tasks.metrics import calibration
 
 
 def test_calibration_error_by_hand():
-    """Two answers at 0.9, one right; two at 0.6, both right: (2 * |0.5 - 0.9| + 2 * |1 - 0.6|) / 4."""
+    """Two predictions at 0.9, one right, and two at 0.6, both right: (2 * |0.5 - 0.9| + 2 * |1 - 0.6|) / 4."""
     p = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
     assert calibration.ece(p, np.array([0, 1, 0, 0]), 10) == pytest.approx(0.4)
 
@@ -52,7 +52,7 @@ def test_temperature_stays_finite_when_everything_is_right():
 
 
 def test_a_calibrated_model_that_is_always_right_on_few_images_stays_calibrated():
-    """40 right answers at 99%: the plain optimum would be sure of everything."""
+    """40 right predictions at 99%: the plain optimum would be complete certainty."""
     logits = torch.tensor([[math.log(99.0), 0.0]]).repeat(40, 1)
     y = torch.zeros(40, dtype=torch.long)
     assert (logits / calibration.temperature(logits, y)).softmax(1)[0, 1] < 1e-12

@@ -58,5 +58,5 @@ def test_the_loss_is_torchs_and_smoothing_draws_to_a_half():
     expected = F.binary_cross_entropy_with_logits(logits, 0.8 * y + 0.1, reduction="none").mean(1)
     torch.testing.assert_close(smooth, expected)
     assert measure_labels(logits, y)[1] == pytest.approx(f1_score(y, logits >= 0, average="macro", zero_division=0))
-    perfect = torch.tensor([[9.0, -9.0, -9.0], [-9.0, 9.0, -9.0]])  # the third label is nobody's
+    perfect = torch.tensor([[9.0, -9.0, -9.0], [-9.0, 9.0, -9.0]])  # no image has the third label
     assert measure_labels(perfect, (perfect > 0).float())[1] == 1.0

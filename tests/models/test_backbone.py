@@ -70,7 +70,7 @@ def test_preprocessing_comes_from_the_weights_then_the_parameters():
 
 
 def test_features_do_not_depend_on_the_place_in_a_batch_of_one_shape():
-    """Bit by bit: this is what lets features be stored one by one."""
+    """They are bitwise equal, which allows features to be stored one by one."""
     module, _ = build_backbone("resnet10")
     x = torch.randn(8, 3, 32, 32)
     features = embed(module.eval(), x)

@@ -38,7 +38,7 @@ def test_blocks_are_ordered_and_hold_every_parameter(architecture, count, last):
 @pytest.mark.parametrize("count", [0, 1, 2, 99])
 @pytest.mark.parametrize("statistics", [True, False])
 def test_what_is_frozen_stays_so_in_training_mode_by_hash(count, statistics):
-    """Parameters and BatchNorm buffers, after real steps."""
+    """Covers parameters and BatchNorm buffers, after real steps."""
     network = build_network("resnet10", 3)
     learning = freeze_all_but_last(network.backbone, count)
     frozen = [

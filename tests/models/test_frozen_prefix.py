@@ -1,4 +1,4 @@
-"""The frozen prefix, apart from the rest, and its activations instead of inputs."""
+"""The frozen prefix, split from the rest, and its activations in place of inputs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_there_is_no_prefix_where_all_learns_and_all_is_one_where_nothing_does()
 
 @pytest.mark.parametrize("architecture", ["vit_b_16", "swin_t", "convnext_tiny", "resnet10"])
 def test_every_parameter_is_in_one_layer(architecture):
-    """Also in attention and blocks with direct parameters besides those of their layers."""
+    """This includes attention, and blocks with parameters of their own besides those of their layers."""
     module, _ = build_backbone(architecture)
     held = [name for name, _ in module.named_parameters() for layer in layers(module) if within(name, layer)]
     assert sorted(held) == sorted(name for name, _ in module.named_parameters())
@@ -106,7 +106,7 @@ def test_cached_batches_are_the_prefix_of_the_plain_ones_and_each_view_is_comput
             assert torch.equal(plain.weight, stored.weight)
     assert (cached.computed, cached.asked) == (20, 50)
     assert sum(len(batch.inputs) for batch in cached.clean()) == 10
-    assert list((tmp_path / "state").iterdir()) == []  # its file has no name: nothing is left behind
+    assert list((tmp_path / "state").iterdir()) == []  # the cache's file has no name, so nothing is left behind
 
 
 def test_what_would_not_fit_is_computed_in_each_epoch(train, capsys, tmp_path):
@@ -115,7 +115,7 @@ def test_what_would_not_fit_is_computed_in_each_epoch(train, capsys, tmp_path):
     one = prefix(torch.zeros(1, 3, 32, 32)).numel() * 4 / 2**30
     assert fits(prefix, train, train, CPU, tmp_path, 3, 40.01 * one)
     assert not fits(prefix, train, train, CPU, tmp_path, 3, 39.9 * one)
-    assert not fits(prefix, train, train, CPU, tmp_path, 10**12, 1e12)  # more than the disk has
+    assert not fits(prefix, train, train, CPU, tmp_path, 10**12, 1e12)  # more than the disk's capacity
     assert "over finetune.cache" in capsys.readouterr().out
 
 
@@ -123,7 +123,7 @@ def test_room_is_reserved_before_it_is_filled(tmp_path):
     kept = reserve(tmp_path, (3, 2, 2), torch.bfloat16)
     kept[1] = 1.5
     assert (kept.shape, kept.dtype, kept.sum().item()) == ((3, 2, 2), torch.bfloat16, 6)
-    with pytest.raises(OSError, match=r"Errno (27|28)"):  # too large for the file system, or for what is free
+    with pytest.raises(OSError, match=r"Errno (27|28)"):  # too large for the file system or for the free space
         reserve(tmp_path, (2**50,), torch.float32)
 
 

@@ -24,7 +24,7 @@ def test_tensors_and_description_survive_and_halves_become_floats(tmp_path):
 
 
 def test_a_header_length_that_looks_like_a_pickle_is_read_as_safetensors(tmp_path):
-    """Safetensors begins with the length of its header: 640 has the bytes that a pickle begins with."""
+    """Safetensors begins with its header's length: the bytes of 640 are those at the start of a pickle."""
     file = tmp_path / "w.safetensors"
     for filling in range(700):
         write(file, {"a": torch.ones(2)}, {"filling": "x" * filling})

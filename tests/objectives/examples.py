@@ -1,4 +1,4 @@
-"""A small network, and pictures of which every second half has no label."""
+"""A small network, and images, the second half of which have no label."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tasks.training.types import Batch
 
 
 class Fixed(nn.Module):
-    """A network whose logits are the first numbers of its input."""
+    """A network whose logits are the first values of its input."""
 
     def forward(self, x):
         return x.flatten(1)[:, :3]
@@ -21,12 +21,12 @@ class Fixed(nn.Module):
 
 def test_fixmatch_learns_confident_answers_from_the_strong_view():
     x = torch.zeros(3, 6, 2, 2)
-    x[1, 0, 0, 0] = 20.0  # sure of class 0 under the weak view
-    x[1, 3, 0, 1] = 1.0  # the strong view says class 1
+    x[1, 0, 0, 0] = 20.0  # the weak view is confidently class 0
+    x[1, 3, 0, 1] = 1.0  # the strong view is class 1
     y = torch.tensor([2, -1, -1])
     loss = FixMatch(cross_entropy(), 3, 0.9, weight=2.0)(Fixed(), Batch(x, y)).mean()
     strong = F.cross_entropy(torch.tensor([[0.0, 1.0, 0.0]]), torch.tensor([0]))
-    torch.testing.assert_close(loss, math.log(3) + 2.0 * strong / 2)  # of two unlabelled ones one is trusted
+    torch.testing.assert_close(loss, math.log(3) + 2.0 * strong / 2)  # one of the two unlabeled images is trusted
 
 
 def test_a_temperature_makes_it_less_sure():

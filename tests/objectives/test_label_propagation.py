@@ -1,4 +1,4 @@
-"""Labels that spread over nearest neighbors: against the closed form, and on what a linear head cannot tell."""
+"""Labels that spread over nearest neighbors: compared with the closed form, and on classes not linearly separable."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.objectives.label_propagation import ALPHA, graph, propagate
 
 
 def test_edges_are_weighed_by_the_cube_of_the_cosine_whatever_the_length():
-    """Three directions at 0, 20 and 60 degrees; with one neighbour each, the second is nearest to both others."""
+    """Three directions at 0, 20 and 60 degrees; with one neighbor each, the second is nearest to both others."""
     angle = np.radians([0, 20, 60])
     x = np.c_[np.cos(angle), np.sin(angle)] * np.array([[1.0], [3.0], [0.5]])
     all_of_them = [[0, 0.750795, 0.168773], [0.750795, 0, 0.524346], [0.168773, 0.524346, 0]]
@@ -43,7 +43,7 @@ def test_it_is_the_closed_form_of_local_and_global_consistency(rows, neighbors, 
 
 
 def test_labels_follow_the_shape_of_the_data():
-    """Two interleaved half circles, on a sphere since the graph is of angles; one label each."""
+    """Two interleaved half circles with one label each, on a sphere since the graph is built from angles."""
     flat, truth = make_moons(400, noise=0.05, random_state=0)
     x = np.c_[flat, np.full(400, 2.0)]
     label = np.full(400, -1)

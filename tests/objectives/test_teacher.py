@@ -1,4 +1,4 @@
-"""What a teacher says of a file is kept for that file."""
+"""A teacher's outputs are cached by file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.drawn import SIDE, drawn
 
 
 def test_a_jpeg_and_its_lossless_copy_have_outputs_of_their_own(tmp_path):
-    """A large JPEG is decoded at reduced size: the pixels are the same, what the teacher sees is not."""
+    """A large JPEG is decoded at reduced size: the pixels are the same, but the teacher's inputs are not."""
     files = ["large.jpg", "large.png"]
     drawn("bar", 999, side=600).save(tmp_path / files[0])
     Image.open(tmp_path / files[0]).save(tmp_path / files[1])

@@ -8,7 +8,7 @@ from tasks.reports.diagrams import robustness
 
 
 def drawings(folder):
-    """One picture of each kind."""
+    """Returns one image of each kind."""
     folder.mkdir()
     image_sheets.sheet(folder / "sheet.png", [np.random.rand(2, 3, 8, 8)], ["clean", "view 1", "view 2"])
     image_sheets.captioned(folder / "wrong.png", [np.zeros((9, 5, 3), np.uint8)] * 9, ["a, not\nb"] * 9)

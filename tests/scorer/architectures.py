@@ -1,4 +1,4 @@
-"""Checks what Rootstock requires of an architecture, with random weights."""
+"""Checks of Rootstock's requirements on an architecture, with random weights."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tasks.scorer.architectures import build_backbone
 from tasks.scorer.network import Network
 
 ALL = tuple(models.list_models(module=models))
-REAL = 100_000_000  # parameters of the largest network that is run; larger ones are only inspected
-SIDE = {"vit": 224, "swin": 64, "maxvit": 224, "inception": 96}  # pixels; others take 64
+REAL = 100_000_000  # parameters of the largest network that is run; larger networks are only inspected
+SIDE = {"vit": 224, "swin": 64, "maxvit": 224, "inception": 96}  # pixels; other architectures use 64
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def side_of(architecture: str) -> int:
 
 
 def examined(architecture: str) -> dict[str, object]:
-    """Builds it and takes one step with a head and the last block. Returns facts. Raises AssertionError."""
+    """Builds the architecture and trains head and last block for one step. Returns facts. Raises AssertionError."""
     preprocessing = preprocessing_of(architecture, {}, None, None)
     module, width, ordered = structure(architecture)
     size = sum(parameter.numel() for parameter in module.parameters())

@@ -1,4 +1,4 @@
-"""Every classification architecture of torchvision; make bench ARGS=architectures runs all of them."""
+"""Every torchvision classification architecture; make bench ARGS=architectures runs all of them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_each_family_gives_features_takes_a_head_and_stays_frozen(architecture):
 def test_networks_for_small_images_keep_the_resolution_before_they_pool(architecture, layers):
     module, width, ordered = structure(architecture)
     weights = [name for name, p in module.named_parameters() if p.dim() > 1 and "downsample" not in name]
-    assert len(weights) + 1 == layers  # and the head's
+    assert len(weights) + 1 == layers  # plus the head's layer
     assert width == 64
     assert len(ordered) == 1 + (layers - 2) // 2
     assert module[:4](torch.zeros(2, 3, 28, 28)).shape == (2, 16, 28, 28)
@@ -96,7 +96,7 @@ def test_folding_keeps_the_outputs_and_the_original_network(architecture):
                 nn.init.normal_(tensor, 0.0, 0.1)
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
     answering = folded(backbone)
-    assert norms(answering) < 0.6 * norms(backbone)  # some follow no convolution
+    assert norms(answering) < 0.6 * norms(backbone)  # some BatchNorm layers do not follow a convolution
     x = torch.randn(2, 3, side_of(architecture), side_of(architecture))
     with torch.inference_mode():
         torch.testing.assert_close(answering(x), backbone(x), atol=1e-4, rtol=1e-4)

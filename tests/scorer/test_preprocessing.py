@@ -13,7 +13,7 @@ from tests.drawn import drawn, encoded
 @pytest.mark.parametrize("size", [(36, 36), (50, 40), (40, 90), (33, 47), (300, 200)])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_preprocessing_is_torchvisions(size, interpolation):
-    """Odd margins may round to the other side: at most one pixel apart."""
+    """Odd margins may round to the other side, a difference of at most one pixel."""
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms._presets import ImageClassification
 
@@ -38,7 +38,7 @@ def test_normalizing_is_per_channel_and_leaves_its_input_alone(layout):
 
 
 def test_a_large_jpeg_is_decoded_at_a_reduced_size_and_looks_the_same():
-    """Even noise, the hardest of images, within 1.5 of 255 on average, and six for 99 of 100 pixels."""
+    """Even noise, the hardest case, differs by at most 1.5 of 255 on average, and by six for 99 of 100 pixels."""
     noise = np.random.default_rng(0).integers(0, 255, (150, 200, 3), np.uint8)
     large = Image.fromarray(noise).resize((1600, 1200), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(2))
     data = encoded(large, "JPEG", quality=92)

@@ -1,4 +1,4 @@
-"""Pins for every stage, and data of the other kinds of task."""
+"""Pins for every stage, and data for the other kinds of target."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import pytest
 
 from tasks.data.tables import bring_together
 from tests.drawn import write_discs, write_scenes
-from tests.stages.contract import _pinned  # noqa: F401 - a fixture that is in force in every module here
+from tests.stages.contract import _pinned  # noqa: F401 - a fixture that applies to every module here
 
 
 @pytest.fixture
 def scenes(paths, tmp_path):
-    """Pictures with one label, two or none."""
+    """Returns paths with images that have one label, two or none."""
     raw = bring_together(write_scenes(tmp_path / "scenes"), tmp_path / "together", separator=";")
     return paths.model_copy(update={"raw": raw})
 
 
 @pytest.fixture
 def discs(paths, tmp_path):
-    """Two targets, in place of classes."""
+    """Returns paths with images that have two numeric targets."""
     table = write_discs(tmp_path / "discs")
     raw = bring_together(table, tmp_path / "together", ["radius", "x"])
     return paths.model_copy(update={"raw": raw})

@@ -1,4 +1,4 @@
-"""Each stage as a call with small parameters that a test can change, on drawn pictures with a tiny backbone."""
+"""Each stage as a function with small parameters that tests can change, on drawn images with a tiny backbone."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BACKBONE = {**TINY, "weights": "tiny.pth", "match": "strict", "cut": "layer", "l
 
 @pytest.fixture(autouse=True)
 def _pinned(tmp_path, monkeypatch):
-    """Pins stand at the root, which is where stages run."""
+    """Writes pins to the root of the project, in which stages run."""
     (tmp_path / "data").mkdir(exist_ok=True)
     (tmp_path / "data" / "pins.json").write_text('{"init": null}')
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What the tests of finetune under its objectives share: unlabelled pictures, teachers, curves."""
+"""Helpers for tests of finetune's objectives: unlabeled images, teachers, curves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.stages.contract import BACKBONE, METHODS, NOBODY, augmented, embedded
 
 
 def with_unlabelled(paths, count=9):
-    """More pictures, whose labels nobody tells."""
+    """Adds unlabeled images."""
     folder = paths.raw / "unlabelled"
     folder.mkdir()
     for place in range(count):
@@ -47,7 +47,7 @@ BACKBONE_AS_TEACHER = {**NOBODY, "architecture": TINY["architecture"], "weights"
 
 
 def as_teacher(paths):
-    """The tuned model as a teacher's file."""
+    """Writes the tuned model as a teacher file."""
     write(paths.teacher, read(paths.tuned)[0], {SPEC: read_json(paths.spec)})
     return {**NOBODY, "weights": "models:/rootstock@live"}
 

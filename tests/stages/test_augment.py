@@ -19,11 +19,11 @@ def test_augment_plans_views_and_draws_a_preview(paths):
 
 
 def test_any_policy_of_augmentation_goes_through(paths):
-    """Views that are turned, erased and changed by a policy are features like others, and tell their plan."""
+    """Views that are rotated, erased and changed by a policy become features like others, and record their plan."""
     ingested(paths)
     for automatic in ("rand", "trivial", "augmix"):
         augmented(paths, automatic=automatic, rotation=20.0, erase=0.5)
-        assert embedded(paths).embedded in {36, 75}  # views; the clean pictures were there already
+        assert embedded(paths).embedded in {36, 75}  # views; the clean images were stored already
     plan = pd.read_parquet(paths.plan)
     assert plan["rotation"].abs().max() > 5
     assert 0 < plan["erase_side"].astype(bool).mean() < 1

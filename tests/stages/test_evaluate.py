@@ -13,7 +13,7 @@ from tests.drawn import SHAPES
 from tests.errors import raises
 from tests.stages.contract import augmented, embedded, evaluated, headed, ingested, through_head, tuned, validated
 
-COLUMNS = ["path", "label", "predicted", "probability", "distribution"]  # for ever: older tables have them
+COLUMNS = ["path", "label", "predicted", "probability", "distribution"]  # permanent: older tables contain them
 
 
 def test_evaluate_scores_all_three_with_the_code_that_serves(paths):

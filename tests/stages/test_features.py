@@ -31,7 +31,7 @@ def test_features_embeds_only_what_is_new(paths):
     assert embedded(paths, views=2).embedded == 1
 
 
-@pytest.mark.slow  # a C++ compiler works for half a minute
+@pytest.mark.slow  # a C++ compiler takes half a minute
 def test_features_of_a_compiled_network_are_the_same_and_kept_apart(paths, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(machine_cache, "user_cache_path", lambda _name: tmp_path / "cache")
     monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": 1.0, "compiled": 0.1, "start": 1.0})
@@ -85,7 +85,7 @@ def test_another_precision_is_another_context(paths):
 
 
 def test_a_jpeg_and_its_lossless_copy_have_features_of_their_own(paths, tmp_path):
-    """A large JPEG is decoded at reduced size: the pixels are the same, what the network sees is not."""
+    """A large JPEG is decoded at reduced size: the pixels are the same, but the network's inputs are not."""
     photo, copy = (paths.raw / "train" / "bar" / f"large.{kind}" for kind in ("jpg", "png"))
     drawn("bar", 999, side=600).save(photo)
     Image.open(photo).save(copy)

@@ -48,7 +48,7 @@ def test_activations_of_the_frozen_blocks_change_no_loss(paths, capsys, changes)
     plain = curve(paths)
     assert "frozen blocks" not in capsys.readouterr().out
     report = tuned(paths, scratch=False, cache=1.0, epochs=5, **changes)
-    # Three views of 18 training pictures and 9 validation ones, instead of five epochs and a start.
+    # Three views of 18 training and 9 validation images, instead of five epochs plus the initial state.
     asked, computed = 5 * 18 + 6 * 9, 3 * 18 + 9
     assert f"frozen blocks computed for {computed} images instead of {asked}" in capsys.readouterr().out
     assert report.more == {"frozen_blocks_asked": asked, "frozen_blocks_computed": computed}
@@ -57,7 +57,7 @@ def test_activations_of_the_frozen_blocks_change_no_loss(paths, capsys, changes)
 
 
 def test_each_way_to_learn_is_another_one(paths):
-    """What is asked for reaches the fit; 'bar' has fewer images than the others."""
+    """The parameters reach the fit; 'bar' has fewer images than the other classes."""
     for file in sorted((paths.raw / "train" / "bar").glob("*.png"))[:3]:
         file.unlink()
     through_head(paths)
@@ -101,7 +101,7 @@ def test_a_fit_in_parts_is_asked_for_and_ends_the_same(paths):
 
 
 def test_what_only_training_does_is_not_in_the_model(paths):
-    """Mixing, smoothing, dropout, averages and balance change the weights alone: it is evaluated as ever."""
+    """Mixing, smoothing, dropout, averages and balance change only the weights: the model is evaluated as usual."""
     ingested(paths), augmented(paths), embedded(paths), headed(paths, balance="logits")
     extras = {"mixup": 0.2, "cutmix": 1.0, "smoothing": 0.1, "average": 0.9, "clip": 1.0, "parts": 2, "unfreeze": 1}
     for balance in ("weights", "sampling", "logits"):
@@ -132,7 +132,7 @@ def test_finetune_stops_at_a_loss_that_is_not_finite(paths):
 
 
 def test_the_validation_split_alone_is_chosen_on_and_test_alone_is_scored(paths):
-    """A test picture that is taken away changes nothing before evaluation."""
+    """Removing a test image changes nothing before evaluation."""
     through_head(paths)
     tuned(paths)
     before = [file.read_bytes() for file in (paths.head_weights, paths.tuned, paths.scratch)]

@@ -1,4 +1,4 @@
-"""The stage finetune that adapts to the unlabelled pictures' domain."""
+"""The finetune stage with adaptation to the unlabeled images' domain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.stages.objectives import begun, context_of, curve, methods
 
 @pytest.mark.parametrize("objective", ["coral", "dann", "mcc"])
 def test_adaptation_is_chosen_without_the_targets_labels(paths, objective):
-    """The loss that decides is the validator's; the test images' labels fill columns of the report alone."""
+    """The validator's loss decides; the test images' labels are used only in columns of the report."""
     begun(paths)
     sections = methods(domain={"weights": [0.1, 1.0], "oracle": True})
     report = tuned(paths, objective=objective, methods=sections, scratch=False)
@@ -30,7 +30,7 @@ def test_adaptation_is_chosen_without_the_targets_labels(paths, objective):
 
 
 def test_batchnorm_is_re_estimated_on_the_target(paths):
-    """That of the blocks that learned theirs, and of nothing else; the start learned none."""
+    """Only blocks that learned their statistics are re-estimated; the initial model learned none."""
     begun(paths)
     how = {"scratch": False, "batchnorm": "training", "blocks": 2, "epochs": 6, "rate": 0.01}
     report = tuned(paths, objective="batchnorm", **how)

@@ -1,4 +1,4 @@
-"""The stage finetune under attack, and evaluate's attacks."""
+"""The finetune stage under attack, and the attacks in evaluate."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def test_a_radius_grows_with_the_epochs(paths, monkeypatch):
         Attack, "__call__", lambda self, *arguments: radii.append(self.radius) or attack(self, *arguments)
     )
     tuned(paths, objective="pgd", methods=methods(adversaries={"radius": 0.2, "grow": 1}), scratch=False, epochs=2)
-    assert [radius for radius, _ in groupby(radii)] == [0.2, 0.1, 0.2]  # validation is always under the whole of it
+    assert [radius for radius, _ in groupby(radii)] == [0.2, 0.1, 0.2]  # validation always uses the full attack
 
 
 def test_an_epoch_that_costs_too_much_without_an_attack_is_not_kept(paths):
-    """With an absurd rate everything gets worse but the loss under attack; the start is kept."""
+    """With an absurd rate everything except the loss under attack gets worse; the initial weights are kept."""
     begun(paths, unlabelled=False)
     sections = methods(adversaries={"radius": 0.5, "clean": 0.0})
     report = tuned(paths, objective="pgd", methods=sections, scratch=False, rate=0.3, head_rate=0.3)

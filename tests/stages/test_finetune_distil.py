@@ -1,4 +1,4 @@
-"""The stage finetune with a teacher, and how evaluate tells of it."""
+"""The finetune stage with a teacher, and the teacher's scores in evaluate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.stages.objectives import BACKBONE_AS_TEACHER, as_teacher, begun, curv
 
 
 def test_a_backbone_gets_a_head_and_teaches(paths):
-    """Its answers are kept: the second time none is computed. Evaluation has a row for it."""
+    """Its answers are cached: the second time, none is computed. Evaluation has a row for it."""
     begun(paths)
     write(paths.teacher, torch.load(paths.pretrained))
     report = tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, scratch=False)
@@ -38,7 +38,7 @@ def test_a_backbone_gets_a_head_and_teaches(paths):
 
 
 def test_a_student_stops_when_it_is_as_good_as_its_teacher(paths):
-    """The teacher is the model that it starts from in all but a few steps: nothing is left to learn."""
+    """The teacher is the student's initial model except for a few steps, so nothing is left to learn."""
     begun(paths, unlabelled=False)
     tuned(paths, epochs=0, scratch=False), evaluated(paths)
     report = tuned(paths, objective="distillation", teacher=as_teacher(paths), scratch=False, epochs=3)

@@ -1,4 +1,4 @@
-"""What holds of the stage finetune under every objective, or under many of them."""
+"""Properties of the finetune stage that hold for all or many objectives."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_missing_unlabeled_images_are_an_error(paths, objective):
     ],
 )
 def test_a_killed_run_ends_with_the_same_weights_under_every_objective(paths, monkeypatch, objective, changes, last):
-    """What learns beside the network, thresholds, rounds and attacks included: bit by bit."""
+    """Bitwise equality includes modules trained beside the network, thresholds, rounds and attacks."""
     begun(paths)
     write(paths.teacher, torch.load(paths.pretrained))
     teacher = BACKBONE_AS_TEACHER if objective == "distillation" else NOBODY

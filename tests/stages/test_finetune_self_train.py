@@ -1,4 +1,4 @@
-"""The stage finetune with labels that it gives itself: pseudo-labels and FixMatch."""
+"""The finetune stage with labels from its own predictions: pseudo-labels and FixMatch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_second_round_is_labelled_by_what_learned_and_goes_on_in_the_curve(pat
 @pytest.mark.parametrize("objective", ["pseudo_labels", "fixmatch"])
 @pytest.mark.parametrize("unlabelled", [{"threshold": 0.0, "precision": 1.0}, {"threshold": 0.9999, "precision": 0.5}])
 def test_predictions_that_fail_the_audit_are_refused(paths, objective, unlabelled):
-    """They are wrong too often, or none of them is accepted."""
+    """The predictions are wrong too often, or none is accepted."""
     begun(paths)
     with raises(DataRefusedError, "unlabelled.threshold" if unlabelled["threshold"] else "unlabelled.precision"):
         tuned(paths, objective=objective, methods=methods(unlabelled=unlabelled))
@@ -60,12 +60,12 @@ def test_fixmatch_learns_and_tells_its_precision(paths, adaptive, align):
     changes = {"threshold": 0.2, "precision": 0.0, "adaptive": adaptive, "align": align, "strong": "trivial"}
     sections = methods(unlabelled=changes)
     report = tuned(paths, objective="fixmatch", methods=sections, scratch=False)
-    assert report.steps == 9  # three epochs of three batches: the labelled pictures are more
+    assert report.steps == 9  # three epochs of three batches, since there are more labeled images
     assert "audited_precision" in report.more
 
 
 def test_neighbours_are_told_apart_by_features_and_never_by_the_head(paths):
-    """Of a teacher too: with a head that answers nothing it gives the same labels as the network it was made from."""
+    """This holds for a teacher as well: with a zeroed head, it gives the same labels as its source network."""
     begun(paths)
     tuned(paths, epochs=0, scratch=False), evaluated(paths)
     teacher, context = as_teacher(paths), context_of(paths)
@@ -90,12 +90,12 @@ def test_answers_are_aligned_before_each_epoch_where_that_is_wanted(paths, monke
     for is_aligned in (False, True):
         changes = {"threshold": 0.2, "precision": 0.0, "align": is_aligned}
         tuned(paths, objective="fixmatch", methods=methods(unlabelled=changes), scratch=False, epochs=2)
-        assert len(shares) == (3 if is_aligned else 0)  # before two epochs, and for the last audit
+        assert len(shares) == (3 if is_aligned else 0)  # before each of two epochs, and for the last audit
     assert torch.stack(shares) == pytest.approx(torch.full((3, 3), 1 / 3))
 
 
 def test_fewer_pictures_come_again_as_another_view_of_them(paths):
-    """Within an epoch too: 18 labelled pictures beside 40 unlabelled ones, a batch of 4 of each."""
+    """This applies even within an epoch: 18 labeled and 40 unlabeled images, in batches with 4 of each."""
     with_unlabelled(paths, 40)
     ingested(paths), augmented(paths), embedded(paths), headed(paths)
     both = mixed_batches(context_of(paths), UnlabeledSection(**METHODS["unlabelled"]), strong=True)
@@ -103,7 +103,7 @@ def test_fewer_pictures_come_again_as_another_view_of_them(paths):
     assert len(batches) == len(both) == 10
     labeled = [batch.inputs[batch.target >= 0][:, :3] for batch in batches]
     assert sum(map(len, labeled)) == 40
-    assert len(torch.cat(labeled).flatten(1).unique(dim=0)) == 40  # three views of 18 pictures, none of them twice
+    assert len(torch.cat(labeled).flatten(1).unique(dim=0)) == 40  # three views of 18 images, none used twice
     assert sum(int((batch.target < 0).sum()) for batch in batches) == 40
     x, y = batches[0].inputs, batches[0].target
     assert x.shape[1] == 6
@@ -111,7 +111,7 @@ def test_fewer_pictures_come_again_as_another_view_of_them(paths):
 
 
 def test_labelled_and_unlabelled_pictures_come_in_orders_of_their_own(paths, monkeypatch):
-    """As many of either, sorted alike: in one order each would always meet its own class."""
+    """There are equally many of both, sorted alike: in a shared order, each would always meet its own class."""
     with_unlabelled(paths, 18)
     ingested(paths), augmented(paths), embedded(paths), headed(paths)
     both = mixed_batches(context_of(paths), UnlabeledSection(**METHODS["unlabelled"]), strong=False)
@@ -133,7 +133,7 @@ def test_strong_views_are_drawn_apart_from_weak_ones(paths):
 
 @pytest.mark.parametrize("balance", [Balance.WEIGHTS, Balance.LOGITS])
 def test_classes_are_balanced_with_the_pseudo_labels_among_them(paths, balance, monkeypatch):
-    """Eight of nine unlabelled pictures are taken for bars."""
+    """Eight of nine unlabeled images are predicted as bars."""
     begun(paths)
     context = context_of(paths, balance)
     network, base = plan_on_labels(context, FinetuneSection(**{**FINETUNE, "smoothing": 0.1}))

@@ -1,4 +1,4 @@
-"""The stage finetune on labels: compiled, and chosen by the loss at the best temperature."""
+"""The finetune stage on labels: compiled, and with epochs chosen by the loss at the best temperature."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tests.stages.contract import tuned
 from tests.stages.objectives import Killed, begun, context_of, curve, methods
 
 
-@pytest.mark.slow  # a C++ compiler works for some minutes
+@pytest.mark.slow  # a C++ compiler takes several minutes
 def test_a_compiled_fit_learns_the_same_and_a_killed_one_ends_with_the_same_weights(paths, monkeypatch, tmp_path):
-    """Batches of two sizes, and a block more in the second epoch; then compiled anew by the run that goes on."""
+    """Batches have two sizes, and the second epoch trains one more block; the resumed run compiles again."""
     monkeypatch.setattr(machine_cache, "user_cache_path", lambda _name: tmp_path / "cache")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     begun(paths, unlabelled=False)
@@ -52,7 +52,7 @@ def test_a_compiled_fit_learns_the_same_and_a_killed_one_ends_with_the_same_weig
 
 @pytest.mark.parametrize("objective", ["labels", "pseudo_labels", "fixmatch"])
 def test_an_epoch_is_chosen_by_its_loss_at_the_best_temperature(paths, objective, capsys):
-    """The frozen blocks are computed once for validation too, where a fit has no views that are made in it."""
+    """The frozen blocks are computed once, including for validation, if a fit creates no views of its own."""
     begun(paths)
     options = methods(unlabelled={"threshold": 0.0, "precision": 0.0, "rounds": 1})
     tuned(paths, objective=objective, methods=options, scratch=False)

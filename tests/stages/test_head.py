@@ -39,7 +39,7 @@ def test_other_heads_learn_are_tuned_and_served(paths, kind, settings):
         with raises(ParamsError, "finetune.epochs"):
             tuned(paths)
     tuned(paths, epochs=0 if kind == "knn" else 2)
-    assert paths.scratch.exists() == (kind != "knn")  # as many steps as none are no baseline
+    assert paths.scratch.exists() == (kind != "knn")  # zero steps would not be a baseline
     evaluated(paths)
     predictions = pd.read_parquet(paths.predictions)
     served = Scorer.load(paths.spec, paths.tuned).probabilities(
@@ -56,9 +56,9 @@ def test_more_neighbours_than_there_are_rows_are_all_of_them(paths):
 
 
 def test_an_earlier_head_is_gone_on_from_class_by_class(paths, tmp_path):
-    """Two of the three classes were known; a penalty as large as this one lets nothing move."""
+    """The earlier head has two of the three classes; with such a large penalty, no weight moves."""
     pretrained = torch.load(paths.pretrained)
-    paths = paths.model_copy(update={"pretrained": tmp_path / "earlier.safetensors"})  # the other is for all tests
+    paths = paths.model_copy(update={"pretrained": tmp_path / "earlier.safetensors"})  # the original is shared
     head = {"head.weight": torch.randn(2, 1024), "head.bias": torch.randn(2)}
     description = {"classes": ["disc", "ring"], "preprocessing": asdict(PREPARE)}
     write(paths.pretrained, {**pretrained, **head}, description)

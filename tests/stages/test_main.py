@@ -1,4 +1,4 @@
-"""How a stage is run: light to import, with everything it needs imported before its time is measured."""
+"""The stage command: light to import, and all imports of a stage happen before its time is measured."""
 
 from __future__ import annotations
 

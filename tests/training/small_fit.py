@@ -1,4 +1,4 @@
-"""A fit of a small network with dropout, in seconds, for the tests of what surrounds it."""
+"""A fit of a small network with dropout that takes seconds, for tests of the training loop and its surroundings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def trained(
     loss=cross_entropy(),  # noqa: B008
     callbacks=(),
 ):
-    """A network with dropout, fitted; its progress."""
+    """Returns a fitted network with dropout, and its progress."""
     torch.manual_seed(0)
     network = build_network("resnet10", 3)
     network.head = torch.nn.Sequential(torch.nn.Dropout(0.3), network.head)

@@ -1,4 +1,4 @@
-"""When each hook of a callback is called, how several combine, and where their numbers go."""
+"""When each callback hook is called, how callbacks combine, and where their numbers are reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.training.small_fit import SCHEDULE, trained
 
 
 class Recorder(Callback):
-    """Notes its calls, and answers what the base class answers."""
+    """Records its calls, and returns the base class's results."""
 
     def __init__(self):
         self.calls, self.may_be_best_at, self.should_stop_at = [], [], []
@@ -42,7 +42,7 @@ class Recorder(Callback):
 
 
 class Fixed(Callback):
-    """Scores every epoch alike."""
+    """Gives every epoch the same score."""
 
     def __init__(self, loss):
         self.loss = loss
@@ -52,7 +52,7 @@ class Fixed(Callback):
 
 
 class AtRows(Callback):
-    """Keeps or ends at a curve of these lengths."""
+    """Keeps an epoch, or stops, when the curve has one of these lengths."""
 
     def __init__(self, best=(), stop=()):
         self.best, self.stop = best, stop

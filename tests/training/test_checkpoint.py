@@ -37,7 +37,7 @@ def test_a_fits_digest_changes_with_code_files_and_values(tmp_path):
 @pytest.mark.parametrize("last", [1, 2, 3])
 @pytest.mark.parametrize(("schedule", "every"), [(SCHEDULE, 0), (AVERAGED, 2)])
 def test_a_run_that_was_killed_ends_with_the_same_weights_bit_by_bit(tmp_path, last, schedule, every):
-    """Also across the epoch from which one more block learns, and with a moving average."""
+    """This includes the epoch from which one more block is trained, and a moving average."""
     undisturbed, _ = trained(tmp_path / "a.safetensors", schedule, every=every)
 
     def die(row):
@@ -66,7 +66,7 @@ def test_a_truncated_checkpoint_is_set_aside(tmp_path, capsys):
 
 
 def test_a_resumed_run_keeps_the_number_of_micro_batches(tmp_path):
-    """What is tried in vain draws random numbers too: it may be tried in vain no more often than undisturbed."""
+    """Failed attempts draw random numbers too, so a resumed run must not fail more often than an undisturbed one."""
 
     def greedy(network, batch):
         loss = cross_entropy()(network, batch)

@@ -1,6 +1,6 @@
-"""Four training losses of a tiny network for each objective, pinned: a change of any of them is a change of behavior.
+"""Four pinned training losses of a tiny network for each objective: any change in them is a change in behavior.
 
-As torchtune's recipe tests do. Float32 on the CPU, drawn data, fixed seeds; 419 parameters with three outputs.
+Modeled on torchtune's recipe tests. Float32 on the CPU, drawn data, fixed seeds; 419 parameters with three outputs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def tiny(outputs):
 
 
 def drawn(target):
-    """Inputs (N, 3, 4, 4), targets that follow from them, and a teacher's outputs, (N, 3)."""
+    """Returns inputs (N, 3, 4, 4), targets derived from them, and a teacher's outputs (N, 3)."""
     x = torch.randn(ROWS, 3, 4, 4)
     signal = x.mean((2, 3)) * 4
     targets = {
@@ -49,7 +49,7 @@ def drawn(target):
 
 
 def train_losses(target, loss):
-    """The mean loss of each of four epochs."""
+    """Returns the mean loss of each of four epochs."""
     torch.manual_seed(0)
     network, rows = tiny(target.num_outputs), drawn(target)
     batches = [Batch(*parts) for parts in zip(*(column.split(BATCH) for column in rows), strict=True)]

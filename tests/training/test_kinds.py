@@ -1,4 +1,4 @@
-"""What each problem type supports in training."""
+"""The training options that each problem type supports."""
 
 from __future__ import annotations
 

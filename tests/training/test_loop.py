@@ -24,7 +24,7 @@ def fit_of(network, loss=None, schedule=SCHEDULE):
 
 
 def test_the_best_epoch_is_kept_be_it_the_start(tmp_path):
-    """With an absurd rate nothing gets better than the network that came."""
+    """With an absurd rate, no epoch improves on the initial network."""
     torch.manual_seed(0)
     network, progress = trained(tmp_path / "a.safetensors", rate=3.0)
     losses = [row[Curve.VALIDATION_LOSS] for row in progress.rows]
@@ -71,7 +71,7 @@ def test_a_loss_that_is_not_finite_names_the_step(tmp_path):
 
 
 def test_blocks_that_are_not_unfrozen_yet_do_not_move(tmp_path):
-    """Two blocks learn, the second from the third epoch: after two it is what it was."""
+    """Two blocks are trained, the second from the third epoch on: after two epochs it is unchanged."""
     torch.manual_seed(0)
     start = build_network("resnet10", 3).state_dict()
     network, _ = trained(tmp_path / "a.safetensors", replace(SCHEDULE, epochs=2), every=2)
@@ -97,7 +97,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(parts):
 
 
 def test_where_memory_ends_the_batch_is_halved_and_it_is_said(capsys):
-    """A loss that cannot hold more than three rows; and one that cannot hold any."""
+    """One loss runs out of memory above three rows, another with any number of rows."""
 
     def greedy(most):
         def loss(network, batch):
@@ -151,7 +151,7 @@ def test_score_is_mean_loss_and_accuracy_in_inference_mode():
 
 
 def test_a_rare_class_weighs_the_same_over_all_batches():
-    """Rows that weigh 8 and 8/15: a batch without the heavy one counts less than one with it."""
+    """Rows weigh 8 or 8/15: a batch without the heavy row counts less than a batch with it."""
     x = torch.randn(16, 3, 32, 32)
     weight = torch.cat([torch.full((15,), 8 / 15), torch.tensor([8.0])])
     network = build_network("resnet10", 3).eval()

@@ -16,7 +16,7 @@ from tasks.training.types import Batch
 
 
 def seen(kept):
-    """A network that keeps what it was shown, and answers with its first three numbers."""
+    """Returns a network that stores its inputs, and outputs their first three values."""
 
     def network(x):
         kept.append(x)
@@ -50,7 +50,7 @@ def test_mixup_is_the_loss_for_the_mixed_truth(seed):
 
 
 def test_of_a_mixed_picture_each_truth_counts_by_the_weight_of_its_own_row():
-    """The loss is 1 for the first picture's truth alone, which weighs 10: all that is left is that."""
+    """The loss is 1 only for the first image's true class, which weighs 10, so the total is 10."""
     torch.manual_seed(0)
     mixed = mixing(lambda _network, batch: (batch.target == 0).float(), 1.0, 0.0)
     loss = mixed(lambda x: x, Batch(torch.randn(6, 3, 4, 4), torch.arange(6)))
@@ -59,7 +59,7 @@ def test_of_a_mixed_picture_each_truth_counts_by_the_weight_of_its_own_row():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_cutmix_counts_each_truth_by_its_area(seed):
-    """The loss is the area of the first picture, times the number of the picture it is in, from the wrapped loss."""
+    """The loss is the first image's area times the number of the image it is pasted into, from the wrapped loss."""
     x = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 16, 16)
     kept = []
 
