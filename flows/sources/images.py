@@ -119,7 +119,7 @@ def rendered(folder: Path, by: str) -> Path:
 
 
 def _bring_in(source: Path, target: Path, state: Path) -> str:
-    """Copies `source` to `target` as a new version, unless its files have not changed. Returns the outcome.
+    """Copies `source` to `target` as a new version, unless its files are unchanged. Returns the outcome.
 
     Leftovers of an interrupted import into this checkout are replaced; a copy without a version, or whose version has
     changed since (`git pull`), is put aside. Raises RootstockError if `target` is not Rootstock's copy: if it overlaps

@@ -152,7 +152,7 @@ def progress_bar(key: str, description: str) -> Callable[[DisplayMessage], None]
 
 
 def _flattened(name: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - any value of a report
-    """Returns a nested dict's items, or the name and the value itself."""
+    """Returns a nested dict's items, or the single pair of name and value."""
     return list(value.items()) if isinstance(value, dict) else [(name, value)]
 
 

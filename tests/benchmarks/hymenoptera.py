@@ -58,7 +58,7 @@ def one(root: Path, assets: Path, seed: int) -> dict[str, float]:
 
 
 def redrawn(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Draws another fifth of each class's training images for validation; seed 0 keeps the split by ingest."""
+    """Draws another fifth of each class's training images for validation; seed 0 keeps the split made by ingest."""
     if seed == 0:
         return manifest
     random = np.random.default_rng(seed)
