@@ -42,7 +42,7 @@ def run(name: str) -> None:
     paths = PathsParams.load().paths
     module = import_module(f"tasks.{name}")
     stage = getattr(module, name)
-    import_dependencies(module)  # not part of the recorded time
+    import_dependencies(module)  # excluded from the recorded time
     params = get_annotations(stage, eval_str=True)["params"].load()
     if torchrun_size() and name != "finetune":
         raise RootstockError(
@@ -56,7 +56,7 @@ def run(name: str) -> None:
 
 
 def import_dependencies(module: ModuleType) -> None:
-    """Imports the modules that the functions of `module` import when called, which keeps `module` light to import."""
+    """Imports up front the modules that functions in `module` import lazily to keep `module` cheap to import."""
     functions = [
         member for member in vars(module).values() if isfunction(member) and member.__module__ == module.__name__
     ]

@@ -27,10 +27,10 @@ class AugmentReport(Section):
 
 
 def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
-    """Writes policy, plan and preview.
+    """Writes the policy, the plan and the preview.
 
-    Raises DataRefusedError if flipped images of one class look like another class, and ParamsError if views of
-    regression images may be flipped or rotated.
+    Raises DataRefusedError if flipped images of one class look like another class, and ParamsError if the policy may
+    flip or rotate regression images.
     """
     import pandas as pd
 
@@ -63,7 +63,7 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
 
 
 def check_geometry(paths: Paths, policy: AugmentSection, train: pd.DataFrame) -> None:
-    """Raises ParamsError or DataRefusedError if flipped or rotated views may need another target or label."""
+    """Raises ParamsError or DataRefusedError if flipping or rotating an image could change its target or label."""
     from tasks.core.errors import ParamsError
     from tasks.data.manifest import label_names, target_names
     from tasks.images.flip_check import check_flip_keeps_labels

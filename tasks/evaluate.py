@@ -34,7 +34,7 @@ class EvaluateReport(Section):
 
 
 def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
-    """Writes spec.json, predictions, metrics with intervals, tables and pictures. Returns the scores."""
+    """Writes spec.json, predictions, metrics with intervals, tables and plots. Returns the scores."""
     import torchvision  # noqa: F401 - imported before the stage's time is measured
 
     from tasks.core.files import write_json

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FeaturesSection(Section):
-    """The rows that the head is trained on, and their cache."""
+    """The training rows of the head, and the feature cache."""
 
     views: int = Field(
         ge=0, description="planned views of each training image for the head, in addition to the clean one"
@@ -37,7 +37,7 @@ class FeaturesParams(StageParams):
 
 
 class FeaturesReport(Section):
-    """Rows of the matrix, rows that were not in the store, width of a row; device, precision, and if compiled."""
+    """The numbers of rows and of newly embedded rows, the feature width, device, precision, and whether compiled."""
 
     rows: int
     embedded: int
@@ -50,7 +50,7 @@ class FeaturesReport(Section):
 def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     """Writes the feature matrix (N, D), one row per view in manifest order, and its index.
 
-    Only rows that are missing in the store are embedded.
+    Only rows missing from the store are embedded.
     """
     import pandas as pd
     import torchvision  # noqa: F401 - imported before the stage's time is measured
@@ -91,7 +91,7 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
 
 
 def frozen_backbone(paths: Paths, params: BackboneParams) -> Backbone:
-    """Builds the backbone from the pretrained weights, for inference: BatchNorm folded, without gradients."""
+    """Builds the backbone from the pretrained weights, for inference: BatchNorm folded, gradients disabled."""
     from tasks.models.backbone import build
     from tasks.models.weights_file import read
 
@@ -106,8 +106,8 @@ def compiled_if_faster(
 ) -> tuple[Backbone, bool]:
     """Returns the network to embed with, and whether to use the store of compiled features.
 
-    `missing` has the numbers of rows that are missing in the store of the plain and of the compiled network.
-    `threshold` is the number of new rows from which compiling is tried.
+    `missing` are the numbers of rows missing from the plain and the compiled network's store. `threshold` is the
+    minimum number of new rows for which compiling is considered.
     """
     from tasks.embedding import compiled
 

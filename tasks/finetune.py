@@ -59,7 +59,7 @@ class FinetuneParams(StageParams):
 
 
 class FinetuneReport(Section):
-    """Steps, the best epoch and its score, training time of both models in seconds, and the objective's own numbers."""
+    """Steps, the best epoch and its score, both models' training times in seconds, and objective-specific numbers."""
 
     steps: int
     best_epoch: int

@@ -1,4 +1,4 @@
-"""Finds the code that a module runs: its import closure, read from the source."""
+"""Finds the source files that a module depends on: its import closure, parsed from the source."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MODULE = re.compile(r"tasks(\.\w+)+(?=:|$)")  # a string that names a module of 
 def closure(*modules: str) -> tuple[Path, ...]:
     """Returns the sorted files of `modules` and of everything they import, including imports inside functions.
 
-    Relative imports count, and so do strings that name a module of the project, such as `tasks.core.files`, which is
-    tasks/core/files.py. Imports under `TYPE_CHECKING` do not count, since they never run.
+    Includes relative imports and strings that name a project module, such as `tasks.core.files`, which is
+    tasks/core/files.py. Excludes imports under `TYPE_CHECKING`, since they never run.
     """
     seen: set[Path] = set()
     waiting = [_file(module) for module in modules]
@@ -33,9 +33,9 @@ def closure(*modules: str) -> tuple[Path, ...]:
 
 @cache
 def code_digest(*modules: str) -> str:
-    """Returns the SHA-256 of the paths and contents of the closure's files: the part of a cache key that is code.
+    """Returns the SHA-256 of the paths and contents of the closure's files, the code part of a cache key.
 
-    It is computed once per process. A caller that names itself by `__name__` must not run as a script.
+    The digest is computed once per process. A caller that passes its own `__name__` must not run as a script.
     """
     digest = hashlib.sha256()
     for file in closure(*modules):
@@ -54,7 +54,7 @@ def _imports(file: Path) -> tuple[Path, ...]:
 
 
 def imports_at_run_time(file: Path) -> set[str]:
-    """Returns the dotted names of modules, and of their members, that a file may import when it runs."""
+    """Returns the dotted names of the modules, and of their members, that a file may import at run time."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     package = file.parent.relative_to(ROOT).parts
     return {name for node in _running(tree) for name in _names(node, package)}

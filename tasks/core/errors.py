@@ -1,4 +1,4 @@
-"""Errors that a user can fix. They are shown as a message, never as a traceback."""
+"""Errors that the user can fix, shown as a message, never as a traceback."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ EXIT_DATA_REFUSED = 5
 
 
 class RootstockError(Exception):
-    """An error whose message says what is wrong, where, and what to do.
+    """An error whose message explains what is wrong, where, and how to fix it.
 
-    `key` identifies it in code and tests: the parameter at fault (`finetune.epochs`), or a code (`disk-full`).
+    `key` identifies it in code and tests: the invalid parameter (`finetune.epochs`), or a code (`disk-full`).
     """
 
     exit_code = EXIT_BROKEN
@@ -31,7 +31,7 @@ class ParamsError(RootstockError):
 
 
 class DataRefusedError(RootstockError):
-    """The data failed a critical check. Nothing was trained on it."""
+    """The data failed a critical check, so no model has been trained on it."""
 
     exit_code = EXIT_DATA_REFUSED
 

@@ -23,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield beside
-        beside.chmod(MODE)  # some writers, such as safetensors, make files that only the owner can read
+        beside.chmod(MODE)  # some writers, such as safetensors, create files that only the owner can read
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
@@ -45,13 +45,13 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - anything that JSON can hold
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON-serializable value
     """Writes `value` to `path` as indented JSON, atomically. Non-ASCII characters are not escaped."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401
-    """Returns the value that a JSON file holds."""
+    """Returns the parsed contents of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-SUPERVISED = "ROOTSTOCK_SUPERVISED"  # set by the supervisor to the name of the run, which records repeat
+SUPERVISED = "ROOTSTOCK_SUPERVISED"  # set by the supervisor to the run's name, which records include
 SEPARATOR = b"\x1e"
 
 
@@ -36,7 +36,7 @@ class ProgressMessage:
 
 @dataclass(frozen=True)
 class TextMessage:
-    """A line of text for people to read."""
+    """A human-readable line of text."""
 
     text: str
     kind: Literal["message"] = "message"

@@ -1,4 +1,4 @@
-"""The sections of params.yaml for the objective: the source of supervision, and the knobs of each method."""
+"""The sections of params.yaml for the objective: the source of supervision, and the settings of each method."""
 
 from __future__ import annotations
 

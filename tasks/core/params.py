@@ -21,7 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Fault(TypedDict):
-    """One fault of a validation: the part of pydantic's ErrorDetails that is used."""
+    """A validation error: the part of pydantic's ErrorDetails that is used here."""
 
     loc: tuple[int | str, ...]
     msg: str
@@ -43,7 +43,7 @@ class StageParams(Section):
 
     @classmethod
     def of(cls, document: CommentedMap, file: Path = PARAMS_FILE) -> Self:
-        """Validates a document that was read from `file`. Raises ParamsError naming the line of each fault."""
+        """Validates a document read from `file`. Raises ParamsError naming the line of each fault."""
         return validated(cls, {key: document[key] for key in cls.sections() if key in document}, document, file)
 
     @classmethod
@@ -76,7 +76,7 @@ def read_document(file: Path) -> CommentedMap:
 
 
 def validated(model: type[Model], values: Any, document: CommentedMap, file: Path) -> Model:  # noqa: ANN401
-    """Validates `values` as `model`. Raises ParamsError naming line and key of each fault."""
+    """Validates `values` as `model`. Raises ParamsError naming the line and key of each fault."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -94,7 +94,10 @@ def _explain(model: type[BaseModel], fault: Fault, document: CommentedMap, file:
 
 
 def _key(fault: Fault) -> str:
-    """Returns the dotted parameter at fault. Faults of a model validator have no location: their message names it."""
+    """Returns the dotted name of the invalid parameter.
+
+    Errors from a model validator have no location, so their message names the parameter.
+    """
     return ".".join(map(str, fault["loc"])) or _message(fault).partition(":")[0]
 
 
@@ -103,7 +106,7 @@ def _message(fault: Fault) -> str:
 
 
 def _line(document: CommentedMap, loc: tuple[int | str, ...]) -> int:
-    """Returns the 1-based line of the deepest part of `loc` that is in the document."""
+    """Returns the 1-based line of the deepest part of `loc` that exists in the document."""
     line, node = 1, document
     for part in loc:
         if not isinstance(node, CommentedMap) or part not in node:

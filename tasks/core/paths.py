@@ -1,4 +1,4 @@
-"""The paths of params.yaml, and the names of the files that stages write below them."""
+"""The folders set in params.yaml, and the names of the files that stages write to them."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from tasks.core.params import Section, StageParams
 
 
 class File:
-    """A file or folder below a folder of Paths, as a read-only attribute."""
+    """A read-only attribute: the path of a file or folder inside one of the folders of Paths."""
 
     def __init__(self, folder: str, name: str) -> None:
         self.folder, self.name = folder, name
 
     def __get__(self, paths: StageFiles, owner: type[StageFiles]) -> Path:
-        """Returns the path, relative to the repository's root."""
+        """Returns the path, relative to the repository root."""
         folder: Path = getattr(paths, self.folder)
         return folder / self.name
 
 
 class StageFiles:
-    """What the stages write. Each attribute is a path below the folder that params.yaml sets."""
+    """The outputs of the stages. Each attribute is a path inside a folder set in params.yaml."""
 
     manifest = File("ingest", "manifest.parquet")  # one row per image
     task = File("ingest", "task.json")  # the TargetSpec
     validation = File("validate_", "validation.json")  # the findings
-    validation_page = File("validate_", "report.html")  # the same to read
+    validation_page = File("validate_", "report.html")  # the findings as a readable page
     policy = File("augment", "policy.json")  # the resolved augmentation policy
     plan = File("augment", "plan.parquet")  # one row per view of a training image: its random parameters
     preview = File("augment", "preview.png")  # sample images with their views
-    matrix = File("features", "features.safetensors")  # one row per view, in the order of the index
-    index = File("features", "index.parquet")  # image and view of each row of the matrix
+    matrix = File("features", "features.safetensors")  # one row per view, in index order
+    index = File("features", "index.parquet")  # image and view of each matrix row
     head_weights = File("head", "head.safetensors")
-    probe = File("head", "probe.json")  # validation loss and score of each candidate setting of the head
+    probe = File("head", "probe.json")  # validation loss and score of each head setting
     tuned = File("finetune", "model.safetensors")
-    teacher_head = File("finetune", "teacher_head.safetensors")  # fitted on a teacher that came without a head
+    teacher_head = File("finetune", "teacher_head.safetensors")  # fitted for a teacher that has no head
     scratch = File("finetune", "scratch.safetensors")  # the same network trained from random weights
     curves = File("finetune", "curves.jsonl")  # one line per epoch
-    spec = File("evaluate", "spec.json")  # what the scorer needs besides the weights
-    metrics = File("evaluate", "metrics.json")  # of each candidate, with intervals
-    predictions = File("evaluate", "predictions.parquet")  # of the fine-tuned model, for every test image
+    spec = File("evaluate", "spec.json")  # everything the scorer needs besides the weights
+    metrics = File("evaluate", "metrics.json")  # each candidate's scores, with intervals
+    predictions = File("evaluate", "predictions.parquet")  # the fine-tuned model's prediction for every test image
     per_class = File("evaluate", "per_class.csv")  # precision, recall, F1 and support
     selective = File("evaluate", "selective.json")  # the rejection threshold, with coverage and risk
     slices = File("evaluate", "slices.csv")  # accuracy of each slice
@@ -56,15 +56,15 @@ class StageFiles:
     confusion = File("evaluate", "confusion.png")
     curves_picture = File("evaluate", "curves.png")  # validation loss and score over steps
     wrong = File("evaluate", "wrong.png")  # the misclassified test images with the highest confidence
-    results_page = File("evaluate", "results.html")  # the results on one page, images embedded
-    facts = File("state", "facts.json")  # facts of images by content
-    feature_store = File("state", "features")  # features by content
-    checkpoints = File("state", "checkpoints")  # from which interrupted fits resume
-    result = File("state", "result.md")  # the last retraining's result, images embedded
+    results_page = File("evaluate", "results.html")  # all results on one page, with embedded images
+    facts = File("state", "facts.json")  # image facts, keyed by file content
+    feature_store = File("state", "features")  # features, keyed by file content
+    checkpoints = File("state", "checkpoints")  # checkpoints for resuming interrupted fits
+    result = File("state", "result.md")  # the last retraining's result, with embedded images
 
 
 class Paths(StageFiles, Section):
-    """Where everything is, relative to the repository's root. No file name is repeated elsewhere."""
+    """The paths of all inputs and outputs, relative to the repository root. File names are defined only here."""
 
     raw: Path = Field(description="the images, copied from data.source and versioned by DVC")
     pretrained: Path = Field(description="the backbone's weights, copied from backbone.weights and versioned by DVC")
@@ -84,7 +84,7 @@ class Paths(StageFiles, Section):
         return Path(getattr(self, "validate_" if stage == "validate" else stage))
 
     def failed(self, stage: str) -> Path:
-        """Returns where the outputs of a stage's last failed run are kept."""
+        """Returns the folder that keeps the outputs of a stage's last failed run."""
         return self.state / "failed" / stage
 
     def report(self, stage: str) -> Path:
@@ -93,6 +93,6 @@ class Paths(StageFiles, Section):
 
 
 class PathsParams(StageParams):
-    """The paths alone, for code that needs nothing else of params.yaml."""
+    """Only the paths, for code that needs nothing else from params.yaml."""
 
     paths: Paths

@@ -1,4 +1,4 @@
-"""Reports progress of a stage: messages to the supervisor, or marked lines if a person runs the stage."""
+"""Reports a stage's progress: as messages to the supervisor, or as marked lines if a person runs the stage."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def say(text: str) -> None:
 
 
 def say_progress(done: int, total: int, what: str) -> None:
-    """Sends or prints progress, such as '45% 450 of 1000 images read', as `say` does."""
+    """Sends or prints progress, such as '45% 450 of 1000 images read', like `say`."""
     _show(ProgressMessage(done, total, what))
 
 
 def counted(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Yields `items` and reports every two seconds how many of `total` are done."""
+    """Yields `items` and reports every two seconds how many of `total` have been processed."""
     last = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item

@@ -88,23 +88,23 @@ class Curve(StrEnum):
     TRAIN_LOSS = "train_loss"
     VALIDATION_LOSS = "validation_loss"  # the objective's criterion for the best epoch; lower is better
     VALIDATION_SCORE = "validation_score"  # accuracy; macro F1 if multi-label; R² in regression
-    AGREEMENT = "agreement"  # with the teacher, on validation
+    AGREEMENT = "agreement"  # agreement with the teacher on validation images
     TEACHER_SCORE = "teacher_score"  # the teacher's validation score
-    CLEAN_SCORE = "clean_score"  # without an attack, where validation_score is under attack
-    TARGET_SCORE = "target_score"  # on the target domain's test images; reported, never used to choose
+    CLEAN_SCORE = "clean_score"  # score on clean images, if validation_score is measured under attack
+    TARGET_SCORE = "target_score"  # score on the target domain's test images; only reported, never used for selection
 
 
 LABELED_SPLITS: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 TABLE: Final = "rootstock.parquet"  # in data/raw, beside the images: the source's table
 HAS: Final = "label:"  # prefix of the manifest's 0/1 columns in multi-label data
 TARGET: Final = "target:"  # prefix of the manifest's regression targets
-ANSWER: Final = "predicted:"  # prefix of the columns of predicted targets
+ANSWER: Final = "predicted:"  # prefix of the predicted-target columns
 FEATURES: Final = "features"  # name of the feature matrix in its file
-VALUE, LOW, HIGH = "value", "low", "high"  # of a metric and its 95% interval
+VALUE, LOW, HIGH = "value", "low", "high"  # a metric's value and its 95% interval
 
 
 class Balance(StrEnum):
-    """How class imbalance is handled."""
+    """How class imbalance is compensated."""
 
     NONE = "none"
     WEIGHTS = "weights"

@@ -95,7 +95,7 @@ class FinetuneSection(Section):
 
 
 class ScratchSection(Section):
-    """The baseline: the same network, trained from random weights for as many optimizer steps."""
+    """The baseline: the same network, trained from random weights for the same number of optimizer steps."""
 
     run: bool = Field(description="whether to train it")
     rate: float = Field(gt=0, description="learning rate of all layers")
@@ -117,13 +117,13 @@ class AugmentSection(Section):
 
 
 class AugmentPolicy(AugmentSection):
-    """The resolved policy with the seed of its views, as augment writes it to policy.json."""
+    """The resolved policy and the seed of its views, which augment writes to policy.json."""
 
     seed: int
 
     @classmethod
     def of(cls, section: AugmentSection, seed: int) -> Self:
-        """Completes a section with the seed."""
+        """Adds the seed to a section."""
         return cls(**dict(section), seed=seed)
 
     @classmethod
@@ -138,7 +138,7 @@ class AugmentPolicy(AugmentSection):
 
 
 class CorruptionsSection(Section):
-    """Strengths at which the model is tested; an empty list skips the corruption."""
+    """The strengths of each test-time corruption; an empty list skips the corruption."""
 
     shift: tuple[float, ...] = Field(description="fractions of the side, along the diagonal")
     scale: tuple[Positive, ...] = Field(description="zoom factors")
@@ -165,7 +165,7 @@ class EvaluateSection(Section):
 
 
 def refuse_tuning(kind: str, epochs: int) -> None:
-    """Raises ParamsError if a knn head, which cannot be fine-tuned, meets finetune.epochs above 0."""
+    """Raises ParamsError if a knn head, which cannot be fine-tuned, is combined with finetune.epochs above 0."""
     if kind == "knn" and epochs:
         raise ParamsError(
             "finetune.epochs: a knn head cannot be fine-tuned; set it to 0, or choose another head.kind",

@@ -1,4 +1,4 @@
-"""The stage's side of supervision: exit with the supervisor, hold the stage lock, send the record."""
+"""The stage's side of supervision: exits with the supervisor, holds the stage lock, sends the record."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def stage_lock(state: Path) -> Iterator[None]:
 def record(paths: Paths, stage: str, seconds: float, report: dict[str, Any]) -> None:
     """Sends the record of a completed stage, and writes it to `paths.report(stage)`.
 
-    The file holds the cost of the last computation of each stage, also without a supervisor, as under `dvc repro`.
+    The file keeps the cost of the stage's last computation, even without a supervisor, such as under `dvc repro`.
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     message = RecordMessage(os.environ.get(SUPERVISED), stage, seconds, peak, report)
@@ -76,5 +76,5 @@ def record(paths: Paths, stage: str, seconds: float, report: dict[str, Any]) -> 
 
 
 def record_error(stage: str, error: str, key: str, exit_code: int) -> None:
-    """Sends the error of a failed stage: a supervisor that runs DVC would only see DVC's exit code."""
+    """Sends the error of a failed stage; a supervisor that runs DVC would otherwise see only DVC's exit code."""
     send(FailureMessage(os.environ.get(SUPERVISED), stage, error, key, exit_code))

@@ -1,4 +1,4 @@
-"""What a network predicts: one of several classes, multiple labels, or numbers. Data only, without torch.
+"""The prediction target: one of several classes, multiple labels, or numbers. Plain data, without torch.
 
 Shapes: N images, C classes, K targets.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class TargetKind(StrEnum):
-    """The problem type. Code that depends on it looks up a table keyed by kind and never compares kinds."""
+    """The problem type. Code that depends on it uses a table keyed by kind instead of comparing kinds."""
 
     CLASSIFICATION = "classification"
     MULTILABEL = "multilabel"
@@ -30,7 +30,7 @@ class TargetKind(StrEnum):
 
 
 def kind_of(spec: Mapping[str, object]) -> TargetKind:
-    """Derives the kind from a model's spec.json, which has no key for it; the oldest lack some of these keys too."""
+    """Derives the kind from the keys of a model's spec.json, which does not store it; old files lack some keys."""
     if spec.get("targets"):
         return TargetKind.REGRESSION
     return TargetKind.MULTILABEL if spec.get("label_thresholds") else TargetKind.CLASSIFICATION
@@ -38,7 +38,7 @@ def kind_of(spec: Mapping[str, object]) -> TargetKind:
 
 @dataclass(frozen=True)
 class TargetSpec:
-    """The classes in the order of the logits, or the targets with mean and standard deviation over training images.
+    """The classes in logit order, or the regression targets with their training mean and standard deviation.
 
     Ingest writes it once, to task.json; every later stage reads that file.
     """
@@ -61,7 +61,7 @@ class TargetSpec:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Returns the classes or the targets, in the order of the network's outputs."""
+        """Returns the names of the classes or regression targets, in the order of the network's outputs."""
         return self.classes or self.targets
 
     @property
@@ -71,7 +71,7 @@ class TargetSpec:
 
     @property
     def summary(self) -> str:
-        """Describes what is predicted: `10 classes`, `3 labels`, `targets width, height`."""
+        """Describes the prediction target: `10 classes`, `3 labels`, `targets width, height`."""
         return SUMMARIES[self.kind].format(count=self.num_outputs, names=", ".join(self.names))
 
     def encode(self, rows: pd.DataFrame) -> np.ndarray:

@@ -24,7 +24,7 @@ BROKEN += (UnicodeDecodeError, EOFError, OSError, RuntimeError)
 
 
 class Member(NamedTuple):
-    """A file in an archive: its name and its content, to be read before the next member."""
+    """A file in an archive: its name and its content, which must be read before the next member."""
 
     name: str
     content: IO[bytes]
@@ -101,7 +101,7 @@ def _not_a_file(archive: Path, name: str) -> DataRefusedError:
 
 
 def _read_to_the_end(opened: tarfile.TarFile) -> None:
-    """Raises tarfile.ReadError if no block of zeros ends the archive: tarfile treats a damaged header as the end.
+    """Raises tarfile.ReadError unless a block of zeros ends the archive: tarfile treats a damaged header as the end.
 
     The rest of the file is read as well, since gzip's checksum comes last.
     """
@@ -114,7 +114,7 @@ def _read_to_the_end(opened: tarfile.TarFile) -> None:
 
 
 def _inside(archive: Path, name: str) -> Path:
-    """Returns the member's relative path. Raises DataRefusedError if it leads out of the folder."""
+    """Returns the member's relative path. Raises DataRefusedError if the path points outside of the folder."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or not path.parts or ".." in path.parts or ":" in path.parts[0]:
         raise DataRefusedError(
@@ -124,7 +124,7 @@ def _inside(archive: Path, name: str) -> Path:
 
 
 def _write(member: Member, target: Path, remaining: float) -> float:
-    """Writes a member. Returns the bytes that may still be written, negative if the limit is exceeded."""
+    """Writes a member. Returns the remaining byte budget, negative if the limit has been exceeded."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
         while remaining >= 0 and (chunk := member.content.read(CHUNK)):

@@ -1,7 +1,7 @@
-"""Checks the suite on the manifest with Great Expectations; the only module that computes with that library.
+"""Checks the manifest against the suite; the only module that runs Great Expectations.
 
-Image files are profiled into the manifest first, and what concerns several rows (an image in two splits, a class
-without test images) becomes a column of a table, so that every rule is one of the library's own expectations.
+Image files are profiled into the manifest first, and conditions across rows (an image in two splits, a class without
+test images) become table columns, so that every rule is a built-in expectation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tasks.data.manifest import class_names, label_names, of_split, usable
 from tasks.data.suite import CLASSES, GROUP_SPLITS, IMAGES, IN_CLASS_MAP, PIXEL_LABELS, PIXEL_SPLITS, SHORT_SIDE, Rule
 
 NOTE = "note"
-MAX_EXAMPLES = 20  # names of failed rows in a finding
+MAX_EXAMPLES = 20  # failed rows named in a finding
 
 
 def check(manifest: pd.DataFrame, suite: list[Rule]) -> list[Finding]:
@@ -40,7 +40,7 @@ def image_table(manifest: pd.DataFrame) -> pd.DataFrame:
     count = {name: manifest[Column.PIXEL_HASH].map(of_hash) for name, of_hash in counts.items()}
     labeled = readable[readable[Column.SPLIT].isin(LABELED_SPLITS)]  # unlabeled images cannot leak labels
     of_group = manifest[Column.GROUP].map(labeled.groupby(Column.GROUP)[Column.SPLIT].nunique())
-    # A group that is a pixel hash is reported by the rule on pixels already.
+    # Groups identified by pixel hash are already covered by the pixel rule.
     count[GROUP_SPLITS] = of_group.mask(manifest[Column.GROUP] == manifest[Column.PIXEL_HASH], 1)
     in_class_map = manifest[Column.LABEL].isin(class_names(readable)) | manifest[Column.LABEL].isna()
     return pd.DataFrame(
@@ -74,7 +74,7 @@ def _counts(rows: pd.DataFrame) -> pd.Series:
 
 
 def _duplicates(readable: pd.DataFrame) -> pd.Series:
-    """Returns a note on the other copies, indexed by path, for images that occur more than once."""
+    """Returns, by path, a note on the other copies of each image that occurs more than once."""
     location = readable[Column.PATH] + " (" + readable[Column.SPLIT] + ")"
     copies = readable[readable.duplicated(Column.PIXEL_HASH, keep=False)]
     notes = {

@@ -30,7 +30,7 @@ def load(file: Path) -> dict[str, Facts]:
 
 
 def save(file: Path, rows: Iterable[Facts]) -> None:
-    """Replaces the cache with the facts of `rows`. Files that could not be read have no digest and are skipped."""
+    """Replaces the cache with the facts of `rows`. Unreadable files have no digest and are skipped."""
     facts = {
         row[Column.SHA256]: {str(name): value for name, value in row.items() if name not in NOT_CACHED}
         for row in rows

@@ -1,4 +1,4 @@
-"""Findings of data validation, and how they are shown."""
+"""Findings of data validation, and their text form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_ROWS_SHOWN = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one rule: the number of failed rows and the names of the first ones."""
+    """The outcome of one rule: the number of failed rows and the names of the first few."""
 
     title: str
     severity: str

@@ -1,4 +1,4 @@
-"""Lists image files in a folder and reads the facts about each that the manifest holds."""
+"""Lists the image files in a folder and reads each file's facts for the manifest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", 
 
 
 def find(root: Path) -> tuple[list[str], list[str]]:
-    """Returns the relative POSIX paths of the images and of the other files below `root`, without hidden files."""
+    """Returns the relative POSIX paths of all images and of all other files below `root`, excluding hidden files."""
     files = sorted(
         path.relative_to(root).as_posix()
         for path in root.rglob("*")
@@ -34,8 +34,8 @@ def find(root: Path) -> tuple[list[str], list[str]]:
 def refuse_unusable(root: Path, name: str, *, hidden: bool) -> None:
     """Raises RootstockError for links to folders, broken links, unreadable folders and names that are not UTF-8.
 
-    DVC cannot version them, and `find` would silently skip them. Hidden files count only if `hidden`. `name` is what
-    the message calls the root, such as `data.source`.
+    DVC cannot version them, and `find` would silently skip them. Hidden files are checked only if `hidden` is set.
+    `name` denotes the root in messages, such as `data.source`.
     """
     for path in root.rglob("*"):
         if not hidden and any(part.startswith(".") for part in path.relative_to(root).parts):
@@ -92,7 +92,7 @@ def _facts(root: Path, file: str, cached: Mapping[str, Facts]) -> Facts:
 
 
 def pixel_hash(image: Image.Image) -> str:
-    """Returns the SHA-256 of size and RGB pixels. It is equal for lossless encodings of the same image."""
+    """Returns the SHA-256 of size and RGB pixels, which is equal for lossless encodings of the same image."""
     return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.convert("RGB").tobytes()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""From the files of a source to the rows of the manifest: facts about each image, labels, groups, weights, splits."""
+"""Converts a source's files to manifest rows: image facts, labels, groups, weights and splits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COLUMNS = {
 
 
 class Source(NamedTuple):
-    """The images and the other files, as relative POSIX paths, and what the source says about each image."""
+    """The images and the other files, as relative POSIX paths, and the source's metadata for each image."""
 
     files: list[str]
     others: list[str]
@@ -39,9 +39,9 @@ class Source(NamedTuple):
 
 
 def read_source(raw: Path) -> Source:
-    """Lists the images below `raw`, with the labels of its table or of its folders.
+    """Lists the images below `raw`, with labels from the source's table or folders.
 
-    Raises DataRefusedError if there are no images, or if the folders have neither of the two layouts.
+    Raises DataRefusedError if there are no images, or if the folders match neither of the two supported layouts.
     """
     table = pd.read_parquet(raw / TABLE) if (raw / TABLE).exists() else None
     files, others = image_files.find(raw) if table is None else (list(table[Column.PATH]), [])
@@ -58,10 +58,10 @@ def read_facts(raw: Path, files: list[str], cached: Mapping[str, Facts]) -> list
 
 
 def build_manifest(facts: list[Facts], labels: pd.DataFrame, validation: float, test: float) -> pd.DataFrame:
-    """Joins facts and labels, row by row, and completes group, weight and split.
+    """Joins facts and labels row by row, and fills in groups, weights and splits.
 
-    An image without a group is a group of its own: with its copies, or alone if it is in quarantine. `validation` and
-    `test` are the fractions of the groups for a source without splits.
+    An image without a group forms a group with its copies, or by itself if it is in quarantine. `validation` and `test`
+    are the fractions of groups assigned to these splits if the source has none.
     """
     rows = pd.DataFrame(facts, columns=list(COLUMNS))
     content = rows[Column.PIXEL_HASH].fillna(rows[Column.SHA256]).fillna(rows[Column.PATH])

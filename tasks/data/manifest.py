@@ -17,7 +17,7 @@ from tasks.core.target import TargetKind, TargetSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_MEAN_TO_STD = 1e5  # of a target; above it float32 loses precision
+MAX_MEAN_TO_STD = 1e5  # limit on a target's ratio of mean to standard deviation, above which float32 loses precision
 
 
 def usable(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -32,19 +32,19 @@ def of_split(manifest: pd.DataFrame, split: Split) -> pd.DataFrame:
 
 
 def class_names(rows: pd.DataFrame) -> tuple[str, ...]:
-    """Returns the class map: the sorted labels of the usable training rows only; all labels if multi-label."""
+    """Returns the class map: the sorted labels of usable training rows, or all labels if multi-label."""
     if labels := label_names(rows):
         return labels
     return tuple(sorted(rows.loc[rows[Column.SPLIT] == Split.TRAIN, Column.LABEL].unique()))
 
 
 def target_names(rows: pd.DataFrame) -> tuple[str, ...]:
-    """Returns the names of the regression targets; none in other problem types."""
+    """Returns the names of the regression targets; empty for other problem types."""
     return tuple(name.removeprefix(TARGET) for name in rows.columns if name.startswith(TARGET))
 
 
 def label_names(rows: pd.DataFrame) -> tuple[str, ...]:
-    """Returns the sorted labels of multi-label data; none in other problem types."""
+    """Returns the sorted labels of multi-label data; empty for other problem types."""
     return tuple(sorted(name.removeprefix(HAS) for name in rows.columns if name.startswith(HAS)))
 
 
@@ -67,7 +67,7 @@ def target_spec(rows: pd.DataFrame) -> TargetSpec:
 
 def _regression(rows: pd.DataFrame, targets: tuple[str, ...]) -> TargetSpec:
     y_NK = rows.loc[rows[Column.SPLIT] == Split.TRAIN, [f"{TARGET}{name}" for name in targets]].to_numpy(float)
-    if not len(y_NK):  # validate refuses this with its remedy
+    if not len(y_NK):  # validate reports this with its remedy
         return TargetSpec(kind=TargetKind.REGRESSION, targets=targets)
     mean_K, std_K = y_NK.mean(0), y_NK.std(0)
     constant = [name for name, values in zip(targets, y_NK.T, strict=True) if values.min() == values.max()]

@@ -11,14 +11,14 @@ from pandas.api.types import is_bool_dtype, is_list_like, is_numeric_dtype
 from tasks.core.errors import ParamsError
 from tasks.core.schema import Column
 
-MAX_VALUES = 12  # slices per column; a numeric column with more values is cut into quartiles
+MAX_VALUES = 12  # slices per column; a numeric column with more values is binned into quartiles
 OTHERS = "others"
 
 
 def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
     """Yields a name such as `mode=RGB` and the mask of its rows, (N,) bool, for each value of each column.
 
-    Raises ParamsError if the manifest lacks a column or its cells are lists.
+    Raises ParamsError if the manifest lacks a column or a column contains lists.
     """
     refuse_unknown(rows, columns)
     for column in columns:
@@ -28,7 +28,7 @@ def slices_of(rows: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[str,
 
 
 def refuse_unknown(rows: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raises ParamsError if the manifest lacks a column or its cells are lists."""
+    """Raises ParamsError if the manifest lacks a column or a column contains lists."""
     for column in columns:
         if column in rows and rows[column].map(is_list_like).any():
             raise ParamsError(
@@ -43,7 +43,7 @@ def refuse_unknown(rows: pd.DataFrame, columns: Sequence[str]) -> None:
 
 
 def _values(column: pd.Series) -> pd.Series:
-    """Returns each row's value as text: quartiles of numbers with many values, else the most frequent values."""
+    """Returns each row's value as text: quartiles for numbers with many values, else the most frequent values."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     if column.nunique() <= MAX_VALUES:
@@ -56,6 +56,6 @@ def _values(column: pd.Series) -> pd.Series:
 
 
 def _names(intervals: Collection[pd.Interval]) -> list[str]:
-    """Names the intervals with as few digits as keep the names distinct, at least four."""
+    """Names the intervals with the fewest digits, at least four, that keep the names distinct."""
     rounded = ([f"{each.left:.{digits}g} to {each.right:.{digits}g}" for each in intervals] for digits in range(4, 18))
     return next(names for names in rounded if len(set(names)) == len(names))

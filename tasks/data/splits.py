@@ -30,7 +30,7 @@ LAYOUT = (
 
 
 def label_and_split(paths: Sequence[str]) -> pd.DataFrame:
-    """Returns the label and the split of each path, from its folders. A split of None is to be assigned.
+    """Returns each path's label and split, derived from its folders. A split of None has yet to be assigned.
 
     Raises DataRefusedError for images outside of a class folder and for a mix of the two layouts.
     """
@@ -71,11 +71,11 @@ def _wrong_layout(fault: str) -> DataRefusedError:
 
 
 def complete(rows: pd.DataFrame, validation: float, test: float) -> pd.Series:
-    """Returns the split of every row, from its label, group and source split. `validation` and `test` are fractions.
+    """Returns each row's split, based on its label, group and source split. `validation` and `test` are fractions.
 
     The source's splits are kept. If it has no test split, its validation split becomes the test split; if it then has
-    no validation split, a stratified fifth of the training groups becomes one. If it has no splits, or train alone,
-    the hash of the group decides, so that an image never changes its split when others are added.
+    no validation split, a stratified fifth of the training groups becomes one. If it has no splits, or only train,
+    splits are assigned by group hash, so that an image never changes its split when others are added.
     """
     split = rows[Column.SPLIT].fillna(Split.TRAIN)
     present = set(split)
@@ -91,7 +91,7 @@ def complete(rows: pd.DataFrame, validation: float, test: float) -> pd.Series:
 
 
 def unit_hash(text: str) -> float:
-    """Returns a number in [0, 1) that depends on the text only, the same on every machine and in every version."""
+    """Returns a number in [0, 1) that depends only on the text, not on the machine or the version."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
@@ -105,7 +105,7 @@ def _by_hash(group: str, validation: float, test: float) -> Split:
 def _stratified_fifth(train: pd.DataFrame) -> pd.Series:
     """Selects a fifth of each class's groups by hash, at least one if a class has two. Returns a boolean mask.
 
-    Multi-label data and targets are not stratified, since most combinations of labels are rare.
+    Multi-label and regression data are not stratified, since most combinations of labels are rare.
     """
     groups = train.drop_duplicates(Column.GROUP)
     position = groups[Column.GROUP].map(lambda group: unit_hash(f"validation:{group}"))

@@ -1,4 +1,4 @@
-"""The suite of rules on the data: what each one expects, how severe its failure is, and the remedy."""
+"""The suite of data rules: each rule's expectation, the severity of its failure, and the remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.core.schema import LABELED_SPLITS, Column, Split
 
-IMAGES, CLASSES = "image", "class"  # the tables that rules are checked on, and the columns that name their rows
+IMAGES, CLASSES = "image", "class"  # the tables that rules check, and the columns that name their rows
 SHORT_SIDE, IN_CLASS_MAP = "short_side", "label_in_class_map"
 PIXEL_SPLITS, PIXEL_LABELS = "splits_with_these_pixels", "labels_with_these_pixels"
 GROUP_SPLITS = "splits_with_this_group"
@@ -32,8 +32,8 @@ class Rule:
 def rules(min_side: int, max_unreadable: float, targets: Sequence[str] = (), labels: Sequence[str] = ()) -> list[Rule]:
     """Returns the suite. `min_side` is in pixels; `max_unreadable` is the tolerated fraction of broken files.
 
-    Regression has no rules on labels and classes. In multi-label data the class map is checked per label only, since
-    a combination of labels need not occur in the training split.
+    For regression there are no rules on labels and classes. For multi-label data the class map is checked per label,
+    since a combination of labels need not occur in the training split.
     """
     suite = _rules(min_side, max_unreadable)
     if labels:

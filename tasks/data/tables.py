@@ -1,8 +1,8 @@
-"""Reads sources that are a table, a CSV or parquet file with one row per image, and copies them for ingest.
+"""Reads tabular sources, CSV or Parquet files with one row per image, and copies them for ingest.
 
 Columns: `path`, relative to the table's folder; `label`, or the regression targets (data.targets); optionally `split`,
-`group` and `weight`. All others are kept for slices (evaluate.slices). With a data.separator the data is multi-label:
-a cell that is only a separator means no labels, while an empty cell means that the image is not labeled.
+`group` and `weight`. All others are kept for slices (evaluate.slices). With a data.separator the data is multi-label: a
+cell that contains only the separator means no labels, while an empty cell means that the image is unlabeled.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tasks.scorer.labels import LABELS_JOINED
 SOURCE_COLUMNS = {Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP, Column.WEIGHT}
 RESERVED = set(Column) - SOURCE_COLUMNS
 MAX_NAME_BYTES = 255
-PREDICTION_COLUMNS = {Column.REASON, Column.DISTRIBUTION}  # stand beside the targets in predictions, without a prefix
+PREDICTION_COLUMNS = {Column.REASON, Column.DISTRIBUTION}  # stored beside the targets in predictions, without a prefix
 TEXTS = dict.fromkeys((Column.PATH, Column.LABEL, Column.SPLIT, Column.GROUP), "string")
 
 
@@ -48,7 +48,7 @@ def read_table(file: Path, targets: Sequence[str] = (), separator: str | None = 
     _check_names(file, table, targets)
     table = _with_targets(file, table, targets)
     texts = [name for name in TEXTS if name in table]
-    table[texts] = table[texts].astype("string").replace("", pd.NA)  # a parquet file tells empty from missing
+    table[texts] = table[texts].astype("string").replace("", pd.NA)  # Parquet distinguishes empty from missing
     _check_paths(file, table)
     _check_weights(file, table)
     table = table.assign(**{Column.SPLIT: _splits(file, table)})
@@ -66,7 +66,7 @@ def _check_columns(file: Path, table: pd.DataFrame, targets: Sequence[str]) -> N
 
 
 def _check_names(file: Path, table: pd.DataFrame, targets: Sequence[str]) -> None:
-    """Raises DataRefusedError for columns whose name is reserved, and for lists in columns of text."""
+    """Raises DataRefusedError for columns with reserved names, and for lists in text columns."""
     reserved = RESERVED - (set(targets) - PREDICTION_COLUMNS)  # other targets get a prefix
     if clash := [name for name in map(str, table) if name in reserved or name.startswith((HAS, TARGET, ANSWER))]:
         raise DataRefusedError(
@@ -83,13 +83,13 @@ def _check_names(file: Path, table: pd.DataFrame, targets: Sequence[str]) -> Non
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
-    """Reads a CSV in which only empty cells are missing values: None and NA are valid class names."""
+    """Reads a CSV file, treating only empty cells as missing, since None and NA are valid class names."""
     table: pd.DataFrame = pd.read_csv(file, dtype=TEXTS, keep_default_na=False, na_values=[""], low_memory=False)
     return table
 
 
 def _with_targets(file: Path, table: pd.DataFrame, targets: Sequence[str]) -> pd.DataFrame:
-    """Converts the targets to numbers, in columns with a prefix, and drops the label if there are targets."""
+    """Converts the targets to numbers in prefixed columns, and drops the label column if there are targets."""
     if not targets:
         return table
     numbers = table[list(targets)].apply(pd.to_numeric, errors="coerce").replace([np.inf, -np.inf], np.nan)
@@ -104,7 +104,7 @@ def _with_targets(file: Path, table: pd.DataFrame, targets: Sequence[str]) -> pd
 
 
 def _with_labels(table: pd.DataFrame, separator: str) -> pd.DataFrame:
-    """Adds a 0/1 column for each label; the label column becomes all labels of an image, sorted and joined."""
+    """Adds a 0/1 column for each label; the label column then contains each image's labels, sorted and joined."""
     labels = (
         table[Column.LABEL].fillna("").map(lambda text: sorted({part.strip() for part in text.split(separator)} - {""}))
     )
@@ -144,7 +144,7 @@ def _check_weights(file: Path, table: pd.DataFrame) -> None:
 
 
 def _splits(file: Path, table: pd.DataFrame) -> pd.Series:
-    """Returns the split of each row, None if the table has none; rows without a label or target are unlabeled."""
+    """Returns each row's split, or None if the table has no splits; rows without a label or target are unlabeled."""
     names = table[Column.SPLIT] if Column.SPLIT in table else pd.Series(pd.NA, index=table.index, dtype="string")
     splits = names.str.lower().map({name: split.value for name, split in SPLIT_FOLDERS.items()})
     wrong = sorted(set(names[names.notna() & splits.isna()]))
@@ -184,7 +184,7 @@ def bring_together(
 
 
 def _copy_all(file: Path, table: pd.DataFrame, sources: Sequence[Path], folder: Path) -> None:
-    """Replaces `folder` with the table and a copy of each source, under the path that its row of the table has."""
+    """Replaces `folder` with the table and a copy of each source, at the path given in its table row."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
     for source, name in zip(sources, table[Column.PATH], strict=True):
@@ -218,7 +218,7 @@ def _cannot_exist(path: str) -> bool:
 
 
 def _name(path: str) -> str:
-    """Returns the path of the copy below the folder: the same path, unless it leads out of the folder."""
+    """Returns the copy's path inside the folder: the same path, unless it points outside of the folder."""
     pure = PurePosixPath(path)
     if not pure.is_absolute() and ".." not in pure.parts:
         return str(pure)

@@ -11,8 +11,8 @@ from sklearn.datasets import load_digits
 
 from tasks.core.schema import Split
 
-SEED = 0  # of the split; must never change
-LABELED = 10  # images per class in train, and as many in validation
+SEED = 0  # seed of the split; must never change
+LABELED = 10  # images per class in train and in validation
 SPLIT_ENDS = {  # positions within a class
     Split.TRAIN: LABELED,
     Split.VALIDATION: 2 * LABELED,
@@ -21,9 +21,9 @@ SPLIT_ENDS = {  # positions within a class
 
 
 def digits() -> Iterator[tuple[np.ndarray, int, Split, int]]:
-    """Yields each image, (8, 8) uint8, bright ink on dark, with its digit, its split and its number in the data set.
+    """Yields each image, (8, 8) uint8, bright ink on dark, with its digit, its split and its index in the data set.
 
-    Train has 100 images, validation 100, unlabeled 800, test 797.
+    The splits have 100 (train), 100 (validation), 800 (unlabeled) and 797 (test) images.
     """
     data = load_digits()
     images_NHW = np.rint(data.images * (255 / 16)).astype(np.uint8)
@@ -51,7 +51,8 @@ ANGLE, MAX_DEGREES, TURNS, SIDE = "angle", 60.0, 4, 32  # rotated digits: column
 def render_rotations(folder: Path) -> Path:
     """Writes each digit rotated TURNS times, uniformly in +-60 degrees. Returns the table of the angles (CSV).
 
-    The rotations of one digit form a group. Test has the digits of `digits`' test split, train and validation the rest.
+    The rotations of one digit form a group. The test split contains the digits of `digits`' test split; train and
+    validation contain the rest.
     """
     random = np.random.default_rng(SEED)
     rows = ["path,angle,split,group"]

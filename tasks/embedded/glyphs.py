@@ -1,4 +1,4 @@
-"""Renders printed characters without end: the source task on which the embedded backbone is pretrained.
+"""Renders an unlimited supply of printed characters: the source task for pretraining the embedded backbone.
 
 Shapes: N glyphs, G side of a clean glyph's canvas, S side of the network input.
 """
@@ -17,10 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase
-FAMILIES = ("DejaVu", "STIXGeneral", "cmr", "cmb", "cmss", "cmtt", "cmmi")  # of matplotlib's fonts, those with letters
+FAMILIES = ("DejaVu", "STIXGeneral", "cmr", "cmb", "cmss", "cmtt", "cmmi")  # the matplotlib fonts that contain letters
 STROKES = (0, 2, 4)  # pixels added around the outline, at font size SIZE
 SIZE, BOX, CANVAS = 64, 64, 96  # pixels: font size, a glyph's longer side, G
-RESOLUTIONS = (7.5, 32.49)  # pixels; range of the side that an image is reduced to before it is enlarged again
+RESOLUTIONS = (7.5, 32.49)  # pixels; range of the side that an image is downsampled to before upsampling
 ELASTIC_NODES = 4  # side of the grid of random displacements
 
 
@@ -59,7 +59,7 @@ def _draw(font: ImageFont.FreeTypeFont, character: str, stroke: int) -> np.ndarr
 
 
 def photograph(glyph_NGG: Tensor, side: int, random: torch.Generator) -> Tensor:
-    """Distorts glyphs (N, G, G) as if handwritten and taken by a poor camera: (N, 3, S, S), floats in [0, 1].
+    """Distorts glyphs (N, G, G) as if handwritten and photographed with a poor camera: (N, 3, S, S), floats in [0, 1].
 
     Rotation, shear, size, proportions and position; elastic warp; random resolution; brightness and noise. The random
     resolution matters most for transfer to digits of 8 x 8 pixels.
@@ -95,7 +95,7 @@ def _elastic(count: int, side: int, random: torch.Generator) -> Tensor:
 
 
 def _reduce_resolution(x_N1SS: Tensor, random: torch.Generator) -> Tensor:
-    """Reduces the batch to one random resolution, log-uniform between 8 and 32 pixels, and enlarges it again."""
+    """Downsamples the batch to one random resolution, log-uniform between 8 and 32 pixels, and upsamples it again."""
     low, high = (math.log(side) for side in RESOLUTIONS)
     side = round(math.exp(low + (high - low) * float(torch.rand((), generator=random))))
     small = F.interpolate(x_N1SS, size=(side, side), mode="bilinear", antialias=True, align_corners=False)

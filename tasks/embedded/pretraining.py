@@ -30,7 +30,7 @@ from tasks.training.types import Batch, Row
 
 ARCHITECTURE = "resnet10"
 VALIDATION_GLYPHS = 2048
-EVERYTHING = 10**6  # blocks
+EVERYTHING = 10**6  # blocks; more than any network has
 SMOOTHING = 0.05  # label smoothing, because some characters look alike (0 and O, l and I)
 
 
@@ -79,7 +79,7 @@ def pretrained_network(
 def digit_probes(backbone: nn.Module, side: int, labels: int, draws: int, strengths: Sequence[float]) -> list[float]:
     """Returns the test accuracies of `draws` linear probes, (R,), each on `labels` random digits per class.
 
-    Validation and test are those of the default data; the labeled digits are drawn from all others.
+    The validation and test splits are those of the default data; the labeled digits are drawn from all other images.
     """
     images, digit, split, _ = zip(*digits(), strict=True)
     prepare = preprocessing(side)

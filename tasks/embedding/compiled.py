@@ -1,8 +1,8 @@
-"""Compiles a network for inference if it pays off for the number of images, which is measured once per network.
+"""Compiles a network for inference if that pays off for the number of images, by timings taken once per network.
 
-On a CPU, AOTInductor compiles it ahead of time, with its weights frozen into the code, into a package in the user's
-cache: this needs a C++ compiler and half a minute; later runs load it in a tenth of a second. On a GPU it is
-torch.compile. Shapes: B images of a batch, S side of the input, D features.
+On a CPU, AOTInductor compiles the network ahead of time, with its weights frozen into the code, into a package in the
+user's cache: this needs a C++ compiler and half a minute; later runs load the package in a tenth of a second. On a GPU,
+torch.compile is used. Shapes: B images per batch, S side of the input, D features.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from tasks.hardware.machine_cache import cache, measure_once
 from tasks.models.backbone import Backbone, embed
 
 ROUNDS = 3
-MIN_SPEEDUP = 1.1  # of the network's part of the work, including the start
-MAX_DIFFERENCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # of compiled from plain features, relative
+MIN_SPEEDUP = 1.1  # of the network's share of the work, including startup
+MAX_DIFFERENCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # relative difference between compiled and plain features
 PLAIN, COMPILED, START = "plain", "compiled", "start"
 FOLDER = "compiled"  # in the user's cache: measurements and packages
 OPTIONS = {"freezing": True, "aot_inductor.precompile_headers": False}  # precompiled headers take 150 MB each in /tmp
-ROOM = 2**31  # bytes of packages; the least recently used ones are removed
+ROOM = 2**31  # bytes of packages; the least recently used packages are removed
 
 
 class NotCompiledError(RootstockError):
@@ -47,14 +47,15 @@ class NotCompiledError(RootstockError):
 
 
 def code() -> str:
-    """Returns the digest of the code that compiles: part of the key of packages, measurements and compiled features."""
+    """Returns the digest of the compilation code, part of the key of packages, measurements and compiled features."""
     return code_digest(__name__)
 
 
 def pays(backbone: Backbone, device: Device, batch: int, plain: int, quick: int, least: int) -> bool:
-    """Returns whether compiling pays: embedding `quick` missing rows compiled, start included, against `plain` rows.
+    """Returns whether embedding `quick` rows compiled, including startup, is faster than embedding `plain` rows as is.
 
-    `least`: the minimum of `plain` from which it is considered; 0: never.
+    Both are numbers of rows missing from the respective store. `least`: the minimum of `plain` for which compiling is
+    considered; 0: never.
     """
     if not least:
         return False
@@ -75,7 +76,7 @@ def pays(backbone: Backbone, device: Device, batch: int, plain: int, quick: int,
 
 
 def measure(backbone: Backbone, device: Device, batch: int) -> dict[str, float]:
-    """Returns the seconds per image, plain and compiled, and the seconds that compiling takes.
+    """Returns the seconds per image, plain and compiled, and the compile time in seconds.
 
     Raises NotCompiledError if the network cannot be compiled.
     """
@@ -92,7 +93,7 @@ def measure(backbone: Backbone, device: Device, batch: int) -> dict[str, float]:
 
 
 def compiled(backbone: Backbone, device: Device, batch: int) -> Backbone:
-    """Returns the backbone compiled for batches of this size on this device.
+    """Returns the backbone compiled for this batch size and device.
 
     Raises NotCompiledError if it cannot be compiled or its features differ too much.
     """
@@ -111,7 +112,7 @@ def compiled(backbone: Backbone, device: Device, batch: int) -> Backbone:
 
 
 def attempted(backbone: Backbone, device: Device, batch: int) -> Backbone | None:
-    """Returns the backbone compiled, or None, after saying why, if it cannot be compiled."""
+    """Returns the compiled backbone. If it cannot be compiled, logs the reason and returns None."""
     try:
         return compiled(backbone, device, batch)
     except NotCompiledError as error:
@@ -130,13 +131,13 @@ class Packaged(nn.Module):
         self._dtype = dtype
 
     def forward(self, x_B3SS: Tensor) -> Tensor:
-        """Returns features, (B, D), for inputs (B, 3, S, S) of the shape it was compiled for."""
+        """Returns features, (B, D), for inputs (B, 3, S, S) of the compiled shape."""
         feature_BD: Tensor = self._run(x_B3SS.to(self._dtype))
         return feature_BD
 
 
 def _package(backbone: Backbone, device: Device, batch: int) -> Path:
-    """Returns the path of the package, by a digest of the network, its weights, this machine and the batch size."""
+    """Returns the package's path, named by a digest of the network, its weights, this machine and the batch size."""
     machine = (platform.node(), sorted(cpu_flags()), device.facts())  # packages use this processor's instructions
     network = (torchvision.__version__, str(backbone.module), backbone.preprocessing.crop, batch)
     digest = hashlib.sha256(repr((code(), machine, network)).encode())
@@ -188,7 +189,7 @@ def _keep(built: Path, file: Path) -> None:
 
 
 def _check(build: Callable[[], nn.Module], backbone: Backbone, device: Device, batch: int) -> nn.Module:
-    """Returns what `build` compiles. Raises NotCompiledError if it fails or features differ too much."""
+    """Returns the network that `build` compiles. Raises NotCompiledError if this fails or features differ too much."""
     say("compiling the network, which may take a minute")
     x_B3SS = _random_batch(backbone, device, batch)
     expected_BD = _embed(backbone.module, x_B3SS, device)
@@ -224,7 +225,7 @@ def _random_batch(backbone: Backbone, device: Device, batch: int) -> Tensor:
 
 
 def _embed(module: nn.Module, x_B3SS: Tensor, device: Device) -> Tensor:
-    """Returns features, (B, D), on the CPU, so that a GPU's work is finished when it returns."""
+    """Returns features, (B, D), on the CPU, so that a GPU has finished its work."""
     with device.autocast():
         return embed(device.place(module), x_B3SS).cpu()
 

@@ -1,6 +1,6 @@
-"""Extracts features, always in the same batch shape, so that a feature depends on its image and view alone.
+"""Extracts features, always in the same batch shape, so that a feature depends only on its image and view.
 
-Shapes: N rows, B images of a batch, R side of the resized square, S side of the input, P view parameters, D features.
+Shapes: N rows, B images per batch, R side of the resized square, S side of the input, P view parameters, D features.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle, inputs
 from tasks.models.backbone import Backbone, embed
 
 if TYPE_CHECKING:
-    from tasks.core.sections import BackboneParams  # the descriptions of parameters must not change the key
+    from tasks.core.sections import BackboneParams  # parameter descriptions must not change the key
 
 CODE = (__name__, "tasks.models.weights_file", "tasks.embedding.feature_store")  # computes and stores features
-SHARD = 32  # batches that are yielded together
+SHARD = 32  # batches yielded together
 
 
 def context(
     pretrained: Path, params: BackboneParams, backbone: Backbone, device: Device, style: RenderStyle, batch: int
 ) -> dict[str, object]:
-    """Returns everything that a feature depends on, except the image's file and its view."""
+    """Returns everything that a feature depends on, except the image file and the view."""
     return {
         "architecture": params.architecture,
         "cut": params.cut,
@@ -55,7 +55,7 @@ def context(
 def extract(
     root: Path, rows: pd.DataFrame, backbone: Backbone, device: Device, style: RenderStyle, batch: int
 ) -> Iterator[tuple[range, np.ndarray]]:
-    """Yields features, (N, D) float32, of SHARD batches at a time, with the positions of their rows."""
+    """Yields the features of SHARD batches at a time, (N, D) float32, with the positions of their rows."""
     squares = ImageSquares(root, list(rows[Column.PATH]), backbone.preprocessing, memory=0)
     draw_NP = torch.tensor(rows[list(VIEW_PARAMETERS)].to_numpy(), dtype=torch.float32)
     module = device.place(backbone.module)

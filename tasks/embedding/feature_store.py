@@ -1,8 +1,8 @@
-"""Stores features by the content of their images, so that only new images and views are embedded.
+"""Stores features keyed by image content, so that only new images and views are embedded.
 
 Each context (weights, preprocessing, device facts) has a folder of safetensors shards. Shards are only ever added,
 under a temporary name and then renamed, so that readers and writers need no lock. When the store exceeds its budget,
-the least recently used contexts are removed as a whole. Shapes: N rows, D features.
+the least recently used contexts are removed as a whole. Shapes: N rows, D features, P view parameters.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ KEYS, ROWS, CHECKSUM = "keys", "rows", "sha256"
 def key_of(sha256: str, draw: Sequence[float]) -> bytes:
     """Returns the key of one row, 32 bytes, from the SHA-256 of the image's file and its view parameters (P,).
 
-    The file counts, not its pixels: a large JPEG is decoded at reduced size and its lossless copy is not, so that
-    equal pixels can have two features.
+    The key depends on the file, not on its pixels: a large JPEG is decoded at reduced size but its lossless copy is
+    not, so that equal pixels can have different features.
     """
     return hashlib.sha256(f"{sha256}:{json.dumps(list(draw))}".encode()).digest()
 
@@ -82,18 +82,18 @@ def _size(folder: Path) -> int:
 
 
 def _read(shard: Path) -> dict[bytes, np.ndarray]:
-    """Returns a shard's rows by key; sets it aside and returns none if its content does not match its checksum."""
+    """Returns a shard's rows by key; sets the shard aside and returns no rows if its checksum does not match."""
     try:
         with safe_open(shard, "np") as file:
             tensors = {name: file.get_tensor(name) for name in (KEYS, ROWS)}
             intact = (file.metadata() or {}).get(CHECKSUM) == _checksum(tensors)
-    except FileNotFoundError:  # removed meanwhile to free space
+    except FileNotFoundError:  # has been removed in the meantime to free space
         return {}
     except (SafetensorError, OSError):
         intact = False
     if not intact:
         say(f"feature store: {shard.name} does not match its digest; set aside, its rows are computed again")
-        with suppress(FileNotFoundError):  # another process set it aside
+        with suppress(FileNotFoundError):  # another process has set it aside
             shard.rename(shard.with_suffix(".damaged"))
         return {}
     return dict(zip((key.tobytes() for key in tensors[KEYS]), tensors[ROWS], strict=True))

@@ -14,7 +14,7 @@ from tasks.images.transforms import CLEAN, VIEW_PARAMETERS
 def rows_to_embed(manifest: pd.DataFrame, plan: pd.DataFrame, views: int) -> pd.DataFrame:
     """Returns a row for each usable labeled image and for the first `views` planned views of training images.
 
-    The order is the manifest's, then by view. Raises ParamsError if fewer views are planned.
+    Rows are in manifest order, then by view. Raises ParamsError if fewer views are planned.
     """
     planned = int(plan[Column.VIEW].max())
     if views > planned:

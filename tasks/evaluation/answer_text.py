@@ -1,4 +1,4 @@
-"""A model's answer for one image as text, by kind of target. Shapes: C classes, K targets."""
+"""Formats a model's prediction for one image as text, by target kind. Shapes: C classes, K targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tasks.evaluation.batch_prediction import StreamingScorer
 
-MAX_CLASSES = 3  # in a line: the predicted class and the runners-up
+MAX_CLASSES = 3  # per line: the predicted class and the runners-up
 
 
 def class_line(scorer: StreamingScorer, logits_C: Tensor) -> str:
@@ -34,7 +34,7 @@ def labels_line(scorer: StreamingScorer, logits_C: Tensor) -> str:
 
 
 def values_line(scorer: StreamingScorer, value_K: Tensor) -> str:
-    """Returns each target with its value, from (K,) outputs."""
+    """Returns each target with its value, from outputs (K,)."""
     return ", ".join(f"{name} {value:.4g}" for name, value in scorer.row(value_K).items())
 
 

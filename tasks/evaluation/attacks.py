@@ -2,10 +2,10 @@
 
 Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks"
 (2020): APGD on the cross-entropy and on the difference of logits ratio, a minimum-norm attack, and Square, which uses
-no gradients. Each attack tries only the images that the ones before it did not break. The implementation is the
-Adversarial Robustness Toolbox, an optional package that make attacks installs. Two differences: the minimum-norm attack
-is DeepFool, since the library lacks FAB, and each attack starts once. Adversarial images are checked to be within the
-budget. Shapes: N images, C classes, S pixels; images are (N, 3, S, S) floats in [0, 1].
+no gradients. Each attack runs only on images that have withstood the previous attacks. The implementation is the
+Adversarial Robustness Toolbox, an optional package installed by `make attacks`. Two differences: the minimum-norm
+attack is DeepFool, since the library lacks FAB, and each attack starts once. Adversarial images are checked to be
+within the budget. Shapes: N images, C classes, S side; images are (N, 3, S, S) floats in [0, 1].
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class PixelModel(nn.Module):
         self._preprocessing = preprocessing
 
     def forward(self, pixel_N3SS: Tensor) -> Tensor:
-        """Returns logits, (N, C), of images (N, 3, S, S)."""
+        """Returns logits, (N, C), for images (N, 3, S, S)."""
         logits_NC: Tensor = self.network(self._preprocessing.normalize(pixel_N3SS))
         return logits_NC
 
 
 def evaluate_attacks(case: EvaluationInput) -> dict[str, float]:
-    """Attacks probe and tuned model, and writes the table. Returns the tuned model's accuracy after all attacks."""
+    """Attacks the probe and the tuned model and writes the table. Returns the tuned model's final accuracy."""
     rows, preprocessing = sample_rows(case.test, case.section.attacked), case.tuned.preprocessing
     squares = ImageSquares(case.paths.raw, list(rows[Column.PATH]), preprocessing, memory=0)
     pixel_N3SS = preprocessing.center(squares[range(len(rows))])
@@ -79,9 +79,9 @@ def robust_accuracy(
 ) -> pd.DataFrame:
     """Returns a table of accuracies on images (N, 3, S, S): after each attack of the ensemble, and under three others.
 
-    The other three detect masked gradients (Athalye et al., 2018): one step must not be stronger than many, Square not
-    stronger than attacks with gradients, and an unbounded attack must break every image.
-    Raises RootstockError if an attack exceeds its budget.
+    The other three detect masked gradients (Athalye et al., 2018): a single step must not be stronger than many steps,
+    nor Square stronger than gradient-based attacks, and an unbounded attack must break every image. Raises
+    RootstockError if an attack exceeds its budget.
     """
     torch.manual_seed(seed)
     np.random.seed(seed)  # the library draws from NumPy's global state
@@ -100,7 +100,7 @@ def robust_accuracy(
 def _ensemble_accuracy(
     model: nn.Module, pixel_N3SS: Tensor, y_N: Tensor, budget: AdversariesSection, batch: int
 ) -> list[tuple[str, float]]:
-    """Returns the accuracy on clean images, after each attack and all before it, and after all attacks."""
+    """Returns the accuracy on clean images, after each attack and all previous ones, and after all attacks."""
     alive_N = hits(model, pixel_N3SS, y_N, batch)
     rows = [(CLEAN, alive_N.mean())]
     for name, attack in ensemble(model, pixel_N3SS, budget, batch):
@@ -115,7 +115,7 @@ def _ensemble_accuracy(
 
 
 def masking_signs(table: pd.DataFrame) -> list[str]:
-    """Returns signs of masked gradients in a table of `robust_accuracy`; any makes its accuracies unreliable."""
+    """Returns signs of masked gradients in a table from `robust_accuracy`; any sign makes the accuracies unreliable."""
     accuracy = dict(zip(table["attack"], table["accuracy"], strict=True))
     blind = accuracy["DeepFool"] - accuracy["Square"]
     signs = {
@@ -151,7 +151,7 @@ def ensemble(model: nn.Module, pixel_N3SS: Tensor, budget: AdversariesSection, b
 
 
 def enforce_budget(pixel_N3SS: Tensor, attacked_N3SS: Tensor, budget: AdversariesSection, name: str) -> Tensor:
-    """Returns the attacked images, (N, 3, S, S); one that DeepFool moved beyond the budget is replaced by the original.
+    """Returns the attacked images, (N, 3, S, S); those that DeepFool perturbed beyond the budget are left unperturbed.
 
     Raises RootstockError if another attack exceeds its budget.
     """
@@ -168,7 +168,7 @@ def enforce_budget(pixel_N3SS: Tensor, attacked_N3SS: Tensor, budget: Adversarie
 
 
 def hits(model: nn.Module, pixel_N3SS: Tensor, y_N: Tensor, batch: int) -> np.ndarray:
-    """Returns which of the images (N, 3, S, S) are classified correctly, (N,) bool."""
+    """Returns a mask of the images (N, 3, S, S) that are classified correctly, (N,) bool."""
     device = next(model.parameters()).device
     with torch.inference_mode():
         parts = [model(part.to(device)).argmax(1).cpu() for part in torch.split(pixel_N3SS, batch)]
@@ -182,7 +182,7 @@ def _loss(supervised: Loss, batch: Batch, output: Tensor) -> Tensor:
 def pgd(
     attack: Attack, network: Network, preprocessing: Preprocessing, pixel_N3SS: Tensor, y_N: Tensor, batch: int
 ) -> np.ndarray:
-    """Returns which of the images (N, 3, S, S) are classified correctly under this attack, (N,) bool."""
+    """Returns a mask of the images (N, 3, S, S) that are classified correctly under this attack, (N,) bool."""
     device, loss, correct = next(network.parameters()).device, cross_entropy(), []
     for part, y in zip(torch.split(pixel_N3SS, batch), torch.split(y_N, batch), strict=True):
         label = y.to(device)

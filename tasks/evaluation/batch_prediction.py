@@ -1,4 +1,4 @@
-"""Batch prediction over any number of files: streamed, resumable, with reasons for files that cannot be read.
+"""Batch prediction over any number of files: streamed, resumable, with reasons for unreadable files.
 
 Shapes: N images, C classes or targets.
 """
@@ -18,11 +18,11 @@ from tasks.core.files import replacing
 from tasks.core.schema import Column
 from tasks.core.target import TargetKind
 
-PART_SIZE = 512  # files per part; their answers are held in memory
+PART_SIZE = 512  # files per part; their predictions are held in memory
 
 
 class StreamingScorer(Protocol):
-    """The interface of a scorer that batch prediction uses."""
+    """The scorer interface that batch prediction uses."""
 
     classes: tuple[str, ...]
     targets: tuple[str, ...]
@@ -35,13 +35,13 @@ class StreamingScorer(Protocol):
         """Returns calibrated probabilities, (N, C)."""
 
     def row(self, logits_C: Tensor) -> dict[str, Any]:
-        """Returns the answer for one image, from outputs (C,), by column."""
+        """Returns the prediction for one image, from outputs (C,), by column."""
 
 
 def score_parts(
     scorer: StreamingScorer, kind: TargetKind, root: Path, files: Sequence[str], folder: Path
 ) -> Iterator[int]:
-    """Writes the answers for `files` below `root` in parts to `folder`; parts of an interrupted run are reused.
+    """Writes the predictions for `files` below `root` in parts to `folder`; parts of an interrupted run are reused.
 
     Yields the number of finished files after each part.
     """
@@ -78,7 +78,7 @@ def _bytes(file: Path) -> bytes:
     """Returns a file's bytes; empty if it cannot be read, so that it is listed as broken."""
     try:
         return file.read_bytes()
-    except (OSError, ValueError):  # ValueError: a path that no file system can hold
+    except (OSError, ValueError):  # ValueError: a path that no file system allows
         return b""
 
 
@@ -92,7 +92,7 @@ def _row(scorer: StreamingScorer, file: str, logits_C: Tensor | None, reason: st
 
 
 def label_schema(scorer: StreamingScorer) -> pa.Schema:
-    """Returns the columns of answers of classifiers; the metadata of the distribution lists the classes in order."""
+    """Returns the schema of classifier predictions; the distribution's metadata lists the classes in order."""
     classes = {b"classes": "\n".join(scorer.classes).encode()}
     return pa.schema(
         [
@@ -107,7 +107,7 @@ def label_schema(scorer: StreamingScorer) -> pa.Schema:
 
 
 def value_schema(scorer: StreamingScorer) -> pa.Schema:
-    """Returns the columns of answers of regression models."""
+    """Returns the schema of regression predictions."""
     values = [pa.field(name, pa.float64()) for name in scorer.targets]
     return pa.schema([pa.field(Column.PATH.value, pa.string()), *values, pa.field(Column.REASON.value, pa.string())])
 
@@ -120,7 +120,7 @@ SCHEMAS: Mapping[TargetKind, Callable[[StreamingScorer], pa.Schema]] = {
 
 
 def merge(folder: Path, parquet: Path, csv: Path) -> tuple[int, int]:
-    """Joins the parts into a Parquet and a CSV file, one at a time. Returns the counts of answers and broken files."""
+    """Joins the parts into a Parquet and a CSV file, one at a time. Returns the numbers of predictions and broken files."""
     parts = sorted(folder.glob("part-*.parquet"))
     schema = pq.read_schema(parts[0])
     flat_names = [name for name in schema.names if name != Column.DISTRIBUTION]

@@ -51,6 +51,6 @@ class EvaluationResult:
 
 
 def sample_rows(test: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Returns a fixed random sample of at most `count` rows, in their order."""
+    """Returns a fixed random sample of at most `count` rows, in their original order."""
     chosen = np.random.default_rng(0).permutation(len(test))[:count]
     return test.iloc[np.sort(chosen)]

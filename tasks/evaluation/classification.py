@@ -62,7 +62,7 @@ def score_table(case: EvaluationInput, answers: Mapping[Candidate, Answers]) -> 
 
 
 def write_answers(case: EvaluationInput, tuned: Answers) -> None:
-    """Writes the tuned model's predictions, scores by class and slice, confusion matrix, and worst answers."""
+    """Writes the tuned model's predictions, scores by class and slice, confusion matrix, and worst predictions."""
     paths, classes, predicted_N = case.paths, case.target.classes, tuned.scaled_NC.argmax(1)
     rows = report.with_answers(
         case.test, [classes[index] for index in predicted_N], tuned.confidence_N, tuned.scaled_NC
@@ -81,7 +81,7 @@ def write_answers(case: EvaluationInput, tuned: Answers) -> None:
 
 
 def page_sections(paths: Paths, operating_point: OperatingPoint) -> list[PageSection]:
-    """Returns the sections of the page that only classification has."""
+    """Returns the page sections specific to classification."""
     sections = [
         PageSection("Confusion matrix", picture=paths.confusion),
         PageSection("Wrong answers with the highest probability", picture=paths.wrong),
@@ -102,7 +102,7 @@ def page_sections(paths: Paths, operating_point: OperatingPoint) -> list[PageSec
 
 
 def selective_text(point: OperatingPoint) -> str:
-    """Describes the threshold with its coverage and risk on test."""
+    """Describes the threshold with its coverage and risk on the test split."""
     return (
         f"The model answers if the probability is at least {point['threshold']:.3f}. On test it answers for "
         f"{point['coverage']:.1%} of the images, and {point['risk']:.1%} of these answers are wrong (the threshold "

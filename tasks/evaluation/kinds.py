@@ -1,4 +1,4 @@
-"""Evaluation by kind of target."""
+"""Evaluation by target kind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVALUATORS: Mapping[TargetKind, Callable[[EvaluationInput], EvaluationResult]] =
 
 
 def evaluate_candidates(case: EvaluationInput) -> EvaluationResult:
-    """Scores the candidates on test and writes tables, pictures and the page; calibrates on validation only.
+    """Scores the candidates on test and writes tables, plots and the page; calibrates only on validation.
 
     Raises ParamsError if the data does not support the requested attacks or slices.
     """

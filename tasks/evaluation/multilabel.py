@@ -1,4 +1,4 @@
-"""Evaluation of multi-label models. Shapes: V validation images, N test images, M both, C labels, B batch."""
+"""Evaluation of multi-label models. Shapes: V validation images, N test images, M = V + N, C labels, B batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INTERVALS = (
 
 
 def evaluate_multilabel(case: EvaluationInput) -> EvaluationResult:
-    """Chooses each candidate's threshold per label on validation, scores on test and writes the report."""
+    """Chooses each candidate's per-label thresholds on validation, scores on test and writes the report."""
     y_VC, y_NC = case.target.encode(case.validation), case.target.encode(case.test)
     probability = {name: logits_MC.sigmoid().numpy() for name, logits_MC in case.outputs.items()}
     threshold = {name: thresholds_for(p_MC[: len(y_VC)], y_VC) for name, p_MC in probability.items()}
@@ -48,7 +48,10 @@ def evaluate_multilabel(case: EvaluationInput) -> EvaluationResult:
 
 
 def write_answers(case: EvaluationInput, probability_NC: np.ndarray, y_NC: np.ndarray, threshold_C: np.ndarray) -> None:
-    """Writes the tuned model's predictions from probabilities (N, C), scores by label and slice, and worst answers."""
+    """Writes the tuned model's predictions, scores by label and slice, and worst predictions.
+
+    Probabilities and labels are (N, C), thresholds (C,).
+    """
     paths, labels = case.paths, case.target.classes
     predicted_NC, true_NC = probability_NC >= threshold_C, y_NC > 0.5
     hit_N = (predicted_NC == true_NC).all(1)
@@ -65,7 +68,7 @@ def write_answers(case: EvaluationInput, probability_NC: np.ndarray, y_NC: np.nd
 
 
 def page_sections(paths: Paths) -> list[PageSection]:
-    """Returns the sections of the page that only multi-label models have."""
+    """Returns the page sections specific to multi-label models."""
     return [
         report.table_section("Labels", paths.per_class),
         PageSection("Wrong answers with the highest probability", picture=paths.wrong),

@@ -20,7 +20,7 @@ LABEL_CHANGING = ("flip", "rotation")  # corruptions that may change a target, s
 
 
 def evaluate_regression(case: EvaluationInput) -> EvaluationResult:
-    """Scores the candidates and a constant prediction of the training mean on test, and writes the report."""
+    """Scores the candidates and a constant baseline, the training mean, on test, and writes the report."""
     y_NK = case.target.encode(case.test).astype(float)
     predicted = {Candidate.MEAN: np.tile(np.array(case.target.mean_K), (len(case.test), 1))}
     predicted |= {name: values.numpy()[len(case.validation) :].astype(float) for name, values in case.outputs.items()}
@@ -52,7 +52,7 @@ def write_answers(case: EvaluationInput, predicted_NK: np.ndarray) -> None:
 
 
 def draw_errors(case: EvaluationInput, predicted_NK: np.ndarray, y_NK: np.ndarray) -> None:
-    """Draws the images with the largest errors of (N, K), in units of each target's standard deviation."""
+    """Draws the images with the largest errors of predictions (N, K), in units of each target's standard deviation."""
     std_K = np.maximum(y_NK.std(0), 1e-12)
     order = np.argsort(-(np.abs(predicted_NK - y_NK) / std_K).max(1))[: case.section.wrong]
     captions = [
@@ -66,7 +66,7 @@ def draw_errors(case: EvaluationInput, predicted_NK: np.ndarray, y_NK: np.ndarra
 
 
 def page_sections(paths: Paths) -> list[PageSection]:
-    """Returns the sections of the page that only regression has."""
+    """Returns the page sections specific to regression."""
     return [
         PageSection("Predicted against true values", picture=paths.residuals),
         PageSection("The largest errors", picture=paths.wrong),

@@ -1,4 +1,4 @@
-"""The parts of the report that all kinds of target share. Shapes: N test images, C classes."""
+"""Report parts shared by all target kinds. Shapes: N test images, C classes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_table(file: Path, table: pd.DataFrame, float_format: str = "%.4f", *, 
 
 
 def write_predictions(paths: Paths, rows: pd.DataFrame) -> None:
-    """Writes a row per test image: its label or targets and the tuned model's answer."""
+    """Writes a row per test image: its label or targets and the tuned model's prediction."""
     with replacing(paths.predictions) as temporary:
         rows.to_parquet(temporary, index=False)
 
@@ -34,7 +34,7 @@ def write_predictions(paths: Paths, rows: pd.DataFrame) -> None:
 def with_answers(
     test: pd.DataFrame, predicted: Sequence[str], confidence_N: np.ndarray, probability_NC: np.ndarray
 ) -> pd.DataFrame:
-    """Returns path and label of each row with the prediction, its probability, (N,), and that of each class, (N, C)."""
+    """Returns each row's path and label with the prediction, its probability, (N,), and all probabilities, (N, C)."""
     answers: dict[str, Any] = {
         Column.PREDICTED: predicted,
         Column.PROBABILITY: confidence_N,
@@ -44,7 +44,7 @@ def with_answers(
 
 
 def write_slices(case: EvaluationInput, score_N: np.ndarray, metric: Metric, float_format: str = "%.4f") -> None:
-    """Writes the mean of scores (N,) in each slice. Raises ParamsError if the manifest lacks a column."""
+    """Writes the mean score of each slice, from scores (N,). Raises ParamsError if the manifest lacks a column."""
     rows = [
         (name, int(inside_N.sum()), float(score_N[inside_N].mean()))
         for name, inside_N in slices_of(case.test, case.section.slices)
@@ -65,12 +65,12 @@ def draw_candidates(paths: Paths, table: Table, metric: Metric, label: str, *, p
 
 
 def most_confident(rows: pd.DataFrame, hit_N: np.ndarray, count: int) -> pd.DataFrame:
-    """Returns at most `count` rows with wrong answers, by (N,) hits, the most probable first."""
+    """Returns at most `count` misclassified rows, given `hit_N` (N,), the most confident first."""
     return rows[~hit_N].nlargest(count, Column.PROBABILITY)
 
 
 def draw_images(paths: Paths, files: pd.Series, captions: Sequence[str]) -> None:
-    """Draws the images with the worst answers, with captions."""
+    """Draws the images with the worst predictions, with captions."""
     image_sheets.thumbnails(paths.wrong, [paths.raw / file for file in files], captions)
 
 
@@ -94,12 +94,12 @@ def write_page(
 
 
 def slices_section(paths: Paths) -> PageSection:
-    """Returns the section of the page with the table of slices."""
+    """Returns the page section with the table of slices."""
     return table_section("Slices", paths.slices, "none requested (evaluate.slices)")
 
 
 def table_section(heading: str, file: Path, empty: str = "") -> PageSection:
-    """Returns a section of the page with a CSV file as a table; the text is `empty` if it has no rows."""
+    """Returns a page section with a CSV file as a table; the text is `empty` if the table has no rows."""
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     text = "" if len(table) else empty
     return PageSection(heading, text, columns=list(table.columns), rows=table.to_numpy().tolist())

@@ -1,4 +1,4 @@
-"""Requirements of an evaluation on the data and on installed packages."""
+"""Checks that the data and the installed packages support an evaluation."""
 
 from __future__ import annotations
 

@@ -16,13 +16,13 @@ from tasks.images.loading import ImageSquares
 from tasks.scorer.answer import Scorer
 
 AS_IS = "none"
-ImageScore = Callable[[Tensor, Tensor], Tensor]  # outputs and labels of a batch to a score per image, (B,)
+ImageScore = Callable[[Tensor, Tensor], Tensor]  # maps a batch's outputs and labels to a score per image, (B,)
 
 
 def score_under_corruptions(
     case: EvaluationInput, metric: Metric, image_score: ImageScore, skipped: Collection[str] = ()
 ) -> pd.DataFrame:
-    """Returns the mean score on clean images and under each corruption not in `skipped`, a row each.
+    """Returns the mean score on clean images and under each corruption not in `skipped`, one row each.
 
     Columns: corruption, strength, the metric, images.
     """

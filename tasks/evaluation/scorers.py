@@ -1,4 +1,4 @@
-"""Scorers of the candidates. Shapes: N images, C classes or targets, S pixels."""
+"""Scorers of the candidates. Shapes: N images, C classes or targets."""
 
 from __future__ import annotations
 

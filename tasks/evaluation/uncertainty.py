@@ -1,4 +1,4 @@
-"""Diagrams of the tuned classifier's uncertainty: reliability, ROC, risk over coverage, and corruptions."""
+"""Plots of the tuned classifier's uncertainty: reliability, ROC, risk over coverage, and corruptions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_uncertainty(
     robust: pd.DataFrame,
     operating_point: OperatingPoint,
 ) -> None:
-    """Writes the diagrams. `robust` is the table of `score_under_corruptions`."""
+    """Writes the plots. `robust` is the table from `score_under_corruptions`."""
     paths, tuned = case.paths, answers[Candidate.TUNED]
     diagrams.reliability(paths.reliability, tuned.raw_NC, tuned.scaled_NC, tuned.y_N, case.section.bins)
     diagrams.roc_and_pr(paths.roc_pr, tuned.scaled_NC, tuned.y_N, case.target.classes)
