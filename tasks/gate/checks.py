@@ -1,7 +1,7 @@
-"""Checks of the gate: floors on a model's scores, and statistical comparisons with the live model on the same images.
+"""Checks of the gate: limits on a model's scores, and statistical comparisons with the live model on the same images.
 
 Each check passes, refuses or is undecided. Only the comparison of the chosen metric over all images can make a model
-pass; classes and slices can only refuse. Shapes: N images.
+pass; class and slice checks can only refuse it. Shapes: N images.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tasks.gate.paired_tests import NORMAL, PairedScores, discordant, holm, tang
 
 
 class Verdict(StrEnum):
-    """The decision of a check, and of the gate."""
+    """The decision of a check or of the gate."""
 
     PASS = "pass"  # noqa: S105 - not a password
     REFUSED = "refused"
@@ -36,7 +36,7 @@ class Check:
 
 
 def overall(checks: Sequence[Check]) -> Verdict:
-    """Returns refused if any check refuses, else undecided if any is undecided, else pass."""
+    """Returns refused if any check is refused, else undecided if any is undecided, else pass."""
     verdicts = {check.verdict for check in checks}
     return next((v for v in (Verdict.REFUSED, Verdict.UNDECIDED) if v in verdicts), Verdict.PASS)
 
@@ -49,7 +49,7 @@ def floor(name: str, value: float, limit: float, *, higher_is_better: bool) -> C
 
 
 def floors(limits: Mapping[Metric, float], scores: Mapping[str, float]) -> list[Check]:
-    """Checks scores against fixed limits, whatever the live model scores; limits on missing scores are ignored."""
+    """Checks scores against fixed limits, regardless of the live model; limits on missing scores are ignored."""
     return [
         floor(f"{metric} on test", scores[metric], limit, higher_is_better=metric.higher_is_better)
         for metric, limit in limits.items()
@@ -58,7 +58,7 @@ def floors(limits: Mapping[Metric, float], scores: Mapping[str, float]) -> list[
 
 
 def difference(what: str, low: float, high: float, estimate: float, margin: float, error: float) -> Check:
-    """Checks a difference, candidate minus live, by one-sided confidence bounds, each at the level 1 - `error`.
+    """Checks a difference, candidate minus live, using one-sided confidence bounds at the level 1 - `error` each.
 
     Passes if the lower bound is above `-margin`; else refuses if the upper bound is below 0; else it is undecided.
     """
@@ -70,7 +70,7 @@ def difference(what: str, low: float, high: float, estimate: float, margin: floa
 
 
 def compare_hits(pair: PairedScores, margin: float, error: float, what: str = "accuracy against live") -> Check:
-    """Checks the paired difference of hit rates by Tango's interval, which at 0 is McNemar's test."""
+    """Checks the paired difference of hit rates using Tango's interval, which reduces to McNemar's test at 0."""
     better, worse, count = discordant(pair)
     low, high = tango_bounds(better, worse, count, error)
     return difference(what, low, high, (better - worse) / count, margin, error)
@@ -86,9 +86,9 @@ def compare_scores(
     what: str,
     min_images: int = 2,
 ) -> Check:
-    """Checks a difference by a paired bootstrap: `score` maps row numbers, (N,), to candidate minus live.
+    """Checks a difference using a paired bootstrap: `score` maps row numbers, (N,), to candidate minus live.
 
-    For small N the percentiles are widened as Student's t is against the normal distribution (Hesterberg, "What
+    For small N the percentiles are widened to match Student's t rather than the normal distribution (Hesterberg, "What
     Teachers Should Know About the Bootstrap", 2015). Undecided for fewer than `min_images` images.
     """
     if count < max(min_images, 2):
@@ -103,9 +103,9 @@ def compare_scores(
 
 
 def compare_groups(groups: Mapping[str, PairedScores], margin: float, error: float) -> list[Check]:
-    """Refuses for each class or slice whose hit rate fell by more than `margin`, at the confidence level 1 - `error`.
+    """Returns a failing check for each class or slice whose hit rate has fallen significantly by more than `margin`.
 
-    The level holds for all groups together (Holm, 1979). Returns only the checks that refuse.
+    The confidence level 1 - `error` holds jointly for all groups (Holm, 1979).
     """
     counts = {name: discordant(pair) for name, pair in groups.items()}
     p_values = {name: NORMAL.cdf(tango_z(*count, -margin)) for name, count in counts.items()}
@@ -119,7 +119,10 @@ def compare_groups(groups: Mapping[str, PairedScores], margin: float, error: flo
 
 
 def compare_gains(groups: Mapping[str, np.ndarray], margin: float, error: float) -> list[Check]:
-    """Refuses for each slice whose mean gain per image, (N,), is a loss above `margin`, by Student's t test."""
+    """Returns a failing check for each slice whose mean loss per image significantly exceeds `margin` (Student's t).
+
+    `groups` maps each slice to its gains per image, (N,), the negative losses.
+    """
     from scipy.stats import t as student
 
     p_values = {
@@ -135,7 +138,7 @@ def compare_gains(groups: Mapping[str, np.ndarray], margin: float, error: float)
 
 
 def _standard_score(gain_N: np.ndarray, reference: float) -> float:
-    """Returns how many standard errors the mean of (N,) lies above `reference`; 0 for fewer than two images."""
+    """Returns the number of standard errors by which the mean of (N,) exceeds `reference`; 0 for N < 2."""
     if len(gain_N) < 2:
         return 0.0
     error = max(float(gain_N.std(ddof=1)) / math.sqrt(len(gain_N)), 1e-12)

@@ -1,6 +1,6 @@
-"""Compares a candidate with the live model on the same images, by kind of target. Returns checks of the gate.
+"""Compares a candidate with the live model on the same images, by target kind. Returns checks of the gate.
 
-Shapes: N images, C classes of either model, L labels or K targets that both models have, B rows of a resample.
+Shapes: N images, C classes of either model, L labels or K targets shared by both models, B rows in a resample.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tasks.metrics import classification
 from tasks.metrics.multilabel import label_macro_f1
 
 MEASURES = {Metric.MACRO_F1: classification.macro_f1, Metric.NLL: classification.nll}
-MIN_IMAGES = 8  # for the bootstrap of regression errors
+MIN_IMAGES = 8  # minimum for bootstrapping regression errors
 AUTO = "auto"  # accuracy, or the mean absolute error for regression
 
 
@@ -37,7 +37,7 @@ class GateCriteria:
 def compare_classes(
     rows: pd.DataFrame, ours: pd.DataFrame, live: pd.DataFrame, criteria: GateCriteria, slices: Sequence[str]
 ) -> list[Check]:
-    """Compares two classifiers on the images whose class both have.
+    """Compares two classifiers on the images whose class both models include.
 
     `rows` are N rows of the manifest; `ours` and `live` are probabilities, (N, C), with a column per class.
     """
@@ -77,9 +77,9 @@ def _compare_all_classes(
 def compare_labels(
     rows: pd.DataFrame, ours: pd.DataFrame, live: pd.DataFrame, criteria: GateCriteria, slices: Sequence[str]
 ) -> list[Check]:
-    """Compares two multi-label models on the labels that both have; an answer is correct if all its labels are.
+    """Compares two multi-label models on their shared labels; a prediction is correct if all its labels are.
 
-    `rows` are N rows of the manifest; `ours` and `live` are predicted labels, bool, with a column per label.
+    `rows` are N rows of the manifest; `ours` and `live` are predicted labels, (N, L) bool, with a column per label.
     """
     names = [name for name in ours.columns if name in live.columns and f"{HAS}{name}" in rows]
     if not names:
@@ -99,9 +99,9 @@ def compare_labels(
 def _pairs_by_label(
     names: Sequence[str], truth_NL: np.ndarray, correct: Sequence[np.ndarray]
 ) -> dict[str, PairedScores]:
-    """Returns the hits for each label, separately on the images that have it and those that do not.
+    """Returns each label's hits, separately for the images with and without the label.
 
-    Over all images, a rare label that is never predicted would cost hardly any accuracy.
+    Over all images, never predicting a rare label would cost hardly any accuracy.
     """
     pairs = {}
     for index, name in enumerate(names):
@@ -133,10 +133,11 @@ def _compare_all_labels(
 def compare_values(
     rows: pd.DataFrame, ours: pd.DataFrame, live: pd.DataFrame, criteria: GateCriteria, slices: Sequence[str]
 ) -> list[Check]:
-    """Compares two regression models on the targets that both have, by absolute errors.
+    """Compares two regression models on their shared targets, by absolute error.
 
-    `ours` and `live` are predictions, with a column per target. Each target's errors, and so the margins, are in units
-    of the live model's mean error, or of a thousandth of the target's standard deviation if that is larger.
+    `ours` and `live` are predictions, (N, K), with a column per target. Each target's errors, and therefore the
+    margins, are in units of the live model's mean error, or of a thousandth of the target's standard deviation if that
+    is larger.
     """
     names = [name for name in ours.columns if name in live.columns]
     if not names:

@@ -1,4 +1,4 @@
-"""Comparison of two models by kind of target."""
+"""Comparison of two models by target kind."""
 
 from __future__ import annotations
 

@@ -21,12 +21,12 @@ class PairedScores:
     live_N: np.ndarray
 
     def subset(self, inside_N: np.ndarray) -> Self:
-        """Returns the scores of the images in a mask, (N,) bool."""
+        """Returns the scores of the images selected by a mask, (N,) bool."""
         return type(self)(self.candidate_N[inside_N], self.live_N[inside_N])
 
 
 def discordant(pair: PairedScores) -> tuple[int, int, int]:
-    """Counts the images that only the candidate answers correctly, those that only the live model does, and all."""
+    """Counts the images that only the candidate predicts correctly, those that only the live model does, and all."""
     candidate, live = pair.candidate_N > 0.5, pair.live_N > 0.5
     return int((candidate & ~live).sum()), int((live & ~candidate).sum()), len(candidate)
 
@@ -34,7 +34,8 @@ def discordant(pair: PairedScores) -> tuple[int, int, int]:
 def tango_z(better: int, worse: int, count: int, at: float) -> float:
     """Returns Tango's score statistic for a paired difference of `at` (Statistics in Medicine 17, 1998).
 
-    McNemar's statistic at 0. Large if the true difference is likely above `at`; 0 without evidence for either.
+    At 0 it is McNemar's statistic. It is large if the true difference probably exceeds `at`, and 0 without any
+    evidence.
     """
     a = 2 * count
     b = -better - worse + (2 * count - better + worse) * at
@@ -48,13 +49,13 @@ def tango_z(better: int, worse: int, count: int, at: float) -> float:
 
 
 def tango_bounds(better: int, worse: int, count: int, error: float) -> tuple[float, float]:
-    """Returns the bounds below and above which the true difference lies with probability `error` each."""
+    """Returns the lower and upper confidence bounds of the true difference, each with error probability `error`."""
     z = NORMAL.inv_cdf(1 - error)
     return _where_z_is(z, better, worse, count), _where_z_is(-z, better, worse, count)
 
 
 def _where_z_is(z: float, better: int, worse: int, count: int) -> float:
-    """Returns the difference at which the statistic, which falls with it, equals `z`; by bisection."""
+    """Returns the difference at which the statistic equals `z`, by bisection; it decreases with the difference."""
     low, high = -1.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
@@ -72,6 +73,6 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def min_images_to_pass(margin: float, error: float) -> int:
-    """Returns the number of images from which a candidate with the live model's answers passes, by Tango's interval."""
+    """Returns the minimum number of images for a candidate with the live model's predictions to pass (Tango)."""
     z = NORMAL.inv_cdf(1 - error)
     return math.floor(z * z * (1 - margin) / margin) + 1

@@ -1,4 +1,4 @@
-"""Chooses the device and the data type that networks are computed on and in."""
+"""Chooses the device and the dtype for computing networks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Placeable = TypeVar("Placeable", Tensor, nn.Module)
 
 @dataclass(frozen=True)
 class Device:
-    """A device, and the data type of convolutions and matrix products."""
+    """A device, and the dtype of convolutions and matrix products."""
 
     device: torch.device
     dtype: torch.dtype
@@ -32,19 +32,19 @@ class Device:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def place(self, value: Placeable) -> Placeable:
-        """Moves a network or a tensor to the device, with channels last if it has the shape (N, C, H, W)."""
-        if isinstance(value, Tensor) and value.dim() != 4:  # tokens of a transformer
+        """Moves a network or a tensor to the device, in channels-last format if its shape is (N, C, H, W)."""
+        if isinstance(value, Tensor) and value.dim() != 4:  # transformer tokens
             return value.to(self.device)
         return value.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     @property
     def is_cuda(self) -> bool:
-        """Returns whether it is an NVIDIA GPU."""
+        """Returns whether the device is an NVIDIA GPU."""
         return self.device.type == "cuda"
 
     @property
     def fuses(self) -> bool:
-        """Returns whether fused optimizers exist for the device."""
+        """Returns whether the device supports fused optimizers."""
         return self.device.type in {"cpu", "cuda"}
 
     def stage(self, batch: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class Device:
         return batch.pin_memory() if self.is_cuda else batch
 
     def facts(self) -> dict[str, str]:
-        """Returns what results depend on bit by bit; part of the key of every stored feature."""
+        """Returns the properties on which bitwise results depend; part of the key of every stored feature."""
         name = torch.cuda.get_device_name(self.device) if self.is_cuda else platform.machine()
         return {
             "device": self.device.type,
@@ -65,20 +65,20 @@ class Device:
 
 
 def choose(device: str, precision: str) -> Device:
-    """Returns the device for `auto`, `cpu`, `cuda` or `mps`, with the type for `auto`, `float32` or `bfloat16`.
+    """Returns the device for `auto`, `cpu`, `cuda` or `mps`, with the dtype for `auto`, `float32` or `bfloat16`.
 
-    With several processes, each takes the GPU of its LOCAL_RANK.
+    With several processes, each uses the GPU of its LOCAL_RANK.
     """
     chosen = torch.device(_present() if device == "auto" else device)
     if chosen.type == "cuda" and "LOCAL_RANK" in os.environ:
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    torch.backends.cudnn.allow_tf32 = False  # TF32 would leave convolutions in float32 ten mantissa bits
+    torch.backends.cudnn.allow_tf32 = False  # TF32 would reduce float32 convolutions to ten mantissa bits
     dtype = precision if precision != "auto" else ("bfloat16" if _fast_bfloat16(chosen.type) else "float32")
     return Device(chosen, getattr(torch, dtype))
 
 
 def processes_for(requested: int, device: str) -> int:
-    """Returns the number of processes of a fit: `requested`, or for 0 the number of GPUs, at least one.
+    """Returns the number of processes of a fit: `requested`, or if 0 the number of GPUs, at least one.
 
     Raises ParamsError if there are GPUs, but fewer than requested.
     """
@@ -105,7 +105,7 @@ def _fast_bfloat16(device: str) -> bool:
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """Returns the processor's feature flags from /proc/cpuinfo; empty on other systems than Linux."""
+    """Returns the processor's feature flags from /proc/cpuinfo; empty on systems other than Linux."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     flags = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))

@@ -1,7 +1,7 @@
 """Data-parallel training: each process computes a shard of every batch, and gradients are summed.
 
-Processes are spawned here, on one machine, or by torchrun, also on several machines that share the project's folder.
-In a single process every collective is the identity. Shapes: N rows of a batch, M rows of this process.
+Processes are spawned here, on one machine, or by torchrun, possibly on several machines that share the project folder.
+In a single process every collective is the identity. Shapes: N rows of a batch, M rows of this process's shard.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def count() -> int:
 
 
 def rank() -> int:
-    """Returns the number of this process; process 0 writes files and reports progress."""
+    """Returns the rank of this process; rank 0 writes files and reports progress."""
     return dist.get_rank() if count() > 1 else 0
 
 
 def shard(rows: Tensor) -> Tensor:
-    """Returns the rows (M, ...) of a batch (N, ...) that this process computes."""
+    """Returns this process's shard, (M, ...), of a batch (N, ...)."""
     return rows[rank() :: count()]
 
 
@@ -57,7 +57,7 @@ def all_reduce_min(number: int, device: torch.device) -> int:
 
 
 def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Sums the gradients over the processes, in place, in one message."""
+    """Sums the gradients over the processes, in place, in a single all-reduce."""
     gradients = [p.grad for p in parameters if p.grad is not None] if count() > 1 else []
     if not gradients:
         return
@@ -67,7 +67,7 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def all_gather(rows: Tensor) -> Tensor:
-    """Returns the rows of all processes, (N, ...), in the order of their numbers, for this process's (M, ...)."""
+    """Gathers this process's rows, (M, ...), with those of all other processes, in rank order, and returns (N, ...)."""
     if count() == 1:
         return rows
     parts: list[Any] = [None] * count()
@@ -76,13 +76,13 @@ def all_gather(rows: Tensor) -> Tensor:
 
 
 def all_reduce_mean(tensors: Iterable[Tensor]) -> None:
-    """Replaces each tensor, of any shape, by its mean over the processes, in place."""
+    """Replaces each tensor, of any shape, with its mean over the processes, in place."""
     for tensor in tensors:
         all_reduce_sum(tensor).div_(count())
 
 
 def synchronize_batchnorm(network: nn.Module, device: torch.device) -> None:
-    """Lets BatchNorm compute its statistics over the batch of all processes, on CUDA."""
+    """Makes BatchNorm compute its statistics over the batch of all processes, on CUDA."""
     if count() > 1 and device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
@@ -98,10 +98,10 @@ def torchrun_group(device: str) -> Iterator[None]:
 
 
 def spawn_workers(processes: int, device: str, work: Callable[..., str], *arguments: object) -> str:
-    """Runs `work(*arguments)` in `processes` new processes and returns the result of the first one.
+    """Runs `work(*arguments)` in `processes` new processes and returns the result of rank 0.
 
-    `work` is a function of a module. The processes meet through a file and communicate over the loopback interface.
-    Raises the RootstockError that one of them raised, or a RootstockError if one of them ended unexpectedly.
+    `work` must be a module-level function. The processes meet through a file and communicate over the loopback
+    interface. Re-raises a RootstockError raised by any process, and raises a RootstockError if one exits unexpectedly.
     """
     with tempfile.TemporaryDirectory() as folder:
         worker_arguments = (os.getpid(), processes, device, folder, work, *arguments)
@@ -124,7 +124,7 @@ def spawn_workers(processes: int, device: str, work: Callable[..., str], *argume
 def _run_worker(
     number: int, parent: int, processes: int, device: str, folder: str, work: Callable[..., str], *arguments: object
 ) -> None:
-    """Runs `work` as process `number` of the group, with the environment variables that torchrun would set."""
+    """Runs `work` with rank `number` in the group, with the environment variables that torchrun would set."""
     threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(processes))
     loopback = "lo" if sys.platform == "linux" else "lo0"
@@ -142,7 +142,7 @@ def _run_worker(
 
 
 def _backend(device: str, number: int) -> str:
-    """Returns the communication backend; with nccl the process also takes the GPU of its number."""
+    """Returns the communication backend; with nccl, also selects the GPU with this number."""
     if device not in {"auto", "cuda"} or not torch.cuda.is_available():
         return "gloo"
     torch.cuda.set_device(number)
@@ -150,7 +150,7 @@ def _backend(device: str, number: int) -> str:
 
 
 def _exit_with(parent: int) -> None:
-    """Ends this process when its parent is gone."""
+    """Ends this process when its parent has exited."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Measures something about this machine once and caches it in the user's cache folder, outside of the project."""
+"""Takes measurements of this machine once and caches them in the user's cache folder, outside of the project."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def measure_once(
 
 
 def cache(kind: str) -> Path:
-    """Returns the folder of the user's cache for this kind of files."""
+    """Returns the user's cache folder for this kind of file."""
     return user_cache_path("rootstock") / kind
 
 
 def _digest(module: nn.Module, facts: object) -> str:
-    """Returns a digest of the network's structure, its trainable parameters, the facts and this machine."""
+    """Returns a digest of the network's structure, its trainable parameters, `facts` and this machine."""
     trainable = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
     machine = (platform.node(), platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.__version__)
     return hashlib.sha256(repr((machine, repr(module), trainable, facts)).encode()).hexdigest()[:20]
 
 
 def _load(file: Path, names: Sequence[str]) -> dict[str, float]:
-    """Returns the measurements in a file; empty if it is missing, damaged or of an earlier version."""
+    """Returns the measurements in a file; empty if it is missing, damaged or from an earlier version."""
     try:
         values = read_json(file)
         return {name: float(values[name]) for name in names}
@@ -59,7 +59,7 @@ def _measure_and_save(file: Path, names: Sequence[str], measure: Callable[[], Ma
     try:
         write_json(beside, {})
         probe.unlink(missing_ok=True)
-        probe.hardlink_to(beside)  # fails before, not after a minute of measuring
+        probe.hardlink_to(beside)  # fails before a minute of measuring, not after it
         write_json(beside, dict(measure()))
         if not _load(file, names):
             file.unlink(missing_ok=True)  # if it exists, it is damaged

@@ -1,7 +1,7 @@
 """Splits batches that do not fit into the device's memory into micro-batches.
 
-Gradients add up to those of the whole batch, except with BatchNorm in training mode, CORAL and MCC, which depend on
-all rows together and see one micro-batch at a time. Shapes: N rows of a batch.
+Gradients add up to those of the whole batch, except with BatchNorm in training mode, CORAL and MCC, which depend on all
+rows jointly but see only one micro-batch at a time. Shapes: N rows of a batch.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class MicroBatches:
         self.count = count
 
     def run_with_retry(self, attempt: Callable[[list[Rows]], Result], batch: Rows) -> Result:
-        """Calls `attempt` on the micro-batches of `batch`; on CUDA out-of-memory doubles their number and retries.
+        """Calls `attempt` on micro-batches of `batch`, (N, ...); on CUDA out-of-memory, doubles their number.
 
-        Raises RootstockError if a single row does not fit, and in a fit on several processes, since one of them cannot
-        retry while the others go on.
+        It retries until the micro-batches fit. Raises RootstockError if a single row does not fit, or if the fit runs
+        on several processes, since one process cannot retry while the others continue.
         """
         while True:
             try:
@@ -59,7 +59,7 @@ class MicroBatches:
         """
         parts = min(self.count, all_reduce_min(_length(batch), _device(batch))) if self.count > 1 else 1
         columns = [[None] * parts if rows is None else rows.tensor_split(parts) for rows in batch]
-        make: Any = getattr(batch, "_make", tuple)  # a named tuple stays one
+        make: Any = getattr(batch, "_make", tuple)  # preserves named tuples
         return [make(rows) for rows in zip(*columns, strict=True)]
 
 

@@ -1,6 +1,6 @@
-"""Chooses float32 or bfloat16 on a CPU by measuring, once for each network and image size.
+"""Chooses float32 or bfloat16 on a CPU by timing both, once for each network and image size.
 
-Instructions for bfloat16 do not speed up every network: with depthwise convolutions, training can take twice as long.
+bfloat16 instructions do not speed up every network: with depthwise convolutions, training can take twice as long.
 Measurements are kept in the user's cache, since they describe the machine, not the project. Shapes: N images, S side.
 """
 
@@ -18,12 +18,12 @@ from tasks.hardware.device import Device, choose
 from tasks.hardware.machine_cache import measure_once
 
 IMAGES, ROUNDS = 8, 4
-MIN_SPEEDUP = 1.1  # of bfloat16 over float32, which is more exact
+MIN_SPEEDUP = 1.1  # of bfloat16 over float32, which is more accurate
 TYPES = (torch.float32, torch.bfloat16)
 
 
 def device_for(device: str, precision: str, module: nn.Module, side: int) -> Device:
-    """Returns the device and the type; `auto` on a CPU with bfloat16 takes the type that is faster for the network.
+    """Returns the device with its dtype; on a CPU with bfloat16, `auto` selects the network's faster dtype.
 
     `side` is the side of the network's input in pixels.
     """
@@ -34,7 +34,7 @@ def device_for(device: str, precision: str, module: nn.Module, side: int) -> Dev
 
 
 def faster_type(module: nn.Module, side: int) -> torch.dtype:
-    """Returns the type in which the CPU is faster: forward, and backward too if parameters are trainable.
+    """Returns the faster dtype on this CPU, timing the forward pass and, for trainable networks, the backward pass.
 
     `module` is not changed. Returns bfloat16 if the cache is not writable, so that a resumed run decides the same.
     """
@@ -52,10 +52,10 @@ def _measure_and_say(module: nn.Module, side: int) -> dict[str, float]:
 def measure(module: nn.Module, side: int) -> tuple[float, float]:
     """Returns the seconds per batch in float32 and in bfloat16, the minimum of several rounds.
 
-    It is the CPU time of one thread, so that other work on the machine changes it little.
+    The measure is the CPU time of one thread, which other work on the machine hardly affects.
     """
     network = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)
-    random = torch.Generator().manual_seed(0)  # leaves the global generator, on which training depends, alone
+    random = torch.Generator().manual_seed(0)  # leaves the global generator, on which training depends, untouched
     x_N3SS = torch.rand(IMAGES, 3, side, side, generator=random).to(memory_format=torch.channels_last)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
