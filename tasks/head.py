@@ -17,7 +17,7 @@ class HeadParams(StageParams):
 
 
 class HeadReport(Section):
-    """The selected setting (penalty, scale or number of neighbors), with its validation loss and score."""
+    """The selected setting (penalty, scale or number of neighbors) with its validation loss and score."""
 
     setting: float
     validation_loss: float
@@ -27,7 +27,7 @@ class HeadReport(Section):
 def head(paths: Paths, params: HeadParams) -> HeadReport:
     """Writes the weights and the description of the head, and the validation results of all settings.
 
-    Raises ParamsError if the head or the class balance does not fit the problem type.
+    Raises ParamsError if the problem type does not support the head or the class balance.
     """
     import pandas as pd
 

@@ -12,7 +12,7 @@ from tasks.core.schema import Column, Split
 
 
 class IngestSection(Section):
-    """The split of a source that has none. The hash of each group decides, so an image never changes its split."""
+    """The split fractions for a source without splits. They apply to group hashes, so images never change splits."""
 
     validation: float = Field(gt=0, lt=0.5, description="fraction of the groups in the validation split")
     test: float = Field(gt=0, lt=0.5, description="fraction of the groups in the test split")
@@ -25,7 +25,7 @@ class IngestParams(StageParams):
 
 
 class IngestReport(Section):
-    """Numbers of images per split, classes, images in quarantine, and skipped files."""
+    """The numbers of images per split, classes, images in quarantine, and skipped files."""
 
     images: dict[str, int]
     classes: int
@@ -36,7 +36,7 @@ class IngestReport(Section):
 def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     """Writes the manifest and task.json.
 
-    Raises DataRefusedError if there are no images, an image outside of a class folder, or only one class.
+    Raises DataRefusedError if there are no images, an image is outside of a class folder, or there is only one class.
     """
     from tasks.core.files import replacing
     from tasks.core.progress import say

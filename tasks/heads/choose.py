@@ -1,4 +1,4 @@
-"""Fits heads with several settings each, to choose from on validation. Shapes: N rows, D features, C classes."""
+"""Fits heads with several settings each, for selection on validation. Shapes: N rows, D features, C classes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from tasks.models.partial_loading import EARLIER
 from tasks.training.class_balance import balance_weights, log_prior
 from tasks.training.kinds import check_balance_supported
 
-LEARNED = {"linear", "dense"}  # heads whose weights are learned
+LEARNED = {"linear", "dense"}  # heads with trained weights
 
 
 @dataclass(frozen=True)
 class EarlierModel:
-    """The tensors and the description of the weights file that the backbone came from."""
+    """The tensors and the description of the weights file that the backbone was loaded from."""
 
     state: Mapping[str, Tensor]
     description: Mapping[str, Any]
@@ -43,7 +43,7 @@ class EarlierModel:
 
 @dataclass(frozen=True)
 class HeadProblem:
-    """Training and validation rows, the target, and how classes are balanced."""
+    """Training and validation rows, the target, and the class balancing."""
 
     train: Train
     validation: Rows
@@ -125,7 +125,7 @@ FITTERS: Mapping[str, Callable[[HeadProblem, HeadSection, EarlierModel], list[Pr
 
 
 def check_head_supported(section: HeadSection, target: TargetSpec, balance: Balance) -> None:
-    """Raises ParamsError if head, problem type and balance do not go together."""
+    """Raises ParamsError if head, problem type and balance are incompatible."""
     kind, grow, hidden = section.kind, section.grow, section.hidden
     if kind not in SUPPORTED_HEADS[target.kind]:
         raise ParamsError(
@@ -147,7 +147,7 @@ def check_head_supported(section: HeadSection, target: TargetSpec, balance: Bala
 
 
 def head_of(earlier: EarlierModel, classes: Sequence[str], width: int) -> nn.Linear:
-    """Returns a linear head with the earlier model's weights for the classes that it has, and zeros for the others.
+    """Returns a linear head with the earlier model's weights for shared classes, and zeros for the others.
 
     Raises ParamsError if the weights file has no linear head for `width` features.
     """

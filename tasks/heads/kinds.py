@@ -20,7 +20,7 @@ from tasks.training.types import Loss, Measure
 
 @dataclass(frozen=True)
 class LinearFit:
-    """How a linear head is fitted: target, penalties, initial head and balance."""
+    """The settings for fitting a linear head: target, penalties, initial head and balance."""
 
     target: TargetSpec
     l2_penalties: Sequence[float]
@@ -30,7 +30,10 @@ class LinearFit:
 
 
 def fit_linear(train: Train, validation: Rows, fit: LinearFit) -> list[Probe]:
-    """Fits a linear head for each penalty: logistic regressions, or ridge regressions on standardized targets."""
+    """Fits a linear head for each penalty: logistic regressions, or ridge regressions on standardized targets.
+
+    Features are (N, D); targets are classes (N,), labels (N, C) or values (N, K).
+    """
     return LINEAR[fit.target.kind](train, validation, fit)
 
 
@@ -40,7 +43,10 @@ def head_measure(target: TargetSpec, balance: Balance) -> Measure:
 
 
 def head_loss(target: TargetSpec, log_prior_C: Tensor | None) -> Loss:
-    """Returns the loss of a head trained by gradient descent, with `log_prior_C` (C,); targets are standardized."""
+    """Returns the loss for training a head by gradient descent; targets are standardized.
+
+    Logits are adjusted by `log_prior_C`, (C,), if given.
+    """
     return HEAD_LOSSES[target.kind](target, log_prior_C)
 
 
@@ -50,7 +56,7 @@ def standardize(y: Tensor, target: TargetSpec) -> Tensor:
 
 
 def unstandardize_head(head: nn.Module, target: TargetSpec) -> tuple[nn.Module, dict[str, int]]:
-    """Returns a head with outputs in the targets' original units, and the settings that rebuild it."""
+    """Returns a head with outputs in the targets' original units, and the settings for rebuilding it."""
     return UNSTANDARDIZED[target.kind](head, target)
 
 

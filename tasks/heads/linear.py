@@ -27,7 +27,7 @@ class Probe:
     score: float  # accuracy, or R² (regression)
 
 
-Rows = tuple[Tensor, Tensor]  # features (N, D) and targets: classes (N,), labels (N, C) or values (N, K)
+Rows = tuple[Tensor, Tensor]  # features (N, D) and classes (N,), labels (N, C) or values (N, K)
 Train = tuple[Tensor, Tensor, Tensor]  # features, targets and weights (N,)
 
 
@@ -40,12 +40,13 @@ def fit_probes(
     log_prior_C: Tensor | None = None,
     measure: Measure = measure_classes,
 ) -> list[Probe]:
-    """Fits a logistic regression for each strength, strongest first, each starting from the one before.
+    """Fits a logistic regression for each strength, strongest first, each initialized from the previous one.
 
     It is multinomial for classes (N,), and one binary regression per label for labels (N, C). Features (N, D) are
-    standardized by the training rows, which is then folded into the head. The penalty, strength / 2 * |W|^2, is added
-    to the mean loss; with `start` it is the distance from it (L2-SP, Li et al., 2018). `log_prior_C` adjusts logits
-    (Menon et al., 2021). L-BFGS as in Kornblith et al., "Do Better ImageNet Models Transfer Better?" (2019).
+    standardized over the training rows, which is then folded into the head. The penalty, strength / 2 * |W|^2, is added
+    to the mean loss; with `start` it is on the distance from `start` (L2-SP, Li et al., 2018). `log_prior_C`, (C,),
+    adjusts logits (Menon et al., 2021). L-BFGS as in Kornblith et al., "Do Better ImageNet Models Transfer Better?"
+    (2019).
     """
     x_ND, y_N, weight_N = train
     x_ND = x_ND.double()
@@ -118,7 +119,7 @@ def probe(head: nn.Module, setting: float, validation: Rows, measure: Measure = 
 
 
 def best(probes: Sequence[Probe]) -> Probe:
-    """Returns the probe with the lowest validation loss; of equal ones, the more regularized."""
+    """Returns the probe with the lowest validation loss; ties go to the more regularized one."""
     return min(probes, key=lambda probe: probe.loss)
 
 

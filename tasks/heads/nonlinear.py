@@ -20,8 +20,8 @@ from tasks.training.measures import measure_classes
 from tasks.training.types import Batch, Loss, Measure, scoring
 
 PATIENCE = 10  # epochs without a lower validation loss before the fit stops
-FLOOR = 0.05  # lower bound of a feature's standard deviation, as a fraction of their mean: rare ones stay small
-ROUNDING = 1e-6  # largest difference between losses of equal functions
+FLOOR = 0.05  # lower bound of a feature's standard deviation, as a fraction of their mean: rare features stay small
+ROUNDING = 1e-6  # largest difference in loss between equivalent networks
 CPU = Device(torch.device("cpu"), torch.float32)
 
 
@@ -29,7 +29,7 @@ class NoCheckpoint:
     """A checkpoint that stores nothing, for fits that take seconds."""
 
     def load(self) -> None:
-        """Returns None: nothing was saved."""
+        """Returns None, since nothing has been saved."""
 
     def save(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Does nothing."""
@@ -37,7 +37,7 @@ class NoCheckpoint:
 
 @dataclass(frozen=True)
 class Dense:
-    """How a dense head is fitted: its hidden `widths` in the order of growth, and AdamW's settings."""
+    """The settings for fitting a dense head: its hidden `widths` in growth order, and AdamW's hyperparameters."""
 
     widths: Sequence[int]
     l2_penalties: Sequence[float]
@@ -52,8 +52,9 @@ class Dense:
 def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> list[Probe]:
     """Fits a dense head for each weight decay, with early stopping, and widens it while the validation loss falls.
 
-    Features (N, D) are standardized by the training rows, which is then folded into the first layer. A wider head
-    starts as the function of the narrower one (Net2Net) and is kept only if it reaches a lower validation loss.
+    Features (N, D) are standardized over the training rows; the standardization is then folded into the first layer. A
+    wider head initially computes the same function as the narrower one (Net2Net) and is kept only if it reaches a lower
+    validation loss.
     """
     x_ND, y, weight_N = train
     mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0)

@@ -1,4 +1,4 @@
-"""Builds heads from features without training: prototypes and nearest neighbors.
+"""Builds nonparametric heads from features: prototypes and nearest neighbors.
 
 Shapes: N images, D features, C classes.
 """
@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from tasks.heads.linear import Probe, Rows, Train, probe
 from tasks.scorer.heads import Neighbors, Prototypes
 
-SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, chosen on validation
+SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, selected on validation
 
 
 def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
-    """Builds a prototype head, from the weighted mean of each class's normalized features, for each scale."""
+    """Builds a prototype head for each scale, from the weighted mean of each class's normalized features (N, D)."""
     x_ND, y_N, weight_N = train
     weight_N1 = weight_N.to(x_ND.dtype).unsqueeze(1)
     weighted_ND = F.normalize(x_ND, dim=1) * weight_N1
@@ -32,7 +32,10 @@ def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
 
 
 def fit_neighbors(train: Train, validation: Rows, classes: int, counts: Sequence[int]) -> list[Probe]:
-    """Builds a nearest-neighbor head from all training rows, with votes by row weight, for each number of neighbors."""
+    """Builds a nearest-neighbor head from all training rows, (N, D), for each number of neighbors.
+
+    Each vote is weighted by its row's weight.
+    """
     x_ND, y_N, weight_N = train
     votes_RC = F.one_hot(y_N, classes) * (weight_N / weight_N.mean()).float().unsqueeze(1)
     probes = []

@@ -22,7 +22,7 @@ Corruption = Callable[[Image.Image, float], Image.Image]
 
 
 def corrupted(kind: str, strength: float, square_N3RR: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Corrupts uint8 squares (N, 3, R, R) and returns network inputs (N, 3, S, S); deterministic in the images.
+    """Corrupts uint8 squares (N, 3, R, R) and returns network inputs (N, 3, S, S); deterministic for given images.
 
     The unit of `strength` depends on `kind`: fraction of S (shift), factor (scale), degrees (rotation), standard
     deviation as a fraction of the full range (noise) or of the side (blur), quality (jpeg).

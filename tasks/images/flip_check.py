@@ -18,7 +18,7 @@ from tasks.core.errors import DataRefusedError
 from tasks.core.schema import Column
 from tasks.scorer.decode import decode
 
-SIDE = 16  # pixels a side of the compared thumbnails
+SIDE = 16  # side of the compared thumbnails in pixels
 SAMPLE_SIZE = 1000  # images
 MIN_DROP, MAX_P_VALUE = 0.1, 0.001  # the check fails if label agreement drops by more than this, at this significance
 
@@ -36,9 +36,10 @@ def check_flip_keeps_labels(root: Path, train: pd.DataFrame) -> None:
 
 
 def nearest_label_agreement(root: Path, train: pd.DataFrame) -> tuple[float, float, float]:
-    """Returns how often the most similar other image has the same label: for originals, for flipped images, and p.
+    """Returns how often the nearest other image has the same label, for original and for flipped images, and p.
 
-    Similarity is the correlation of gray thumbnails. p is the exact one-sided McNemar p-value of "flipped agrees less".
+    Similarity is the correlation of grayscale thumbnails. p is the exact one-sided McNemar p-value for flipped images
+    agreeing less often.
     """
     sample = train.sort_values(Column.PIXEL_HASH).head(SAMPLE_SIZE)
     label_N = sample[Column.LABEL].to_numpy()
@@ -51,9 +52,9 @@ def nearest_label_agreement(root: Path, train: pd.DataFrame) -> tuple[float, flo
 
 
 def mcnemar(first_N: np.ndarray, second_N: np.ndarray) -> float:
-    """Returns the exact one-sided p-value of `first` being right more often than `second` (McNemar, 1947).
+    """Returns the exact one-sided p-value of `first` being correct more often than `second` (McNemar, 1947).
 
-    Both are boolean, (N,): whether each of two predictors is right on the same N images.
+    Both are (N,) bool: whether each of the two predictors is correct on the same N images.
     """
     only_first, only_second = int((first_N & ~second_N).sum()), int((~first_N & second_N).sum())
     discordant = only_first + only_second
@@ -70,7 +71,7 @@ def _standardize(image: Image.Image) -> np.ndarray:
 
 
 def _agrees(query_ND: np.ndarray, reference_ND: np.ndarray, label_N: np.ndarray) -> np.ndarray:
-    """Returns for each query, (N,), whether the nearest reference of another row has its label."""
+    """Returns whether each query's nearest reference in another row has the same label, (N,) bool."""
     similarity_NN = query_ND @ reference_ND.T
     np.fill_diagonal(similarity_NN, -np.inf)
     return np.asarray(label_N[similarity_NN.argmax(1)] == label_N)

@@ -45,7 +45,7 @@ class ImageSquares:
 
 
 def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
-    """Yields `items`, computed up to `depth` ahead in a thread; an exception in the thread is raised here."""
+    """Yields `items`, computed up to `depth` ahead in a thread; exceptions from the thread are re-raised here."""
     queue: Queue[tuple[Item | None, BaseException | None]] = Queue(depth)
     done = object()
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Shifts are fractions of S, to the right and down; scale above 1 enlarges; flip is 0 or 1; brightness, contrast and
 # saturation are factors; rotation is in degrees, clockwise; center and side of the erased square are fractions of S;
-# `automatic` seeds the automatic policy, 0 leaves it out.
+# `automatic` seeds the automatic policy, and 0 disables it.
 VIEW_PARAMETERS: tuple[str, ...] = ("shift_x", "shift_y", "scale", "flip", "brightness", "contrast", "saturation")
 VIEW_PARAMETERS += ("rotation", "erase_x", "erase_y", "erase_side", "automatic")
 CLEAN = (0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -36,7 +36,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class RenderStyle:
-    """How all views of a plan are rendered: the fill outside the square, and the automatic policy or `none`."""
+    """The rendering options of all views of a plan: the fill outside the square, and the automatic policy or `none`."""
 
     fill: str = "black"
     automatic: str = "none"
@@ -50,7 +50,7 @@ class RenderStyle:
 def inputs(square_N3RR: Tensor, draw_NP: Tensor, preprocessing: Preprocessing, style: RenderStyle) -> Tensor:
     """Renders squares (N, 3, R, R) uint8 with parameters (N, P) to normalized network inputs (N, 3, S, S).
 
-    Rows with clean parameters are bit-identical to the inputs of serving.
+    Rows with clean parameters are bit-identical to serving inputs.
     """
     is_view_N = (draw_NP != torch.tensor(CLEAN, device=draw_NP.device)).any(1)
     x_N3SS = preprocessing.center(square_N3RR)
@@ -102,7 +102,7 @@ def _erase(x_N3SS: Tensor, draw_NP: Tensor) -> Tensor:
 
 
 def _automatic(square_N3RR: Tensor, seed_N: Tensor, policy: str) -> Tensor:
-    """Applies the policy to each image with its own seed (0: not at all); torch's global random state is restored."""
+    """Applies the policy to each image with its own seed (0: unchanged); torch's global random state is restored."""
     if policy == "none":
         return square_N3RR
     transform, transformed = AUTOMATIC[policy](), []

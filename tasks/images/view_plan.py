@@ -19,7 +19,7 @@ SEEDS = 2**24  # integers that float32 represents exactly
 def plan_views(images: Iterable[tuple[str, str]], policy: AugmentPolicy, salt: str = "") -> pd.DataFrame:
     """Returns a row for each view of each (path, pixel hash): PATH, PIXEL_HASH, VIEW and VIEW_PARAMETERS.
 
-    Views of another `salt` are drawn independently of these.
+    Views with different salts are drawn independently.
     """
     rows = [
         (path, pixels, view, *sample_parameters(pixels, view, policy, salt))
@@ -32,7 +32,7 @@ def plan_views(images: Iterable[tuple[str, str]], policy: AugmentPolicy, salt: s
 def sample_parameters(pixel_hash: str, view: int, policy: AugmentPolicy, salt: str = "") -> tuple[float, ...]:
     """Returns the parameters of one view, in the order of VIEW_PARAMETERS; view 0 is the clean image.
 
-    The uniform numbers are the bytes of a hash, so they are the same on every machine and in every version.
+    The random numbers come from a hash, so they are the same on every machine and in every version.
     """
     if view == 0:
         return CLEAN

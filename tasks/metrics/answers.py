@@ -1,4 +1,4 @@
-"""A classifier's answers: calibrated on validation, and rejected where their confidence is too low.
+"""A classifier's predictions: calibrated on validation, and rejected if their confidence is too low.
 
 Shapes: V validation images, N test images, C classes.
 """
@@ -18,7 +18,7 @@ from tasks.metrics.selective import coverage_and_risk, threshold_for
 
 @dataclass(frozen=True)
 class Answers:
-    """A candidate's probabilities: raw and temperature-scaled on test, scaled on validation; and all labels."""
+    """A candidate's probabilities: raw and scaled on test, (N, C), scaled on validation, (V, C); and all labels."""
 
     raw_NC: np.ndarray
     scaled_NC: np.ndarray
@@ -48,7 +48,10 @@ class OperatingPoint(TypedDict):
 
 
 def calibrate(logits_MC: Tensor, y_V: np.ndarray, y_N: np.ndarray) -> Answers:
-    """Calibrates logits, (V + N, C) with validation first; the temperature is fitted on validation."""
+    """Calibrates logits, (V + N, C) with validation first; the temperature is fitted on validation.
+
+    Labels are (V,) and (N,).
+    """
     validation_VC, test_NC = logits_MC[: len(y_V)], logits_MC[len(y_V) :]
     chosen = temperature(validation_VC, torch.from_numpy(y_V), cautious=True)
     raw_NC, scaled_NC, scaled_VC = (
@@ -58,7 +61,7 @@ def calibrate(logits_MC: Tensor, y_V: np.ndarray, y_N: np.ndarray) -> Answers:
 
 
 def choose_operating_point(answers: Answers, risk: float) -> OperatingPoint:
-    """Chooses the threshold whose risk on validation is at most `risk`; returns it with coverage and risk on test."""
+    """Chooses the threshold whose risk on validation is at most `risk`. Returns it with coverage and risk on test."""
     hit_V = answers.validation_VC.argmax(1) == answers.y_V
     threshold = threshold_for(answers.validation_VC.max(1), hit_V, risk)
     coverage, test_risk = coverage_and_risk(answers.confidence_N, answers.hit_N, threshold)

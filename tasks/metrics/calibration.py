@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def ece(probability_NC: np.ndarray, y_N: np.ndarray, bins: int) -> float:
-    """Returns the expected calibration error of `probability_NC` over equal-width bins of confidence.
+    """Returns the expected calibration error of probabilities (N, C) over equal-width bins of confidence.
 
     Guo et al., "On Calibration of Modern Neural Networks" (2017).
     """
@@ -36,9 +36,9 @@ def reliability_bins(
 def temperature(logits_NC: Tensor, y_N: Tensor, weight_N: Tensor | None = None, *, cautious: bool = False) -> float:
     """Returns the T between 1/20 and 20 that minimizes the cross-entropy of softmax(logits / T) (Guo et al., 2017).
 
-    `logits_NC` are (N, C); labels and weights are (N,). Uses bisection, since the loss is convex in 1/T. If all answers
-    are correct, the loss has no minimum. `cautious` adds one: it smooths the labels by 0.5 / (N + 1) (after
-    Krichevsky and Trofimov, 1981), so that N correct answers do not make the model certain.
+    `logits_NC` are (N, C); labels and weights are (N,). Uses bisection, since the loss is convex in 1/T. If all
+    predictions are correct, the loss has no minimum; `cautious` ensures a minimum by smoothing the labels by 0.5 / (N +
+    1) (after Krichevsky and Trofimov, 1981), so that N correct predictions do not make the model certain.
     """
     if logits_NC.is_mps:  # MPS lacks float64
         logits_NC, y_N = logits_NC.cpu(), y_N.cpu()

@@ -12,7 +12,7 @@ from tasks.metrics.intervals import Score, with_intervals
 
 
 def accuracy(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
-    """Returns the fraction of images whose most probable class, of (N, C), is the label."""
+    """Returns the fraction of images whose most probable class, from probabilities (N, C), is the label."""
     return float((probability_NC.argmax(1) == y_N).mean())
 
 

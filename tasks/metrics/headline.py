@@ -1,4 +1,4 @@
-"""The headline metric of each kind of target."""
+"""The headline metric of each target kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.core.target import TargetKind
 
 @dataclass(frozen=True)
 class Headline:
-    """A metric, its name in words, and the format of its value."""
+    """A metric, its display name, and the format of its value."""
 
     metric: Metric
     name: str

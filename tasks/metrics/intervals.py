@@ -25,7 +25,7 @@ def interval(
 
 
 def hit_interval(rate: float, count: int) -> tuple[float, float]:
-    """Returns the 95% interval of a hit rate (Wilson, 1927); unlike a bootstrap, it has a width at rates of 0 and 1."""
+    """Returns the 95% interval of a hit rate (Wilson, 1927); unlike a bootstrap's, its width is never 0."""
     z = NormalDist().inv_cdf(0.975)
     middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z * sqrt(rate * (1 - rate) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
@@ -35,7 +35,7 @@ def hit_interval(rate: float, count: int) -> tuple[float, float]:
 def with_intervals(
     measures: Mapping[Metric, Score], predicted: np.ndarray, y: np.ndarray, resamples: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Returns each metric of (N, C) predictions with its 95% interval: Wilson's for accuracy, else a bootstrap."""
+    """Returns each metric of (N, C) predictions with its 95% interval: Wilson's for accuracy, otherwise a bootstrap."""
     table = {}
     for metric, measure in measures.items():
         value = measure(predicted, y)

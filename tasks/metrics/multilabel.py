@@ -12,7 +12,7 @@ from tasks.metrics.intervals import with_intervals
 
 
 def label_macro_f1(predicted_NC: np.ndarray, y_NC: np.ndarray) -> float:
-    """Returns the mean F1 over the labels that occur in `y_NC` or the predictions, (N, C) bool; 1 if none does."""
+    """Returns the mean F1 over the labels that occur in `y_NC` or the predictions, (N, C) bool; 1 if there are none."""
     true_NC = y_NC > 0.5
     hits_C, all_C = (predicted_NC & true_NC).sum(0), predicted_NC.sum(0) + true_NC.sum(0)
     return float((2 * hits_C[all_C > 0] / all_C[all_C > 0]).mean()) if all_C.any() else 1.0
@@ -21,8 +21,8 @@ def label_macro_f1(predicted_NC: np.ndarray, y_NC: np.ndarray) -> float:
 def thresholds_for(probability_VC: np.ndarray, y_VC: np.ndarray) -> np.ndarray:
     """Returns the threshold per label, (C,), with the best F1 on validation probabilities, (V, C).
 
-    Thresholds lie midway between neighboring probabilities. Ties go to the one nearest 0.5; a label that no validation
-    image has gets 0.5.
+    Thresholds lie midway between neighboring probabilities. Ties go to the threshold nearest 0.5; a label that no
+    validation image has gets 0.5.
     """
     return np.array([_best_threshold(p_V, y_V > 0.5) for p_V, y_V in zip(probability_VC.T, y_VC.T, strict=True)])
 
@@ -53,7 +53,7 @@ def nll(probability_NC: np.ndarray, y_NC: np.ndarray) -> float:
 
 
 def mean_average_precision(probability_NC: np.ndarray, y_NC: np.ndarray) -> float:
-    """Returns the mean average precision, from (N, C), over the labels that some image has."""
+    """Returns the mean average precision of probabilities (N, C) over the labels that occur in `y_NC`."""
     from sklearn.metrics import average_precision_score
 
     present_C = (y_NC > 0.5).any(0)

@@ -39,8 +39,8 @@ def value_scores(
 ) -> dict[str, dict[str, float]]:
     """Returns every metric of (N, K) predictions with its 95% bootstrap interval.
 
-    R² divides by the variance of all N values, not of the resample, which may be almost constant; if all N are equal,
-    by the square of the standard deviation in training, `std_K`.
+    R² divides by the variance of all N values, not of the resample, which may be almost constant; if all N values are
+    equal, it divides by the squared standard deviation in training, `std_K`.
     """
     variance_K = variance(torch.from_numpy(y_NK), torch.tensor(std_K, dtype=torch.float64)).numpy()
     relative = partial(r2, variance_K=variance_K)

@@ -1,7 +1,7 @@
-"""Selective classification: the risk of accepted answers against coverage, the share of images answered.
+"""Selective classification: the risk of accepted predictions against coverage, the fraction of accepted images.
 
-After Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks" (2017), with the empirical risk in
-place of their bound. Shapes: N images.
+After Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks" (2017), with the empirical risk in place
+of their bound. Shapes: N images, T thresholds.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ def risk_coverage(confidence_N: np.ndarray, hit_N: np.ndarray) -> tuple[np.ndarr
 
 
 def threshold_for(confidence_N: np.ndarray, hit_N: np.ndarray, risk: float) -> float:
-    """Returns the threshold of the highest coverage whose risk is at most `risk`, from (N,) validation answers.
+    """Returns the threshold with the highest coverage at a risk of at most `risk`, from (N,) validation predictions.
 
-    Returns a value above 1, so that nothing is answered, if every threshold exceeds the risk.
+    Returns a value above 1, which rejects every image, if no threshold meets the risk.
     """
     coverage, risks, thresholds = risk_coverage(confidence_N, hit_N)
     allowed = np.flatnonzero(risks <= risk)
@@ -35,6 +35,6 @@ def threshold_for(confidence_N: np.ndarray, hit_N: np.ndarray, risk: float) -> f
 
 
 def coverage_and_risk(confidence_N: np.ndarray, hit_N: np.ndarray, threshold: float) -> tuple[float, float]:
-    """Returns coverage and risk of (N,) answers at a threshold; the risk is 0 if no image is answered."""
+    """Returns coverage and risk of (N,) predictions at a threshold; the risk is 0 if no image is accepted."""
     answered_N = confidence_N >= threshold
     return float(answered_N.mean()), float(1 - hit_N[answered_N].mean()) if answered_N.any() else 0.0

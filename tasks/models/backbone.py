@@ -11,7 +11,7 @@ from tasks.core.errors import RootstockError
 from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone, folded
 from tasks.scorer.preprocessing import Preprocessing
 
-# Parameters that a weights file may have beyond the backbone's: classifiers and auxiliary classifiers.
+# Parameters that a weights file may contain beyond the backbone's: classifiers and auxiliary classifiers.
 CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")
 VIT_SIDE = 224  # pixels; the input size for which torchvision builds vision transformers
 
@@ -72,8 +72,9 @@ def preprocessing_of(
 ) -> Preprocessing:
     """Returns the preprocessing of a weights file, overridden by `resize` and `crop` (pixels).
 
-    A file without one gets that of torchvision's first weights of the architecture. With `letterbox` the network sees
-    the whole image: `resize` equals `crop`. Raises RootstockError if there is none or the sizes contradict each other.
+    A file without preprocessing gets that of torchvision's first weights for the architecture. With `letterbox` the
+    network sees the whole image: `resize` equals `crop`. Raises RootstockError if no preprocessing is available or the
+    sizes contradict each other.
     """
     if "preprocessing" in description:
         default = Preprocessing.of(description["preprocessing"])  # type: ignore[arg-type]
@@ -102,7 +103,7 @@ def preprocessing_of(
 
 
 def torchvision_preprocessing(architecture: str, name: str | None = None) -> Preprocessing:
-    """Returns the preprocessing of torchvision's weights `name`, or of the first ones that fit the architecture."""
+    """Returns the preprocessing of torchvision's weights `name`, or of its first weights for the architecture."""
     from torchvision.models import get_model_weights
 
     check_architecture(architecture)
@@ -121,7 +122,7 @@ def torchvision_preprocessing(architecture: str, name: str | None = None) -> Pre
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], architecture: str) -> None:
-    """Loads `state` strictly, except for the removed classifier. Raises RootstockError naming what does not fit."""
+    """Loads `state` strictly, except for the removed classifier. Raises RootstockError naming the mismatches."""
     expected = module.state_dict()
     loaded = {name: tensor for name, tensor in state.items() if name in expected or not name.startswith(CLASSIFIERS)}
     mismatches = [

@@ -16,7 +16,7 @@ Names = tuple[str, ...]  # of modules, or of parameters outside of modules
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)  # noqa: SLF001 - torch has no public base class
 BATCH_NORMS = (nn.modules.batchnorm._NormBase,)  # noqa: SLF001
 POOLS = (nn.MaxPool2d, nn.AvgPool2d)
-EVERYTHING = 10**6  # blocks
+EVERYTHING = 10**6  # blocks; more than any network has
 
 
 class ParameterGroup(NamedTuple):
@@ -27,7 +27,7 @@ class ParameterGroup(NamedTuple):
 
 
 def blocks(module: nn.Module) -> list[Names]:
-    """Returns the blocks with parameters in order, each as its modules' names; a norm joins the block before it.
+    """Returns the blocks that have parameters, in order, as module names; a norm joins the preceding block.
 
     Parameters outside of blocks, such as a transformer's class token, join the first block.
     """
@@ -44,7 +44,8 @@ def layers(module: nn.Module) -> list[Names]:
     """Returns the layers in order, as Keras counts them: modules with direct parameters, and pooling.
 
     Activations, dropout and the pooling before the head do not count; parameters outside of layers join the first
-    one. If a module has direct parameters and submodules with parameters (attention), its direct ones form a layer.
+    layer. If a module has direct parameters and submodules with parameters (attention), its direct parameters form a
+    layer.
     """
     units: list[Names] = []
     for name, child in module.named_modules():
@@ -56,7 +57,7 @@ def layers(module: nn.Module) -> list[Names]:
 
 
 def _with_loose(module: nn.Module, units: list[Names]) -> list[Names]:
-    """Adds the parameters that are in no unit to the first one."""
+    """Adds the parameters that are in no unit to the first unit."""
     covered = tuple(name for unit in units for name in unit)
     loose = (name for name, _ in module.named_parameters() if not within(name, covered))
     return [(*units[0], *loose), *units[1:]]
@@ -76,7 +77,7 @@ def _units(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
 
 
 def freeze_all_but_last(module: nn.Module, count: int, unit: str = "blocks") -> list[Names]:
-    """Makes only the last `count` blocks or layers trainable, all if there are fewer. Returns them, last first."""
+    """Makes only the last `count` blocks or layers trainable, or all if there are fewer. Returns them, last first."""
     learning = (layers(module) if unit == "layers" else blocks(module))[::-1][:count]
     thaw(module, learning)
     return learning
@@ -90,7 +91,7 @@ def thaw(module: nn.Module, learning: Sequence[Names]) -> None:
 
 
 def unfrozen(learning: Sequence[Names], epoch: int, every: int) -> Sequence[Names]:
-    """Returns the blocks that are trained in `epoch`: one more each `every` epochs, from the last; 0: all at once.
+    """Returns the blocks trained in `epoch`, starting from the last: one more every `every` epochs; 0: all at once.
 
     Gradual unfreezing after Howard and Ruder, "Universal Language Model Fine-tuning" (2018).
     """
@@ -98,11 +99,11 @@ def unfrozen(learning: Sequence[Names], epoch: int, every: int) -> Sequence[Name
 
 
 def learn_mode(network: Network, learning: Sequence[Names], *, batch_statistics: bool, dropout: bool = False) -> None:
-    """Puts the head and the `learning` blocks into training mode, the rest, with its BatchNorm buffers, into eval mode.
+    """Puts the head and the `learning` blocks into training mode, and the rest, including BatchNorm, into eval mode.
 
-    Without `batch_statistics` the BatchNorm of trained blocks stays in eval mode too, as usual for fine-tuning on few
-    images (Keras, "Transfer learning and fine-tuning"). `dropout` activates the dropout layers outside of blocks,
-    such as those before the head.
+    Without `batch_statistics`, even the BatchNorm layers of trained blocks stay in eval mode, as usual for fine-tuning
+    on few images (Keras, "Transfer learning and fine-tuning"). `dropout` activates the dropout layers outside of
+    blocks, such as those before the head.
     """
     network.eval()
     network.head.train()
@@ -139,7 +140,7 @@ def set_dropout(module: nn.Module, dropout: float | None, depth: float | None) -
 def parameter_groups(
     network: Network, learning: Sequence[Names], head_lr: float, lr: float, layer_lr_decay: float
 ) -> list[ParameterGroup]:
-    """Returns parameter groups: `head_lr` for the head, `lr` for the last block, decayed for each block before it."""
+    """Returns parameter groups: `head_lr` for the head, `lr` for the last block, decayed for each preceding block."""
     groups = [ParameterGroup(list(network.head.parameters()), head_lr)]
     for depth, block in enumerate(learning):
         parameters = [p for name, p in network.backbone.named_parameters() if within(name, block)]

@@ -1,4 +1,4 @@
-"""Splits a backbone into the frozen prefix, all before the first trainable block, and the rest.
+"""Splits a backbone into the frozen prefix, up to the first trainable block, and the remainder.
 
 Blocks stay whole: only the code between them is traced (torch.fx), so dropout and BatchNorm inside them keep their
 train and eval modes. Shapes: N images, S side of the input, D features.
@@ -14,7 +14,7 @@ from tasks.models.freezing import Names, blocks, within
 
 
 class _Tracer(fx.Tracer):
-    """Traces a network without looking into the modules named `leaves`."""
+    """Traces a network, treating the modules named `leaves` as opaque."""
 
     def __init__(self, leaves: Sequence[str]) -> None:
         super().__init__()
@@ -25,10 +25,10 @@ class _Tracer(fx.Tracer):
 
 
 def split_at_first_trainable(module: nn.Module, learning: Sequence[Names]) -> tuple[nn.Module, nn.Module] | None:
-    """Returns the prefix, (N, 3, S, S) to activations (N, ...), and the rest, activations to features (N, D).
+    """Returns the prefix, (N, 3, S, S) to activations (N, ...), and the remainder, activations to features (N, D).
 
-    Both share the layers of `module`. Returns None if nothing is frozen, the forward pass depends on its input, or
-    more than one tensor crosses the cut.
+    Both share the layers of `module`. Returns None if nothing is frozen, if the forward pass has data-dependent control
+    flow, or if more than one tensor crosses the cut.
     """
     ordered = blocks(module)
     learns = [any(_touch(name, other) for name in block for group in learning for other in group) for block in ordered]
@@ -39,7 +39,7 @@ def split_at_first_trainable(module: nn.Module, learning: Sequence[Names]) -> tu
     rest = [name for block in ordered[first:] for name in block]
     try:
         graph = _Tracer(names).trace(module)
-    except (fx.proxy.TraceError, TypeError, RuntimeError):  # the forward pass depends on its input
+    except (fx.proxy.TraceError, TypeError, RuntimeError):  # data-dependent control flow
         return None
     nodes = list(graph.nodes)
     cut = next(place for place, node in enumerate(nodes) if _uses(node, rest))
@@ -56,7 +56,7 @@ def _uses(node: fx.Node, names: Sequence[str]) -> bool:
 
 
 def _copy(module: nn.Module, nodes: Sequence[fx.Node], start: fx.Node | None, end: fx.Node | None) -> fx.GraphModule:
-    """Returns the nodes as a module whose input is `start` and whose output is `end`, where they are set."""
+    """Returns the nodes as a module with the input `start` and the output `end`, if given."""
     graph = fx.Graph()
     copies = {start: graph.placeholder("activations")} if start else {}
     for node in nodes:
@@ -67,5 +67,5 @@ def _copy(module: nn.Module, nodes: Sequence[fx.Node], start: fx.Node | None, en
 
 
 def _touch(name: str, other: str) -> bool:
-    """Returns whether one name is the other or inside it."""
+    """Returns whether the names are equal or one is inside the other."""
     return within(name, (other,)) or within(other, (name,))

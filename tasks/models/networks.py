@@ -16,7 +16,7 @@ from tasks.scorer.network import Network, build_network
 
 
 def probe_network(backbone: Backbone, head_weights: Path, outputs: int) -> Network:
-    """Returns the pretrained backbone with the trained head: the probe, from which fine-tuning starts."""
+    """Returns the pretrained backbone with the trained head: the probe, the starting point of fine-tuning."""
     state, settings = read(head_weights)
     head = build_head(backbone.width, outputs, **settings)
     head.load_state_dict(state)

@@ -10,13 +10,13 @@ from torch import Tensor
 from tasks.core.errors import RootstockError
 from tasks.scorer.architectures import build_backbone
 
-EARLIER = "head."  # prefix of an earlier model's head among the names of its backbone's parameters
+EARLIER = "head."  # prefix of an earlier model's head among the parameter names of its backbone
 
 
 def load_matching(architecture: str, state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """Returns a state dict of the architecture and a report of the parameters taken from `state`.
 
-    What does not match keeps its initialization, with a fixed seed. Raises RootstockError if no parameter matches.
+    Parameters without a match keep their initialization, with a fixed seed. Raises RootstockError if none matches.
     """
     torch.manual_seed(0)
     module, _ = build_backbone(architecture)

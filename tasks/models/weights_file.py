@@ -37,7 +37,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def described(path: Path) -> dict[str, Any]:
-    """Returns the description in a safetensors file without loading its tensors; {} if none, or another format."""
+    """Returns the description in a safetensors file without loading its tensors; {} if none, or for another format."""
     try:
         with safe_open(path, "pt") as file:
             return dict(json.loads((file.metadata() or {}).get(DESCRIPTION, "{}")))
