@@ -1,4 +1,4 @@
-"""Plans domain adaptation to an unlabeled target domain, whose labels never influence the result."""
+"""Plans domain adaptation to an unlabeled target domain; any labels of that domain never influence the result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ VALIDATED_WITHOUT_LABELS = {TargetKind.CLASSIFICATION: True, TargetKind.MULTILAB
 
 @dataclass(frozen=True)
 class DomainValidation(Callback):
-    """Scores epochs without labels of the target domain; `oracle` adds a column that is only reported."""
+    """Scores epochs without target-domain labels; `oracle` adds a report-only column."""
 
     source: Batches
     target: Batches
@@ -43,7 +43,7 @@ class DomainValidation(Callback):
     validator: str | None  # None: use the source domain's validation loss
 
     def validate(self, network: Network) -> Score:
-        """Scores the source domain; with a validator, the loss is its negative value on the target domain."""
+        """Scores the source domain; with a validator, the loss is the negated validator score on the target domain."""
         loss, source_score, _ = score(network, self.source.clean(), self.device, self.scoring)
         if self.validator:
             loss = -VALIDATORS[self.validator](outputs(network, self.target.clean(), self.device).output)
@@ -68,13 +68,13 @@ class CriticSchedule(Callback):
 
 @dataclass(frozen=True)
 class BatchNormReestimation(Callback):
-    """Replaces the statistics of the trained BatchNorm layers by the target domain's after the fit."""
+    """Replaces the statistics of the trained BatchNorm layers with the target domain's after the fit."""
 
     layers: Sequence[str]
     target: Batches
 
     def may_be_best(self, rows: Sequence[Row]) -> bool:
-        """Rejects the initial weights, whose BatchNorm was not trained."""
+        """Rejects the initial weights, whose BatchNorm has not been trained."""
         return len(rows) > 1
 
     def on_end(self, network: Network) -> dict[str, float]:
@@ -88,7 +88,7 @@ def adapt(
     """Plans the adaptation to the unlabeled images' domain; `weight` is the weight of the adaptation loss."""
     if methods.objective is Objective.BATCHNORM:
         layers = batch_norms(context.backbone.module, base.learning)
-        rows = context.data.rows(Split.UNLABELED).sample(frac=1, random_state=0)  # batches of one class would differ
+        rows = context.data.rows(Split.UNLABELED).sample(frac=1, random_state=0)  # one-class batches would differ
         return replace(base, callbacks=(*base.callbacks, BatchNormReestimation(layers, context.clean_batches(rows))))
     validation = domain_validation(context, methods)
     train = mixed_batches(context, methods.unlabelled, strong=False)
@@ -101,7 +101,7 @@ def adapt(
 
 
 def domain_validation(context: TrainingContext, methods: ObjectiveParams) -> DomainValidation:
-    """Returns the validation on source and target domain that the section `domain` configures."""
+    """Returns the source- and target-domain validation configured by the section `domain`."""
     data = context.data
     oracle = context.clean_batches(data.rows(Split.TEST)) if methods.domain.oracle else None
     return DomainValidation(
@@ -130,7 +130,8 @@ def batch_norms(module: nn.Module, learning: Sequence[Names]) -> list[str]:
 def reestimate(network: Network, names: Sequence[str], target: Batches) -> dict[str, float]:
     """Sets the BatchNorm statistics of these layers to the mean over the target's batches (Li et al., "AdaBN", 2018).
 
-    Only layers trained with batch statistics take part: the others were never trained with their own domain's.
+    Only layers trained with batch statistics are re-estimated: the others were never trained with their own domain's
+    statistics.
     """
     layers = [layer for name, layer in network.backbone.named_modules() if name in set(names)]
     network.eval()

@@ -1,4 +1,4 @@
-"""Audits confident predictions on validation images: one half is for calibration, the other is held out for the audit.
+"""Audits confident predictions on validation images: one half is for calibration, the other held out for the audit.
 
 Shapes: V validation rows, C classes.
 """
@@ -19,7 +19,7 @@ from tasks.objectives.losses.pseudo_labels import Audit, audit
 
 
 def held_out(data: TrainingData) -> Tensor:
-    """Returns which validation images are held out for the audit, (V,) bool; the others are for calibration."""
+    """Returns a mask of the validation images held out for the audit, (V,) bool; the others are for calibration."""
     pixels_V = data.rows(Split.VALIDATION)[Column.PIXEL_HASH]
     return torch.tensor([unit_hash(f"audit:{pixels}") < 0.5 for pixels in pixels_V])
 
@@ -43,7 +43,7 @@ def audit_held_out(data: TrainingData, p_VC: Tensor, threshold: float | Sequence
 
 
 def check_audit(audited: Audit, precision: float) -> None:
-    """Raises DataRefusedError if accepted predictions are wrong too often, or none was accepted."""
+    """Raises DataRefusedError if accepted predictions are wrong too often, or if none has been accepted."""
     if not audited.accepted:
         raise DataRefusedError(
             "unlabelled.threshold: no prediction on held-out labeled images is confident enough, so none can be "

@@ -1,4 +1,4 @@
-"""Builds what all candidates of a fine-tuning share: images, device, backbone and files."""
+"""Builds the resources shared by all fine-tuning candidates: images, device, backbone and files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tasks.training.types import scoring
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """Everything that an objective may use; functions take the parts that they need."""
+    """All resources available to an objective; functions take only the parts that they need."""
 
     files: Paths
     data: TrainingData
@@ -37,14 +37,14 @@ class TrainingContext:
     trainer: Trainer
     backbone: Backbone
     head: dict[str, Any]  # settings of the head, from its weights file
-    batch: int  # images in an optimizer step
+    batch: int  # images per optimizer step
 
     def fresh_backbone(self) -> Backbone:
-        """Copies the backbone as it was loaded."""
+        """Returns a copy of the backbone as loaded."""
         return replace(self.backbone, module=copy.deepcopy(self.backbone.module))
 
     def clean_batches(self, rows: pd.DataFrame) -> Batches:
-        """Returns batches of these rows with their encoded targets, all of the same weight."""
+        """Returns batches of these rows with their encoded targets, all with equal weights."""
         return self.loader.batches(rows, self.data.encode(rows))
 
 
@@ -58,14 +58,14 @@ def build_context(
     balance: Balance,
     key: object,
 ) -> TrainingContext:
-    """Loads what the candidates share. `last`: how many blocks or layers are trained; `key`: added to checkpoint keys.
+    """Loads the resources that candidates share.
 
-    Raises ParamsError if the problem type does not support the balance, or batches are smaller than the number of
-    processes.
+    `last`: the number of trained blocks or layers, and which of the two; `key`: added to checkpoint keys. Raises
+    ParamsError if the problem type does not support the balance, or batches are smaller than the number of processes.
     """
     backbone = _frozen_backbone(paths, backbone_params, last)
     device = choose(compute.device, compute.precision)
-    if count() == 1:  # several processes must choose alike
+    if count() == 1:  # several processes must make the same choice
         device = device_for(compute.device, compute.precision, backbone.module, backbone.preprocessing.crop)
     data = load_data(paths, balance)
     loader = ImageLoader(paths.raw, backbone.preprocessing, device, compute.batch, compute.memory / 4)

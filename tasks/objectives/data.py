@@ -1,6 +1,6 @@
-"""The data of a fine-tuning: usable images with their encoded targets, weights and planned views.
+"""Fine-tuning data: usable images with their encoded targets, weights and planned views.
 
-Shapes: N rows, C classes, V views, P view parameters.
+Shapes: N rows, C classes, K targets, V views, P view parameters.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class ImageLoader:
     root: Path
     preprocessing: Preprocessing
     device: Device
-    batch: int  # images in a forward pass
-    memory_gib: float  # of decoded images that are kept for each set of rows
+    batch: int  # images per forward pass
+    memory_gib: float  # limit on the decoded images that are kept for each set of rows
 
     def batches(
         self,
@@ -48,7 +48,7 @@ class ImageLoader:
         drawn: bool = False,
         teacher: TeacherOutputs | None = None,
     ) -> Batches:
-        """Returns batches of `size` rows (0: those of a forward pass); without `weight_N` all weights are 1."""
+        """Returns batches of `size` rows (0: as in a forward pass); without `weight_N`, (N,), all weights are 1."""
         squares = ImageSquares(self.root, list(rows[Column.PATH]), self.preprocessing, self.memory_gib)
         weight_N = torch.ones(len(rows)) if weight_N is None else weight_N
         how = (self.preprocessing, self.device, size or self.batch)
@@ -71,21 +71,21 @@ class TrainingData:
         return of_split(self.manifest, split)
 
     def encode(self, rows: pd.DataFrame) -> Tensor:
-        """Encodes the targets of `rows`; unlabeled rows get -1 (classes) or NaN."""
+        """Encodes the targets of `rows`, (N,), (N, C) or (N, K); unlabeled rows get -1 (classes) or NaN."""
         y = torch.from_numpy(self.target.encode(rows))
         unlabeled_N = torch.tensor((rows[Column.SPLIT] == Split.UNLABELED).to_numpy())
         y[unlabeled_N] = mask_labels(y[unlabeled_N])
         return y
 
     def sample_views(self, rows: pd.DataFrame, policy: AugmentPolicy | None = None) -> Tensor:
-        """Returns the views of these rows, (N, V, P): as planned for training images, or of another policy."""
+        """Returns the views of these rows, (N, V, P): those planned for training images, or those of another policy."""
         images = zip(rows[Column.PATH], rows[Column.PIXEL_HASH], strict=True)
         planned = plan_views(images, self.policy) if policy is None else plan_views(images, policy, "other ")
         return views_of(planned, len(rows))
 
 
 def load_data(paths: Paths, balance: Balance) -> TrainingData:
-    """Reads manifest, target and policy, and weighs the training images as `balance` says."""
+    """Reads the manifest, target and policy, and weights the training images according to `balance`."""
     manifest, target = pd.read_parquet(paths.manifest), TargetSpec.load(paths.task)
     check_balance_supported(balance, target)
     train = of_split(manifest, Split.TRAIN)
@@ -103,13 +103,13 @@ def weights_of(rows: pd.DataFrame) -> Tensor:
 
 
 def relative_weights(rows: pd.DataFrame) -> Tensor:
-    """Returns the weights of the rows, (N,), scaled to a mean of 1, like unlabeled rows, which weigh 1 each."""
+    """Returns the weights of the rows, (N,), scaled to a mean of 1 to match unlabeled rows, which weigh 1 each."""
     weight_N = weights_of(rows)
     return weight_N / weight_N.mean()
 
 
 def views_of(planned: pd.DataFrame, count: int) -> Tensor:
-    """Returns planned views as (N, V, P), `count` images in the order of the plan."""
+    """Returns planned views as (N, V, P), for `count` images in plan order."""
     return torch.tensor(planned[list(VIEW_PARAMETERS)].to_numpy(), dtype=torch.float32).view(
         count, -1, len(VIEW_PARAMETERS)
     )

@@ -22,7 +22,7 @@ from tasks.training.types import Batch, Loss, Outputs, Row, Score
 
 @dataclass(frozen=True)
 class AdversarialValidation(Callback):
-    """Scores epochs under attack; an epoch that loses too much on clean images is not kept."""
+    """Scores epochs under attack; epochs whose clean score drops too much are not kept."""
 
     trainer: Trainer
     attack: Attack
@@ -31,7 +31,7 @@ class AdversarialValidation(Callback):
     max_clean_drop: float
 
     def on_epoch_begin(self, epoch: int, network: Network) -> None:
-        """Lets the radius grow."""
+        """Sets the attack's radius for this epoch."""
         del network
         self.growing.begin(epoch)
 
@@ -48,7 +48,7 @@ class AdversarialValidation(Callback):
 
 
 def defend(context: TrainingContext, methods: ObjectiveParams, base: TrainingPlan) -> TrainingPlan:
-    """Plans a fit on images that an adversary perturbs in each step."""
+    """Plans a fit on images that are adversarially perturbed in each step."""
     section, preprocessing = methods.adversaries, context.backbone.preprocessing
     attack = Attack(section.norm, section.radius, section.steps, preprocessing.mean, preprocessing.std)
     growing = GrowingAttack(_training_attack(attack, section, methods.objective), section.grow)
@@ -64,7 +64,7 @@ def _training_attack(attack: Attack, section: AdversariesSection, objective: Obj
 
 
 def score_under_attack(network: Network, trainer: Trainer, attack: Attack, supervised: Loss) -> Score:
-    """Scores the network on attacked validation images; the attack's random numbers are the same each time."""
+    """Scores the network on attacked validation images; the attack uses the same random numbers each time."""
     with torch.random.fork_rng(devices=[trainer.device.device] if trainer.device.is_cuda else []):
         torch.manual_seed(0)
         parts: list[Outputs] = []

@@ -33,13 +33,13 @@ from tasks.training.types import Row
 
 @dataclass(frozen=True)
 class Agreement(Callback):
-    """Ends the fit when student and teacher agree often enough and the student scores as well."""
+    """Ends the fit once student and teacher agree often enough and the student's score is close to the teacher's."""
 
     min_agreement: float
     margin: float
 
     def should_stop(self, rows: Sequence[Row]) -> bool:
-        """Returns whether agreement and score of the last row are high enough."""
+        """Returns whether the agreement and the score in the last row are high enough."""
         last = rows[-1]
         as_good = last[Curve.VALIDATION_SCORE] >= last[Curve.TEACHER_SCORE] - self.margin
         return as_good and last[Curve.AGREEMENT] >= self.min_agreement
@@ -87,14 +87,14 @@ def teacher_outputs(
     *,
     features: bool,
 ) -> Tensor:
-    """Returns the teacher's columns, (N, A), for the rows under views (N, P); stored ones are not computed again."""
+    """Returns the teacher's columns, (N, A), for the rows under views (N, P); stored outputs are not recomputed."""
     columns = draw_NP.double().round(decimals=6).T.numpy()
     drawn = rows.assign(**dict(zip(VIEW_PARAMETERS, columns, strict=True)))
     return teacher.outputs(loader.root, drawn, store, loader.device, style, loader.batch, features=features)
 
 
 def teacher_of(context: TrainingContext, params: TeacherParams) -> Teacher:
-    """Loads the teacher. Without a head it gets a linear one, fitted on its features and saved with the student."""
+    """Loads the teacher. If it has no head, fits a linear head on its features, which is saved with the student."""
     paths, data, loader = context.files, context.data, context.loader
     letterbox = loader.preprocessing.letterbox
     loaded = load(paths.teacher, params, data.target, paths.teacher_head, letterbox=letterbox)

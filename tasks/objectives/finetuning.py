@@ -1,4 +1,4 @@
-"""Fine-tunes from the probe and trains the baseline from random weights: the parts of the stage finetune."""
+"""Fine-tunes from the probe and trains the baseline from random weights: the parts of the finetune stage."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Numbers = dict[str, float]  # for the report
 
 @dataclass(frozen=True)
 class Tuned:
-    """The last round of the kept fit, the epochs before it, the steps of all rounds, the seconds of all attempts."""
+    """The last round of the kept fit, its preceding epochs, the steps of all rounds, the seconds of all attempts."""
 
     progress: Progress
     before: int
@@ -45,14 +45,14 @@ class Tuned:
 
     @property
     def best(self) -> Row:
-        """Returns the kept row; its epoch is counted over all rounds, as in the curve."""
+        """Returns the kept row; its epoch is counted across all rounds, as in the curve."""
         row = self.progress.rows[self.progress.kept]
         return {**row, Curve.EPOCH: row[Curve.EPOCH] + self.before}
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A fit with one weight of the adaptation loss: its result, the network, numbers for the report, its curve."""
+    """A fit with one adaptation-loss weight: its result, network, numbers for the report, and curve."""
 
     weight: float
     curves: Path
@@ -66,8 +66,7 @@ def tune(
 ) -> tuple[Tuned, Numbers]:
     """Fine-tunes from the probe (LP-FT, Kumar et al., 2022) and writes the network.
 
-    With several weights of the adaptation loss, the best model is kept. Raises ParamsError if the head cannot be
-    fine-tuned.
+    With several adaptation-loss weights, the best model is kept. Raises ParamsError if the head cannot be fine-tuned.
     """
     refuse_tuning(context.head["kind"], section.epochs)
     check_supported(context.data, methods.objective, mixed=bool(section.mixup or section.cutmix))
@@ -91,8 +90,8 @@ def tune(
 def fit_with(
     context: TrainingContext, section: FinetuneSection, methods: ObjectiveParams, seed: int, weight: float, curves: Path
 ) -> Attempt:
-    """Fits with one weight of the adaptation loss; with pseudo-labels, in `unlabelled.rounds` rounds."""
-    torch.manual_seed(seed)  # of the auxiliary module
+    """Fits with one adaptation-loss weight; with pseudo-labels, in `unlabelled.rounds` rounds."""
+    torch.manual_seed(seed)  # seeds the auxiliary module
     network, base = plan_on_labels(context, section)
     if curves != context.trainer.curves:
         curves.parent.mkdir(parents=True, exist_ok=True)
@@ -121,12 +120,12 @@ def extra_columns(progress: Progress) -> Numbers:
 
 
 def last_of(section: FinetuneSection) -> tuple[int, str]:
-    """Returns how many of the last blocks or layers are trained, and which of the two are counted."""
+    """Returns the number of trained blocks or layers, counted from the last, and which of the two is counted."""
     return (section.blocks, "blocks") if section.layers is None else (section.layers, "layers")
 
 
 def plan_on_labels(context: TrainingContext, section: FinetuneSection) -> tuple[Network, TrainingPlan]:
-    """Returns the probe's network, and the plan to fine-tune it on labels alone."""
+    """Returns the probe's network, and the plan to fine-tune it on labeled images alone."""
     network = probe_network(context.fresh_backbone(), context.files.head_weights, context.data.target.num_outputs)
     learning = freeze_all_but_last(network.backbone, *last_of(section))
     set_dropout(network.backbone, section.dropout, section.stochastic_depth)
@@ -138,7 +137,7 @@ def plan_on_labels(context: TrainingContext, section: FinetuneSection) -> tuple[
         batch_statistics=section.batchnorm == "training",
         unfreeze_every=section.unfreeze,
         dropout=bool(section.dropout),
-        cache_gib=0.0 if section.mixup or section.cutmix else section.cache,  # mixed images differ each time
+        cache_gib=0.0 if section.mixup or section.cutmix else section.cache,  # mixed images differ every time
         compile=section.compile,
     )
 
@@ -146,7 +145,7 @@ def plan_on_labels(context: TrainingContext, section: FinetuneSection) -> tuple[
 def from_scratch(
     context: TrainingContext, params: BackboneParams, section: FinetuneSection, lr: float, tuned: Tuned, seed: int
 ) -> float:
-    """Trains the same network from random weights on labels, for as many steps as `tuned`, and writes it.
+    """Trains the same network from random weights on labeled images, for as many steps as `tuned`, and writes it.
 
     Returns the training time in seconds.
     """
@@ -174,12 +173,12 @@ def from_scratch(
 
 
 def loss_on_labels(data: TrainingData, section: FinetuneSection) -> Loss:
-    """Returns the supervised loss of both candidates."""
+    """Returns the supervised loss that fine-tuning and the baseline from scratch share."""
     return mixing(loss_for(data.target, section.smoothing, data.log_prior_C), section.mixup, section.cutmix)
 
 
 def schedule_of(section: FinetuneSection, steps_per_epoch: int, seed: int) -> Schedule:
-    """Returns the schedule that the section `finetune` configures."""
+    """Returns the schedule configured by the section `finetune`."""
     return Schedule(
         epochs=section.epochs,
         steps_per_epoch=steps_per_epoch,

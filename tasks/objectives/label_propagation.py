@@ -15,7 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from tasks.core.errors import RootstockError
 
-ALPHA = 0.99  # weight of an image's neighbors, against that of its label
+ALPHA = 0.99  # weight of an image's neighbors relative to that of its own label
 GAMMA = 3  # exponent of the cosine similarity in an edge's weight
 UNREACHED = 1e-9  # score of each class for an image that no label reaches
 
@@ -34,7 +34,7 @@ def graph(x_ND: np.ndarray, neighbors: int) -> sparse.csr_matrix:
 
 
 def propagate(x_ND: np.ndarray, label_N: np.ndarray, classes: int, neighbors: int) -> np.ndarray:
-    """Returns class probabilities, (N, C), from features (N, D) and labels (N,), in which -1 stands for no label.
+    """Returns class probabilities, (N, C), from features (N, D) and labels (N,), where -1 means unlabeled.
 
     Raises RootstockError if the linear system is not solved.
     """

@@ -1,4 +1,4 @@
-"""Maps each objective to the function that plans its fit: loss, batches, and which epoch is kept."""
+"""Maps each objective to the function that plans its fit: loss, batches, and the choice of the best epoch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tasks.training.trainer import Trainer, TrainingPlan
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of a planner: the plan on labels alone, the network, and the weight of the adaptation loss."""
+    """The arguments of a planner: the plan for labeled images alone, the network, and the adaptation-loss weight."""
 
     context: TrainingContext
     methods: ObjectiveParams
@@ -36,7 +36,7 @@ Planned = tuple[Trainer, TrainingPlan]
 
 
 def check_supported(data: TrainingData, objective: Objective, *, mixed: bool) -> None:
-    """Raises ParamsError for combinations that are not defined; `mixed`: mixup or CutMix is on."""
+    """Raises ParamsError for unsupported combinations; `mixed`: whether mixup or CutMix is used."""
     check_objective_supported(objective, data.manifest, data.target)
     if objective is Objective.LABELS:
         return
@@ -59,7 +59,8 @@ def check_supported(data: TrainingData, objective: Objective, *, mixed: bool) ->
 def build_plan(request: Request) -> Planned:
     """Returns the trainer and the plan of the objective.
 
-    Raises ParamsError if something is missing, and DataRefusedError if pseudo-labels fail their audit.
+    Raises ParamsError if a requirement of the objective is missing, and DataRefusedError if pseudo-labels fail their
+    audit.
     """
     return PLANNERS[request.methods.objective](request)
 

@@ -1,4 +1,4 @@
-"""Checks on the manifest, before anything is computed, that the data fits the objective."""
+"""Checks that the manifest meets the requirements of the objective before anything is computed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNSUPPORTED = {  # objectives that are not defined for a problem type
 
 
 def check_objective_supported(objective: Objective, manifest: pd.DataFrame, target: TargetSpec) -> None:
-    """Raises ParamsError if the problem type does not support the objective, or unlabeled images are missing."""
+    """Raises ParamsError if the problem type does not support the objective, or if unlabeled images are missing."""
     if objective in UNSUPPORTED[target.kind]:
         raise ParamsError(
             f"objective: {objective} is not defined for {target.summary}: it needs one class per image; take labels "

@@ -1,6 +1,6 @@
-"""Plans training on confident predictions for unlabeled images (article, 3.2 and 4.1), which are audited.
+"""Plans training on audited confident predictions for unlabeled images (article, 3.2 and 4.1).
 
-Shapes: N rows, U unlabeled, V validation rows, C classes.
+Shapes: N rows, U unlabeled, V validation rows, C classes, E features of the teacher.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tasks.training.trainer import Trainer, TrainingPlan
 
 @dataclass(frozen=True)
 class Report(Callback):
-    """Adds numbers to the report that are known before the fit."""
+    """Adds precomputed numbers to the report."""
 
     numbers: dict[str, float]
 
@@ -48,7 +48,7 @@ class Report(Callback):
 def pseudo_label(
     context: TrainingContext, methods: ObjectiveParams, network: Network, base: TrainingPlan
 ) -> tuple[Trainer, TrainingPlan]:
-    """Plans a fit on pseudo-labels: confident predictions of the teacher, the network or its nearest neighbors.
+    """Plans a fit on pseudo-labels: confident predictions from the teacher, the network or nearest neighbors.
 
     Raises DataRefusedError if the predictions fail their audit.
     """
@@ -101,7 +101,7 @@ def first_predictions(context: TrainingContext, methods: ObjectiveParams, networ
 def predict(
     context: TrainingContext, teacher: TeacherParams, network: Network, rows: pd.DataFrame, *, features: bool
 ) -> Tensor:
-    """Returns the teacher's outputs, or the network's without one, for clean images: (N, C), or (N, C + E)."""
+    """Returns the teacher's outputs, or without a teacher the network's, for clean images: (N, C), or (N, C + E)."""
     loader = context.loader
     if teacher.weights is None:
         module = loader.device.place(OutputsAndFeatures(network, features=features))
@@ -149,7 +149,7 @@ class FixMatchAudit(Callback):
 
 
 def fixmatch(context: TrainingContext, methods: ObjectiveParams, base: TrainingPlan) -> TrainingPlan:
-    """Plans a FixMatch fit: confident predictions for a weak view are the labels of a strong view."""
+    """Plans a FixMatch fit: confident predictions for a weak view serve as labels for a strong view."""
     section, data = methods.unlabelled, context.data
     loss = FixMatch(base.loss, data.target.num_outputs, section.threshold, section.weight)
     unlabeled, validation = (context.clean_batches(data.rows(s)) for s in (Split.UNLABELED, Split.VALIDATION))
@@ -161,7 +161,7 @@ def fixmatch(context: TrainingContext, methods: ObjectiveParams, base: TrainingP
 
 
 def mixed_batches(context: TrainingContext, section: UnlabeledSection, *, strong: bool) -> MixedBatches:
-    """Returns batches of labeled and unlabeled images; with `strong`, the latter also come under a strong view."""
+    """Returns batches of labeled and unlabeled images; with `strong`, the latter include a strong view."""
     data, trainer, rows = context.data, context.trainer, context.data.rows(Split.UNLABELED)
     unlabeled, policy, second = context.clean_batches(rows), data.policy, None
     if strong:

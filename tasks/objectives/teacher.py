@@ -1,6 +1,6 @@
-"""Loads the teacher, a whole model or a backbone with a fitted head, and stores its outputs for each view.
+"""Loads the teacher, a full model or a backbone with a fitted head, and stores its outputs for each view.
 
-Shapes: N rows, C outputs, E features of the teacher.
+Shapes: N rows, D features, C outputs, E features of the teacher.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from tasks.scorer.heads import build_head
 from tasks.scorer.network import Network
 from tasks.scorer.preprocessing import Preprocessing
 
-SPEC = "spec"  # of a whole model, in the description of its weights file
-L2_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)  # penalties of the head that is fitted on a teacher without one
+SPEC = "spec"  # key of a full model's spec in the description of its weights file
+L2_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)  # penalties of the head fitted for a teacher without a head
 
 
 class OutputsAndFeatures(nn.Module):
-    """A network that returns its outputs (N, C), or with `features` outputs and features, (N, C + E)."""
+    """A network that returns its outputs (N, C), or, with `features`, outputs and features, (N, C + E)."""
 
     def __init__(self, network: Network, *, features: bool) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Teacher:
         *,
         features: bool,
     ) -> Tensor:
-        """Returns the outputs for each row (path and view), (N, C) or (N, C + E); computes those not yet stored."""
+        """Returns the outputs for each row (path and view), (N, C) or (N, C + E); stored outputs are not recomputed."""
         context = {
             **self.identity,
             "answers": "with features" if features else "outputs",
@@ -101,8 +101,8 @@ class Teacher:
 def load(file: Path, params: TeacherParams, target: TargetSpec, head: Path, *, letterbox: bool) -> Teacher | Backbone:
     """Loads the teacher, with the head in the file `head` if it has none; returns its backbone if there is no head.
 
-    A teacher without a preprocessing of its own gets letterboxed images if the student does. Raises ParamsError if
-    there is no teacher, or it predicts other classes or targets.
+    A teacher without its own preprocessing gets letterboxed images if the student does. Raises ParamsError if there is
+    no teacher, or if it predicts other classes or targets.
     """
     state, description = read(file)
     if not state:
@@ -148,7 +148,7 @@ def whole(state: dict[str, Tensor], spec: Mapping[str, Any], target: TargetSpec,
 
 
 def check_teacher_classes(file: Path, target: TargetSpec) -> None:
-    """Raises ParamsError if the teacher in `file` is a whole model that predicts other classes or targets."""
+    """Raises ParamsError if the teacher in `file` is a full model that predicts other classes or targets."""
     if spec := described(file).get(SPEC):
         check_classes(spec, target)
 
@@ -156,7 +156,7 @@ def check_teacher_classes(file: Path, target: TargetSpec) -> None:
 def with_head(
     backbone: Backbone, state: dict[str, Tensor], settings: Mapping[str, Any], target: TargetSpec, file: Path
 ) -> Teacher:
-    """Builds a teacher from a backbone and a head that was fitted on its features."""
+    """Builds a teacher from a backbone and a head fitted on its features."""
     head = build_head(backbone.width, target.num_outputs, **settings)
     head.load_state_dict(state)
     identity = {"teacher": sha256_of(file), "head": {name: tensor.tolist() for name, tensor in state.items()}}
@@ -166,7 +166,7 @@ def with_head(
 
 @dataclass(frozen=True)
 class FittedHead:
-    """A head and the settings that rebuild it."""
+    """A head and the settings for rebuilding it."""
 
     head: nn.Module
     settings: dict[str, Any]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-TEMPERATURE = 0.05  # of the similarities, the paper's
-MAX_IMAGES = 2000  # that are compared with one another
+TEMPERATURE = 0.05  # of the similarities, from the paper
+MAX_IMAGES = 2000  # limit on the images compared with one another
 
 
 def information(logits_UC: Tensor) -> float:

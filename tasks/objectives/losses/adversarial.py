@@ -2,10 +2,10 @@
 
 Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks" (2018): PGD. Zhang et al., "Theoretically
 Principled Trade-off between Robustness and Accuracy" (TRADES, 2019). Wong, Rice and Kolter, "Fast is better than free"
-(2020): one step from a random start. Cai et al., "Curriculum Adversarial Training" (2018): from easy attacks to hard
-ones; here the radius grows, not the number of steps. Budgets are in pixel values from 0 to 1, before normalization;
-perturbed pixels stay in that range. Differs from the papers: the attack runs the network in eval mode, so that it does
-not change statistics. Shapes: N rows, S side, C classes.
+(2020): one step from a random start. Cai et al., "Curriculum Adversarial Training" (2018): from easy to hard attacks;
+here the radius grows, not the number of steps. Budgets are in pixel values from 0 to 1, before normalization; perturbed
+pixels stay in that range. Difference from the papers: the attack runs the network in eval mode, which leaves BatchNorm
+statistics unchanged. Shapes: N rows, S side, C classes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from torch import Tensor
 from tasks.training.losses.partial_truth import inference_mode_of
 from tasks.training.types import Batch, Forward, Loss
 
-Ascent = Callable[[Tensor], Tensor]  # of outputs: what the attack raises, (N,)
+Ascent = Callable[[Tensor], Tensor]  # maps outputs to the loss that the attack maximizes, (N,)
 Attacker = Callable[[Forward, Tensor, Ascent], Tensor]
 FAST = 1.25  # step of the fast attack, as a fraction of the radius (from its paper)
 
 
 @dataclass(frozen=True)
 class Attack:
-    """Projected gradient ascent: `steps` of 2.5 radius / steps each, or of `step`; `norm` is linf or l2."""
+    """Projected gradient ascent: `steps` steps of size `step`, or of 2.5 radius / steps; `norm` is linf or l2."""
 
     norm: str
     radius: float
@@ -61,7 +61,7 @@ class Attack:
         return gradient.sign() if self.norm == "linf" else gradient / _length(gradient)
 
     def _kept(self, change: Tensor, pixels: Tensor) -> Tensor:
-        """Projects onto the budget and onto valid pixels."""
+        """Projects the perturbation onto the budget and the valid pixel range."""
         if self.norm == "linf":
             change = change.clamp(-self.radius, self.radius)
         else:
@@ -70,7 +70,7 @@ class Attack:
 
 
 class GrowingAttack:
-    """An attack whose radius grows over the first epochs, since some networks do not learn from the full radius."""
+    """An attack whose radius grows over the first epochs, since some networks fail to train at the full radius."""
 
     def __init__(self, attack: Attack, epochs: int) -> None:
         self._last = self.now = attack
@@ -117,6 +117,6 @@ def trades(supervised: Loss, attack: Attacker, beta: float) -> Loss:
 
 
 def divergence(moved_NC: Tensor, clean_NC: Tensor) -> Tensor:
-    """Returns KL(clean || moved) of each row of logits, (N,)."""
+    """Returns KL(clean || perturbed) of each row of logits (N, C), (N,)."""
     moved, clean = (logits_NC.log_softmax(1) for logits_NC in (moved_NC, clean_NC))
     return F.kl_div(moved, clean, reduction="none", log_target=True).sum(1)

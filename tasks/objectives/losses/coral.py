@@ -1,8 +1,8 @@
 """Deep CORAL (Sun and Saenko, 2016): aligns the covariances of both domains' features.
 
-What differs: the features are those before the head, of any width, instead of the last layer's outputs; the target
-domain's are computed in inference mode.
-Shapes: N rows, L labeled, U of the target, D features.
+Differences from the paper: the features are those before the head, of any width, instead of the last layer's outputs;
+target-domain features are computed in inference mode.
+Shapes: N rows, L labeled, U from the target domain, D features.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def coral(supervised: Loss, weight: float) -> Loss:
         labeled_N = is_labeled(batch.target)
         (source_LD, output_LC), (target_UD, _) = forward_by_domain(network, batch.inputs, labeled_N)
         rows_N = scatter_rows(supervised_rows(supervised, batch, labeled_N, output_LC), labeled_N)
-        if min(len(source_LD), len(target_UD)) < 2:  # no covariance
+        if min(len(source_LD), len(target_UD)) < 2:  # covariance is undefined
             return rows_N
         difference_DD = covariance(source_LD.float()) - covariance(target_UD.float())
         distance = difference_DD.square().sum() / (4 * len(difference_DD) ** 2)
-        return rows_N + weight * scatter_rows(distance.expand(len(target_UD)), ~labeled_N)  # all rows weigh the same
+        return rows_N + weight * scatter_rows(distance.expand(len(target_UD)), ~labeled_N)  # all rows have equal weight
 
     return loss
 

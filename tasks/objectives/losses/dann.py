@@ -1,8 +1,8 @@
 """Domain-adversarial training (Ganin et al., "Domain-Adversarial Training of Neural Networks", 2016).
 
-A critic tells the domains apart by their features; the backbone learns from its reversed gradient, scaled up over the
-epochs. What differs: the target domain's features are computed in inference mode.
-Shapes: N rows, L labeled, U of the target, D features.
+A critic classifies the domain from the features; the backbone is trained with its reversed gradient, scaled up over the
+epochs. Difference from the paper: target-domain features are computed in inference mode.
+Shapes: N rows, L labeled, U from the target domain, D features.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ HIDDEN = 256
 
 
 class Dann:
-    """The supervised loss on labeled rows plus the critic's, half a domain each; the reversal grows to `weight`."""
+    """The supervised loss on labeled rows plus the critic's loss, with equal weight for both domains.
+
+    The weight of the reversed gradient grows to `weight`.
+    """
 
     def __init__(self, supervised: Loss, width: int, weight: float) -> None:
         self._supervised = supervised
@@ -29,7 +32,7 @@ class Dann:
         self.reversal = 0.0
 
     def begin(self, epoch: int, epochs: int) -> None:
-        """Sets the reversal's weight for this epoch: 2 / (1 + exp(-10 p)) - 1 of the whole, p from 0 to 1."""
+        """Sets the reversal's weight for this epoch: 2 / (1 + exp(-10 p)) - 1 of the full weight, p from 0 to 1."""
         self.reversal = self._weight * (2 / (1 + math.exp(-10 * (epoch + 0.5) / max(epochs, 1))) - 1)
 
     def __call__(self, network: Forward, batch: Batch) -> Tensor:

@@ -1,10 +1,11 @@
-"""Distillation (article, 2.2): the new model learns to reproduce the big one's outputs.
+"""Distillation (article, 2.2): the student is trained to reproduce the teacher's outputs.
 
-Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (2015): soft targets at a temperature, beside
-the labels. Beyer et al., "Knowledge distillation: A good teacher is patient and consistent" (2022): the teacher sees
-the very view that the student sees. Romero et al., "FitNets" (2015): features are matched through a learned map; here
-those before the head, standardized by LayerNorm, so that either's scale means nothing.
-What differs: the teacher's outputs are looked up, not computed in each step, and rows without a label are allowed.
+Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (2015): soft targets at a temperature, in
+addition to the labels. Beyer et al., "Knowledge distillation: A good teacher is patient and consistent" (2022): teacher
+and student see exactly the same view. Romero et al., "FitNets" (2015): features are matched through a learned map; here
+the features before the head, standardized by LayerNorm, so that their scales do not matter.
+Differences from the papers: the teacher's outputs are looked up, not computed in each step, and rows without a label
+are allowed.
 Shapes: N rows, M labeled, C outputs, K targets, D and E features of student and teacher.
 """
 
@@ -26,7 +27,7 @@ from tasks.training.types import Batch, Forward, Loss, Measure, Outputs, Score, 
 
 @dataclass(frozen=True)
 class DistillationWeights:
-    """The softmax temperature, the weights of labels and of features in the loss, the fraction of labeled rows."""
+    """The softmax temperature, the loss weights of labels and features, and the fraction of labeled rows."""
 
     temperature: float
     labels: float
@@ -35,9 +36,9 @@ class DistillationWeights:
 
 
 class Distillation:
-    """The loss of each row of a batch that holds the teacher's outputs, and its features where they are matched.
+    """The loss of each row of a batch with the teacher's outputs, and with its features if they are matched.
 
-    `supervised` is the loss on labeled rows. `widths` are those of the student's and the teacher's features.
+    `supervised` is the loss on labeled rows. `widths` are the widths of the student's and the teacher's features.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Distillation:
         self._weights = weights
         self._divergence = DIVERGENCES[target.kind]
         self._agreement = AGREEMENTS[target.kind]
-        self.map = nn.Linear(*widths) if weights.features and widths else None  # learns with the student, D to E
+        self.map = nn.Linear(*widths) if weights.features and widths else None  # trained with the student, D to E
 
     def __call__(self, network: Forward, batch: Batch) -> Tensor:
         """Returns the loss of each row, (N,)."""
@@ -72,18 +73,18 @@ class Distillation:
     def split(self, teacher: Tensor | None) -> tuple[Tensor, Tensor]:
         """Splits the teacher's columns into its outputs, (N, C), and its features, (N, E) or (N, 0).
 
-        Raises TypeError for a batch without them.
+        Raises TypeError for a batch without teacher columns.
         """
         if teacher is None:
             raise TypeError("a batch without the teacher's outputs cannot be distilled")
         return teacher[:, : self._target.num_outputs], teacher[:, self._target.num_outputs :]
 
     def divergence(self, output_NC: Tensor, teacher_NC: Tensor) -> Tensor:
-        """Returns how far the student's outputs are from the teacher's, (N,)."""
+        """Returns the divergence of the student's outputs, (N, C), from the teacher's, (N, C), for each row, (N,)."""
         return self._divergence(output_NC, teacher_NC, self._weights.temperature, self._target)
 
     def scoring(self, measure: Measure) -> Scoring:
-        """Scores by divergence; the curve also gets the agreement of both, and the teacher's own score."""
+        """Returns a scoring by divergence; the curve includes student-teacher agreement and the teacher's own score."""
 
         def score(outputs: Outputs) -> Score:
             output_NC, y, teacher = outputs
@@ -121,13 +122,13 @@ def value_divergence(output_NK: Tensor, teacher_NK: Tensor, temperature: float, 
 
 
 def class_agreement(output_NC: Tensor, teacher_NC: Tensor, target: TargetSpec) -> float:
-    """Returns the fraction of rows for which both logits, (N, C), predict the same class."""
+    """Returns the fraction of rows for which student and teacher logits, (N, C) each, predict the same class."""
     del target
     return (output_NC.argmax(1) == teacher_NC.argmax(1)).float().mean().item()
 
 
 def label_agreement(output_NC: Tensor, teacher_NC: Tensor, target: TargetSpec) -> float:
-    """Returns the fraction of label decisions that agree between both logits, (N, C)."""
+    """Returns the fraction of label decisions on which student and teacher logits, (N, C) each, agree."""
     del target
     return ((output_NC >= 0) == (teacher_NC >= 0)).float().mean().item()
 

@@ -1,11 +1,12 @@
 """Confident predictions (article, 3.2): FixMatch and FlexMatch, on unlabeled images under a weak and a strong view.
 
-Sohn et al., "FixMatch" (2020): a confident prediction for the weak view is the label of the strong one.
-Zhang et al., "FlexMatch" (2021): a class that is learned badly so far has a lower threshold.
-Berthelot et al., "ReMixMatch" (2020): predictions are aligned with the class shares among the labels.
-What differs: confidence is calibrated by a temperature from labeled images, and thresholds and alignment are set before
-each epoch from a pass over the unlabeled images instead of in each step, so no running state has to be saved.
-Shapes: N rows, U of them unlabeled, C classes. Inputs are (N, 6, S, S): the weak view, then the strong one.
+Sohn et al., "FixMatch" (2020): a confident prediction for the weak view is the label for the strong view.
+Zhang et al., "FlexMatch" (2021): classes that the model has not yet learned well have lower thresholds.
+Berthelot et al., "ReMixMatch" (2020): predictions are aligned with the class frequencies of the labels.
+Differences from the papers: confidence is calibrated by a temperature fitted on labeled images, and thresholds and
+alignment are set before each epoch from a pass over the unlabeled images instead of in each step, so no running state
+has to be saved.
+Shapes: N rows, U of them unlabeled, C classes. Inputs are (N, 6, S, S): the weak view, then the strong view.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tasks.training.types import Batch, Forward, Loss
 
 
 class FixMatch:
-    """The supervised loss on labeled rows under the weak view plus `weight` times that on confident predictions."""
+    """The supervised loss on labeled rows under the weak view plus `weight` times the loss on confident predictions."""
 
     def __init__(self, supervised: Loss, classes: int, threshold: float, weight: float) -> None:
         self._supervised = supervised
@@ -44,7 +45,7 @@ class FixMatch:
         count_C = torch.bincount(p_UC.argmax(1)[confident_U], minlength=len(self.threshold_C)).float()
         most = torch.maximum(count_C.max(), (~confident_U).sum().float()).clamp_min(1)  # the paper's warm-up
         share_C = count_C / most
-        self.threshold_C = self._threshold * share_C / (2 - share_C)  # its convex map
+        self.threshold_C = self._threshold * share_C / (2 - share_C)  # the paper's convex mapping
 
     def __call__(self, network: Forward, batch: Batch) -> Tensor:
         """Returns the loss of each row, (N,)."""

@@ -1,7 +1,7 @@
 """Minimum class confusion (Jin et al., "Minimum Class Confusion for Versatile Domain Adaptation", 2020).
 
-What differs: the target domain's outputs are computed in inference mode.
-Shapes: N rows, L labeled, U of the target domain, C classes.
+Difference from the paper: target-domain outputs are computed in inference mode.
+Shapes: N rows, L labeled, U from the target domain, C classes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 from tasks.training.losses.partial_truth import forward_by_domain, is_labeled, scatter_rows, supervised_rows
 from tasks.training.types import Batch, Forward, Loss
 
-TEMPERATURE = 2.5  # the paper's
+TEMPERATURE = 2.5  # from the paper
 
 
 def mcc(supervised: Loss, weight: float) -> Loss:
@@ -30,7 +30,7 @@ def mcc(supervised: Loss, weight: float) -> Loss:
 
 
 def confusion(logits_UC: Tensor) -> Tensor:
-    """Returns the mean share of each class that is confused with others; confident rows weigh more."""
+    """Returns the mean class confusion of logits (U, C): the share confused with others; confident rows weigh more."""
     p_UC = (logits_UC / TEMPERATURE).softmax(1)
     entropy_U = -(p_UC * p_UC.clamp_min(1e-12).log()).sum(1)
     certainty_U = 1 + torch.exp(-entropy_U).detach()

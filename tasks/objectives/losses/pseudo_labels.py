@@ -13,16 +13,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Audit:
-    """The number of accepted predictions on held-out labeled images, and the fraction of them that is right."""
+    """The number of accepted predictions on held-out labeled images, and the fraction of them that is correct."""
 
     accepted: int
     precision: float
 
 
 def accept(p_UC: np.ndarray, threshold: float, quota: int = 0) -> np.ndarray:
-    """Returns which predictions are accepted, (U,) bool, by their probabilities (U, C).
+    """Returns a mask of the accepted predictions, (U,) bool, from probabilities (U, C).
 
-    Accepted are those that reach `threshold`; of each class only the `quota` most confident, 0 for all.
+    Predictions that reach `threshold` are accepted, at most the `quota` most confident of each class (0: all).
     """
     confidence_U, label_U = p_UC.max(1), p_UC.argmax(1)
     accepted_U = confidence_U >= threshold
@@ -34,7 +34,7 @@ def accept(p_UC: np.ndarray, threshold: float, quota: int = 0) -> np.ndarray:
 
 
 def audit(p_VC: np.ndarray, y_V: np.ndarray, threshold: float | Sequence[float]) -> Audit:
-    """Applies the rule to held-out labeled rows, probabilities (V, C) and classes (V,).
+    """Applies the rule to held-out labeled rows, with probabilities (V, C) and classes (V,).
 
     `threshold` is one number, or one per class.
     """
