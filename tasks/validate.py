@@ -10,7 +10,7 @@ from tasks.core.paths import Paths
 
 
 class ValidateSection(Section):
-    """Limits in the suite."""
+    """The limits used by the suite."""
 
     min_side: int = Field(ge=1, description="pixels of the shorter side")
     max_unreadable: float = Field(ge=0, lt=1, description="tolerated fraction of broken files, which are left out")
@@ -23,7 +23,7 @@ class ValidateParams(StageParams):
 
 
 class ValidateReport(Section):
-    """Numbers of checked expectations and of warnings."""
+    """The numbers of checked expectations and of warnings."""
 
     expectations: int
     warnings: int

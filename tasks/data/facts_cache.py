@@ -40,7 +40,7 @@ def save(file: Path, rows: Iterable[Facts]) -> None:
 
 
 def _code() -> list[str]:
-    """Returns what facts depend on besides the content."""
+    """Returns everything besides the file content that facts depend on: library versions and the code digest."""
     return [PIL.__version__, imagehash.__version__, code_digest(__name__, "tasks.data.image_files")]
 
 

@@ -120,7 +120,7 @@ SCHEMAS: Mapping[TargetKind, Callable[[StreamingScorer], pa.Schema]] = {
 
 
 def merge(folder: Path, parquet: Path, csv: Path) -> tuple[int, int]:
-    """Joins the parts into a Parquet and a CSV file, one at a time. Returns the numbers of predictions and broken files."""
+    """Joins the parts, one at a time, into a Parquet and a CSV file. Returns the counts of rows scored and broken."""
     parts = sorted(folder.glob("part-*.parquet"))
     schema = pq.read_schema(parts[0])
     flat_names = [name for name in schema.names if name != Column.DISTRIBUTION]

@@ -19,7 +19,7 @@ from tasks.reports.figures import COLORS, plt, save
 
 
 def reliability(path: Path, raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.ndarray, bins: int) -> None:
-    """Plots accuracy over confidence in `bins` bins, before and after temperature scaling; the diagonal is calibrated.
+    """Plots accuracy over confidence in `bins` bins, before and after temperature scaling; the diagonal is ideal.
 
     Probabilities are (N, C), labels (N,).
     """
@@ -59,7 +59,7 @@ def roc_and_pr(path: Path, probability_NC: np.ndarray, y_N: np.ndarray, classes:
 
 
 def risk_over_coverage(path: Path, answers: Mapping[Candidate, Answers], threshold: float, risk: float) -> None:
-    """Plots the error rate among answered images over coverage; the cross marks the chosen threshold."""
+    """Plots the error rate among accepted images over coverage; the cross marks the chosen threshold."""
     figure, axes = plt.subplots(figsize=(5.5, 3.6))
     for name, answer in answers.items():
         coverage, risks, _ = risk_coverage(answer.confidence_N, answer.hit_N)
@@ -75,7 +75,7 @@ def risk_over_coverage(path: Path, answers: Mapping[Candidate, Answers], thresho
 
 
 def robustness(path: Path, rows: Sequence[Mapping[str, Any]], clean: float) -> None:
-    """Plots accuracy under each corruption, paler for higher strengths; the line is the accuracy on clean images."""
+    """Plots accuracy under each corruption, paler for higher strengths; the line marks the accuracy on clean images."""
     kinds = list(dict.fromkeys(row["corruption"] for row in rows))
     figure, axes = plt.subplots(figsize=(7, 0.9 + 0.55 * max(len(kinds), 1)))
     for place, kind in enumerate(kinds):
@@ -98,7 +98,7 @@ def _plain(axes: Any) -> None:  # noqa: ANN401 - matplotlib is untyped here
 
 
 def residuals(path: Path, predicted_NK: np.ndarray, y_NK: np.ndarray, targets: Sequence[str]) -> None:
-    """Plots predicted over true values, both (N, K), and the distribution of the residuals, a row per target."""
+    """Plots predicted over true values, (N, K) each, and the distribution of the residuals, one row per target."""
     figure, axes = plt.subplots(len(targets), 2, figsize=(8, 3.2 * len(targets)), squeeze=False)
     for (left, right), place in zip(axes, range(len(targets)), strict=True):
         true_N, predicted_N = y_NK[:, place], predicted_NK[:, place]
@@ -115,11 +115,11 @@ def residuals(path: Path, predicted_NK: np.ndarray, y_NK: np.ndarray, targets: S
 # Okabe and Ito's palette, which is safe for color-blind readers.
 
 
-MAX_CLASSES = 30  # that a confusion matrix is labeled with
+MAX_CLASSES = 30  # limit on the classes that label a confusion matrix
 
 
 def confusion(path: Path, counts_CC: np.ndarray, classes: Sequence[str]) -> None:
-    """Plots a confusion matrix, (C, C), true classes down; the diagonal is not colored, so that errors stand out."""
+    """Plots a confusion matrix, (C, C), true classes in rows; the diagonal is not colored, so that errors stand out."""
     fraction_CC = counts_CC / np.maximum(counts_CC.sum(1, keepdims=True), 1)
     error_CC = np.where(np.eye(len(classes), dtype=bool), 0, fraction_CC)
     side = min(10.0, 2.5 + 0.42 * len(classes))
@@ -168,7 +168,7 @@ def compared(path: Path, points: Mapping[str, Mapping[str, tuple[float, float]]]
 
 
 def curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Plots validation loss and score over optimizer steps, a line per candidate."""
+    """Plots validation loss and score over optimizer steps, one line per candidate."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3))
     for cell, column in zip(axes, (Curve.VALIDATION_LOSS, Curve.VALIDATION_SCORE), strict=True):
         for name in dict.fromkeys(row[Curve.CANDIDATE] for row in rows):

@@ -1,4 +1,4 @@
-"""What all figures share: a backend without a display, colors, and how they are saved."""
+"""Shared setup of all figures: a headless backend, colors, and saving."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-mpl.rcParams["text.parse_math"] = False  # a dollar sign in a class name is no formula
+mpl.rcParams["text.parse_math"] = False  # a dollar sign in a class name does not start a formula
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

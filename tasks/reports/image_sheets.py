@@ -29,7 +29,7 @@ def sheet(path: Path, rows: Sequence[np.ndarray], titles: Sequence[str]) -> None
 
 
 def captioned(path: Path, images: Sequence[np.ndarray], captions: Sequence[str], columns: int = 8) -> None:
-    """Writes a grid of images, (H, W, 3) uint8 each, with captions; the word "none" if there are none."""
+    """Writes a grid of images, (H, W, 3) uint8 each, with captions, or the word "none" if there are no images."""
     count = max(len(images), 1)
     lines = -(-count // columns)
     figure, axes = plt.subplots(
@@ -46,7 +46,7 @@ def captioned(path: Path, images: Sequence[np.ndarray], captions: Sequence[str],
 
 
 def thumbnails(path: Path, files: Sequence[Path], captions: Sequence[str]) -> None:
-    """Writes a grid of reduced image files with captions."""
+    """Writes a grid of thumbnails of image files, with captions."""
     images = [decode(file.read_bytes()) for file in files]
     for image in images:
         image.thumbnail((THUMBNAIL, THUMBNAIL))

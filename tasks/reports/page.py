@@ -1,4 +1,4 @@
-"""Self-contained HTML pages of texts, tables and pictures that open from disk without a network; also Markdown."""
+"""Self-contained HTML pages of text, tables and images that open from disk without a network; also Markdown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ th { border-bottom: 2px solid #888 } td { border-bottom: 1px solid #ddd } img { 
 
 @dataclass(frozen=True)
 class PageSection:
-    """A section with a heading, a text, a table and a picture, each optional. `status` is good, bad or mild."""
+    """A section with a heading, text, a table and an image, each optional. `status` is good, bad or mild."""
 
     heading: str = ""
     text: str = ""
@@ -48,13 +48,13 @@ def data_url(picture: Path) -> str:
 
 
 def page(title: str, sections: Sequence[PageSection]) -> str:
-    """Renders the sections as an HTML page; all texts are escaped."""
+    """Renders the sections as an HTML page; all text is escaped."""
     template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True).from_string(TEMPLATE)
     return template.render(title=title, sections=sections, data_url=data_url)
 
 
 def markdown(sections: Sequence[PageSection]) -> str:
-    """Renders the sections as Markdown, without their pictures."""
+    """Renders the sections as Markdown, without their images."""
     texts = [
         text
         for section in sections

@@ -1,4 +1,4 @@
-"""Writes the preview sheet: some images beside their augmented views.
+"""Writes the preview sheet: sample images beside their augmented views.
 
 Shapes: N views, R side of the resized square, P view parameters.
 """
@@ -20,7 +20,7 @@ IMAGES, VIEWS = 8, 6
 
 
 def preview(target: Path, root: Path, plan: pd.DataFrame, preprocessing: Preprocessing, style: RenderStyle) -> None:
-    """Writes a sheet with a row per image of the plan: the clean image, then its first views."""
+    """Writes a sheet with one row per image of the plan: the clean image, then its first views."""
     planned = list(dict.fromkeys(plan[Column.PATH]))
     chosen = planned[:: max(1, len(planned) // IMAGES)][:IMAGES]
     squares = ImageSquares(root, chosen, preprocessing, memory=0)

@@ -1,4 +1,4 @@
-"""The report of data validation as a page."""
+"""The data validation report as a page."""
 
 from __future__ import annotations
 

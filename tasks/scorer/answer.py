@@ -1,8 +1,8 @@
 """Encoded images in, logits out: the single implementation of inference.
 
-This folder is shipped with every model version, so it imports nothing of the project but itself, by relative imports
-at the top. Evaluation, batch prediction, serving and the registered model all run it. Shapes: N images, C classes or
-targets, D features, R side of the resized square, S side of the center square that the network sees.
+This folder is shipped with every model version, so it imports nothing else from the project, and uses relative imports
+at the top of each file. Evaluation, batch prediction, serving and the registered model all run it. Shapes: N images, C
+classes or targets, D features, R side of the resized square, S side of the center square that the network sees.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Scorer:
         return cls(network, fields)
 
     def logits(self, pictures: Iterable[bytes], batch: int = 64) -> Tensor:
-        """Returns uncalibrated logits, or target values, (N, C) float32, for any number of encoded images.
+        """Returns uncalibrated logits, or regression values, (N, C) float32, for any number of encoded images.
 
         Raises ValueError if an image is broken.
         """
@@ -70,11 +70,11 @@ class Scorer:
         return torch.cat(rows)
 
     def probabilities(self, pictures: Iterable[bytes]) -> Tensor:
-        """Returns calibrated probabilities, or target values, (N, C) float32."""
+        """Returns calibrated probabilities, or regression values, (N, C) float32."""
         return self.calibrated(self.logits(pictures))
 
     def calibrated(self, logits_NC: Tensor) -> Tensor:
-        """Converts logits to probabilities at the fitted temperature, both (N, C); target values pass unchanged.
+        """Converts logits to probabilities at the fitted temperature, (N, C) each; regression values pass unchanged.
 
         Guo et al., "On Calibration of Modern Neural Networks", 2017.
         """
@@ -83,10 +83,10 @@ class Scorer:
         return logits_NC if self.targets else (logits_NC / self.temperature).softmax(-1)
 
     def row(self, logits_C: Tensor) -> dict[str, Any]:
-        """Converts one image's logits (C,) to label, probability, confident and distribution; or to its target values.
+        """Converts one image's logits (C,) to label, probability, confident and distribution; or to regression values.
 
-        Multi-label: the label joins all labels that reach their thresholds; the probability is the smallest over the
-        C decisions.
+        Multi-label: the label joins all labels that reach their thresholds; the probability is the smallest over the C
+        decisions.
         """
         output_C = self.calibrated(logits_C)
         if self.targets:
@@ -149,8 +149,8 @@ def spec_of(
 ) -> dict[str, Any]:
     """Returns the contents of spec.json, which `Scorer.load` reads.
 
-    Answers with a probability below `threshold` are not confident; `label_thresholds` (multi-label) are the
-    probabilities from which each label is assigned; `init` names the model that training started from.
+    Predictions with a probability below `threshold` are not confident; `label_thresholds` (multi-label) are the minimum
+    probabilities for assigning each label; `init` names the model that training started from.
     """
     return {
         "format": FORMAT,

@@ -1,4 +1,4 @@
-"""Decodes image files to upright RGB images with Pillow and numpy alone: no torch."""
+"""Decodes image files to upright RGB images with only Pillow and NumPy, without torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def decode(data: bytes, least: int | None = None) -> Image.Image:
 
 
 def in_rgb(image: Image.Image) -> Image.Image:
-    """Converts to 8-bit RGB; 16-bit gray is divided by 257, where Pillow would clip it at 255.
+    """Converts to 8-bit RGB; 16-bit gray is divided by 257, whereas Pillow would clip it at 255.
 
     Raises ValueError for 32-bit gray, whose white level is not defined.
     """

@@ -1,4 +1,4 @@
-"""Writes the labels of a multi-label image as one string. No torch: the data tables use it too."""
+"""Writes the labels of a multi-label image as one string. No torch, since the data tables use it as well."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Preprocessing:
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Preprocessing:
-        """Builds it from its JSON form, in which tuples are lists."""
+        """Builds the preprocessing from its JSON form, in which tuples are lists."""
         return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
 
     def square(self, image: Image.Image) -> Tensor:

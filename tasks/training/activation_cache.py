@@ -1,8 +1,9 @@
-"""Computes the frozen prefix once for each view; epochs then run only the trainable rest.
+"""Computes the frozen prefix once for each view; epochs then run only the trainable remainder.
 
-Activations at the cut are stored in unnamed files, which the system removes with the process. Space for each view is
-reserved before it is filled: a full disk is an error, never a broken mapping. Rows are computed in manifest order and
-always in the same batches, so that a resumed run gets the same bits. Shapes: N images, R and S sides, V views.
+Activations at the cut are stored in unnamed files, which the system removes when the process exits. Space for each view
+is reserved before it is filled, so a full disk raises an error and never breaks a mapping. Rows are computed in
+manifest order and always in the same batches, so that a resumed run is bit-identical. Shapes: N images, B of them in a
+batch, R and S sides, V views, P view parameters.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class CachedBatches:
         self._device = device
         self._folder = folder
         self._views: dict[int, Tensor] = {}
-        self.computed = 0  # images that went through the prefix
-        self.asked = 0  # images that would have without the cache
+        self.computed = 0  # images that have passed through the prefix
+        self.asked = 0  # images that would have done so without the cache
 
     def __len__(self) -> int:
         """Returns the number of batches in one pass."""
@@ -51,7 +52,10 @@ class CachedBatches:
         yield from self._from_cache(order, CLEAN_VIEW, self._batches.clean())
 
     def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: RenderStyle) -> Iterator[Batch]:
-        """Yields every image once, in the order of `seed` and `epoch`, under the view whose turn it is."""
+        """Yields every image once, in an order determined by `seed` and `epoch`, each with the epoch's scheduled view.
+
+        Views are (N, V, P).
+        """
         view = epoch % draw_NVP.shape[1]
         order = torch.from_numpy(self._batches.order(epoch, seed))
         yield from self._from_cache(order, view, self._batches.view(draw_NVP[:, view], style, view))
@@ -63,7 +67,7 @@ class CachedBatches:
             yield self._batches.labeled(self._device.place(stored[part]), part, view)
 
     def _view(self, view: int, batches: Iterator[Batch]) -> Tensor:
-        """Returns the activations of all images under one view, (N, ...), computed at the first call."""
+        """Returns the activations of all images under one view, (N, ...), computed on the first call."""
         if view not in self._views:
             rows = 0
             for batch in batches:
@@ -87,7 +91,7 @@ def activations(prefix: nn.Module, x_N3SS: Tensor, device: Device) -> Tensor:
 
 
 def reserve(folder: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Maps a tensor to an unnamed file whose disk space is allocated. Raises OSError if there is no room."""
+    """Maps a tensor of this shape to an unnamed file with allocated disk space. Raises OSError if there is no space."""
     folder.mkdir(parents=True, exist_ok=True)
     size = prod(shape) * dtype.itemsize
     with tempfile.NamedTemporaryFile(dir=folder) as file:

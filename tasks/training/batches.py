@@ -1,6 +1,6 @@
-"""Batches of inputs and targets for the fit loop: seeded order, seeded views, prepared ahead by a thread.
+"""Batches of inputs and targets for the fit loop: seeded order, seeded views, prefetched by a thread.
 
-Shapes: N images, B of them in a batch, R and S sides, V views, P numbers a view, A columns of a teacher.
+Shapes: N images, B of them in a batch, R and S sides, V views, P view parameters, A columns of the teacher's outputs.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tasks.images.transforms import CLEAN, RenderStyle, inputs
 from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.types import Batch
 
-TeacherOutputs = Callable[[int], Tensor]  # of a view's number, CLEAN_VIEW for the clean one: (N, A)
+TeacherOutputs = Callable[[int], Tensor]  # maps a view's number (CLEAN_VIEW: the clean view) to outputs (N, A)
 CLEAN_VIEW = -1
 
 
 class Batches:
     """Batches of a list of images, each image once per pass.
 
-    With `drawn`, images are sampled with replacement in proportion to their weights instead (balanced sampling).
+    With `drawn`, images are instead sampled with replacement in proportion to their weights (balanced sampling).
     `teacher` returns the teacher's outputs for every image under one view.
     """
 
@@ -67,28 +67,31 @@ class Batches:
         yield from self.view(torch.tensor([CLEAN]).expand(self.num_images, -1), RenderStyle(), CLEAN_VIEW)
 
     def view(self, draw_NP: Tensor, style: RenderStyle, number: int) -> Iterator[Batch]:
-        """Yields every image once, in order, each under its own row of the view of this number."""
+        """Yields every image once, in order, with its parameters in `draw_NP`, (N, P), as view `number`."""
         yield from self.select(split_evenly(torch.arange(self.num_images), len(self)), draw_NP, style, number)
 
     def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: RenderStyle) -> Iterator[Batch]:
-        """Yields as many images as there are, in the order of `seed` and `epoch`, under the view whose turn it is."""
+        """Yields an epoch of images in an order determined by `seed` and `epoch`, each with the epoch's scheduled view.
+
+        Views are (N, V, P).
+        """
         view = epoch % draw_NVP.shape[1]
         order = torch.from_numpy(self.order(epoch, seed))
         yield from self.select(split_evenly(order, len(self)), draw_NVP[:, view], style, view)
 
     def order(self, epoch: int, seed: int) -> np.ndarray:
-        """Returns the rows of an epoch, (N,)."""
+        """Returns the row numbers of an epoch in order, (N,)."""
         random = np.random.default_rng((seed, epoch))
         if self._probability_N is None:
             return random.permutation(self.num_images)
         return random.choice(self.num_images, self.num_images, p=self._probability_N)
 
     def select(self, parts: Iterable[Tensor], draw_NP: Tensor, style: RenderStyle, number: int) -> Iterator[Batch]:
-        """Yields a batch for each part, which holds row numbers; `draw_NP` has the view of every row."""
+        """Yields a batch for each part, a tensor of row numbers (B,); `draw_NP`, (N, P), holds the view of each row."""
         yield from self.render(((part, draw_NP[part]) for part in parts), style, number)
 
     def render(self, parts: Iterable[tuple[Tensor, Tensor]], style: RenderStyle, number: int) -> Iterator[Batch]:
-        """Yields a batch for each part: row numbers, (B,), and the view of each, (B, P)."""
+        """Yields a batch for each part: row numbers, (B,), and their view parameters, (B, P)."""
         device, parts = self._device.device, ((shard(part), shard(draw)) for part, draw in parts)
         read = ((part, draw, self._device.stage(self._squares[part.tolist()])) for part, draw in parts)
         for part, draw, staged_N3RR in prefetch(read):
@@ -97,7 +100,7 @@ class Batches:
             yield self.labeled(self._device.place(x_N3SS), part, number)
 
     def labeled(self, x: Tensor, part: Tensor, number: int) -> Batch:
-        """Joins inputs or activations (B, ...) of these rows under this view with targets, weights and teacher."""
+        """Joins inputs or activations (B, ...) of the rows `part` under this view with targets, weights and teacher."""
         device = self._device.device
         weight_B = None if self._weight_N is None else self._weight_N[part].to(device)
         teacher_BA = None if self._teacher is None else self._teacher(number)[part].to(device)
@@ -105,5 +108,5 @@ class Batches:
 
 
 def split_evenly(order: Tensor, count: int) -> tuple[Tensor, ...]:
-    """Splits rows into `count` parts of nearly equal size, so that none is too small for batch statistics."""
+    """Splits rows (N,) into `count` parts of nearly equal size, so that none is too small for batch statistics."""
     return order.tensor_split(count)

@@ -12,13 +12,13 @@ from torch import Tensor
 from tasks.metrics.calibration import temperature
 from tasks.training.types import Measure
 
-PLAIN = 1e-4  # weight of the uncalibrated loss: it decides when all answers are right and the other loss goes to zero
+PLAIN = 1e-4  # weight of the uncalibrated loss: it decides if all predictions are correct and the other loss is 0
 
 
 def at_best_temperature(measure: Measure, weigh: Callable[[Tensor, int], Tensor] | None = None) -> Measure:
     """Wraps a measure of logits (N, C) to evaluate it at the temperature that minimizes the loss.
 
-    An over- or underconfident epoch is then not at a disadvantage (Berta et al., "Rethinking Early Stopping: Refine,
+    Over- or underconfident epochs are then not at a disadvantage (Berta et al., "Rethinking Early Stopping: Refine,
     Then Calibrate", 2025). `weigh` returns row weights, (N,), for targets (N,) and the number of classes.
     """
 

@@ -1,4 +1,4 @@
-"""Hooks by which an objective takes part in a fit, in addition to its loss."""
+"""Hooks through which an objective customizes a fit, in addition to its loss."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Callback:
         """Runs before epoch number `epoch`, counted from 0."""
 
     def validate(self, network: Network) -> Score | None:
-        """Scores the network in the objective's own way. Returns None to use the validation images."""
+        """Scores the network with the objective's own criterion. Returns None to use the validation images."""
 
     def may_be_best(self, rows: Sequence[Row]) -> bool:
         """Returns whether the last row of the curve may be kept."""

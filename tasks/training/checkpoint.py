@@ -21,10 +21,10 @@ from tasks.models import weights_file
 
 
 class FileCheckpoint:
-    """A checkpoint file, replaced atomically by each save, at most once in `every` seconds.
+    """A checkpoint file, replaced atomically by each save, at most once every `every` seconds.
 
-    In a fit on several processes, process 0 writes it and all read it. A file damaged by a power failure is set aside,
-    and the fit starts over.
+    In a fit on several processes, rank 0 writes the file and all processes read it. A file damaged by a power failure
+    is set aside, and the fit starts over.
     """
 
     def __init__(self, path: Path, every: float = 0.0) -> None:
@@ -53,6 +53,9 @@ class FileCheckpoint:
 
 
 def digest_of(module: str, files: Iterable[Path], values: object) -> str:
-    """Returns the digest of a fit, 32 hexadecimal digits: its code, which is the module's closure, files and values."""
+    """Returns a digest of everything that a fit depends on, 32 hexadecimal digits.
+
+    It covers the code (the module's import closure), the files and the values.
+    """
     digests = [code_digest(module), *map(sha256_of, files)]
     return hashlib.sha256(json.dumps([digests, values], sort_keys=True, default=str).encode()).hexdigest()[:32]

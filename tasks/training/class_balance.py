@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def balance_weights(weight_N: Tensor, y_N: Tensor, classes: int) -> Tensor:
-    """Rescales `weight_N` so that every class has the same total weight; the sum over rows is unchanged."""
+    """Rescales `weight_N`, (N,), so that every class has the same total weight; the sum over rows is unchanged."""
     class_C = torch.zeros(classes, dtype=weight_N.dtype, device=weight_N.device).scatter_add(0, y_N, weight_N)
     present = (class_C > 0).sum()
     return weight_N * (weight_N.sum() / present / class_C.clamp_min(1e-12))[y_N]

@@ -14,15 +14,15 @@ from tasks.core.progress import say
 from tasks.hardware.compiler import reason
 from tasks.hardware.machine_cache import cache
 
-SHAPES = 256  # most combinations of batch size, trainable blocks and modes that are compiled in one fit
+SHAPES = 256  # maximum combinations of batch size, trainable blocks and modes compiled in one fit
 
 
 @contextmanager
 def compiled_fit(module: nn.Module, *, enabled: bool) -> Iterator[None]:
     """Runs the module compiled, in place, within the context if `enabled`; its tensors keep their names.
 
-    Each batch size is compiled separately, so that a resumed fit computes the same bits. Raises ParamsError if the
-    module cannot be compiled.
+    Each batch size is compiled separately, so that a resumed fit is bit-identical. Raises ParamsError if the module
+    cannot be compiled.
     """
     if not enabled:
         yield
@@ -32,7 +32,7 @@ def compiled_fit(module: nn.Module, *, enabled: bool) -> Iterator[None]:
 
     os.environ.setdefault(
         "TORCHINDUCTOR_CACHE_DIR", str(cache("inductor"))
-    )  # torch's default has a predictable name in /tmp
+    )  # torch's default is a predictable path in /tmp
     say("compiling the trainable layers, which may take minutes")
     module.compile(dynamic=False)
     try:

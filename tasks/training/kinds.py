@@ -29,13 +29,13 @@ def loss_for(target: TargetSpec, smoothing: float = 0.0, log_prior_C: Tensor | N
 def measure_for(target: TargetSpec, balance: Balance = Balance.NONE) -> Measure:
     """Returns the measure of validation loss and score: accuracy, macro F1 (multi-label) or mean R² (regression).
 
-    The classification loss is taken at the best temperature; with a `balance`, every class counts the same.
+    The classification loss is computed at the best temperature; with a `balance`, all classes have equal weight.
     """
     return MEASURES[target.kind](target, balance)
 
 
 def check_balance_supported(balance: Balance, target: TargetSpec) -> None:
-    """Raises ParamsError if `balance` is set for another problem type than classification."""
+    """Raises ParamsError if `balance` is set for a problem type other than classification."""
     if balance not in BALANCES[target.kind]:
         raise ParamsError("balance: only single-label classes can be balanced; set it to none", key="balance")
 

@@ -1,6 +1,6 @@
-"""The fit loop, a ladder: fit -> run_epoch -> step. Each rung can be replaced; objectives plug in at the lowest.
+"""The fit loop in three layers: fit -> run_epoch -> step. Each can be replaced; objectives plug in at the lowest.
 
-A run that was killed resumes from the last saved epoch and ends with the same weights as an undisturbed one.
+A killed run resumes from the last saved epoch and ends with the same weights as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from tasks.training.measures import measure_classes
 from tasks.training.state import Checkpoint, FitState, Progress
 from tasks.training.types import Batch, EpochBatches, Loss, Outputs, Row, Score, Scoring, scoring
 
-SEED_STRIDE = 2**40  # between the seeds of processes, so that each has its own dropout masks
+SEED_STRIDE = 2**40  # offset between the seeds of processes, so that each has its own dropout masks
 BY_ACCURACY = scoring(measure_classes)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to learn. Rates are those of the parameter groups, scaled by warm-up and cosine."""
+    """The training schedule. Learning rates are those of the parameter groups, scaled by warm-up and cosine decay."""
 
     epochs: int
     steps_per_epoch: int
     warmup: float  # fraction of the steps
     weight_decay: float
-    patience: int  # epochs without a lower validation loss
+    patience: int  # epochs without a lower validation loss before the fit stops
     seed: int
     max_grad_norm: float = 0.0  # 0: gradients are not clipped
-    accumulation_steps: int = 1  # micro-batches that a batch is computed in
-    ema_decay: float = 0.0  # of the weights' moving average, which is what is kept; 0: the weights themselves
+    accumulation_steps: int = 1  # micro-batches per batch
+    ema_decay: float = 0.0  # of the weights' moving average, which is then the result; 0: no average
 
     def factor(self, step: int) -> float:
-        """Returns the rates' factor at `step`: linear warm-up, then a cosine to zero (Loshchilov and Hutter, 2017)."""
+        """Returns the learning rates' factor at `step`: linear warm-up, then a cosine (Loshchilov and Hutter, 2017)."""
         total = self.epochs * self.steps_per_epoch
         warm = self.warmup * total
         if step < warm:
@@ -84,10 +84,10 @@ def fit(
     on_row: Callable[[Row], None],
     callbacks: Sequence[Callback] = (),
 ) -> Progress:
-    """Trains with early stopping and leaves the network with its best weights, which may be the initial ones.
+    """Trains with early stopping and leaves the network with its best weights, which may be the initial weights.
 
-    `prepare_epoch` sets what learns in an epoch and the modules' modes. `on_row` gets every row of the curve, also
-    those of a resumed run's past. Raises RootstockError for a loss that is not finite.
+    `prepare_epoch` sets the trainable layers of an epoch and the modules' modes. `on_row` is called with every row of
+    the curve, including those from before a resume. Raises RootstockError if a loss is not finite.
     """
     run = Fit(network, loss, schedule, device, callbacks)
     state = FitState(network, _optimizer(groups, schedule, device), schedule.ema_decay)
@@ -122,13 +122,13 @@ def _is_over(progress: Progress, run: Fit) -> bool:
 
 
 def _optimizer(groups: Sequence[ParameterGroup], schedule: Schedule, device: Device) -> torch.optim.Optimizer:
-    """AdamW whose groups remember their full rate as `base_lr`."""
+    """Returns AdamW with each group's full learning rate stored as `base_lr`."""
     settings = [{"params": group.parameters, "base_lr": group.lr, "lr": 0.0} for group in groups]
     return torch.optim.AdamW(settings, weight_decay=schedule.weight_decay, fused=device.fuses)
 
 
 def run_epoch(run: Fit, state: FitState, batches: Iterable[Batch], micro: MicroBatches) -> float:
-    """Passes over the batches once. Returns the mean of their losses."""
+    """Trains on all batches once. Returns their mean loss."""
     losses = []
     for number, batch in enumerate(batches):
         count = state.progress.epoch * run.schedule.steps_per_epoch + number
@@ -145,7 +145,7 @@ def run_epoch(run: Fit, state: FitState, batches: Iterable[Batch], micro: MicroB
 
 
 def step(run: Fit, batch: Batch, optimizer: torch.optim.Optimizer, micro: MicroBatches) -> float:
-    """Updates the weights once. Returns the loss before the update: the weighted sum over rows, over the batch size.
+    """Updates the weights once. Returns the loss before the update: the weighted sum over rows divided by batch size.
 
     The loss is divided by the batch size, not by the sum of its weights: otherwise classes would be weighted
     differently in batches that lack a rare class.
@@ -198,7 +198,7 @@ def outputs(network: nn.Module, batches: Iterable[Batch], device: Device) -> Out
 
 
 def record(state: FitState, scored: Score, train_loss: float | None, run: Fit) -> None:
-    """Adds a row to the curve; keeps the trained tensors if they are the best so far or a callback ends the fit."""
+    """Adds a row to the curve; keeps the trained tensors if they are the best so far or if a callback ends the fit."""
     progress = state.progress
     row: Row = {Curve.EPOCH: progress.epoch, Curve.STEP: progress.epoch * run.schedule.steps_per_epoch}
     row |= {Curve.VALIDATION_LOSS: scored.loss, Curve.VALIDATION_SCORE: scored.score, **scored.extra}

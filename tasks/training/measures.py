@@ -1,4 +1,4 @@
-"""Measures outputs on validation images: a loss that epochs are compared by, and a score.
+"""Measures outputs on validation images: a loss for comparing epochs, and a score.
 
 Shapes: N images, C classes, K targets.
 """
@@ -22,7 +22,7 @@ def measure_classes(logits_NC: Tensor, y_N: Tensor) -> tuple[float, float]:
 
 
 def measure_labels(logits_NC: Tensor, y_NC: Tensor) -> tuple[float, float]:
-    """Returns binary cross-entropy of logits (N, C) and macro F1 at 0.5 (labels that occur or are predicted)."""
+    """Returns binary cross-entropy of logits (N, C) and macro F1 at 0.5 (over labels that occur or are predicted)."""
     loss = F.binary_cross_entropy_with_logits(logits_NC, y_NC.to(logits_NC.dtype))
     predicted_NC, true_NC = logits_NC >= 0, y_NC > 0.5
     hits_C, all_C = (predicted_NC & true_NC).sum(0), predicted_NC.sum(0) + true_NC.sum(0)

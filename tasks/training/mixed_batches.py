@@ -18,8 +18,8 @@ from tasks.training.batches import Batches, split_evenly
 from tasks.training.losses.partial_truth import mask_labels
 from tasks.training.types import Batch
 
-SEED_STRIDE = 2**32  # between the seeds of both orders; with equal seeds, sorted files would pair up by class
-ORDERS = 1000  # most passes through the smaller set in one epoch
+SEED_STRIDE = 2**32  # offset between the seeds of both orders; equal seeds would pair up sorted files by class
+ORDERS = 1000  # maximum passes through the smaller set in one epoch
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class PlannedViews:
     style: RenderStyle
 
     def epoch(self, number: int, size: int, steps: int, seed: int) -> Iterator[Batch]:
-        """Yields `steps` batches of `size`: every image once if that is enough, else in repeated passes.
+        """Yields `steps` batches of `size` images: every image once if that is enough, else in repeated passes.
 
-        In each pass an image comes under its next view.
+        Each pass uses the next view of every image.
         """
         images, views = self.batches.num_images, self.draw_NVP.shape[1]
         total = images if ceil(images / size) == steps else steps * size
@@ -48,8 +48,8 @@ class PlannedViews:
 class MixedBatches:
     """Batches of `batch` labeled images and `ratio` times as many unlabeled ones, evenly interleaved.
 
-    An epoch passes once through the larger set and repeatedly through the other. With `strong`, inputs have six
-    channels: the weak view first, then the strong one.
+    An epoch passes once through the larger set and repeatedly through the smaller set. With `strong`, inputs have six
+    channels: the weak view first, then the strong view.
     """
 
     labeled: PlannedViews
@@ -84,7 +84,10 @@ class MixedBatches:
 
 
 def interleave(labeled: Batch, unlabeled: Batch, strong_U3SS: Tensor | None) -> Batch:
-    """Merges (N, C, S, S) and (U, C, S, S) evenly, so that micro-batches contain both; masks unlabeled targets."""
+    """Merges (N, C, S, S) and (U, C, S, S) evenly, so that micro-batches contain labeled and unlabeled images.
+
+    Masks the targets of the unlabeled images.
+    """
     x, y, weight, _ = labeled
     u = unlabeled.inputs
     if strong_U3SS is not None:

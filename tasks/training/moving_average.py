@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class MovingAverage:
-    """The average of named tensors, which starts at `tensors`; a `decay` of 0 keeps none."""
+    """The moving average of named tensors, initialized to `tensors`; with a `decay` of 0, there is no average."""
 
     def __init__(self, tensors: Mapping[str, Tensor], decay: float) -> None:
         self._decay = decay
@@ -17,7 +17,8 @@ class MovingAverage:
     def update(self, state: Mapping[str, Tensor], step: int) -> None:
         """Moves the average toward `state`, the weights after `step` steps (Polyak and Juditsky, 1992).
 
-        Early on it follows faster, by (1 + step) / (10 + step), as TensorFlow's ExponentialMovingAverage does.
+        The decay is at most (1 + step) / (10 + step), so that the average follows faster early on, as in TensorFlow's
+        ExponentialMovingAverage.
         """
         decay = min(self._decay, (1 + step) / (10 + step))
         for name, mean in self.tensors.items():

@@ -1,6 +1,6 @@
 """The complete state of a fit, so that it can stop anywhere and resume: network, optimizer, moving average, progress.
 
-A state is named tensors and JSON values. Random numbers are seeded anew at each epoch, so no generator is saved.
+A state consists of named tensors and JSON values. Random generators are reseeded at each epoch, so none is saved.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Checkpoint(Protocol):
 
 @dataclass
 class Progress:
-    """The position after `epoch` epochs; `best` holds the trained tensors of the row `kept`, `lowest` its loss.
+    """The position after `epoch` epochs; `best` holds the trained tensors for the row `kept`, `lowest` its loss.
 
-    `parts`: micro-batches per batch in the last epoch (it grows after out-of-memory).
+    `parts`: micro-batches per batch in the last epoch (it grows after out-of-memory errors).
     """
 
     epoch: int = 0
@@ -50,7 +50,7 @@ class Progress:
 
 
 class FitState:
-    """Everything that a fit changes. `decay`: of the exponential moving average of the weights; 0: no average."""
+    """All state that a fit changes. `decay`: the decay of the weights' exponential moving average; 0: no average."""
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, decay: float = 0.0) -> None:
         self.network = network
@@ -70,7 +70,7 @@ class FitState:
             self._ema.update(self.network.state_dict(), step)
 
     def synchronize(self) -> None:
-        """Averages the statistics that BatchNorm learned over the processes, each of which saw part of the batches."""
+        """Averages BatchNorm's running statistics over the processes, each of which has seen a part of the batches."""
         if count() == 1:
             return
         learned = [
@@ -84,7 +84,7 @@ class FitState:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Swaps the averaged weights in, where there are any, for the length of the block."""
+        """Swaps in the averaged weights, if any, for the duration of the block."""
         if not self._ema.tensors:
             yield
             return
@@ -104,7 +104,7 @@ class FitState:
         checkpoint.save(tensors, values)
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Restores what was saved; does nothing if nothing was."""
+        """Restores the saved state, if there is one."""
         saved = checkpoint.load()
         if saved is None:
             return
@@ -129,7 +129,7 @@ class FitState:
 
 
 def changing(network: nn.Module, learning: set[str]) -> set[str]:
-    """Returns the names of the state that training changes: the parameters that learn and the buffers beside them."""
+    """Returns the names of the state that training changes: the trainable parameters and their modules' buffers."""
     modules = {name.rpartition(".")[0] for name in learning}
     return learning | {name for name, _ in network.named_buffers() if name.rpartition(".")[0] in modules}
 

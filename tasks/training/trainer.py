@@ -1,4 +1,4 @@
-"""The trainer: fits candidates on one set of data and one machine, with one curve file and a checkpoint each."""
+"""The trainer: fits candidates on the same data and device, with one curve file and a checkpoint each."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from tasks.training.state import Progress
 from tasks.training.types import Batch, Loss, Row, Score, Scoring
 
 AUXILIARY = "auxiliary"
-SAVE_SECONDS = 10.0  # between checkpoints: the most training that is lost when the process is killed
+SAVE_SECONDS = 10.0  # between checkpoints: the most training that is lost if the process is killed
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a fit trains: trainable parts, learning rates, loss, batches and callbacks."""
+    """The plan of a fit: trainable layers, learning rates, loss, batches and callbacks."""
 
     learning: Sequence[Names]
     groups: Sequence[ParameterGroup]
     loss: Loss
     batch_statistics: bool
     smoothing: float = 0.0  # label smoothing of the loss, for objectives that rebuild it
-    unfreeze_every: int = 0  # epochs until one more block is unfrozen; 0: all from the start
-    passes: int = 1  # over the training images, in an epoch
+    unfreeze_every: int = 0  # epochs between unfreezing one more block; 0: all from the start
+    passes: int = 1  # over the training images, per epoch
     dropout: bool = False
-    cache_gib: float = 0.0  # of activations of the frozen prefix
-    compile: bool = False  # the trainable part
+    cache_gib: float = 0.0  # limit on cached activations of the frozen prefix
+    compile: bool = False  # compiles the trainable part
     train: MixedBatches | None = None  # replaces the trainer's batches; never cached activations
     auxiliary_module: nn.Module | None = None  # trained with the network, then discarded
     callbacks: tuple[Callback, ...] = ()
@@ -91,7 +91,7 @@ class Trainer:
     def fit(
         self, candidate: Candidate, network: Network, schedule: Schedule, plan: TrainingPlan, key: str = ""
     ) -> Progress:
-        """Fits one candidate. Appends its rows to the curve file; its checkpoint is named by it and `key`."""
+        """Fits one candidate. Appends its rows to the curve file; the checkpoint is named by candidate and `key`."""
         self.device.place(network)
         if plan.batch_statistics:
             synchronize_batchnorm(network, self.device.device)
@@ -146,7 +146,7 @@ class Trainer:
     def _validate(
         self, learner: Network, network: Network, validation: Batches | CachedBatches, plan: TrainingPlan
     ) -> Score:
-        """Scores an epoch by the first callback that does so, else on the validation images."""
+        """Scores an epoch with the first callback that returns a score, else on the validation images."""
         scores = (callback.validate(network) for callback in plan.callbacks)
         by_callback = next((scored for scored in scores if scored is not None), None)
         return by_callback or score(learner, validation.clean(), self.device, self.scoring)
@@ -154,7 +154,7 @@ class Trainer:
     def _without_prefix(
         self, network: Network, schedule: Schedule, plan: TrainingPlan
     ) -> tuple[Network, Batches | CachedBatches, Batches | CachedBatches]:
-        """Returns the trainable rest with cached activations of the frozen prefix if possible, else all unchanged."""
+        """Returns the trainable remainder with cached prefix activations if possible, else everything unchanged."""
         unchanged = (network, self.train, self.validation)
         if not (plan.cache_gib and schedule.epochs and count() == 1):
             return unchanged

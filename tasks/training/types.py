@@ -34,18 +34,18 @@ class Outputs(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A loss that epochs are compared by (lower is better), a score for people, and extra columns of the curve."""
+    """A loss for comparing epochs (lower is better), a human-readable score, and extra columns of the curve."""
 
     loss: float
     score: float
     extra: Mapping[str, float] = MappingProxyType({})
 
 
-Row = dict[str, float]  # of the training curve, by column
+Row = dict[str, float]  # a row of the training curve, by column
 Forward = Callable[[Tensor], Tensor]  # inputs to outputs
-Loss = Callable[[Forward, Batch], Tensor]  # a loss a row, (N,)
-EpochBatches = Callable[[int], Iterable[Batch]]  # the batches of an epoch, by its number
-Measure = Callable[[Tensor, Tensor], tuple[float, float]]  # of outputs and targets: loss and score
+Loss = Callable[[Forward, Batch], Tensor]  # a loss per row, (N,)
+EpochBatches = Callable[[int], Iterable[Batch]]  # maps an epoch's number to its batches
+Measure = Callable[[Tensor, Tensor], tuple[float, float]]  # maps outputs and targets to loss and score
 Scoring = Callable[[Outputs], Score]
 
 

@@ -45,7 +45,7 @@ def forward_by_domain(
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Returns features (M, D) and outputs (M, C) of the labeled rows, then those of the others, in eval mode.
 
-    BatchNorm thus learns the statistics of the labeled domain only: those of a mixture would fit neither.
+    BatchNorm thus learns only the labeled domain's statistics; the statistics of a mixture would fit neither domain.
     """
     source = features_and_outputs(network, x_N3SS[labeled_N])
     with inference_mode_of(network):
@@ -73,7 +73,7 @@ def scatter_rows(loss_M: Tensor, at_N: Tensor) -> Tensor:
 
 
 def scatter_rows_scaled(loss_M: Tensor, at_N: Tensor, share: float) -> Tensor:
-    """Like `scatter_rows`, but normalized by the fraction `share` of such rows in the whole data set.
+    """Like `scatter_rows`, (M,) to (N,), but normalized by the fraction `share` of such rows in the whole data set.
 
     Splitting a batch into micro-batches then does not change the loss.
     """
