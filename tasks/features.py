@@ -1,4 +1,4 @@
-"""Features: embeds every usable image, and some views of the training images, with the frozen backbone."""
+"""Features: embeds every usable image, and several views of the training images, with the frozen backbone."""
 
 from __future__ import annotations
 

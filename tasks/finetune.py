@@ -98,7 +98,7 @@ def learn_as_json(paths: Paths, params: FinetuneParams) -> str:
 
 
 def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
-    """Trains both networks, in this process alone or as one of several."""
+    """Trains both networks, in this process alone or as one of several processes."""
     import torchvision  # noqa: F401 - imported before the stage's time is measured
 
     from tasks.core.objective_sections import ObjectiveParams

@@ -12,7 +12,7 @@ from pathlib import Path
 from tasks.core.files import sha256_of
 
 ROOT = Path(__file__).parents[2]
-MODULE = re.compile(r"tasks(\.\w+)+(?=:|$)")  # a string that names a module of the project: "module" or "module:Class"
+MODULE = re.compile(r"tasks(\.\w+)+(?=:|$)")  # a string that names a project module: "module" or "module:Class"
 
 
 def closure(*modules: str) -> tuple[Path, ...]:

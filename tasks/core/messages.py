@@ -1,7 +1,7 @@
 """Messages from a stage to its supervisor: one JSON object per line, each after a record separator (RFC 7464).
 
-The separator distinguishes them from the output of libraries, even in the middle of a line. The types are plain
-dataclasses, so that compute code needs no validation library to send them; the supervisor parses them back.
+The separator distinguishes messages from library output, even in the middle of a line. The types are plain dataclasses,
+so that compute code needs no validation library to send them; the supervisor parses them.
 """
 
 from __future__ import annotations

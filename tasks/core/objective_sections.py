@@ -39,7 +39,7 @@ class Objective(StrEnum):
 
 
 class TeacherParams(Section):
-    """The teacher, usually a larger model, whose predictions the student learns from."""
+    """The teacher, usually a larger model, whose predictions the student is trained on."""
 
     architecture: str | None = Field(
         description="a torchvision classification model, if the weights do not name their architecture"
@@ -81,7 +81,7 @@ class UnlabeledSection(Section):
 
 
 class DomainSection(Section):
-    """Unsupervised domain adaptation: from the labeled domain to the unlabeled one."""
+    """Unsupervised domain adaptation from the labeled to the unlabeled domain."""
 
     weights: tuple[float, ...] = Field(min_length=1, description="candidate weights of the adaptation loss")
     chosen_by: Literal["information", "neighbourhood"] = Field(

@@ -43,7 +43,7 @@ class Split(StrEnum):
 class Candidate(StrEnum):
     """The models that evaluation compares.
 
-    MEAN predicts the mean of the training targets, the baseline of regression; TEACHER is the model distilled from.
+    MEAN predicts the mean of the training targets, the baseline for regression; TEACHER is the model distilled from.
     """
 
     MEAN = "mean of train"
@@ -97,7 +97,7 @@ class Curve(StrEnum):
 LABELED_SPLITS: Final = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 TABLE: Final = "rootstock.parquet"  # in data/raw, beside the images: the source's table
 HAS: Final = "label:"  # prefix of the manifest's 0/1 columns in multi-label data
-TARGET: Final = "target:"  # prefix of the manifest's regression targets
+TARGET: Final = "target:"  # prefix of the manifest's regression target columns
 ANSWER: Final = "predicted:"  # prefix of the predicted-target columns
 FEATURES: Final = "features"  # name of the feature matrix in its file
 VALUE, LOW, HIGH = "value", "low", "high"  # a metric's value and its 95% interval

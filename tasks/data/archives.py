@@ -1,4 +1,4 @@
-"""Unpacks untrusted zip and tar archives: no path out of the folder, no links, no archive bombs."""
+"""Unpacks untrusted zip and tar archives: no paths outside of the folder, no links, no archive bombs."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def image_table(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def class_table(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Returns one row per class with its number of usable images in each labeled split."""
+    """Returns one row per class with its numbers of usable images in the labeled splits."""
     counts = {split: _counts(of_split(manifest, split)) for split in LABELED_SPLITS}
     table = pd.DataFrame(counts).fillna(0).astype(int)
     note = [", ".join(f"{count} {split}" for split, count in row.items()) for _, row in table.iterrows()]

@@ -1,4 +1,4 @@
-"""A cache of image facts, keyed by file content, so that only new files are decoded."""
+"""A cache of image facts, keyed by file content, so that only new files have to be decoded."""
 
 from __future__ import annotations
 

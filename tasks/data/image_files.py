@@ -64,7 +64,7 @@ def is_utf8(text: str) -> bool:
 
 
 def facts(root: Path, files: Iterable[str], cached: Mapping[str, Facts]) -> Iterator[Facts]:
-    """Yields the facts of each file, in order, read by one thread per core. `cached` has facts by SHA-256."""
+    """Yields the facts of each file, in order, read by one thread per core. `cached` maps SHA-256 to facts."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(lambda file: _facts(root, file, cached), files)
 
@@ -97,6 +97,6 @@ def pixel_hash(image: Image.Image) -> str:
 
 
 def _stored_mode(path: Path) -> str:
-    """Returns Pillow's mode of the stored image, such as L, RGB or CMYK, from the header alone."""
+    """Returns Pillow's mode of the stored image, such as L, RGB or CMYK, reading only the header."""
     with Image.open(path) as image:
         return image.mode

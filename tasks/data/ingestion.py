@@ -53,7 +53,7 @@ def read_source(raw: Path) -> Source:
 
 
 def read_facts(raw: Path, files: list[str], cached: Mapping[str, Facts]) -> list[Facts]:
-    """Reads the facts of each file, in order, and reports progress. `cached` has facts by SHA-256."""
+    """Reads the facts of each file, in order, and reports progress. `cached` maps SHA-256 to facts."""
     return list(counted(image_files.facts(raw, files, cached), len(files), "images read"))
 
 

@@ -49,7 +49,7 @@ def label_names(rows: pd.DataFrame) -> tuple[str, ...]:
 
 
 def target_spec(rows: pd.DataFrame) -> TargetSpec:
-    """Derives the target spec from usable rows; classes and statistics come from training images only.
+    """Derives the target spec from usable rows; classes and statistics come only from training images.
 
     Raises DataRefusedError if there is only one class, or if a target is constant or too far from zero for float32.
     """

@@ -1,4 +1,4 @@
-"""Slices of the data by a column of the manifest, to find where a model with a good overall score fails."""
+"""Slices of the data by manifest column, for finding where a model with a good overall score fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Assigns images to splits: as the source specifies, otherwise by a stable hash of the group."""
+"""Assigns images to splits: as specified by the source, otherwise by a stable hash of the group."""
 
 from __future__ import annotations
 

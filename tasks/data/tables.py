@@ -161,7 +161,7 @@ def _splits(file: Path, table: pd.DataFrame) -> pd.Series:
 def bring_together(
     file: Path, folder: Path, targets: Sequence[str] = (), separator: str | None = None, *, trusted: bool = True
 ) -> Path:
-    """Copies the table and its images into `folder`, unless the copy there is up to date. Returns `folder`.
+    """Copies the table and its images into `folder`, unless the existing copy is up to date. Returns `folder`.
 
     Missing files are skipped; ingest lists them. Raises DataRefusedError if a table that is not `trusted`, such as one
     from an archive, names a file outside of its folder.

@@ -35,9 +35,9 @@ def digits() -> Iterator[tuple[np.ndarray, int, Split, int]]:
 
 
 def render(folder: Path) -> None:
-    """Writes the images as split/digit/number.png, unlabeled ones as unlabelled/number.png.
+    """Writes the images as split/digit/number.png, unlabeled images as unlabelled/number.png.
 
-    PNG files are not compressed, so that their bytes do not depend on the version of a compressor.
+    PNG files are not compressed, so that their bytes do not depend on the compressor's version.
     """
     for image_HW, digit, split, number in digits():
         target = folder / split / ("" if split is Split.UNLABELED else str(digit)) / f"{number:04d}.png"

@@ -1,6 +1,6 @@
 """Pretrains the embedded backbone on printed characters and evaluates it on handwritten digits.
 
-Shapes: N glyphs or digits, S side of the input, D features, R repetitions.
+Shapes: N glyphs or digits, S side of the input, D features, R probes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def preprocessing(side: int) -> Preprocessing:
 def pretrained_network(
     batch: int, side: int, rate: float, schedule: Schedule, device: Device, checkpoint: Checkpoint
 ) -> Network:
-    """Trains a network to classify 62 printed characters, on new renderings in batches of `batch`, and returns it."""
+    """Returns a network trained to classify 62 printed characters, on new renderings in batches of `batch`."""
     glyph_NGG, class_N = clean_glyphs()
     prepare = preprocessing(side)
 

@@ -66,7 +66,7 @@ class FeatureStore:
         self._rows.update(zip(keys, rows, strict=True))
 
     def collect(self, most: float) -> None:
-        """Removes the least recently used contexts, never this one, until the store fits into `most` GiB."""
+        """Removes the least recently used contexts, except this one, until the store fits into `most` GiB."""
         others = [folder for folder in self._folder.parent.iterdir() if folder.is_dir() and folder != self._folder]
         sizes = {folder: _size(folder) for folder in (*others, self._folder)}
         for folder in sorted(others, key=lambda other: other.stat().st_mtime):

@@ -1,4 +1,4 @@
-"""Lists the rows of the feature matrix: which images are embedded, and under which views."""
+"""Lists the rows of the feature matrix: the embedded images and their views."""
 
 from __future__ import annotations
 

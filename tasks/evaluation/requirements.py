@@ -16,7 +16,7 @@ ATTACKS_SUPPORTED: Mapping[TargetKind, bool] = {
 
 
 def check_attacks_supported(attack_images: int, kind: TargetKind) -> None:
-    """Raises ParamsError if attacks are requested that this kind of target does not support or are not installed."""
+    """Raises ParamsError if attacks are requested that the target kind does not support or that are not installed."""
     if attack_images and not ATTACKS_SUPPORTED[kind]:
         raise ParamsError(
             f"evaluate.attacked: the attacks support classification only, not {kind}; set it to 0",

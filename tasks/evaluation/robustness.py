@@ -1,4 +1,4 @@
-"""Scores of the tuned model under corruptions, on a sample of the test images. Shapes: N images, B batch."""
+"""Scores the tuned model under corruptions, on a sample of the test images. Shapes: N images, B images per batch."""
 
 from __future__ import annotations
 

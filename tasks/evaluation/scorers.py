@@ -45,9 +45,9 @@ def scorers(
 
 
 def teacher_scorer(file: Path, params: TeacherParams, target: TargetSpec, head: Path, *, letterbox: bool) -> Scorer:
-    """Builds an uncalibrated scorer of the teacher, with the head fitted by finetune if its file has none.
+    """Builds an uncalibrated scorer for the teacher, with the head fitted by finetune if its file has none.
 
-    Raises ParamsError if no head was fitted.
+    Raises ParamsError if no head has been fitted.
     """
     teacher = load(file, params, target, head, letterbox=letterbox)
     if isinstance(teacher, Backbone):

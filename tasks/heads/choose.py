@@ -62,7 +62,7 @@ def choose_head(
     seed: int,
     earlier: EarlierModel,
 ) -> list[Probe]:
-    """Fits heads of the kind `section.kind`, one per setting, on features (N, D) of the rows of `index`.
+    """Fits heads of kind `section.kind`, one per setting, on the features (N, D) of the rows of `index`.
 
     Raises ParamsError if the combination of parameters is not supported.
     """

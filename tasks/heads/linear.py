@@ -67,7 +67,7 @@ def fit_probes(
 
 
 def _logistic_regression(start: Tensor, rows: Train, anchor: Tensor, offset_C: Tensor, strength: float) -> Tensor:
-    """Returns the minimum reached from `start`, weights and bias in one tensor (C, D + 1)."""
+    """Returns the minimum found from `start`, with weights and bias in one tensor (C, D + 1)."""
     z_ND, y_N, weight_N = rows
     parameters = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([parameters], max_iter=STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")

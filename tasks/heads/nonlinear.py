@@ -1,4 +1,4 @@
-"""Fits dense heads, with one hidden layer. Shapes: N images, D features, C outputs, H and W hidden units."""
+"""Fits dense heads, which have one hidden layer. Shapes: N images, D features, C outputs, H and W hidden units."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> lis
 def widened(head: nn.Module, width: int) -> nn.Module:
     """Returns a dense head with `width` hidden units that computes the same function (Chen et al., "Net2Net", 2016).
 
-    New units are copies of random old ones; the outgoing weights of a unit are split randomly among its copies, so
-    that they diverge in training.
+    New units are copies of randomly chosen units; a unit's outgoing weights are split randomly among its copies, so
+    that the copies diverge in training.
     """
     first, last = head.get_submodule("0"), head.get_submodule("2")
     weight_HD, bias_H, out_CH = (first.weight.detach(), first.bias.detach(), last.weight.detach())  # type: ignore[operator]

@@ -39,7 +39,7 @@ def macro_f1(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
 
 
 def nll(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
-    """Returns the mean negative log-likelihood of the labels under (N, C) probabilities, in nats."""
+    """Returns the mean negative log-likelihood of the labels (N,) under probabilities (N, C), in nats."""
     likelihood_N = probability_NC[np.arange(len(y_N)), y_N].astype(np.float64)
     return float(-np.log(np.maximum(likelihood_N, 1e-12)).mean())
 

@@ -42,7 +42,7 @@ def _best_threshold(probability_V: np.ndarray, true_V: np.ndarray) -> float:
 
 
 def exact(predicted_NC: np.ndarray, y_NC: np.ndarray) -> float:
-    """Returns the fraction of images whose predicted labels, (N, C) bool, are exactly the true ones."""
+    """Returns the fraction of images whose predicted labels match the true labels exactly, (N, C) bool each."""
     return float((predicted_NC == (y_NC > 0.5)).all(1).mean())
 
 

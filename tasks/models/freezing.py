@@ -64,7 +64,7 @@ def _with_loose(module: nn.Module, units: list[Names]) -> list[Names]:
 
 
 def within(name: str, parts: Sequence[str]) -> bool:
-    """Returns whether the parameter or module `name` is one of `parts` or inside one."""
+    """Returns whether the parameter or module `name` is one of `parts` or inside one of them."""
     return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
@@ -122,7 +122,7 @@ def learn_mode(network: Network, learning: Sequence[Names], *, batch_statistics:
 
 
 def set_dropout(module: nn.Module, dropout: float | None, depth: float | None) -> None:
-    """Sets the dropout rate and the stochastic depth rate of the last block, scaled linearly (Huang et al., 2016).
+    """Sets the dropout rate, and the stochastic depth rate of the last block, scaled linearly (Huang et al., 2016).
 
     None keeps the architecture's rates. Raises ParamsError if the architecture lacks such layers.
     """

@@ -1,4 +1,4 @@
-"""Builds the networks of the candidates: the linear probe and the baseline from scratch."""
+"""Builds the candidates' networks: the linear probe and the baseline from scratch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def probe_network(backbone: Backbone, head_weights: Path, outputs: int) -> Netwo
 
 
 def scratch_network(architecture: str, cut: str, head: Mapping[str, Any], target: TargetSpec, seed: int) -> Network:
-    """Returns the network with random weights from `seed`; a nonparametric head is replaced by a linear one."""
+    """Returns the network with random weights from `seed`; a nonparametric head is replaced with a linear head."""
     torch.manual_seed(seed)
     network = build_network(architecture, target.num_outputs, cut, **scratch_head(head))
     if isinstance(network.head, Scaled):

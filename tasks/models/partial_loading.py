@@ -1,4 +1,4 @@
-"""Initializes a network from the weights of a different one, where names and shapes match."""
+"""Initializes a network from another network's weights, wherever names and shapes match."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def domain_validation(context: TrainingContext, methods: ObjectiveParams) -> Dom
 
 
 def batch_norms(module: nn.Module, learning: Sequence[Names]) -> list[str]:
-    """Returns the names of the BatchNorm layers in the trained blocks. Raises ParamsError if there is none."""
+    """Returns the names of the BatchNorm layers in the trained blocks. Raises ParamsError if there are none."""
     names = [name for block in learning for name in block]
     layers = [name for name, layer in module.named_modules() if isinstance(layer, BATCH_NORMS) and within(name, names)]
     if not layers:

@@ -36,7 +36,7 @@ class TrainingContext:
     loader: ImageLoader
     trainer: Trainer
     backbone: Backbone
-    head: dict[str, Any]  # settings of the head, from its weights file
+    head: dict[str, Any]  # head settings, from the weights file
     batch: int  # images per optimizer step
 
     def fresh_backbone(self) -> Backbone:

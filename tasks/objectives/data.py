@@ -30,7 +30,7 @@ from tasks.training.losses.partial_truth import mask_labels
 
 @dataclass(frozen=True)
 class ImageLoader:
-    """Builds batches from manifest rows: images below `root`, preprocessed for one backbone, on one device."""
+    """Builds batches from manifest rows: images below `root`, preprocessed for one backbone on one device."""
 
     root: Path
     preprocessing: Preprocessing
@@ -57,7 +57,7 @@ class ImageLoader:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The manifest, the target, the augmentation policy, and the weights of the training images, (N,)."""
+    """The manifest, the target, the augmentation policy, and the training images' weights, (N,)."""
 
     manifest: pd.DataFrame
     target: TargetSpec

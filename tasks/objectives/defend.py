@@ -36,7 +36,7 @@ class AdversarialValidation(Callback):
         self.growing.begin(epoch)
 
     def validate(self, network: Network) -> Score:
-        """Scores the network under the full attack; the clean score becomes a column of the curve."""
+        """Scores the network under the full attack; the clean score is recorded as a column of the curve."""
         trainer = self.trainer
         clean = score(network, trainer.validation.clean(), trainer.device, trainer.scoring)
         attacked = score_under_attack(network, trainer, self.attack, self.supervised)

@@ -154,7 +154,7 @@ def from_scratch(
     learning = freeze_all_but_last(network.backbone, EVERYTHING)
     set_dropout(network.backbone, section.dropout, section.stochastic_depth)
     all_passes = ceil(tuned.steps / len(trainer.train))
-    passes = max(all_passes // section.epochs, 1)  # unlabeled images may add many steps to few labeled ones
+    passes = max(all_passes // section.epochs, 1)  # unlabeled images can add many steps to a small labeled set
     plan = TrainingPlan(
         learning,
         parameter_groups(network, learning, lr, lr, layer_lr_decay=1),

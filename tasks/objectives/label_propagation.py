@@ -1,8 +1,8 @@
 """Propagates labels to unlabeled images over a nearest-neighbor graph in feature space.
 
 Zhou et al., "Learning with Local and Global Consistency" (2004), on the graph of Iscen et al., "Label Propagation for
-Deep Semi-supervised Learning" (2019). Unlabeled images are assumed to have the class frequencies of labeled ones: class
-mass normalization, Zhu et al., "Semi-Supervised Learning Using Gaussian Fields and Harmonic Functions" (2003).
+Deep Semi-supervised Learning" (2019). Unlabeled and labeled images are assumed to have the same class frequencies:
+class mass normalization, Zhu et al., "Semi-Supervised Learning Using Gaussian Fields and Harmonic Functions" (2003).
 Shapes: N images, D features, C classes.
 """
 
@@ -26,7 +26,7 @@ def graph(x_ND: np.ndarray, neighbors: int) -> sparse.csr_matrix:
     The search compares all pairs: its time grows with the square of N.
     """
     index = NearestNeighbors(n_neighbors=min(neighbors, len(x_ND) - 1), metric="cosine").fit(x_ND)
-    weight_NN = index.kneighbors_graph(mode="distance")  # no image is its own neighbor
+    weight_NN = index.kneighbors_graph(mode="distance")  # an image is not its own neighbor
     weight_NN.data = (1 - weight_NN.data).clip(0) ** GAMMA
     weight_NN = weight_NN + weight_NN.T
     scale = sparse.diags(1 / np.sqrt(np.asarray(weight_NN.sum(1)).ravel() + UNREACHED))

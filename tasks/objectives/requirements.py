@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SELF_TRAINING = {Objective.PSEUDO_LABELS, Objective.FIXMATCH}
 DOMAIN_ADAPTATION = {Objective.BATCHNORM, Objective.CORAL, Objective.DANN, Objective.MCC}
-UNSUPPORTED = {  # objectives that are not defined for a problem type
+UNSUPPORTED = {  # objectives that a problem type does not support
     TargetKind.CLASSIFICATION: set[Objective](),
     TargetKind.MULTILABEL: {*SELF_TRAINING, *DOMAIN_ADAPTATION, Objective.TRADES},
     TargetKind.REGRESSION: {*SELF_TRAINING, Objective.MCC, Objective.TRADES},

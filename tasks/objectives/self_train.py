@@ -133,7 +133,7 @@ class FixMatchAudit(Callback):
         return {"audited_precision": self.audit(network).precision}
 
     def audit(self, network: Network) -> Audit:
-        """Calibrates on one half of the validation images and audits on the other."""
+        """Calibrates on one half of the validation images and audits on the other half."""
         data, device, loss = self.context.data, self.context.loader.device, self.loss
         logits_VC = outputs(network, self.validation.clean(), device).output
         loss.temperature = fit_temperature(data, logits_VC)

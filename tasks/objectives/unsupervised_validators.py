@@ -1,4 +1,4 @@
-"""Scores models on a domain without labels. Shapes: U images of the target domain, C classes."""
+"""Scores models on an unlabeled domain. Shapes: U images of the target domain, C classes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ MAX_IMAGES = 2000  # limit on the images compared with one another
 
 
 def information(logits_UC: Tensor) -> float:
-    """Returns the information maximization score of logits (U, C): confident and diverse predictions; higher is better.
+    """Returns the information maximization score of logits (U, C), which rewards confident and diverse predictions.
 
     The entropy of the mean prediction minus the mean entropy (Shi and Sha, 2012; as a validator, Musgrave et al.,
-    2022).
+    2022); higher is better.
     """
     p_UC = logits_UC.cpu().double().softmax(1)
     return (entropy(p_UC.mean(0)) - entropy(p_UC).mean()).item()

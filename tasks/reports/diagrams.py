@@ -37,7 +37,7 @@ def reliability(path: Path, raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.n
 
 
 def roc_and_pr(path: Path, probability_NC: np.ndarray, y_N: np.ndarray, classes: Sequence[str]) -> None:
-    """Plots ROC and precision-recall curves, one per class against the others. Probabilities (N, C), labels (N,)."""
+    """Plots one-vs-rest ROC and precision-recall curves for each class. Probabilities are (N, C), labels (N,)."""
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
@@ -151,7 +151,7 @@ def candidates(
 
 
 def compared(path: Path, points: Mapping[str, Mapping[str, tuple[float, float]]]) -> None:
-    """Plots each model's mean score and its 95% interval, (mean, half-width), in one panel per data set."""
+    """Plots each model's mean score with its 95% interval, (mean, half-width), in one panel per data set."""
     models = list(dict.fromkeys(model for scores in points.values() for model in scores))
     figure, axes = plt.subplots(
         1, len(points), figsize=(2 + 3.2 * len(points), 0.8 + 0.4 * len(models)), squeeze=False, sharey=True

@@ -106,7 +106,7 @@ class Scorer:
         }
 
     def stream(self, pictures: Iterable[bytes], batch: int = 64) -> Iterator[tuple[Tensor | None, str]]:
-        """Yields (logits (C,), "") for each encoded image in order, or (None, reason) for a broken one.
+        """Yields (logits (C,), "") for each encoded image in order, or (None, reason) for a broken image.
 
         Threads decode ahead of the network; at most a few batches are in memory.
         """

@@ -60,7 +60,7 @@ def build_backbone(architecture: str, cut: str = "layer") -> tuple[nn.Module, in
 
 
 def classifier_of(module: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    """Returns the name and the layer that maps features to classes: the last linear one, or a convolution."""
+    """Returns the layer that maps features to classes, the last linear layer or a convolution, and its name."""
     linear = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
     if linear:
         return linear[-1]
@@ -70,7 +70,7 @@ def classifier_of(module: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
 
 
 def resnet10() -> nn.Module:
-    """Builds ResNet-10: four stages of one basic block, the architecture of the embedded backbone."""
+    """Builds ResNet-10, the architecture of the embedded backbone: four stages of one basic block."""
     from torchvision.models.resnet import BasicBlock, ResNet
 
     network: nn.Module = ResNet(BasicBlock, [1, 1, 1, 1])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 def build_head(width: int, outputs: int, kind: str = "linear", **settings: int) -> nn.Module:
     """Builds a head, (N, D) to (N, C), of `kind` linear, dense (one hidden layer), prototype or knn.
 
-    `settings` are the further keys of spec.json's `head`; `scaled` = 1 adds the scale of standardized targets.
+    `settings` are the other keys of spec.json's `head`; `scaled` = 1 adds the scale of standardized targets.
     """
     if settings.pop("scaled", 0):
         return Scaled(build_head(width, outputs, kind, **settings), outputs)
@@ -30,7 +30,7 @@ def build_head(width: int, outputs: int, kind: str = "linear", **settings: int) 
 
 
 class Scaled(nn.Module):
-    """A head that predicts standardized targets, rescaled by the targets' standard deviation and mean."""
+    """A head that predicts standardized targets and rescales them by the targets' standard deviation and mean."""
 
     mean_K: Tensor
     spread_K: Tensor
@@ -42,12 +42,12 @@ class Scaled(nn.Module):
         self.register_buffer("spread_K", torch.ones(outputs))
 
     def set_scale(self, mean_K: Sequence[float], spread_K: Sequence[float]) -> None:
-        """Sets mean and standard deviation of the training targets, (K,) each."""
+        """Sets the mean and standard deviation of the training targets, (K,) each."""
         self.mean_K.copy_(torch.tensor(mean_K))
         self.spread_K.copy_(torch.tensor(spread_K))
 
     def forward(self, x_ND: Tensor) -> Tensor:
-        """Returns target values, (N, K), for features (N, D)."""
+        """Returns regression values, (N, K), for features (N, D)."""
         values: Tensor = self.inner(x_ND) * self.spread_K + self.mean_K
         return values
 

@@ -20,7 +20,7 @@ class Network(nn.Module):
         self.head = head
 
     def forward(self, x_N3SS: Tensor) -> Tensor:
-        """Returns logits, or target values, (N, C), for images (N, 3, S, S)."""
+        """Returns logits, or regression values, (N, C), for images (N, 3, S, S)."""
         logits: Tensor = self.head(self.backbone(x_N3SS))
         return logits
 

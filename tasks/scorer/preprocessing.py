@@ -18,7 +18,7 @@ from .decode import decode
 class Preprocessing:
     """Resizes the shorter side to R pixels, crops the center S and normalizes to (x / 255 - mean) / std.
 
-    With `letterbox` the longer side becomes R, and the rest of the square is black: nothing is cut off.
+    With `letterbox` the longer side becomes R, and the rest of the square is black, so that nothing is cropped.
     """
 
     resize: int
@@ -61,7 +61,7 @@ class Preprocessing:
         return self.normalize_(x_N3SS.clone(memory_format=torch.channels_last))
 
     def normalize_(self, x_N3SS: Tensor) -> Tensor:
-        """Normalizes channels-last images (N, 3, S, S) in place, a row of pixels at a time, which is fast."""
+        """Normalizes channels-last images (N, 3, S, S) in place, one row of pixels at a time, which is fast."""
         width = x_N3SS.shape[-1]
         mean, std = (torch.tensor(v, device=x_N3SS.device).repeat(width) for v in (self.mean, self.std))
         x_N3SS.permute(0, 2, 3, 1).view(-1, x_N3SS.shape[-2], 3 * width).sub_(mean).div_(std)

@@ -105,7 +105,7 @@ def reserve(folder: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 def fits(
     prefix: nn.Module, train: Batches, validation: Batches, device: Device, folder: Path, views: int, most: float
 ) -> bool:
-    """Returns whether the activations of `views` views and of the validation images fit `most` GiB and the disk."""
+    """Returns whether the activations of `views` views and of the validation images fit `most` GiB and on disk."""
     one = activations(prefix, train.first(), device)
     size = (views * train.num_images + validation.num_images) * one.numel() * one.element_size() / GIB
     folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ class Callback:
         return True
 
     def should_stop(self, rows: Sequence[Row]) -> bool:
-        """Returns whether the fit ends and keeps the last row of the curve."""
+        """Returns whether the fit should end and keep the last row of the curve."""
         del rows
         return False
 

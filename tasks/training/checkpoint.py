@@ -33,7 +33,7 @@ class FileCheckpoint:
         self._saved = -math.inf
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Returns the last saved tensors and values, or None."""
+        """Returns the last saved tensors and values, or None if there are none."""
         if not self._path.exists():
             return None
         try:

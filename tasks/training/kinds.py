@@ -66,7 +66,7 @@ def _class_measure(target: TargetSpec, balance: Balance) -> Measure:
     return at_best_temperature(measure_balanced, equal_class_weights)
 
 
-BALANCES: Mapping[TargetKind, frozenset[Balance]] = {  # ways to balance classes that a problem type supports
+BALANCES: Mapping[TargetKind, frozenset[Balance]] = {  # class balancing methods that a problem type supports
     TargetKind.CLASSIFICATION: frozenset(Balance),
     TargetKind.MULTILABEL: frozenset({Balance.NONE}),
     TargetKind.REGRESSION: frozenset({Balance.NONE}),

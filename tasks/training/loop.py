@@ -169,7 +169,7 @@ def step(run: Fit, batch: Batch, optimizer: torch.optim.Optimizer, micro: MicroB
 
 
 def _gradient(run: Fit, chunk: Batch) -> float:
-    """Adds the gradient of a micro-batch, whose weights are shares of the whole batch. Returns its part of the loss."""
+    """Adds the gradient of a micro-batch, whose weights are shares of the full batch. Returns its part of the loss."""
     share_N = torch.ones(()) if chunk.weight is None else chunk.weight
     with run.device.autocast():
         loss = (run.loss(run.network, chunk) * share_N).sum()

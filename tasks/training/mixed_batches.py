@@ -1,4 +1,4 @@
-"""Interleaves labeled and unlabeled images in one batch, for the objectives that train on both.
+"""Interleaves labeled and unlabeled images in each batch, for objectives that train on both.
 
 Shapes: N labeled images, U unlabeled images, V views, P view parameters, S side.
 """

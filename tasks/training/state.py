@@ -26,7 +26,7 @@ class Checkpoint(Protocol):
     """Storage of a fit's state that outlives the process."""
 
     def load(self) -> tuple[Tensors, dict[str, Any]] | None:
-        """Returns the last saved tensors and values, or None."""
+        """Returns the last saved tensors and values, or None if there are none."""
 
     def save(self, tensors: Tensors, values: dict[str, Any]) -> None:
         """Replaces the saved tensors and values."""

@@ -15,8 +15,8 @@ from torch import Tensor
 class Batch(NamedTuple):
     """The rows of one optimizer step.
 
-    Inputs are (N, 3, S, S), or activations (N, ...); targets (N,) int64, (N, C) or (N, K) float32; weights (N,) with a
-    mean of 1 over all batches, None for equal weights; a teacher's outputs (N, A), None without a teacher.
+    Inputs are (N, 3, S, S), or activations (N, ...); targets are (N,) int64, (N, C) or (N, K) float32; weights are (N,)
+    with a mean of 1 over all batches, or None if equal; a teacher's outputs are (N, A), or None without a teacher.
     """
 
     inputs: Tensor

@@ -22,7 +22,7 @@ from tasks.training.types import Batch, Forward, Loss
 
 Ascent = Callable[[Tensor], Tensor]  # maps outputs to the loss that the attack maximizes, (N,)
 Attacker = Callable[[Forward, Tensor, Ascent], Tensor]
-FAST = 1.25  # step of the fast attack, as a fraction of the radius (from its paper)
+FAST = 1.25  # step of the fast attack, as a fraction of the radius (from the paper)
 
 
 @dataclass(frozen=True)

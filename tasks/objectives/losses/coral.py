@@ -15,7 +15,7 @@ from tasks.training.types import Batch, Forward, Loss
 
 
 def coral(supervised: Loss, weight: float) -> Loss:
-    """Returns a loss: the supervised one on labeled rows plus `weight` * squared covariance distance / (4 D²)."""
+    """Returns a loss: the supervised loss on labeled rows plus `weight` * squared covariance distance / (4 D²)."""
 
     def loss(network: Forward, batch: Batch) -> Tensor:
         labeled_N = is_labeled(batch.target)
@@ -33,5 +33,5 @@ def coral(supervised: Loss, weight: float) -> Loss:
 def covariance(x_ND: Tensor) -> Tensor:
     """Returns the covariance, (D, D), of features (N, D); zeros for fewer than two rows."""
     centered_ND = x_ND - x_ND.mean(0) if len(x_ND) else x_ND
-    with torch.autocast(x_ND.device.type, enabled=False):  # products of bfloat16 are too coarse for differences
+    with torch.autocast(x_ND.device.type, enabled=False):  # bfloat16 products are too coarse for differences
         return (centered_ND.T @ centered_ND).div(max(len(x_ND) - 1, 1))

@@ -3,10 +3,9 @@
 Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (2015): soft targets at a temperature, in
 addition to the labels. Beyer et al., "Knowledge distillation: A good teacher is patient and consistent" (2022): teacher
 and student see exactly the same view. Romero et al., "FitNets" (2015): features are matched through a learned map; here
-the features before the head, standardized by LayerNorm, so that their scales do not matter.
-Differences from the papers: the teacher's outputs are looked up, not computed in each step, and rows without a label
-are allowed.
-Shapes: N rows, M labeled, C outputs, K targets, D and E features of student and teacher.
+the features before the head, standardized by LayerNorm, so that scales do not matter. Unlike in the papers, the
+teacher's outputs are looked up, not computed in each step, and rows without a label are allowed. Shapes: N rows, M
+labeled, C outputs, K targets, D and E features of student and teacher.
 """
 
 from __future__ import annotations
@@ -99,14 +98,14 @@ class Distillation:
 
 
 def class_divergence(output_NC: Tensor, teacher_NC: Tensor, temperature: float, target: TargetSpec) -> Tensor:
-    """Returns T² times the KL divergence of the softened distributions, (N,)."""
+    """Returns T² times the KL divergence of the softened distributions of (N, C) logits, (N,)."""
     del target
     student_NC, teacher_NC = (logits_NC.div(temperature).log_softmax(1) for logits_NC in (output_NC, teacher_NC))
     return temperature**2 * F.kl_div(student_NC, teacher_NC, reduction="none", log_target=True).sum(1)
 
 
 def label_divergence(output_NC: Tensor, teacher_NC: Tensor, temperature: float, target: TargetSpec) -> Tensor:
-    """Returns T² times the mean over labels of the binary KL divergence, (N,)."""
+    """Returns T² times the binary KL divergence, averaged over labels, of (N, C) logits, (N,)."""
     del target
     soft_NC = (teacher_NC / temperature).sigmoid()
     crossed_NC = F.binary_cross_entropy_with_logits(output_NC / temperature, soft_NC, reduction="none")
@@ -115,7 +114,7 @@ def label_divergence(output_NC: Tensor, teacher_NC: Tensor, temperature: float, 
 
 
 def value_divergence(output_NK: Tensor, teacher_NK: Tensor, temperature: float, target: TargetSpec) -> Tensor:
-    """Returns the mean squared error in units of each target's standard deviation, (N,)."""
+    """Returns the mean squared error of values (N, K) in units of each target's standard deviation, (N,)."""
     del temperature
     std_K = torch.tensor(target.std_K, device=teacher_NK.device)
     return ((output_NK - teacher_NK) / std_K).square().mean(1)

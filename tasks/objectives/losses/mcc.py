@@ -16,7 +16,7 @@ TEMPERATURE = 2.5  # from the paper
 
 
 def mcc(supervised: Loss, weight: float) -> Loss:
-    """Returns the supervised loss on labeled rows plus `weight` times the class confusion of the target's outputs."""
+    """Returns the supervised loss on labeled rows plus `weight` times the class confusion of target-domain outputs."""
 
     def loss(network: Forward, batch: Batch) -> Tensor:
         labeled_N = is_labeled(batch.target)

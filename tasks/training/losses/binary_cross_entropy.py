@@ -11,7 +11,7 @@ from tasks.training.types import Batch, Forward, Loss
 def binary_cross_entropy(smoothing: float = 0.0) -> Loss:
     """Returns a loss: the binary cross-entropy of each row, (N,), averaged over labels.
 
-    `smoothing` moves labels (N, C) of 0 and 1 toward one half.
+    `smoothing` moves 0/1 labels (N, C) toward one half.
     """
 
     def loss(network: Forward, batch: Batch) -> Tensor:

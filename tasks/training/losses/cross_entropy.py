@@ -11,9 +11,9 @@ from tasks.training.types import Batch, Forward, Loss
 def cross_entropy(smoothing: float = 0.0, log_prior_C: Tensor | None = None) -> Loss:
     """Returns a loss: the cross-entropy of each row, (N,).
 
-    `smoothing`: label smoothing (Szegedy et al., 2016). `log_prior_C`, the log class frequencies of the training rows,
-    is added to the logits in the loss only, so that the network's own logits are balanced (Menon et al., "Long-tail
-    learning via logit adjustment", 2021).
+    `smoothing`: label smoothing (Szegedy et al., 2016). `log_prior_C`, (C,), the log class frequencies of the training
+    rows, is added to the logits only in the loss, so that the network's own logits are balanced (Menon et al.,
+    "Long-tail learning via logit adjustment", 2021).
     """
 
     def loss(network: Forward, batch: Batch) -> Tensor:

@@ -1,8 +1,8 @@
-"""Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019): mixes pairs of images and their targets.
+"""Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019): mix pairs of images and their targets.
 
-The loss is the weighted mean of the losses for both targets, whose gradient is that of the loss for the mixed target
-(exactly for cross-entropy, up to a constant for squared errors). Each part is assigned to the row of its target, so
-that row weights apply. Shapes: N images, S side.
+The loss is the weighted mean of the losses for the two targets; its gradient equals that of the loss for the mixed
+target (exactly for cross-entropy, up to a constant for squared errors). Each part is assigned to the row of its target,
+so that row weights apply. Shapes: N images, S side.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from tasks.training.types import Batch, Forward, Loss
 
 
 def mixing(supervised: Loss, mixup: float, cutmix: float) -> Loss:
-    """Wraps a loss to train on mixed images. `mixup` and `cutmix` are the Beta distribution's alpha, 0 for never.
+    """Wraps a loss to train on mixed images. `mixup` and `cutmix` are the Beta distribution's alpha; 0: never.
 
-    With both, each batch uses one of them with equal probability, as in timm.
+    If both are set, each batch uses one of them with equal probability, as in timm.
     """
     if not mixup and not cutmix:
         return supervised
@@ -40,7 +40,7 @@ def _blend(x_N3SS: Tensor, other_N: Tensor, share: float) -> Tensor:
 
 
 def _cut(x_N3SS: Tensor, other_N: Tensor, share: float) -> tuple[Tensor, float]:
-    """Pastes a box of the other image, 1 - share of the area, clipped at the border. Returns the remaining share."""
+    """Pastes a box from the other image, 1 - share of the area, clipped at the border. Returns the remaining share."""
     height, width = x_N3SS.shape[-2:]
     tall, wide = (int(side * (1 - share) ** 0.5) for side in (height, width))
     top, left = (int(torch.randint(side, ()).item()) for side in (height, width))
