@@ -26,7 +26,7 @@ from tests.drawn import SHAPES, drawn, write_discs, write_scenes, write_shapes
 
 FLOWS_ONLY = {  # roots of modules that only flows import, never stages
     *("tasks.data.archives", "tasks.data.tables", "tasks.embedded.pretraining", "tasks.evaluation.batch_prediction"),
-    *("tasks.gate.checks", "tasks.gate.comparison"),
+    *("tasks.evaluation.answer_text", "tasks.gate.kinds"),
 }
 NO_FEATURE = {  # loaded by the features stage, but features do not depend on them
     *("tasks.__main__", "tasks.core.supervision", "tasks.features"),  # run the stage

@@ -14,7 +14,7 @@ def test_an_error_that_explains_itself_has_no_traceback_and_others_do():
     logger.addHandler(handler)
     plain_errors()
     try:
-        for error in (RootstockError("do this instead"), KeyError("bug")):
+        for error in (RootstockError("do this instead", key="x"), KeyError("bug")):
             try:
                 raise error
             except Exception:
