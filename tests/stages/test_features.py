@@ -52,7 +52,7 @@ def test_features_of_a_compiled_network_are_the_same_and_kept_apart(paths, tmp_p
 
 def test_what_cannot_be_compiled_is_embedded_all_the_same(paths, monkeypatch, capsys):
     def fails(*_arguments):
-        raise NotCompiledError("no compiler")
+        raise NotCompiledError("no compiler", key="features.compile")
 
     monkeypatch.setattr(compiling, "pays", lambda *_: True)
     monkeypatch.setattr(compiling, "compiled", fails)
