@@ -25,7 +25,7 @@ def test_targets_from_a_table_to_answers(prepared, tmp_path):
     assert re.search(r"^model +mean abs. error +95% interval +RMSE +R²", done.stdout, re.MULTILINE)
     (version,) = project.versions()
     assert version.tags[Tag.VERDICT] == "pass"
-    assert "Image bytes in; numbers out." in version.description
+    assert "a number per target" in version.description
     (folder,) = (project.root / ".registry" / "artifacts").rglob("MLmodel")
     model = mlflow.pyfunc.load_model(str(folder.parent))
     assert [column.name for column in model.metadata.signature.outputs] == ["radius", "x"]

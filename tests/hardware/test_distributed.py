@@ -49,7 +49,7 @@ def test_torchrun_distributes_a_fit(finished, tmp_path):
     together = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tasks")
     refused = run_python(project.root, *together, "head")
     assert refused.returncode
-    assert "torchrun shares out finetune alone" in refused.stderr
+    assert "only finetune can run under torchrun" in refused.stderr
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     done = run_python(project.root, *together, "finetune", **threads)
     assert done.returncode == 0, done.stderr
