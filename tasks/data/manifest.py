@@ -5,7 +5,6 @@ Shapes: N images, K targets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,10 +83,3 @@ def _regression(rows: pd.DataFrame, targets: tuple[str, ...]) -> TargetSpec:
             key="data.targets",
         )
     return TargetSpec(kind=TargetKind.REGRESSION, targets=targets, mean_K=tuple(mean_K), std_K=tuple(std_K))
-
-
-def class_numbers(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
-    """Returns the class index of each row, (N,) int64; -1 for a label that is not in `classes`."""
-    import pandas as pd
-
-    return pd.Categorical(rows[Column.LABEL], list(classes)).codes.astype(np.int64)

@@ -9,7 +9,8 @@ import pandas as pd
 import torch
 
 from tasks.core.schema import FEATURES, LABELED_SPLITS, Column, Split
-from tasks.data.manifest import class_names, class_numbers
+from tasks.core.target import encode_classes
+from tasks.data.manifest import class_names
 from tasks.embedded.digits import render
 from tasks.models.weights_file import read
 from tasks.reports.page import markdown_table
@@ -69,7 +70,7 @@ def accuracies(study: Study) -> dict[str, float]:
     head = build_head(x_ND.shape[1], len(classes), **settings)
     head.load_state_dict(state)
     with torch.inference_mode():
-        hit_N = head(x_ND).argmax(1).numpy() == class_numbers(index, classes)
+        hit_N = head(x_ND).argmax(1).numpy() == encode_classes(index, tuple(classes))
     clean = index[Column.VIEW] == 0
     found = {split: 100 * hit_N[clean & (index[Column.SPLIT] == split)].mean() for split in LABELED_SPLITS}
     return {**found, "units": settings["hidden"]}
