@@ -15,7 +15,8 @@ import psutil
 from tasks.core.files import read_json
 
 ROOT = Path(__file__).parents[1]
-OWN = ("PREFECT_", "MLFLOW_")  # a copy stores its databases in its own registry
+# A copy stores its databases in its own registry, and what `make test ARGS=...` passes on is not for a make within a test.
+OWN = ("PREFECT_", "MLFLOW_", "MAKE", "MFLAGS", "ARGS")
 
 
 def environment(**more: str) -> dict[str, str]:
