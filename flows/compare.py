@@ -11,8 +11,9 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.comparison.preparation import Trial
 from flows.comparison.table import points, score_table, summary
-from flows.comparison.trials import Score, Trial, all_trials, run_trial
+from flows.comparison.trials import Score, all_trials, run_trial
 from flows.config import parameters
 from flows.local.lock import flow_lock
 from flows.local.logs import plain_errors

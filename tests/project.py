@@ -15,7 +15,7 @@ import psutil
 from tasks.core.files import read_json
 
 ROOT = Path(__file__).parents[1]
-# A copy stores its databases in its own registry, and what `make test ARGS=...` passes on is not for a make within a test.
+# A copy stores its databases in its own registry; what `make test ARGS=...` exports is not for a make within a test.
 OWN = ("PREFECT_", "MLFLOW_", "MAKE", "MFLAGS", "ARGS")
 
 

@@ -5,61 +5,26 @@ A score is stored with a digest of everything it depends on, so that an interrup
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
 import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version as installed
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ruamel.yaml import YAML
-
-from flows.config.parameters import FlowParams, check, stage_params
+from flows.comparison.preparation import RESULT, SHARED_STAGES, TRIAL_PREFIX, TRIAL_STAGES, Trial, prepare
+from flows.config.parameters import FlowParams, check
 from flows.local.environment import CHECKOUT
-from flows.sources.images import images_of, listing
-from flows.sources.weights import teacher_of, weights_of
 from flows.stages.child import run_supervised, timeout_message
-from tasks.core.digest import code_digest
 from tasks.core.errors import ParamsError, RootstockError
-from tasks.core.files import read_json, replacing, sha256_of, write_json
+from tasks.core.files import read_json, write_json
 from tasks.core.messages import DisplayMessage
-from tasks.core.params import PARAMS_FILE, PINS, read_document
-from tasks.core.schema import STAGES, VALUE, Candidate, Metric
-from tasks.evaluation.requirements import check_attacks_installed
+from tasks.core.params import PARAMS_FILE, read_document
+from tasks.core.schema import VALUE, Candidate, Metric
 
-SHARED_STAGES = ("ingest", "validate")  # they depend only on the data set
-TRIAL_STAGES = ("augment", "features", "head", "finetune", "evaluate")
-TRIAL_PREFIX = "compare:"  # in teacher.weights: a model of the comparison, with the same data set and seed
-RESULT = "result.json"
 DONE = "done"  # marks a data set that has been ingested and validated
 SHOWN = 10  # lines of output shown in the error of a failed trial
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A model on a data set with a seed: their names, and their overrides of params.yaml by dotted name."""
-
-    data: str
-    model: str
-    seed: int
-    changes: Mapping[str, Any] = field(hash=False)
-
-    @property
-    def name(self) -> str:
-        """Returns a readable name."""
-        return f"{self.model} on {self.data}, seed {self.seed}"
-
-    @property
-    def folder(self) -> Path:
-        """Returns the path of the trial's folder, relative to the comparison's folder."""
-        key = hashlib.sha256(f"{self.data}|{self.model}|{self.seed}".encode()).hexdigest()[:12]
-        return Path("cells") / key
 
 
 @dataclass(frozen=True)
@@ -110,61 +75,6 @@ def run_trial(trial: Trial, folder: Path, on_message: Callable[[DisplayMessage],
     return score
 
 
-def prepare(trial: Trial, folder: Path, place: Path) -> str:
-    """Writes the trial's params.yaml and prepares its sources. Returns a digest of everything its score depends on.
-
-    Raises RootstockError if a parameter or a source is not valid.
-    """
-    document = copy.deepcopy(read_document(PARAMS_FILE))
-    teacher = str(trial.changes.get("teacher.weights", ""))
-    for name, value in trial.changes.items():
-        set_value(document, name, value)
-    if teacher.startswith(TRIAL_PREFIX):
-        set_value(document, "teacher.weights", None)
-    params = check(document)
-    check_attacks_installed(params.evaluate.attacked)
-    raw, weights = images_of(params).resolve(), weights_of(params).resolve()
-    if not teacher.startswith(TRIAL_PREFIX):
-        teacher_file = teacher_of(params).resolve()
-    else:
-        teacher_file = as_teacher(folder / Trial(trial.data, teacher.removeprefix(TRIAL_PREFIX), trial.seed, {}).folder)
-        set_value(document, "teacher.weights", teacher)
-    if "scratch.run" not in trial.changes:
-        set_value(document, "scratch.run", False)  # in a comparison, the teacher is one of the models
-    data_facts = [str(raw), listing(raw), *(document[stage] for stage in SHARED_STAGES), code_of(SHARED_STAGES)]
-    shared = folder / "data" / hashlib.sha256(json.dumps(data_facts).encode()).hexdigest()[:12]
-    places = {"raw": raw, "pretrained": weights, "teacher": teacher_file, "state": folder / "state"}
-    places |= {name: shared / name for name in SHARED_STAGES}
-    for name, where in places.items():
-        set_value(document, f"paths.{name}", str(Path(where).absolute()))
-    with replacing(place / PARAMS_FILE) as beside, beside.open("w", encoding="utf-8") as out:
-        YAML().dump(document, out)
-    write_json(place / PINS, {"init": None})
-    versions = [installed(package) for package in ("torch", "torchvision", "pillow")]
-    read = {key for stage in STAGES for key in stage_params(stage).sections()}
-    facts = [{key: document[key] for key in sorted(read)}, versions, code_of(STAGES)]
-    facts += [listing(raw), sha256_of(weights), sha256_of(teacher_file)]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-def code_of(stages: Sequence[str]) -> str:
-    """Returns the digest of the code that `run_stages` runs for these stages."""
-    return code_digest("tasks.__main__", *(f"tasks.{stage}" for stage in stages))
-
-
-def as_teacher(place: Path) -> Path:
-    """Returns the trial's fine-tuned model in `place` as a teacher file. Raises RootstockError if there is none."""
-    from tasks.models import weights_file
-    from tasks.objectives.teacher import SPEC
-
-    if not (place / RESULT).exists():
-        raise RootstockError("its teacher could not be computed", key="teacher-failed")
-    paths = check(read_document(place / PARAMS_FILE)).paths
-    file = (place / "teacher.weights").absolute()
-    weights_file.write(file, weights_file.read(place / paths.tuned)[0], {SPEC: read_json(place / paths.spec)})
-    return file
-
-
 def compute(place: Path, on_message: Callable[[DisplayMessage], None]) -> Score:
     """Runs the trial's stages, after those of its data set if needed. Raises RootstockError if a stage fails."""
     params = check(read_document(place / PARAMS_FILE))
@@ -203,14 +113,3 @@ def run_stages(
     if code:
         silent = f"its stages exited with code {code} and without any output; is there enough memory?"
         raise RootstockError("\n".join([*output.tail][-SHOWN:]) or silent, key="stage-crashed")
-
-
-def set_value(document: Any, name: str, value: Any) -> None:  # noqa: ANN401 - a YAML document
-    """Sets a parameter by its dotted name. Raises ParamsError if there is no such parameter."""
-    *sections, key = name.split(".")
-    node: Any = document
-    for section in sections:
-        node = node.get(section) if hasattr(node, "get") else None
-    if not hasattr(node, "get") or key not in node:
-        raise ParamsError(f"compare: params.yaml has no {name}", key=name)
-    node[key] = value

@@ -7,29 +7,23 @@ torch.compile is used. Shapes: B images per batch, S side of the input, D featur
 
 from __future__ import annotations
 
-import copy
-import hashlib
 import os
-import platform
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from tasks.core.digest import code_digest
 from tasks.core.errors import RootstockError
-from tasks.core.files import replacing
 from tasks.core.progress import say
+from tasks.embedding import packages
 from tasks.hardware.compiler import reason
-from tasks.hardware.device import Device, cpu_flags
+from tasks.hardware.device import Device
 from tasks.hardware.machine_cache import cache, measure_once
 from tasks.models.backbone import Backbone, embed
 
@@ -37,9 +31,6 @@ ROUNDS = 3
 MIN_SPEEDUP = 1.1  # of the network's share of the work, including startup
 MAX_DIFFERENCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # relative difference between compiled and plain features
 PLAIN, COMPILED, START = "plain", "compiled", "start"
-FOLDER = "compiled"  # in the user's cache: measurements and packages
-OPTIONS = {"freezing": True, "aot_inductor.precompile_headers": False}  # precompiled headers take 150 MB each in /tmp
-ROOM = 2**31  # bytes of packages; the least recently used packages are removed
 
 
 class NotCompiledError(RootstockError):
@@ -65,13 +56,13 @@ def pays(backbone: Backbone, device: Device, batch: int, plain: int, quick: int,
         return False
     facts, names = (device.facts(), backbone.preprocessing.crop, batch, code()), (PLAIN, COMPILED, START)
     try:
-        seconds = measure_once(FOLDER, backbone.module, facts, names, lambda: measure(backbone, device, batch))
+        seconds = measure_once(packages.FOLDER, backbone.module, facts, names, lambda: measure(backbone, device, batch))
     except NotCompiledError as error:
         say(f"{error}; continuing without")
         return False
     if not seconds:
         return False
-    start = 0.0 if _package(backbone, device, batch).exists() else seconds[START]
+    start = 0.0 if packages.package_file(backbone, device, batch).exists() else seconds[START]
     return plain * seconds[PLAIN] > MIN_SPEEDUP * (start + quick * seconds[COMPILED])
 
 
@@ -80,7 +71,7 @@ def measure(backbone: Backbone, device: Device, batch: int) -> dict[str, float]:
 
     Raises NotCompiledError if the network cannot be compiled.
     """
-    x_B3SS = _random_batch(backbone, device, batch)
+    x_B3SS = packages.random_batch(backbone, device, batch)
     plain = _min_seconds(lambda: _embed(backbone.module, x_B3SS, device)) / batch
     started = time.perf_counter()
     module = compiled(backbone, device, batch).module
@@ -101,13 +92,13 @@ def compiled(backbone: Backbone, device: Device, batch: int) -> Backbone:
     if device.device.type != "cpu":
         quick = _check(lambda: _just_in_time(device.place(backbone.module)), backbone, device, batch)
         return replace(backbone, module=quick)
-    file = _package(backbone, device, batch)
-    module: nn.Module | None = _load(file, device)
+    file = packages.package_file(backbone, device, batch)
+    module: nn.Module | None = packages.load(file, device)
     if module is None:
         with tempfile.TemporaryDirectory() as folder:
             built = Path(folder, "built.pt2")
-            module = _check(lambda: _build_package(built, backbone, device, batch), backbone, device, batch)
-            _keep(built, file)
+            module = _check(lambda: packages.build(built, backbone, device, batch), backbone, device, batch)
+            packages.keep(built, file)
     return replace(backbone, module=module)
 
 
@@ -120,78 +111,10 @@ def attempted(backbone: Backbone, device: Device, batch: int) -> Backbone | None
         return None
 
 
-class Packaged(nn.Module):
-    """A network compiled ahead of time, (B, 3, S, S) to (B, D), for one batch size."""
-
-    def __init__(self, file: Path, dtype: torch.dtype) -> None:
-        from torch._inductor import aoti_load_package  # slow to import
-
-        super().__init__()
-        self._run = aoti_load_package(str(file))
-        self._dtype = dtype
-
-    def forward(self, x_B3SS: Tensor) -> Tensor:
-        """Returns features, (B, D), for inputs (B, 3, S, S) of the compiled shape."""
-        feature_BD: Tensor = self._run(x_B3SS.to(self._dtype))
-        return feature_BD
-
-
-def _package(backbone: Backbone, device: Device, batch: int) -> Path:
-    """Returns the package's path, named by a digest of the network, its weights, this machine and the batch size."""
-    machine = (platform.node(), sorted(cpu_flags()), device.facts())  # packages use this processor's instructions
-    network = (torchvision.__version__, str(backbone.module), backbone.preprocessing.crop, batch)
-    digest = hashlib.sha256(repr((code(), machine, network)).encode())
-    for name, tensor in backbone.module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.contiguous().cpu().numpy().data)
-    return cache(FOLDER) / f"{digest.hexdigest()[:32]}.pt2"
-
-
-def _load(file: Path, device: Device) -> Packaged | None:
-    """Loads a package. Returns None if it is missing or damaged."""
-    if not file.exists():
-        return None
-    try:
-        with suppress(PermissionError):
-            os.utime(file)  # marks it as recently used
-        return Packaged(file, device.dtype)
-    except (RuntimeError, OSError):
-        say(f"{file} is damaged")
-        return None
-
-
-def _build_package(file: Path, backbone: Backbone, device: Device, batch: int) -> Packaged:
-    """Compiles the network into `file` and loads it; the compiler's other files go to the same folder."""
-    from torch._inductor import aoti_compile_and_package
-    from torch._inductor.runtime.cache_dir_utils import temporary_cache_dir
-
-    module = device.place(copy.deepcopy(backbone.module)).to(device.dtype)
-    x_B3SS = _random_batch(backbone, device, batch).to(device.dtype)
-    with temporary_cache_dir(str(file.parent)), torch.no_grad():
-        exported = torch.export.export(module, (x_B3SS,))
-        aoti_compile_and_package(exported, package_path=str(file), inductor_configs=OPTIONS)
-    return Packaged(file, device.dtype)
-
-
-def _keep(built: Path, file: Path) -> None:
-    """Copies a package to `file` and removes the least recently used packages until all fit into ROOM."""
-    try:
-        with replacing(file) as beside:
-            shutil.copyfile(built, beside)
-        others = {other: other.stat() for other in file.parent.glob("*.pt2") if other != file}
-        total = file.stat().st_size + sum(stat.st_size for stat in others.values())
-        for other in sorted(others, key=lambda other: others[other].st_mtime):
-            if total > ROOM:
-                other.unlink(missing_ok=True)
-                total -= others[other].st_size
-    except OSError as error:
-        say(f"the compiled network is not kept ({error})")
-
-
 def _check(build: Callable[[], nn.Module], backbone: Backbone, device: Device, batch: int) -> nn.Module:
     """Returns the network that `build` compiles. Raises NotCompiledError if this fails or features differ too much."""
     say("compiling the network, which may take a minute")
-    x_B3SS = _random_batch(backbone, device, batch)
+    x_B3SS = packages.random_batch(backbone, device, batch)
     expected_BD = _embed(backbone.module, x_B3SS, device)
     try:
         module = build()
@@ -217,11 +140,6 @@ def _not_compiled(reason: str) -> NotCompiledError:
         f"the network cannot be compiled here: {reason} (set features.compile to 0 to avoid trying)",
         key="features.compile",
     )
-
-
-def _random_batch(backbone: Backbone, device: Device, batch: int) -> Tensor:
-    side, random = backbone.preprocessing.crop, torch.Generator().manual_seed(0)
-    return device.place(torch.rand(batch, 3, side, side, generator=random))
 
 
 def _embed(module: nn.Module, x_B3SS: Tensor, device: Device) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.comparison.trials import SHARED_STAGES, TRIAL_STAGES, code_of
+from flows.comparison.preparation import SHARED_STAGES, TRIAL_STAGES, code_of
 from tasks.core import digest
 from tasks.core.digest import ROOT, closure
 from tasks.core.sections import BackboneParams

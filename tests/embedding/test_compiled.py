@@ -16,6 +16,7 @@ from torch import nn
 
 from tasks.core.errors import RootstockError
 from tasks.embedding import compiled as compiling
+from tasks.embedding import packages
 from tasks.embedding.compiled import NotCompiledError, attempted, compiled, measure, pays
 from tasks.hardware import machine_cache
 from tasks.hardware.device import Device, choose
@@ -90,7 +91,7 @@ def test_compiled_features_do_not_depend_on_the_batch(backbone, monkeypatch):
         alone = embed(quick.module, device.place(torch.cat([x[2:3], torch.zeros(3, 3, 32, 32)])))
     torch.testing.assert_close(together, embed(backbone.module, x), atol=near, rtol=near)
     assert torch.equal(alone[0], together[2])
-    monkeypatch.setattr(compiling, "_build_package", lambda *_: pytest.fail("it was compiled again"))
+    monkeypatch.setattr(packages, "build", lambda *_: pytest.fail("it was compiled again"))
     assert torch.equal(embed(compiled(backbone, device, 4).module, x), together)
 
 
@@ -109,7 +110,7 @@ def test_a_package_is_of_one_network_with_its_weights_and_one_batch_and_a_damage
     backbone, monkeypatch, tmp_path, capsys
 ):
     made: list[Path] = []
-    monkeypatch.setattr(compiling, "_build_package", fake_build(made))
+    monkeypatch.setattr(packages, "build", fake_build(made))
     compiled(backbone, CPU, 4)
     compiled(backbone, CPU, 8)
     assert len(list((tmp_path / "compiled").iterdir())) == 2
@@ -125,25 +126,25 @@ def test_a_package_is_of_one_network_with_its_weights_and_one_batch_and_a_damage
 
 
 def test_packages_stay_within_their_room_and_those_used_last_are_kept(backbone, monkeypatch):
-    monkeypatch.setattr(compiling, "_build_package", fake_build([]))
-    monkeypatch.setattr(compiling, "Packaged", lambda *_: backbone.module)
-    monkeypatch.setattr(compiling, "ROOM", 2 * len(b"no package"))
+    monkeypatch.setattr(packages, "build", fake_build([]))
+    monkeypatch.setattr(packages, "Packaged", lambda *_: backbone.module)
+    monkeypatch.setattr(packages, "ROOM", 2 * len(b"no package"))
     for batch in (1, 2, 1, 3):
         compiled(backbone, CPU, batch)
         time.sleep(0.01)
-    kept = [batch for batch in (1, 2, 3) if compiling._package(backbone, CPU, batch).exists()]
+    kept = [batch for batch in (1, 2, 3) if packages.package_file(backbone, CPU, batch).exists()]
     assert kept == [1, 3]
 
 
 def test_a_package_is_named_by_everything_that_it_depends_on(backbone, monkeypatch):
     def name(of: Backbone = backbone, device: Device = CPU) -> str:
-        return compiling._package(of, device, 4).name
+        return packages.package_file(of, device, 4).name
 
     smaller = replace(backbone.preprocessing, crop=24)
     names = {name(), name(device=choose("cpu", "bfloat16")), name(replace(backbone, preprocessing=smaller))}
     for what, value in (("cpu_flags", frozenset({"sse"})), ("code_digest", lambda _: "other code")):
         with monkeypatch.context() as patch:
-            patch.setattr(compiling, what, value if callable(value) else lambda value=value: value)
+            patch.setattr(packages, what, value if callable(value) else lambda value=value: value)
             names.add(name())
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
     names.add(name())
@@ -151,7 +152,7 @@ def test_a_package_is_named_by_everything_that_it_depends_on(backbone, monkeypat
 
 
 def test_a_network_whose_package_cannot_be_kept_is_used(backbone, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(compiling, "_build_package", fake_build([]))
+    monkeypatch.setattr(packages, "build", fake_build([]))
     (tmp_path / "compiled").write_text("in the way")
     assert compiled(backbone, CPU, 4).module is backbone.module
     assert "is not kept" in capsys.readouterr().out
@@ -160,7 +161,7 @@ def test_a_network_whose_package_cannot_be_kept_is_used(backbone, monkeypatch, t
 def test_with_a_package_compiling_costs_nothing(backbone, monkeypatch):
     monkeypatch.setattr(compiling, "measure", lambda *_: {"plain": 0.02, "compiled": 0.01, "start": 1000})
     assert not pays(backbone, CPU, 8, 5000, 5000, 1000)
-    monkeypatch.setattr(compiling, "_build_package", fake_build([]))
+    monkeypatch.setattr(packages, "build", fake_build([]))
     compiled(backbone, CPU, 8)
     assert pays(backbone, CPU, 8, 5000, 5000, 1000)
 
@@ -235,13 +236,13 @@ def test_a_compiler_that_fails_is_an_error_that_says_why_and_what_to_do(backbone
     def fails(*_arguments):
         raise error
 
-    monkeypatch.setattr(compiling, "_build_package", fails)
+    monkeypatch.setattr(packages, "build", fails)
     with raises(NotCompiledError, "features.compile") as caught:
         compiled(backbone, CPU, 4)
     assert expected in str(caught.value)
     assert not pays(backbone, CPU, 8, 9, 9, 1)
     assert attempted(backbone, CPU, 4) is None
-    assert not compiling._package(backbone, CPU, 4).exists()
+    assert not packages.package_file(backbone, CPU, 4).exists()
 
 
 def test_a_compiled_network_with_other_features_is_refused(backbone, monkeypatch):
@@ -251,7 +252,7 @@ def test_a_compiled_network_with_other_features_is_refused(backbone, monkeypatch
     with raises(NotCompiledError, "features.compile") as caught:
         compiled(backbone, CPU, 4)
     assert "differ by" in str(caught.value)
-    assert not compiling._package(backbone, CPU, 4).exists()
+    assert not packages.package_file(backbone, CPU, 4).exists()
 
 
 def test_out_of_memory_is_an_error_of_its_own(backbone, monkeypatch):
