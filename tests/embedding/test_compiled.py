@@ -246,9 +246,7 @@ def test_a_compiler_that_fails_is_an_error_that_says_why_and_what_to_do(backbone
 
 
 def test_a_compiled_network_with_other_features_is_refused(backbone, monkeypatch):
-    monkeypatch.setattr(
-        compiling, "_build_package", lambda *_: nn.Sequential(backbone.module, nn.ReLU6(), nn.Softplus())
-    )
+    monkeypatch.setattr(packages, "build", lambda *_: nn.Sequential(backbone.module, nn.ReLU6(), nn.Softplus()))
     with raises(NotCompiledError, "features.compile") as caught:
         compiled(backbone, CPU, 4)
     assert "differ by" in str(caught.value)

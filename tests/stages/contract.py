@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+from pathlib import Path
+
 import pytest
 
 from tasks.augment import AugmentParams, augment
@@ -11,6 +15,7 @@ from tasks.finetune import FinetuneParams, finetune
 from tasks.head import HeadParams, head
 from tasks.ingest import IngestParams, ingest
 from tasks.validate import ValidateParams, validate
+from tests import session
 from tests.conftest import CPU, TINY
 
 AUGMENT = {"views": 3, "shift": 0.1, "scale": 0.1, "flip": False, "colour": 0.2, "fill": "edge", "check": True}
@@ -114,4 +119,17 @@ def evaluated(paths, objective="labels", teacher=NOBODY, **changes):
 
 
 def through_head(paths):
-    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    """Writes the outputs of the stages up to the head, which one worker computes once for each set of images."""
+    images = [(str(file.relative_to(paths.raw)), file.read_bytes()) for file in sorted(paths.raw.rglob("*.*"))]
+    key = f"headed-{hashlib.sha256(repr(images).encode()).hexdigest()[:16]}"
+    folders = {name: getattr(paths, name) for name in ("ingest", "augment", "features", "head", "state")}
+
+    def build() -> str:
+        ingested(paths), augmented(paths), embedded(paths), headed(paths)
+        for name, folder in folders.items():
+            shutil.copytree(folder, session.FOLDER / key / name)
+        return str(session.FOLDER / key)
+
+    kept = Path(session.once(key, build))
+    for name, folder in folders.items():
+        shutil.copytree(kept / name, folder, dirs_exist_ok=True)

@@ -12,7 +12,7 @@ from tasks.objectives.context import build_context
 from tasks.objectives.teacher import SPEC
 from tests.conftest import CPU, TINY
 from tests.drawn import SHAPES, drawn
-from tests.stages.contract import BACKBONE, METHODS, NOBODY, augmented, embedded, headed, ingested
+from tests.stages.contract import BACKBONE, METHODS, NOBODY, through_head
 
 
 def with_unlabelled(paths, count=9):
@@ -26,7 +26,7 @@ def with_unlabelled(paths, count=9):
 def begun(paths, unlabelled=True):
     if unlabelled:
         with_unlabelled(paths)
-    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    through_head(paths)
 
 
 def curve(paths, candidate=Candidate.TUNED):

@@ -16,7 +16,7 @@ from tasks.objectives.teacher import SPEC, check_teacher_classes
 from tasks.scorer.answer import Scorer
 from tests.drawn import write_discs
 from tests.errors import raises
-from tests.stages.contract import NOBODY, augmented, embedded, evaluated, headed, ingested, tuned
+from tests.stages.contract import NOBODY, evaluated, through_head, tuned
 from tests.stages.objectives import BACKBONE_AS_TEACHER, as_teacher, begun, curve, methods
 
 
@@ -58,7 +58,7 @@ def test_targets_are_distilled_too(paths, tmp_path):
     table = write_discs(tmp_path / "discs")
     folder = bring_together(table, tmp_path / "together", ["radius", "x"])
     paths = paths.model_copy(update={"raw": folder})
-    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    through_head(paths)
     write(paths.teacher, torch.load(paths.pretrained))
     report = tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, scratch=False)
     losses = curve(paths)[Curve.VALIDATION_LOSS]

@@ -12,7 +12,7 @@ from tasks.data.tables import bring_together
 from tasks.models.weights_file import write
 from tests.drawn import write_discs
 from tests.errors import raises
-from tests.stages.contract import NOBODY, augmented, embedded, headed, ingested, tuned
+from tests.stages.contract import NOBODY, through_head, tuned
 from tests.stages.objectives import BACKBONE_AS_TEACHER, Killed, begun, curve, methods
 
 
@@ -23,7 +23,7 @@ from tests.stages.objectives import BACKBONE_AS_TEACHER, Killed, begun, curve, m
 def test_objectives_that_are_not_defined_for_regression_are_refused(paths, tmp_path, objective):
     folder = bring_together(write_discs(tmp_path / "discs"), tmp_path / "together", ["radius"])
     paths = paths.model_copy(update={"raw": folder})
-    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    through_head(paths)
     with raises(ParamsError, "objective"):
         tuned(paths, objective=objective)
 

@@ -19,7 +19,7 @@ from tasks.training.batches import Batches
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.types import Batch
 from tests.errors import raises
-from tests.stages.contract import FINETUNE, METHODS, NOBODY, augmented, embedded, evaluated, headed, ingested, tuned
+from tests.stages.contract import FINETUNE, METHODS, NOBODY, evaluated, through_head, tuned
 from tests.stages.objectives import as_teacher, begun, context_of, curve, methods, with_unlabelled
 
 
@@ -97,7 +97,7 @@ def test_answers_are_aligned_before_each_epoch_where_that_is_wanted(paths, monke
 def test_fewer_pictures_come_again_as_another_view_of_them(paths):
     """This applies even within an epoch: 18 labeled and 40 unlabeled images, in batches with 4 of each."""
     with_unlabelled(paths, 40)
-    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    through_head(paths)
     both = mixed_batches(context_of(paths), UnlabeledSection(**METHODS["unlabelled"]), strong=True)
     batches = list(both.epoch(0))
     assert len(batches) == len(both) == 10
@@ -113,7 +113,7 @@ def test_fewer_pictures_come_again_as_another_view_of_them(paths):
 def test_labelled_and_unlabelled_pictures_come_in_orders_of_their_own(paths, monkeypatch):
     """There are equally many of both, sorted alike: in a shared order, each would always meet its own class."""
     with_unlabelled(paths, 18)
-    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    through_head(paths)
     both = mixed_batches(context_of(paths), UnlabeledSection(**METHODS["unlabelled"]), strong=False)
     orders, order = [], Batches.order
     monkeypatch.setattr(Batches, "order", lambda *arguments: orders.append(order(*arguments)) or orders[-1])
