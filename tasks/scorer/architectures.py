@@ -10,7 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.fx.proxy import TraceError
 
 
@@ -98,10 +99,64 @@ def small_resnet(blocks: int) -> nn.Module:
     return network
 
 
+class SamePad(nn.Module):
+    """Pads images before a convolution of stride 2 as TensorFlow's SAME does: more at the end if the side is even."""
+
+    def __init__(self, kernel: int) -> None:
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Returns the padded images, (N, C, H + P, W + Q)."""
+        totals = [self.kernel - 2 + side % 2 for side in (x_NCHW.shape[3], x_NCHW.shape[2])]
+        return F.pad(x_NCHW, [part for total in totals for part in (total // 2, total - total // 2)])
+
+
+class InvertedResidual(nn.Module):
+    """Expands, filters per channel and projects (Sandler et al., "MobileNetV2", 2018), with TensorFlow's padding."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        width = inputs * expansion
+        expand = _convolution(inputs, width, 1) if expansion > 1 else []
+        filtered = _convolution(width, width, kernel, stride, groups=width)
+        self.layers = nn.Sequential(*expand, *filtered, *_convolution(width, outputs, 1)[:-1])
+        self.is_residual = stride == 1 and inputs == outputs
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Returns activations, (N, `outputs`, H / `stride`, W / `stride`)."""
+        y_NCHW: Tensor = self.layers(x_NCHW)
+        return x_NCHW + y_NCHW if self.is_residual else y_NCHW
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """Returns a convolution with its padding, BatchNorm and ReLU6."""
+    pad = [SamePad(kernel)] if stride > 1 else []
+    padding = 0 if stride > 1 else kernel // 2
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
+    return [*pad, layer, nn.BatchNorm2d(outputs, eps=1e-3), nn.ReLU6()]
+
+
+def efficientnet_lite0() -> nn.Module:
+    """Builds EfficientNet-Lite0: EfficientNet-B0 (Tan and Le, 2019) without squeeze-and-excitation, with ReLU6."""
+    stages = [(1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3)]
+    stages += [(6, 5, 2, 192, 4), (6, 3, 1, 320, 1)]
+    width, blocks = 32, []
+    for expansion, kernel, stride, outputs, repeats in stages:
+        for place in range(repeats):
+            blocks.append(InvertedResidual(width, outputs, expansion, kernel, stride if place == 0 else 1))
+            width = outputs
+    layers = {"stem": nn.Sequential(*_convolution(3, 32, 3, 2)), "blocks": nn.Sequential(*blocks)}
+    layers |= {"last": nn.Sequential(*_convolution(width, 1280, 1)), "avgpool": nn.AdaptiveAvgPool2d(1)}
+    layers |= {"flatten": nn.Flatten(), "dropout": nn.Dropout(0.2), "fc": nn.Linear(1280, 1000)}
+    return nn.Sequential(OrderedDict(layers))
+
+
 BUILTIN_ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "resnet10": resnet10,
     "resnet8": partial(small_resnet, 1),
     "resnet20": partial(small_resnet, 3),
+    "efficientnet_lite0": efficientnet_lite0,
 }
 
 
