@@ -131,7 +131,7 @@ class InvertedResidual(nn.Module):
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
     """Returns a convolution with its padding, BatchNorm and ReLU6."""
-    pad = [SamePad(kernel)] if stride > 1 else []
+    pad: list[nn.Module] = [SamePad(kernel)] if stride > 1 else []
     padding = 0 if stride > 1 else kernel // 2
     layer = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
     return [*pad, layer, nn.BatchNorm2d(outputs, eps=1e-3), nn.ReLU6()]
@@ -141,12 +141,12 @@ def efficientnet_lite0() -> nn.Module:
     """Builds EfficientNet-Lite0: EfficientNet-B0 (Tan and Le, 2019) without squeeze-and-excitation, with ReLU6."""
     stages = [(1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3)]
     stages += [(6, 5, 2, 192, 4), (6, 3, 1, 320, 1)]
-    width, blocks = 32, []
+    width, blocks = 32, list[nn.Module]()
     for expansion, kernel, stride, outputs, repeats in stages:
         for place in range(repeats):
             blocks.append(InvertedResidual(width, outputs, expansion, kernel, stride if place == 0 else 1))
             width = outputs
-    layers = {"stem": nn.Sequential(*_convolution(3, 32, 3, 2)), "blocks": nn.Sequential(*blocks)}
+    layers: dict[str, nn.Module] = {"stem": nn.Sequential(*_convolution(3, 32, 3, 2)), "blocks": nn.Sequential(*blocks)}
     layers |= {"last": nn.Sequential(*_convolution(width, 1280, 1)), "avgpool": nn.AdaptiveAvgPool2d(1)}
     layers |= {"flatten": nn.Flatten(), "dropout": nn.Dropout(0.2), "fc": nn.Linear(1280, 1000)}
     return nn.Sequential(OrderedDict(layers))

@@ -9,7 +9,8 @@ from torch import nn
 from tasks.models.backbone import preprocessing_of
 from tasks.models.freezing import freeze_all_but_last
 from tasks.scorer.architectures import build_backbone, folded
-from tests.scorer.architectures import ALL, examined, norms, side_of, structure, within
+from tasks.scorer.network import Network
+from tests.scorer.architectures import ALL, examined, norms, side_of, step_keeps_the_frozen_part, structure, within
 
 SMALL = (
     "densenet121",
@@ -42,6 +43,13 @@ def test_each_has_preprocessing_a_width_and_ordered_blocks(architecture):
 @pytest.mark.parametrize("architecture", SMALL)
 def test_each_family_gives_features_takes_a_head_and_stays_frozen(architecture):
     assert examined(architecture)["computed"]
+
+
+def test_efficientnet_lite0_has_blocks_in_order_and_stays_frozen():
+    _, width, ordered = structure("efficientnet_lite0")
+    assert (width, len(ordered)) == (1280, 18)  # the stem, 16 inverted residuals, the last convolution
+    module, _ = build_backbone("efficientnet_lite0")
+    step_keeps_the_frozen_part(Network(module, nn.Linear(width, 3)), 64)
 
 
 @pytest.mark.parametrize(("architecture", "layers"), [("resnet8", 8), ("resnet20", 20)])
