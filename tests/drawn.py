@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 SIDE = 32
 SHAPES = ("bar", "disc", "ring")
-COLOURS = {"bar": (230, 120, 90), "disc": (90, 210, 120), "ring": (110, 120, 240)}
+COLORS = {"bar": (230, 120, 90), "disc": (90, 210, 120), "ring": (110, 120, 240)}
 
 
 def drawn(shape: str, seed: int, side: int = SIDE) -> Image.Image:
@@ -19,13 +19,13 @@ def drawn(shape: str, seed: int, side: int = SIDE) -> Image.Image:
     picture = Image.fromarray(rng.integers(0, 60, (side, side, 3), dtype=np.uint8))
     radius = side * rng.uniform(0.25, 0.38)
     x, y = rng.uniform(radius, side - radius, 2)
-    colour = tuple(int(c) for c in COLOURS[shape] + rng.integers(-25, 25, 3))
+    color = tuple(int(c) for c in COLORS[shape] + rng.integers(-25, 25, 3))
     pen = ImageDraw.Draw(picture)
     if shape == "bar":
-        pen.rectangle((x - radius, y - side / 12, x + radius, y + side / 12), fill=colour)
+        pen.rectangle((x - radius, y - side / 12, x + radius, y + side / 12), fill=color)
     else:
         box = (x - radius, y - radius, x + radius, y + radius)
-        pen.ellipse(box, fill=colour if shape == "disc" else None, outline=colour, width=max(2, side // 12))
+        pen.ellipse(box, fill=color if shape == "disc" else None, outline=color, width=max(2, side // 12))
     return picture
 
 

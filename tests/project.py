@@ -16,12 +16,12 @@ from tasks.core.files import read_json
 
 ROOT = Path(__file__).parents[1]
 # A copy stores its databases in its own registry; what `make test ARGS=...` exports is not for a make within a test.
-OWN = ("PREFECT_", "MLFLOW_", "MAKE", "MFLAGS", "ARGS")
+REMOVED = ("PREFECT_", "MLFLOW_", "MAKE", "MFLAGS", "ARGS")
 
 
 def environment(**more: str) -> dict[str, str]:
     binaries = str(Path(sys.executable).parent)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(REMOVED)}
     return {**kept, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1", **more}
 
 
@@ -161,7 +161,7 @@ def is_alive(pid: int) -> bool:
 def wait_until(true: Callable[[], object], seconds: float = 90) -> object:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if found := true():
-            return found
+        if result := true():
+            return result
         time.sleep(0.05)
     raise AssertionError(f"not so within {seconds} seconds")

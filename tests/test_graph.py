@@ -30,7 +30,7 @@ KEEPING = {"ingest", "features", "finetune"}  # stages that keep state between r
 
 
 def resolved(text: str) -> str:
-    return re.sub(r"\$\{paths\.(\w+)\}", lambda found: PARAMS["paths"][found[1]], text)
+    return re.sub(r"\$\{paths\.(\w+)\}", lambda match: PARAMS["paths"][match[1]], text)
 
 
 def deps(stage: str) -> list[str]:
@@ -142,8 +142,8 @@ class Room:
 
     def files(self) -> dict[str, bytes]:
         """Returns all files except those below .state, which are disposable."""
-        found = (path for path in self.root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-        return {str(path.relative_to(self.root)): path.read_bytes() for path in found if ".state" not in path.parts}
+        paths = (path for path in self.root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        return {str(path.relative_to(self.root)): path.read_bytes() for path in paths if ".state" not in path.parts}
 
     def run(self) -> dict[str, bytes]:
         """Runs the stage. Returns the files that it writes, by path."""

@@ -107,11 +107,11 @@ def at_top(node: ast.stmt) -> set[str]:
 
 def pins(lock: str) -> dict[str, set[str]]:
     """Returns the pinned versions by name: there may be one for each of several Python versions."""
-    found: dict[str, set[str]] = {}
+    versions: dict[str, set[str]] = {}
     for line in (ROOT / lock).read_text().splitlines():
         name, version = re.fullmatch(r"([a-z0-9-]+)==([\w.+!]+)( ; .+)?", line).group(1, 2)
-        found.setdefault(name, set()).add(version)
-    return found
+        versions.setdefault(name, set()).add(version)
+    return versions
 
 
 def mismatched(lock: str, requirements: Iterable[str]) -> list[str]:

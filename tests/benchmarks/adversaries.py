@@ -49,26 +49,29 @@ VALIDATION = 20  # images per class
 def run(results: Results) -> str:
     """Returns the benchmark's table and saves a plot."""
     with tempfile.TemporaryDirectory() as folder:
-        found = [results.measured(f"seed {seed}", lambda seed=seed: one(Path(folder), seed)) for seed in range(SEEDS)]
+        seeds = [results.measured(f"seed {seed}", lambda seed=seed: one(Path(folder), seed)) for seed in range(SEEDS)]
     left = {
-        name: {attack: [100 * own["accuracy"][name][attack] for own in found] for attack in own}
-        for name, own in found[0]["accuracy"].items()
+        name: {attack: [100 * seed["accuracy"][name][attack] for seed in seeds] for attack in by_attack}
+        for name, by_attack in seeds[0]["accuracy"].items()
     }
     bars("adversaries", left, "test images that are answered rightly, %")
-    rows = [[name, *(spread(values) for values in (*own.values(), of(found, name)))] for name, own in left.items()]
+    rows = [
+        [name, *(spread(values) for values in (*by_attack.values(), of(seeds, name)))]
+        for name, by_attack in left.items()
+    ]
     columns = ["accuracy, %", *next(iter(left.values())), "all test images, unattacked"]
-    twice = ", ".join(f"{own['ours']:.0%} and {own['theirs']:.0%}" for own in found)
+    twice = ", ".join(f"{seed['ours']:.0%} and {seed['theirs']:.0%}" for seed in seeds)
     return (
         f"{markdown_table(columns, rows)}\n\n{10 * BY_BOTH} images, defended, after all attacks by the Adversarial "
         f"Robustness Toolbox and by torchattacks, seed by seed: {twice}; signs of masked gradients: "
-        f"{'; '.join(own['masked'] for own in found if own['masked']) or 'none'}; "
-        f"{spread([own['seconds'] for own in found], 0)} s; {ATTACKED} test images; {SEEDS} seeds; {machine()}"
+        f"{'; '.join(seed['masked'] for seed in seeds if seed['masked']) or 'none'}; "
+        f"{spread([seed['seconds'] for seed in seeds], 0)} s; {ATTACKED} test images; {SEEDS} seeds; {machine()}"
     )
 
 
-def of(found: list[dict[str, Any]], name: str) -> list[float]:
+def of(seeds: list[dict[str, Any]], name: str) -> list[float]:
     """Returns the accuracy on all test images without an attack, in percent, by seed."""
-    return [own["clean"][name] for own in found]
+    return [seed["clean"][name] for seed in seeds]
 
 
 def one(root: Path, seed: int) -> dict[str, Any]:
@@ -91,7 +94,9 @@ def one(root: Path, seed: int) -> dict[str, Any]:
     studies = {"undefended": clean, "defended": defended}
     tables = {name: tuned(study) for name, study in studies.items()}
     return {
-        "accuracy": {name: dict(zip(own["attack"], own["accuracy"], strict=True)) for name, own in tables.items()},
+        "accuracy": {
+            name: dict(zip(table["attack"], table["accuracy"], strict=True)) for name, table in tables.items()
+        },
         "clean": {name: study.accuracies()[Candidate.TUNED] for name, study in studies.items()},
         "masked": "; ".join(masking_signs(tables["defended"])),
         **by_both(defended),
@@ -107,18 +112,18 @@ def by_both(study: Study) -> dict[str, float]:
     squares = ImageSquares(paths.raw, list(rows[Column.PATH]), scorer.preprocessing, memory=0)
     x_N3SS = scorer.preprocessing.center(squares[range(len(rows))])
     y_N = torch.from_numpy(TargetSpec.load(paths.task).encode(rows))
-    found = robust_accuracy(scorer.network, scorer.preprocessing, x_N3SS, y_N, budget, 50, 0).set_index("attack")
+    table = robust_accuracy(scorer.network, scorer.preprocessing, x_N3SS, y_N, budget, 50, 0).set_index("attack")
     pictures = paths.state / "pictures.safetensors"
     save_file({"x": x_N3SS.contiguous(), "y": y_N}, pictures)
-    given = (paths.spec, paths.tuned, pictures)
+    arguments = (paths.spec, paths.tuned, pictures)
     command = [
         str(environment_of_peers("bench-attacks")),
         str(SCRIPTS / "torchattacks_auto.py"),
-        *given,
+        *arguments,
         str(budget.radius),
     ]
     printed = output(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    return {"ours": found.loc[ALL, "accuracy"], "theirs": float(printed.split()[-1])}
+    return {"ours": table.loc[ALL, "accuracy"], "theirs": float(printed.split()[-1])}
 
 
 def tuned(study: Study) -> pd.DataFrame:

@@ -11,11 +11,13 @@ from tests.scorer.architectures import ALL, examined
 
 def run(results: Results) -> str:
     """Returns the benchmark's table."""
-    found = {name: results.measured(name, lambda: timed(name)) for name in ALL}
-    rows = [[name, *facts.values()] for name, facts in found.items()]
-    computed = sum(bool(facts["computed"]) for facts in found.values())
-    columns = ["architecture", *next(iter(found.values()))]
-    return f"{markdown_table(columns, rows)}\n\n{len(found)} architectures, {computed} computed with; {machine()}"
+    facts_by_name = {name: results.measured(name, lambda: timed(name)) for name in ALL}
+    rows = [[name, *facts.values()] for name, facts in facts_by_name.items()]
+    computed = sum(bool(facts["computed"]) for facts in facts_by_name.values())
+    columns = ["architecture", *next(iter(facts_by_name.values()))]
+    return (
+        f"{markdown_table(columns, rows)}\n\n{len(facts_by_name)} architectures, {computed} computed with; {machine()}"
+    )
 
 
 def timed(name: str) -> dict[str, object]:

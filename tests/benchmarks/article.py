@@ -53,5 +53,5 @@ def one(root: Path, raw: Path, pretrained: Path, changes: dict[str, object]) -> 
     study = Study(root, raw, pretrained, {**changes, **SHORT})
     study.forget()
     seconds = study.run("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")
-    found = study.accuracies()
-    return [round(found[Candidate.PROBE], 1), round(found[Candidate.TUNED], 1), round(seconds)]
+    accuracies = study.accuracies()
+    return [round(accuracies[Candidate.PROBE], 1), round(accuracies[Candidate.TUNED], 1), round(seconds)]

@@ -13,7 +13,7 @@ from tasks.embedded.digits import render
 from tasks.reports.page import markdown_table
 from tests.benchmarks.few_labels import drawn
 from tests.benchmarks.hymenoptera import CHANGES, redrawn
-from tests.benchmarks.methods import told
+from tests.benchmarks.methods import with_interval
 from tests.benchmarks.results import Results, assets_folder, machine
 from tests.benchmarks.study import Study
 from tests.project import ROOT
@@ -79,31 +79,31 @@ def run(results: Results) -> str:
 
 def table(results: Results, name: str, one: Any) -> str:
     """Returns a row per policy (accuracy without one; mean gain, 95% interval) and a column per corruption."""
-    found = {
+    scores_by_policy = {
         policy: pd.DataFrame(
             [results.measured(f"{name}, {policy}, {seed}", partial(one, changes, seed)) for seed in range(SEEDS)]
         )
         for policy, changes in POLICIES.items()
     }
-    plain = found["none"]
-    rows = [["none", *(told(list(plain[under])) for under in plain)]]
+    plain = scores_by_policy["none"]
+    rows = [["none", *(with_interval(list(plain[under])) for under in plain)]]
     rows += [
-        [policy, *(told(list(own[under] - plain[under]), "+.1f") for under in plain)]
-        for policy, own in found.items()
-        if own is not plain
+        [policy, *(with_interval(list(scores[under] - plain[under]), "+.1f") for under in plain)]
+        for policy, scores in scores_by_policy.items()
+        if scores is not plain
     ]
     return markdown_table([name, *plain], rows)
 
 
 def one(
-    root: Path, raw: Path, weights: Path, own: dict[str, Any], policy: dict[str, Any], seed: int
+    root: Path, raw: Path, weights: Path, settings: dict[str, Any], policy: dict[str, Any], seed: int
 ) -> dict[str, float]:
     """Returns the tuned model's accuracy, in percent, on the original test images and under each corruption."""
-    study = Study(root / "study", raw, weights, {**own, **COMMON, **policy, "seed": seed})
+    study = Study(root / "study", raw, weights, {**settings, **COMMON, **policy, "seed": seed})
     study.forget()
     study.run("ingest")
     manifest = study.manifest()
-    study.use(redrawn(manifest, seed) if own else drawn(manifest, 10, seed))
+    study.use(redrawn(manifest, seed) if settings else drawn(manifest, 10, seed))
     study.run("augment", "features", "head", "finetune", "evaluate")
     robust = pd.read_csv(study.paths.robustness)
     return {

@@ -42,7 +42,7 @@ def run(results: Results) -> str:
                 pairs = [
                     results.measured(f"{name}, {precision}, {number}", lambda: pair(study)) for number in range(ROUNDS)
                 ]
-                plain, cached, apart = (np.array([found[place] for found in pairs]) for place in range(3))
+                plain, cached, apart = (np.array([values[place] for values in pairs]) for place in range(3))
                 ratio = [p / c for p, c in zip(plain, cached, strict=True)]
                 rows.append(
                     [name, blocks, precision, middle(plain), middle(cached), middle(ratio, 2), f"{apart.max():.1e}"]

@@ -92,22 +92,22 @@ def part(folder: Path, raw: Path) -> Path:
         rest = rest.drop(drawn[split].index)
     beside = target.with_name(f".{target.name}")
     for split, rows in drawn.items():
-        copy(raw, rows, beside / split, labelled=split != "unlabelled")
+        copy(raw, rows, beside / split, labeled=split != "unlabelled")
     return beside.rename(target)
 
 
-def copy(raw: Path, rows: pd.DataFrame, target: Path, *, labelled: bool) -> None:
+def copy(raw: Path, rows: pd.DataFrame, target: Path, *, labeled: bool) -> None:
     """Copies images to the folder of their class, or all to one folder."""
     for path, label in rows[[Column.PATH, Column.LABEL]].itertuples(index=False):
-        place = target / (label if labelled else "") / str(path).replace("/", "-")
+        place = target / (label if labeled else "") / str(path).replace("/", "-")
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(raw / path, place)
 
 
-def write_params(file: Path, data: dict[str, Any], wanted: dict[str, Any]) -> None:
+def write_params(file: Path, data: dict[str, Any], compared: dict[str, Any]) -> None:
     """Writes a params.yaml with this comparison."""
     yaml = YAML()
     document = yaml.load(file)
-    document["compare"] = {"seeds": SEEDS, "against": next(iter(wanted)), "data": data, "models": wanted}
+    document["compare"] = {"seeds": SEEDS, "against": next(iter(compared)), "data": data, "models": compared}
     with file.open("w") as out:
         yaml.dump(document, out)

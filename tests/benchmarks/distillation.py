@@ -11,7 +11,7 @@ from tasks.core.files import read_json
 from tasks.core.schema import VALUE, Candidate, Column, Metric, Split
 from tasks.reports.page import markdown_table
 from tests.benchmarks.results import Results, assets_folder, machine, spread
-from tests.benchmarks.sets import PLAIN, WHOLE, ingested, partly_labelled, random_backbone, some, unpacked
+from tests.benchmarks.sets import PLAIN, WHOLE, ingested, partly_labeled, random_backbone, some, unpacked
 from tests.benchmarks.study import Study
 
 SEEDS = 3
@@ -41,7 +41,7 @@ def one(root: Path, seed: int) -> dict[str, float]:
     whole = ingested(root, raw)
     train = some(whole[whole[Column.SPLIT] != Split.TEST], LABELS + VALIDATION + UNLABELED, seed)
     test = some(whole[whole[Column.SPLIT] == Split.TEST], TEST, 0)
-    manifest = pd.concat([*partly_labelled(train, LABELS, VALIDATION, seed + 100), test], ignore_index=True)
+    manifest = pd.concat([*partly_labeled(train, LABELS, VALIDATION, seed + 100), test], ignore_index=True)
     weights = assets_folder() / "weights" / "mobilenet_v2.pth"
     teacher = Study(root / "teacher", raw, weights, {**TEACHER, "seed": seed})
     random = random_backbone(root / "random.safetensors", "resnet10", seed)

@@ -46,7 +46,7 @@ def run(results: Results) -> str:
     texts, drawn = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for source, target in DIRECTIONS:
-            drawn[f"{source} to {target}"] = own = {}
+            drawn[f"{source} to {target}"] = accuracies = {}
             rows, way = [], f"{source} to {target}"
             for name in METHODS:
                 seeds = [
@@ -55,15 +55,15 @@ def run(results: Results) -> str:
                     )
                     for n in range(SEEDS)
                 ]
-                own[name] = [seed["accuracy"] for seed in seeds]
-                rows.append([name, *(told([s[column] for s in seeds]) for column in seeds[0])])
+                accuracies[name] = [seed["accuracy"] for seed in seeds]
+                rows.append([name, *(spread_or_empty([s[column] for s in seeds]) for column in seeds[0])])
             columns = [way, "accuracy, %", "best epoch by target labels (oracle), %", "seconds"]
             texts.append(markdown_table(columns, rows))
     bars("domains", drawn, "accuracy on the target's test images, %", 70)
     return "\n\n".join(texts) + f"\n\n{SEEDS} seeds; {machine()}"
 
 
-def told(values: list[float]) -> str:
+def spread_or_empty(values: list[float]) -> str:
     """Formats the mean ± standard deviation; empty if undefined."""
     return "" if isnan(values[0]) else spread(values)
 
@@ -71,13 +71,13 @@ def told(values: list[float]) -> str:
 def one(root: Path, source: str, target: str, name: str, seed: int) -> dict[str, float]:
     """Returns the accuracy on the target's test images, in percent, of the chosen epoch and of the best epoch."""
     raw = unpacked(root / "digits", "digits_mnist_usps.tar.gz")
-    known, other = (below(ingested(root, raw / own), own) for own in (source, target))
-    learned = other if name == "trained on the target" else known
+    source_rows, target_rows = (below(ingested(root, raw / domain), domain) for domain in (source, target))
+    learned = target_rows if name == "trained on the target" else source_rows
     parts = [
         some(learned[learned[Column.SPLIT] == Split.TRAIN], IMAGES, seed),
         some(learned[learned[Column.SPLIT] == Split.VALIDATION], IMAGES // 5, seed),
-        as_split(some(other[other[Column.SPLIT] == Split.TRAIN], IMAGES, seed), Split.UNLABELED),
-        other[other[Column.SPLIT] == Split.TEST],
+        as_split(some(target_rows[target_rows[Column.SPLIT] == Split.TRAIN], IMAGES, seed), Split.UNLABELED),
+        target_rows[target_rows[Column.SPLIT] == Split.TEST],
     ]
     study = Study(root / "study", raw, GLYPHS, {**COMMON, **METHODS[name], "seed": seed})
     study.forget()
@@ -86,6 +86,6 @@ def one(root: Path, source: str, target: str, name: str, seed: int) -> dict[str,
     accuracy = study.accuracies()[Candidate.TUNED]
     return {
         "accuracy": accuracy,
-        "oracle": 100 * study.told["finetune"].more.get("oracle_score", float("nan")),
+        "oracle": 100 * study.reports["finetune"].more.get("oracle_score", float("nan")),
         "seconds": seconds,
     }

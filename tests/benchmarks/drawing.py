@@ -21,15 +21,15 @@ def bars(
     high: float | None = 100.0,
 ) -> None:
     """Saves a bar chart of means and standard deviations: a color per series, a position per name."""
-    names = list(dict.fromkeys(place for own in series.values() for place in own))
+    names = list(dict.fromkeys(place for places in series.values() for place in places))
     figure, axes = plt.subplots(figsize=(7, 0.5 + 0.3 * len(names) * len(series)))
-    top = high or 1.1 * max(np.mean(values) for own in series.values() for values in own.values())
+    top = high or 1.1 * max(np.mean(values) for places in series.values() for values in places.values())
     wide = 0.8 / len(series)
-    for number, (colour, (title, own)) in enumerate(zip(INK[: len(series)], series.items(), strict=True)):
-        at = [names.index(place) + (number + 0.5) * wide - 0.4 for place in own]
-        means = [float(np.mean(values)) for values in own.values()]
-        off = [float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for values in own.values()]
-        axes.barh(at, means, 0.9 * wide, xerr=off, color=colour, label=title, error_kw={"elinewidth": 1})
+    for number, (color, (title, places)) in enumerate(zip(INK[: len(series)], series.items(), strict=True)):
+        at = [names.index(place) + (number + 0.5) * wide - 0.4 for place in places]
+        means = [float(np.mean(values)) for values in places.values()]
+        off = [float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for values in places.values()]
+        axes.barh(at, means, 0.9 * wide, xerr=off, color=color, label=title, error_kw={"elinewidth": 1})
         for place, mean in zip(at, means, strict=True):
             inside = mean - low > 0.08 * (top - low)
             at_x, ink = (low, "white") if inside else (max(mean, low), "black")
@@ -45,9 +45,9 @@ def bars(
 def lines(name: str, series: Mapping[str, Sequence[Sequence[float]]], across: str, label: str, low: float) -> None:
     """Saves a line chart in percent over 0, 1, 2 and so on: a color per series, a line per seed."""
     figure, axes = plt.subplots(figsize=(7, 3.2))
-    for colour, (title, seeds) in zip(INK[: len(series)], series.items(), strict=True):
+    for color, (title, seeds) in zip(INK[: len(series)], series.items(), strict=True):
         for number, values in enumerate(seeds):
-            axes.plot(range(len(values)), values, color=colour, label=None if number else title, linewidth=1.3)
+            axes.plot(range(len(values)), values, color=color, label=None if number else title, linewidth=1.3)
     axes.set(ylim=(low, 100), xlabel=across, ylabel=label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)

@@ -62,15 +62,15 @@ device.place(module)
 def forward():
     with device.autocast():
         for _ in range(len(files) // batch):
-            found = embed(module, x)
-    found.sum().item()  # what a GPU computes has then been waited for
+            output = embed(module, x)
+    output.sum().item()  # what a GPU computes has then been waited for
 works = (
     lambda: list(extract(root, rows, backbone, device, RenderStyle(), batch)),
     lambda: [squares[range(n, min(n + batch, len(files)))] for n in range(0, len(files), batch)],
     forward,
 )
 rates = [[timed(work) for work in works] for _ in range(3)]  # in turn, as the machine's speed varies
-print(*(median(found) for found in zip(*rates)))
+print(*(median(values) for values in zip(*rates)))
 """
 
 
@@ -80,23 +80,23 @@ def run(results: Results) -> str:
     with tempfile.TemporaryDirectory() as folder:
         root = draw(Path(folder) / "pictures", assets_folder())
         rounds = [results.measured(f"round {n}", lambda: one(root, python)) for n in range(ROUNDS)]
-    own = []
+    rows = []
     for name, way in product(NETWORKS, WAYS):
-        whole, decode, forward = zip(*(found[f"{name}, {way}"] for found in rounds), strict=True)
+        whole, decode, forward = zip(*(rates[f"{name}, {way}"] for rates in rounds), strict=True)
         shares = [
             100 * w * (1 / d + 1 / f) for w, d, f in zip(whole, decode, forward, strict=True)
         ]  # percentage of 1 / (1 / decode + 1 / forward)
-        own.append([f"{name}, {way}", *(middle(rates, 0) for rates in (whole, decode, forward, shares))])
+        rows.append([f"{name}, {way}", *(middle(rates, 0) for rates in (whole, decode, forward, shares))])
     first = markdown_table(
-        ["", "extraction, images/s", "decode and resize alone", "forward alone", "of what both allow, %"], own
+        ["", "extraction, images/s", "decode and resize alone", "forward alone", "of what both allow, %"], rows
     )
-    rates = {f"Rootstock, {way}": [found[f"resnet50, {way}"][0] for found in rounds] for way in reversed(WAYS)}
-    rates |= {f"{peer}, {how}": [found[f"{peer}, {how}"] for found in rounds] for how, peer in product(HOW, PEERS)}
+    rates = {f"Rootstock, {way}": [result[f"resnet50, {way}"][0] for result in rounds] for way in reversed(WAYS)}
+    rates |= {f"{peer}, {how}": [result[f"{peer}, {how}"] for result in rounds] for how, peer in product(HOW, PEERS)}
     bars("extraction", {"ResNet-50": rates}, "JPEG files a second, 224 pixels, 2 cores", high=None)
     beside = []
     for peer, how in product(PEERS, HOW):
         ratios = [
-            middle([found[f"resnet50, {way}"][0] / found[f"{peer}, {how}"] for found in rounds], 2) for way in WAYS
+            middle([result[f"resnet50, {way}"][0] / result[f"{peer}, {how}"] for result in rounds], 2) for way in WAYS
         ]
         beside.append([f"{peer}, {how}", middle(rates[f"{peer}, {how}"]), *ratios])
     columns = ["ResNet-50", "images/s", *(f"ours {way} / that" for way in WAYS)]
@@ -105,17 +105,17 @@ def run(results: Results) -> str:
 
 def one(root: Path, python: Path) -> dict[str, object]:
     """Returns the rates of Rootstock and its peers, measured one after another."""
-    found: dict[str, object] = {}
+    rates: dict[str, object] = {}
     for name, way in product(NETWORKS, WAYS):
-        found[f"{name}, {way}"] = ours(root, name, way, "cpu", 64)
+        rates[f"{name}, {way}"] = ours(root, name, way, "cpu", 64)
     for peer in PEERS:
         for how in HOW:
             fast = "fast" if how != HOW[0] else "plain"
             printed = output(
                 [str(python), str(SCRIPTS / "extract.py"), peer, str(root), fast], env=ENVIRONMENT, cwd=root
             )
-            found[f"{peer}, {how}"] = float(printed.split()[-1])
-    return found
+            rates[f"{peer}, {how}"] = float(printed.split()[-1])
+    return rates
 
 
 def ours(root: Path, name: str, way: str, device: str, batch: int) -> list[float]:

@@ -35,10 +35,10 @@ def run(results: Results) -> str:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         render(root / "raw")
-        found = by_labels(results, LABELS, SEEDS, lambda labels, seed: one(root, labels, seed))
-    draw(found)
+        accuracies = by_labels(results, LABELS, SEEDS, lambda labels, seed: one(root, labels, seed))
+    draw(accuracies)
     rows = []
-    for labels, seeds in found.items():
+    for labels, seeds in accuracies.items():
         table = pd.DataFrame(seeds)
         gain, half = mean_interval(table[Candidate.TUNED] - table[Candidate.PROBE])
         rows.append([labels, *(spread(table[name]) for name in NETWORKS), f"{gain:+.1f} ± {half:.1f}"])
@@ -82,20 +82,26 @@ def drawn(manifest: pd.DataFrame, labels: int, seed: int) -> pd.DataFrame:
     return manifest
 
 
-def draw(found: dict[int, list[dict[str, float]]]) -> None:
+def draw(accuracies: dict[int, list[dict[str, float]]]) -> None:
     """Plots accuracy over labels, with a line per candidate and standard deviations."""
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 3.6))
     for name in NETWORKS:
-        values = np.array([[seed[name] for seed in seeds] for seeds in found.values()])
+        values = np.array([[seed[name] for seed in seeds] for seeds in accuracies.values()])
         axes.errorbar(
-            list(found), values.mean(1), values.std(1, ddof=1), label=name, color=COLORS[name], capsize=3, marker="o"
+            list(accuracies),
+            values.mean(1),
+            values.std(1, ddof=1),
+            label=name,
+            color=COLORS[name],
+            capsize=3,
+            marker="o",
         )
     axes.set(
         xscale="log",
-        xticks=list(found),
-        xticklabels=list(found),
+        xticks=list(accuracies),
+        xticklabels=list(accuracies),
         xlabel="labelled digits a class",
         ylabel="test accuracy, %",
     )

@@ -23,15 +23,15 @@ CLASSES, GROUP_MARGIN = 10, 0.1
 
 def run(results: Results) -> str:
     """Returns a table of P(pass), and saves a plot of power by test size."""
-    found = {
+    passed = {
         size: results.measured(f"{size} images", lambda: {str(gain): passes(size, gain) for gain in GAINS})
         for size in SIZES
     }
     groups = {size: results.measured(f"{size} images, classes", lambda: refusals(size)) for size in SIZES}
-    draw(found)
+    draw(passed)
     rows = [
         [size, *(f"{100 * chance:.1f}" for chance in chances.values()), f"{100 * groups[size]:.1f}"]
-        for size, chances in found.items()
+        for size, chances in passed.items()
     ]
     columns = [
         "test images",
@@ -70,14 +70,14 @@ def refusals(size: int) -> float:
     return refused / (PAIRS // 4)
 
 
-def draw(found: dict[int, dict[str, float]]) -> None:
+def draw(passed: dict[int, dict[str, float]]) -> None:
     """Plots P(pass) over test size, with a line per true gain."""
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 3.4))
-    for gain, colour in zip(GAINS, ("#999999", "#D55E00", "#0072B2", "#009E73"), strict=True):
-        chances = [100 * chances[str(gain)] for chances in found.values()]
-        axes.plot(list(found), chances, marker="o", color=colour, label=f"{100 * gain:+.0f} points")
+    for gain, color in zip(GAINS, ("#999999", "#D55E00", "#0072B2", "#009E73"), strict=True):
+        chances = [100 * chances[str(gain)] for chances in passed.values()]
+        axes.plot(list(passed), chances, marker="o", color=color, label=f"{100 * gain:+.0f} points")
     axes.axhline(100 * ERROR, color="#bbbbbb", linewidth=1)
     axes.set(xscale="log", xticks=SIZES, xticklabels=SIZES, xlabel="test images", ylabel="passes, %")
     axes.legend(frameon=False, title="true gain")

@@ -47,18 +47,18 @@ def run(results: Results) -> str:
         study = begun(root, "cuda", BATCH, EPOCHS)
         tunings = [results.measured(f"tuning {n}", lambda: tuning(study)) for n in range(ROUNDS)]
         raw = root / "raw"
-        found = {
+        rates_by_way = {
             way: [
                 results.measured(f"{way} {n}", lambda: ours(raw, "resnet50", way, "cuda", 256)) for n in range(ROUNDS)
             ]
             for way in WAYS
         }
     real, synthetic = zip(*tunings, strict=True)
-    shares = [100 * own / most for own, most in tunings]
+    shares = [100 * rate / limit for rate, limit in tunings]
     rows = [["fine-tuning, all blocks", spread(real, 0), spread(synthetic, 0), spread(shares, 0)]]
-    for way, rates in found.items():
+    for way, rates in rates_by_way.items():
         whole, _, forward = zip(*rates, strict=True)
-        shares = [100 * own / most for own, most in zip(whole, forward, strict=True)]
+        shares = [100 * rate / limit for rate, limit in zip(whole, forward, strict=True)]
         rows.append([f"extraction, {way}", spread(whole, 0), spread(forward, 0), spread(shares, 0)])
     columns = ["ResNet-50, bfloat16", "images/s from files", "on the device alone", "%"]
     return f"{markdown_table(columns, rows)}\n\n{IMAGES} JPEG files of 320 pixels; {torch.cuda.get_device_name()}"
@@ -81,8 +81,8 @@ def tuning(study: Study) -> list[float]:
     for feed in (nullcontext, on_the_device):
         with feed():
             study.run("finetune")
-        seconds.append(study.told["finetune"].seconds_tuned)
-    return [study.told["finetune"].steps * study.document["finetune"]["batch"] / own for own in seconds]
+        seconds.append(study.reports["finetune"].seconds_tuned)
+    return [study.reports["finetune"].steps * study.document["finetune"]["batch"] / duration for duration in seconds]
 
 
 @contextmanager

@@ -31,9 +31,9 @@ def run(results: Results) -> str:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         render(root / "raw")
-        found = by_labels(results, LABELS, SEEDS, lambda labels, seed: one(root, labels, seed))
+        scores = by_labels(results, LABELS, SEEDS, lambda labels, seed: one(root, labels, seed))
     rows = []
-    for labels, seeds in found.items():
+    for labels, seeds in scores.items():
         for name in WIDTHS:
             gap, test, width = ([seed[name][place] for seed in seeds] for place in range(3))
             rows.append([labels, name, spread(gap), spread(test), spread(width, 0)])
@@ -52,13 +52,13 @@ def one(root: Path, labels: int, seed: int) -> dict[str, tuple[float, float, int
     study.run("ingest")
     study.use(drawn(study.manifest(), labels, seed))
     study.run("augment", "features")
-    found = {}
+    scores = {}
     for name, widths in WIDTHS.items():
         study.change({"head.grow": widths})
         study.run("head")
         at = accuracies(study)
-        found[name] = (at[Split.TRAIN] - at[Split.VALIDATION], at[Split.TEST], at["units"])
-    return found
+        scores[name] = (at[Split.TRAIN] - at[Split.VALIDATION], at[Split.TEST], at["units"])
+    return scores
 
 
 def accuracies(study: Study) -> dict[str, float]:
@@ -72,5 +72,5 @@ def accuracies(study: Study) -> dict[str, float]:
     with torch.inference_mode():
         hit_N = head(x_ND).argmax(1).numpy() == encode_classes(index, tuple(classes))
     clean = index[Column.VIEW] == 0
-    found = {split: 100 * hit_N[clean & (index[Column.SPLIT] == split)].mean() for split in LABELED_SPLITS}
-    return {**found, "units": settings["hidden"]}
+    scores = {split: 100 * hit_N[clean & (index[Column.SPLIT] == split)].mean() for split in LABELED_SPLITS}
+    return {**scores, "units": settings["hidden"]}

@@ -62,8 +62,8 @@ def redrawn(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
     if seed == 0:
         return manifest
     random = np.random.default_rng(seed)
-    own = manifest[manifest[Column.SPLIT] != Split.TEST]
-    for _, rows in own.groupby(Column.LABEL):
+    not_test = manifest[manifest[Column.SPLIT] != Split.TEST]
+    for _, rows in not_test.groupby(Column.LABEL):
         manifest.loc[rows.index, Column.SPLIT] = Split.TRAIN.value
         manifest.loc[random.permutation(rows.index)[: round(len(rows) / 5)], Column.SPLIT] = Split.VALIDATION.value
     return manifest

@@ -27,9 +27,9 @@ def run(results: Results) -> str:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         rounds = [results.measured(f"round {number}", lambda: measured(root)) for number in range(ROUNDS)]
-    found = np.array(rounds)  # (round, row, first and second time)
+    seconds = np.array(rounds)  # (round, row, first and second time)
     rows = []
-    for name, (first, second) in zip((*STAGES, "all of these", RETRAINED), found.transpose(1, 2, 0), strict=True):
+    for name, (first, second) in zip((*STAGES, "all of these", RETRAINED), seconds.transpose(1, 2, 0), strict=True):
         rows.append([name, middle(first), middle(second), middle(100 * second / first)])
     columns = ["", f"{FIRST:,} files, s", f"{MORE} more, s", "%"]
     return f"{markdown_table(columns, rows)}\n\n{ROUNDS} rounds, the stages' own seconds; {machine()}"
@@ -49,14 +49,14 @@ def measured(root: Path) -> list[list[float]]:
     for file in more:
         file.unlink()
     *pairs, head = [list(pair) for pair in zip(first, second, strict=True)]
-    return [*pairs, [sum(own[:-1]) for own in (first, second)], head]
+    return [*pairs, [sum(seconds[:-1]) for seconds in (first, second)], head]
 
 
 def draw(folder: Path, numbers: range) -> list[Path]:
     """Writes enlarged digits, each on its own background, as JPEG files in a folder per digit."""
-    known, files = [(image, digit) for image, digit, *_ in digits()], []
+    samples, files = [(image, digit) for image, digit, *_ in digits()], []
     for number in numbers:
-        image, digit = known[number % len(known)]
+        image, digit = samples[number % len(samples)]
         ground = np.random.default_rng(number).integers(0, 90, (20, 20), np.uint8)
         large = [
             np.asarray(Image.fromarray(part).resize((320, 320), Image.Resampling.BICUBIC), np.int16)

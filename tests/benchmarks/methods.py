@@ -61,24 +61,24 @@ def run(results: Results) -> str:
 
 def table(results: Results, name: str, seeds: int, epochs: int, one: Any) -> str:
     """Returns accuracy and its difference from fine-tuning (mean, 95% interval), and median seconds of head and fit."""
-    found = {
+    scores_by_way = {
         way: [
             results.measured(f"{name}, {way}, {seed}", partial(one, {"finetune.epochs": epochs, **changes}, seed))
             for seed in range(seeds)
         ]
         for way, changes in WAYS.items()
     }
-    plain, rows = found["fine-tuning"], []
-    for way, own in found.items():
-        gains = [here["accuracy"] - there["accuracy"] for here, there in zip(own, plain, strict=True)]
-        gain = "" if own is plain else told(gains, "+.1f")
-        seconds = middle([here["seconds"] for here in own], 0)
-        rows.append([way, told([here["accuracy"] for here in own]), gain, seconds])
+    plain, rows = scores_by_way["fine-tuning"], []
+    for way, scores in scores_by_way.items():
+        gains = [here["accuracy"] - there["accuracy"] for here, there in zip(scores, plain, strict=True)]
+        gain = "" if scores is plain else with_interval(gains, "+.1f")
+        seconds = middle([here["seconds"] for here in scores], 0)
+        rows.append([way, with_interval([here["accuracy"] for here in scores]), gain, seconds])
     columns = [f"{name}, {seeds} seeds, {epochs} epochs", "test accuracy, %", "minus fine-tuning", "seconds to learn"]
     return markdown_table(columns, rows)
 
 
-def told(values: list[float], form: str = ".1f") -> str:
+def with_interval(values: list[float], form: str = ".1f") -> str:
     """Formats the mean ± the half-width of its 95% t interval."""
     mean, half = mean_interval(values)
     return f"{mean:{form}} ± {half:.1f}"
@@ -94,10 +94,10 @@ def objects(root: Path, labels: int, changes: dict[str, Any], seed: int) -> dict
     """Returns a method's test accuracy on CIFAR-10 and its seconds; a seed draws the labeled images."""
     raw = unpacked(root / "cifar", "cifar10_jpg.tar.gz") / "cifar10_jpg"
     whole = ingested(root, raw)
-    labelled = some(whole[whole[Column.SPLIT] != Split.TEST], labels + VALIDATION, seed)
-    validation = some(labelled, VALIDATION, seed + 100)
+    labeled = some(whole[whole[Column.SPLIT] != Split.TEST], labels + VALIDATION, seed)
+    validation = some(labeled, VALIDATION, seed + 100)
     test = some(whole[whole[Column.SPLIT] == Split.TEST], TEST, 0)
-    parts = [as_split(labelled.drop(validation.index), Split.TRAIN), as_split(validation, Split.VALIDATION), test]
+    parts = [as_split(labeled.drop(validation.index), Split.TRAIN), as_split(validation, Split.VALIDATION), test]
     return one(root, raw, pd.concat(parts, ignore_index=True), {**CIFAR, **changes}, seed)
 
 

@@ -26,28 +26,30 @@ def run(results: Results) -> str:
     """Returns the benchmark's table."""
     rounds = [results.measured(f"round {number}", one) for number in range(ROUNDS)]
     names = list(rounds[0])
-    rows = [[name, spread([found[name] for found in rounds])] for name in names]
+    rows = [[name, spread([measurements[name] for measurements in rounds])] for name in names]
     return f"{markdown_table(['', 'mean ± deviation'], rows)}\n\n{ROUNDS} rounds on the embedded default; {machine()}"
 
 
 def one() -> dict[str, float]:
     """Measures a first run with new and with existing databases, then an up-to-date run without and with a server."""
-    found: dict[str, float] = {}
+    measurements: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         project = Project.fresh(Path(folder) / "project", None)
         for name, arguments in (("new databases", ()), ("existing databases", ("--seed", "1"))):
             forget_results(project)
             timed = retrained(project, *arguments)
-            own = sum(report["seconds"] for report in reports(project))
-            found[f"first run, {name}: wall, s"] = timed["seconds"]
-            found[f"first run, {name}: peak memory, GiB"] = timed["gib"]
-            found[f"first run, {name}: stages' own, s"] = own
-            found[f"first run, {name}: registration, s"] = timed["registration"]
-            found[f"first run, {name}: orchestration, s"] = timed["seconds"] - own - timed["registration"]
-        found["nothing to do, no server: wall, s"] = retrained(project)["seconds"]
+            stage_seconds = sum(report["seconds"] for report in reports(project))
+            measurements[f"first run, {name}: wall, s"] = timed["seconds"]
+            measurements[f"first run, {name}: peak memory, GiB"] = timed["gib"]
+            measurements[f"first run, {name}: stages' own, s"] = stage_seconds
+            measurements[f"first run, {name}: registration, s"] = timed["registration"]
+            measurements[f"first run, {name}: orchestration, s"] = (
+                timed["seconds"] - stage_seconds - timed["registration"]
+            )
+        measurements["nothing to do, no server: wall, s"] = retrained(project)["seconds"]
         with serving(project):
-            found["nothing to do, server up: wall, s"] = retrained(project)["seconds"]
-    return found
+            measurements["nothing to do, server up: wall, s"] = retrained(project)["seconds"]
+    return measurements
 
 
 @contextmanager

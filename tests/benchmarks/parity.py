@@ -43,13 +43,13 @@ def one(root: Path, seed: int) -> dict[str, Any]:
     teacher = Study(root / "teacher", raw, random_backbone(root / "big.safetensors", TEACHER, seed), big)
     teacher.forget()
     teacher.use(manifest)
-    seconds = teacher.run("augment", "features", "head", "finetune", "evaluate")
+    teacher_seconds = teacher.run("augment", "features", "head", "finetune", "evaluate")
     small = {**COMMON, **DISTIL, "backbone.architecture": STUDENT, "seed": seed}
     student = Study(root / "student", raw, random_backbone(root / "small.safetensors", STUDENT, seed), small)
     student.forget()
     student.use(manifest)
     teacher.becomes_teacher(student.paths.teacher)
-    own = student.run("augment", "features", "head", "finetune", "evaluate")
+    student_seconds = student.run("augment", "features", "head", "finetune", "evaluate")
     table, curve = read_json(student.paths.metrics), student.report()
     last = curve.iloc[-1]
     sizes = [sum(p.numel() for p in build_network(name, 10).parameters()) for name in (STUDENT, TEACHER)]
@@ -60,7 +60,7 @@ def one(root: Path, seed: int) -> dict[str, Any]:
         "agreement on validation, %": 100 * float(last[Curve.AGREEMENT]),
         "epochs until the rule stopped it": float(last[Curve.EPOCH]),
         "parameters, % of the teacher's": 100 * sizes[0] / sizes[1],
-        "teacher's seconds": seconds,
-        "student's seconds": own,
+        "teacher's seconds": teacher_seconds,
+        "student's seconds": student_seconds,
         "curve": {title: (100 * curve[name]).tolist() for title, name in DRAWN.items()},
     }

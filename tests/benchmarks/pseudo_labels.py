@@ -11,7 +11,7 @@ from tasks.core.schema import Candidate, Column, Split
 from tasks.reports.page import markdown_table
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.results import Results, machine, spread
-from tests.benchmarks.sets import GLYPHS, PLAIN, ingested, partly_labelled, unpacked
+from tests.benchmarks.sets import GLYPHS, PLAIN, ingested, partly_labeled, unpacked
 from tests.benchmarks.study import Study
 
 DRAWS = 3
@@ -40,7 +40,7 @@ WAYS: dict[str, dict[str, object]] = {
 def run(results: Results) -> str:
     """Returns the benchmark's table and saves a plot."""
     with tempfile.TemporaryDirectory() as folder:
-        found = {
+        draws_by_way = {
             name: [results.measured(f"{name}, draw {n}", lambda: one(Path(folder), n, how)) for n in range(DRAWS)]
             for name, how in WAYS.items()
         }
@@ -50,11 +50,12 @@ def run(results: Results) -> str:
         "trusted answers that are right, audited": "audited precision, %",
     }
     drawn = {
-        title: {way: [draw[name] for draw in draws] for way, draws in found.items()} for title, name in names.items()
+        title: {way: [draw[name] for draw in draws] for way, draws in draws_by_way.items()}
+        for title, name in names.items()
     }
     bars("pseudo_labels", drawn, "%", 80)
-    columns = list(next(iter(found.values()))[0])
-    rows = [[name, *(spread([d[column] for d in draws]) for column in columns)] for name, draws in found.items()]
+    columns = list(next(iter(draws_by_way.values()))[0])
+    rows = [[name, *(spread([d[column] for d in draws]) for column in columns)] for name, draws in draws_by_way.items()]
     return f"{markdown_table(['', *columns], rows)}\n\n{DRAWS} draws; {machine()}"
 
 
@@ -63,19 +64,19 @@ def one(root: Path, seed: int, how: dict[str, object]) -> dict[str, float]:
     raw = unpacked(root / "digits", "digits_mnist_usps.tar.gz") / "mnist"
     whole = ingested(root, raw)
     train = whole[whole[Column.SPLIT] != Split.TEST]
-    parts = [*partly_labelled(train, LABELS, VALIDATION, seed), whole[whole[Column.SPLIT] == Split.TEST]]
+    parts = [*partly_labeled(train, LABELS, VALIDATION, seed), whole[whole[Column.SPLIT] == Split.TEST]]
     study = Study(root / "study", raw, GLYPHS, {**COMMON, **how, "seed": seed})
     study.forget()
     study.use(pd.concat(parts, ignore_index=True))
     seconds = study.run("augment", "features", "head")
     seconds += study.run("finetune")
-    told = study.told["finetune"]
+    report = study.reports["finetune"]
     study.run("evaluate")
     at = study.accuracies()
     return {
         "probe, %": at[Candidate.PROBE],
         "tuned, %": at[Candidate.TUNED],
-        "audited precision, %": 100 * told.more["audited_precision"],
-        "pseudo-labels": told.more.get("pseudo_labels", float("nan")),
+        "audited precision, %": 100 * report.more["audited_precision"],
+        "pseudo-labels": report.more.get("pseudo_labels", float("nan")),
         "seconds": seconds,
     }

@@ -37,21 +37,21 @@ class Results:
 
     def __init__(self, name: str) -> None:
         self._file = FOLDER / f"{name}-{code()}.jsonl"
-        self._found: dict[str, Any] = {}
+        self._stored: dict[str, Any] = {}
         if self._file.exists():
             for line in self._file.read_text().splitlines():
                 key, value = json.loads(line)
-                self._found[key] = value
+                self._stored[key] = value
 
     def measured(self, key: str, measure: Callable[[], Any]) -> Any:
         """Returns the measurement for this key, stored or taken now."""
-        if key not in self._found:
-            self._found[key] = measure()
+        if key not in self._stored:
+            self._stored[key] = measure()
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with self._file.open("a") as file:
-                file.write(json.dumps([key, self._found[key]]) + "\n")
-            print(f"{key}: {self._found[key]}", flush=True)
-        return self._found[key]
+                file.write(json.dumps([key, self._stored[key]]) + "\n")
+            print(f"{key}: {self._stored[key]}", flush=True)
+        return self._stored[key]
 
 
 def machine() -> str:

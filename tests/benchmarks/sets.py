@@ -49,7 +49,7 @@ def ingested(root: Path, raw: Path) -> pd.DataFrame:
 def some(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     """Returns `count` random rows of each class, or all rows of a class with fewer."""
     random = np.random.default_rng(seed)
-    picked = [own.iloc[random.permutation(len(own))[:count]] for _, own in rows.groupby(Column.LABEL)]
+    picked = [group.iloc[random.permutation(len(group))[:count]] for _, group in rows.groupby(Column.LABEL)]
     return pd.concat(picked).sort_index()
 
 
@@ -59,14 +59,14 @@ def as_split(rows: pd.DataFrame, split: Split) -> pd.DataFrame:
     return changed.assign(**{Column.LABEL: None}) if split is Split.UNLABELED else changed
 
 
-def partly_labelled(rows: pd.DataFrame, labels: int, validation: int, seed: int) -> list[pd.DataFrame]:
+def partly_labeled(rows: pd.DataFrame, labels: int, validation: int, seed: int) -> list[pd.DataFrame]:
     """Returns `labels` images of each class for training, `validation` for validation, and the rest as unlabeled."""
-    labelled = some(rows, labels + validation, seed)
-    held_out = some(labelled, validation, seed + 100)
+    labeled = some(rows, labels + validation, seed)
+    held_out = some(labeled, validation, seed + 100)
     return [
-        as_split(labelled.drop(held_out.index), Split.TRAIN),
+        as_split(labeled.drop(held_out.index), Split.TRAIN),
         as_split(held_out, Split.VALIDATION),
-        as_split(rows.drop(labelled.index), Split.UNLABELED),
+        as_split(rows.drop(labeled.index), Split.UNLABELED),
     ]
 
 

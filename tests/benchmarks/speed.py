@@ -31,7 +31,7 @@ from tests.project import ROOT
 
 ROUNDS = 5
 LIMITED = f", {isa}" if (isa := os.environ.get("ONEDNN_MAX_CPU_ISA")) else ""  # limited to older instructions
-WANTED = 0.925  # test accuracy
+TARGET_ACCURACY = 0.925  # on the test images
 PEERS = ROOT / ".state" / "peers"
 SCRIPTS = Path(__file__).parent / "peers"
 HYMENOPTERA = {
@@ -66,15 +66,15 @@ def run(results: Results) -> str:
 def training(rounds: list[dict[str, list[float]]]) -> str:
     """Returns each one's median seconds, mean accuracy, and duration relative to ours: some need many epochs."""
     taken = {
-        f"Rootstock, {name}" if name.startswith(OURS) else name: [found[name][0] for found in rounds]
+        f"Rootstock, {name}" if name.startswith(OURS) else name: [result[name][0] for result in rounds]
         for name in rounds[0]
     }
     if not LIMITED:
         bars("speed", {"ants and bees, MobileNetV2": taken}, "seconds, cold, from raw files to a model", high=None)
     rows = []
     for name in rounds[0]:
-        seconds, accuracy = (np.array([found[name][place] for found in rounds]) for place in (0, 1))
-        ratios = [f"{np.median([found[name][0] / found[ours][0] for found in rounds]):.1f}" for ours in OURS]
+        seconds, accuracy = (np.array([result[name][place] for result in rounds]) for place in (0, 1))
+        ratios = [f"{np.median([result[name][0] / result[ours][0] for result in rounds]):.1f}" for ours in OURS]
         rows.append([name, middle(seconds), spread(100 * accuracy, 1), *ratios])
     return markdown_table(["", "seconds, cold", "test accuracy, %", *(f"seconds / {name}" for name in OURS)], rows)
 
@@ -85,13 +85,13 @@ OURS = ("probe", "LP-FT")
 def trained(folder: Path, assets: Path, python: Path) -> dict[str, list[float]]:
     """Returns each one's seconds and test accuracy, measured one after another, each in a cold process."""
     data, weights = assets / "hymenoptera", assets / "weights" / "mobilenet_v2.pth"
-    given = [str(data), str(weights), str(WANTED)]
+    arguments = [str(data), str(weights), str(TARGET_ACCURACY)]
     home = folder / "torch" / "hub" / "checkpoints"
     home.mkdir(parents=True)
     for name in ("mobilenet_v2-7ebf99e0.pth", "mobilenet_v2-b0353104.pth"):  # the file names that torchvision looks for
         (home / name).symlink_to(weights)
     env = {**os.environ, "TORCH_HOME": str(folder / "torch"), "HF_HUB_OFFLINE": "1"}
-    found = {
+    timings = {
         "probe": ours(folder / "probe", data, weights, PROBE, **QUICK),
         "LP-FT": ours(folder / "lp-ft", data, weights, LP_FT, **QUICK),
         "probe, two views more": ours(folder / "views", data, weights, PROBE),
@@ -102,9 +102,9 @@ def trained(folder: Path, assets: Path, python: Path) -> dict[str, list[float]]:
         ("Hugging Face Trainer, whole net", "huggingface.py"),
     ):
         started = time.perf_counter()
-        printed = output([str(python), str(SCRIPTS / script), *given], env=env, cwd=folder)
-        found[name] = [time.perf_counter() - started, float(printed.split()[-1])]
-    return found
+        printed = output([str(python), str(SCRIPTS / script), *arguments], env=env, cwd=folder)
+        timings[name] = [time.perf_counter() - started, float(printed.split()[-1])]
+    return timings
 
 
 def ours(root: Path, raw: Path, weights: Path, stages: tuple[str, ...], **changes: object) -> list[float]:
@@ -154,8 +154,8 @@ def environment_of_peers(group: str = "bench") -> Path:
     if not python.exists():
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
-        own = [f"torch=={public(torch)}", f"torchvision=={public(torchvision)}"]
-        command = ["uv", "pip", "install", "--quiet", "--python", str(python), "--group", group, *own]
+        torch_pins = [f"torch=={public(torch)}", f"torchvision=={public(torchvision)}"]
+        command = ["uv", "pip", "install", "--quiet", "--python", str(python), "--group", group, *torch_pins]
         subprocess.run(command, cwd=ROOT, check=True)
     return python
 

@@ -32,7 +32,7 @@ class Study:
 
     def __init__(self, root: Path, raw: Path, pretrained: Path, changes: dict[str, Any]) -> None:
         self.document = YAML(typ="safe").load(PARAMS_FILE)
-        self.told: dict[str, Any] = {}  # reports by stage
+        self.reports: dict[str, Any] = {}  # by stage
         self.change(changes)
         places = {name: root / Path(place).name for name, place in self.document["paths"].items()}
         self.paths = Paths(**{**places, "raw": raw, "pretrained": pretrained})
@@ -58,7 +58,7 @@ class Study:
             function = getattr(import_module(f"tasks.{stage}"), stage)
             with contextlib.redirect_stdout(io.StringIO()):
                 started = time.perf_counter()
-                self.told[stage] = function(self.paths, typed)
+                self.reports[stage] = function(self.paths, typed)
                 seconds += time.perf_counter() - started
         return seconds
 
@@ -79,8 +79,8 @@ class Study:
     def backbone_of(self, file: Path) -> Path:
         """Writes the tuned model's backbone and head as initial weights. Returns the file."""
         spec, (state, _) = read_json(self.paths.spec), read(self.paths.tuned)
-        own = {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
-        write(file, own, {"preprocessing": spec["preprocessing"], "classes": spec["classes"]})
+        tensors = {name.removeprefix("backbone."): tensor for name, tensor in state.items()}
+        write(file, tensors, {"preprocessing": spec["preprocessing"], "classes": spec["classes"]})
         return file
 
     def report(self) -> pd.DataFrame:

@@ -156,7 +156,7 @@ def _strengths(project: Project, commit: str) -> list[float]:
     return list(YAML(typ="safe").load(project.git("show", f"{commit}:params.yaml"))["head"]["strengths"])
 
 
-def of_ones_own(project: Project) -> Path:
+def copy_of_images(project: Project) -> Path:
     """Copies the project's images to a folder that a test may modify."""
     source = project.root.parent / "images"
     for path in (project.root / "data" / "raw").rglob("*.png"):
@@ -168,7 +168,7 @@ def of_ones_own(project: Project) -> Path:
 
 @pytest.mark.slow
 def test_new_images_are_embedded_alone(project):
-    source = of_ones_own(project)
+    source = copy_of_images(project)
     drawn("disc", 77).save(source / "test" / "disc" / "new.png")
     done = project.retrain("--data.source", str(source))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -195,7 +195,7 @@ def test_new_images_are_embedded_alone(project):
     ids=["broken file", "empty class", "leak"],
 )
 def test_bad_data_is_refused_with_a_report_and_the_last_good_results_stay(project, spoil, fact):
-    source = of_ones_own(project)
+    source = copy_of_images(project)
     spoil(source)
     good = (project.root / "data" / "evaluate" / "metrics.json").read_bytes()
     done = project.retrain("--data.source", str(source))
@@ -250,7 +250,7 @@ def test_a_users_mistake_is_reported_without_a_traceback(project, arguments, cod
 
 
 def test_an_objective_that_lacks_its_images_is_refused_before_anything_is_computed_for_it(project):
-    source, good = of_ones_own(project), (project.root / "data" / "evaluate" / "metrics.json").read_bytes()
+    source, good = copy_of_images(project), (project.root / "data" / "evaluate" / "metrics.json").read_bytes()
     done = project.retrain("--data.source", str(source), "--objective", "mcc")
     assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (EXIT_USAGE, False), done.stdout + done.stderr
     assert "objective: " in done.stderr

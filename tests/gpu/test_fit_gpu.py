@@ -37,13 +37,13 @@ def test_a_killed_fit_ends_with_the_same_weights_within_a_tolerance(tmp_path, la
 def test_a_compiled_network_learns_the_same_within_a_tolerance():
     device, losses = choose("cuda", "float32"), []
     x_N3SS, y_N = device.place(torch.rand(8, 3, 64, 64)), torch.arange(8, device=device.device) % 3
-    for wanted in (False, True):
+    for enabled in (False, True):
         torch.manual_seed(0)
         network = build_network("resnet8", 3)
         device.place(network)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
         run = Fit(network, cross_entropy(), SCHEDULE, device)
-        with compiled_fit(network.backbone, enabled=wanted):
+        with compiled_fit(network.backbone, enabled=enabled):
             batch = Batch(x_N3SS, y_N)
             losses.append([step(run, batch, optimizer, MicroBatches()) for _ in range(5)])
     torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-2, atol=1e-3)

@@ -35,12 +35,12 @@ def study(root, raw, device: str, precision: str) -> Study:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_features_agree_with_the_cpus(digits, tmp_path, precision):
-    found = []
+    features = []
     for device, kind in (("cpu", "float32"), ("cuda", precision)):
         on = study(tmp_path, digits, device, kind)
         on.run("ingest", "augment", "features")
-        found.append(read(on.paths.matrix)[0][FEATURES])
-    assert torch.nn.functional.cosine_similarity(*found).quantile(0.01) >= 0.99
+        features.append(read(on.paths.matrix)[0][FEATURES])
+    assert torch.nn.functional.cosine_similarity(*features).quantile(0.01) >= 0.99
 
 
 def test_compiled_it_answers_the_same(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from tests.drawn import SHAPES, drawn
 from tests.stages.contract import BACKBONE, METHODS, NOBODY, through_head
 
 
-def with_unlabelled(paths, count=9):
+def add_unlabeled(paths, count=9):
     """Adds unlabeled images."""
     folder = paths.raw / "unlabelled"
     folder.mkdir()
@@ -23,9 +23,9 @@ def with_unlabelled(paths, count=9):
         drawn(SHAPES[place % 3], 9000 + place).save(folder / f"{place}.png")
 
 
-def begun(paths, unlabelled=True):
-    if unlabelled:
-        with_unlabelled(paths)
+def begun(paths, unlabeled=True):
+    if unlabeled:
+        add_unlabeled(paths)
     through_head(paths)
 
 

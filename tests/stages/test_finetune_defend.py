@@ -17,7 +17,7 @@ from tests.stages.objectives import begun, curve, methods
 
 @pytest.mark.parametrize("objective", ["pgd", "fast", "trades"])
 def test_adversarial_training_withstands_more(paths, objective):
-    begun(paths, unlabelled=False)
+    begun(paths, unlabeled=False)
     sections = methods(adversaries={"radius": 0.1, "beta": 1.0})
     report = tuned(paths, objective=objective, methods=sections, scratch=False, blocks=3, epochs=8)
     rows = curve(paths)
@@ -26,7 +26,7 @@ def test_adversarial_training_withstands_more(paths, objective):
 
 
 def test_a_radius_grows_with_the_epochs(paths, monkeypatch):
-    begun(paths, unlabelled=False)
+    begun(paths, unlabeled=False)
     radii = []
     attack = Attack.__call__
     monkeypatch.setattr(
@@ -38,7 +38,7 @@ def test_a_radius_grows_with_the_epochs(paths, monkeypatch):
 
 def test_an_epoch_that_costs_too_much_without_an_attack_is_not_kept(paths):
     """With an absurd rate everything except the loss under attack gets worse; the initial weights are kept."""
-    begun(paths, unlabelled=False)
+    begun(paths, unlabeled=False)
     sections = methods(adversaries={"radius": 0.5, "clean": 0.0})
     report = tuned(paths, objective="pgd", methods=sections, scratch=False, rate=0.3, head_rate=0.3)
     rows = curve(paths)
@@ -47,7 +47,7 @@ def test_an_epoch_that_costs_too_much_without_an_attack_is_not_kept(paths):
 
 
 def test_evaluation_attacks_the_probe_and_the_tuned_model(paths):
-    begun(paths, unlabelled=False)
+    begun(paths, unlabeled=False)
     tuned(paths, scratch=False)
     report = evaluated(paths, attacked=6)
     table = pd.read_csv(paths.attacks)
@@ -60,6 +60,6 @@ def test_evaluation_attacks_the_probe_and_the_tuned_model(paths):
 
 
 def test_mixed_pictures_are_refused(paths):
-    begun(paths, unlabelled=False)
+    begun(paths, unlabeled=False)
     with raises(ParamsError, "finetune.mixup"):
         tuned(paths, objective="pgd", mixup=0.2)

@@ -39,7 +39,7 @@ def test_a_backbone_gets_a_head_and_teaches(paths):
 
 def test_a_student_stops_when_it_is_as_good_as_its_teacher(paths):
     """The teacher is the student's initial model except for a few steps, so nothing is left to learn."""
-    begun(paths, unlabelled=False)
+    begun(paths, unlabeled=False)
     tuned(paths, epochs=0, scratch=False), evaluated(paths)
     report = tuned(paths, objective="distillation", teacher=as_teacher(paths), scratch=False, epochs=3)
     assert (report.best_epoch, report.steps) == (0, 0)
@@ -73,7 +73,7 @@ def test_targets_are_distilled_too(paths, tmp_path):
     [(NOBODY, "teacher.weights"), ({**NOBODY, "weights": "x.pth"}, "teacher.architecture")],
 )
 def test_a_missing_teacher_or_architecture_is_an_error(paths, teacher, key):
-    begun(paths, unlabelled=False)
+    begun(paths, unlabeled=False)
     if teacher["weights"]:
         write(paths.teacher, torch.load(paths.pretrained))
     with raises(ParamsError, key):
@@ -81,7 +81,7 @@ def test_a_missing_teacher_or_architecture_is_an_error(paths, teacher, key):
 
 
 def test_a_teacher_of_other_classes_is_refused(paths):
-    begun(paths, unlabelled=False)
+    begun(paths, unlabeled=False)
     tuned(paths, epochs=0, scratch=False), evaluated(paths)
     teacher_params = as_teacher(paths)
     state, description = read(paths.teacher)

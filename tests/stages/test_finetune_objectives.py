@@ -30,7 +30,7 @@ def test_objectives_that_are_not_defined_for_regression_are_refused(paths, tmp_p
 
 @pytest.mark.parametrize("objective", ["fixmatch", "coral", "batchnorm", "pseudo_labels"])
 def test_missing_unlabeled_images_are_an_error(paths, objective):
-    begun(paths, unlabelled=False)
+    begun(paths, unlabeled=False)
     with raises(ParamsError, "unlabeled-images-missing"):
         tuned(paths, objective=objective, batchnorm="training")
 

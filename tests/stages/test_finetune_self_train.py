@@ -20,13 +20,13 @@ from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.types import Batch
 from tests.errors import raises
 from tests.stages.contract import FINETUNE, METHODS, NOBODY, evaluated, through_head, tuned
-from tests.stages.objectives import as_teacher, begun, context_of, curve, methods, with_unlabelled
+from tests.stages.objectives import add_unlabeled, as_teacher, begun, context_of, curve, methods
 
 
-@pytest.mark.parametrize("neighbours", [0, 3])
-def test_pseudo_labels_are_accepted_and_audited(paths, neighbours):
+@pytest.mark.parametrize("neighbors", [0, 3])
+def test_pseudo_labels_are_accepted_and_audited(paths, neighbors):
     begun(paths)
-    section = {"threshold": 0.0, "precision": 0.1, "neighbours": neighbours}
+    section = {"threshold": 0.0, "precision": 0.1, "neighbours": neighbors}
     report = tuned(paths, objective="pseudo_labels", methods=methods(unlabelled=section))
     assert report.more["pseudo_labels"] == 9
     quota = methods(unlabelled={**section, "quota": 1})
@@ -46,12 +46,12 @@ def test_a_second_round_is_labelled_by_what_learned_and_goes_on_in_the_curve(pat
 
 
 @pytest.mark.parametrize("objective", ["pseudo_labels", "fixmatch"])
-@pytest.mark.parametrize("unlabelled", [{"threshold": 0.0, "precision": 1.0}, {"threshold": 0.9999, "precision": 0.5}])
-def test_predictions_that_fail_the_audit_are_refused(paths, objective, unlabelled):
+@pytest.mark.parametrize("section", [{"threshold": 0.0, "precision": 1.0}, {"threshold": 0.9999, "precision": 0.5}])
+def test_predictions_that_fail_the_audit_are_refused(paths, objective, section):
     """The predictions are wrong too often, or none is accepted."""
     begun(paths)
-    with raises(DataRefusedError, "unlabelled.threshold" if unlabelled["threshold"] else "unlabelled.precision"):
-        tuned(paths, objective=objective, methods=methods(unlabelled=unlabelled))
+    with raises(DataRefusedError, "unlabelled.threshold" if section["threshold"] else "unlabelled.precision"):
+        tuned(paths, objective=objective, methods=methods(unlabelled=section))
 
 
 @pytest.mark.parametrize(("adaptive", "align"), [(False, False), (True, False), (True, True)])
@@ -96,7 +96,7 @@ def test_answers_are_aligned_before_each_epoch_where_that_is_wanted(paths, monke
 
 def test_fewer_pictures_come_again_as_another_view_of_them(paths):
     """This applies even within an epoch: 18 labeled and 40 unlabeled images, in batches with 4 of each."""
-    with_unlabelled(paths, 40)
+    add_unlabeled(paths, 40)
     through_head(paths)
     both = mixed_batches(context_of(paths), UnlabeledSection(**METHODS["unlabelled"]), strong=True)
     batches = list(both.epoch(0))
@@ -112,7 +112,7 @@ def test_fewer_pictures_come_again_as_another_view_of_them(paths):
 
 def test_labelled_and_unlabelled_pictures_come_in_orders_of_their_own(paths, monkeypatch):
     """There are equally many of both, sorted alike: in a shared order, each would always meet its own class."""
-    with_unlabelled(paths, 18)
+    add_unlabeled(paths, 18)
     through_head(paths)
     both = mixed_batches(context_of(paths), UnlabeledSection(**METHODS["unlabelled"]), strong=False)
     orders, order = [], Batches.order

@@ -23,7 +23,7 @@ def test_a_compiled_fit_learns_the_same_and_a_killed_one_ends_with_the_same_weig
     """Batches have two sizes, and the second epoch trains one more block; the resumed run compiles again."""
     monkeypatch.setattr(machine_cache, "user_cache_path", lambda _name: tmp_path / "cache")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    begun(paths, unlabelled=False)
+    begun(paths, unlabeled=False)
     options = {"scratch": False, "blocks": 2, "unfreeze": 1}
     tuned(paths, **options)
     plain, rows = load_file(paths.tuned), curve(paths)

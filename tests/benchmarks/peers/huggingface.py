@@ -61,7 +61,9 @@ with tempfile.TemporaryDirectory() as folder:
         data_collator=collate,
         train_dataset=train,
         eval_dataset=val,
-        compute_metrics=lambda found: {"accuracy": float((found.predictions.argmax(1) == found.label_ids).mean())},
+        compute_metrics=lambda evaluated: {
+            "accuracy": float((evaluated.predictions.argmax(1) == evaluated.label_ids).mean())
+        },
         callbacks=[Enough()],
     ).train()
 print("accuracy", reached[-1])
