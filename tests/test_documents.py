@@ -34,7 +34,7 @@ def test_the_readme_is_short():
     assert len(PAGES["README.md"].splitlines()) <= 200
 
 
-def test_every_block_says_what_it_is():
+def test_every_block_has_a_language():
     assert {block.language for block in blocks()} == {"sh", "text", "yaml", "python"}
     assert not [block for block in blocks() if block.not_run and block.language != "sh"]
 
@@ -46,7 +46,7 @@ def test_every_command_is_run_or_marked():
 
 
 @pytest.mark.parametrize("command", RUN_ELSEWHERE)
-def test_what_is_run_elsewhere_is(command):
+def test_commands_that_are_run_elsewhere_are_in_the_named_file(command):
     file, text = RUN_ELSEWHERE[command]
     assert text in (ROOT / file).read_text(encoding="utf-8")
 
@@ -137,13 +137,13 @@ def test_every_page_of_docs_is_linked():
     assert [page for page in pages if page not in linked] == []
 
 
-def test_every_picture_is_shown():
+def test_every_plot_is_shown():
     shown = re.findall(r"data/pictures/(\w+)\.png", ALL)
     assert {file.stem for file in (ROOT / "data" / "pictures").iterdir()} == set(shown)
     assert len(re.findall(r"!\[", PAGES["README.md"])) <= 3
 
 
-def test_the_order_of_packages_is_the_one_that_is_checked():
+def test_the_documented_order_of_packages_is_the_checked_one():
     assert "\n".join(", ".join(row) for row in RANKS) in PAGES["docs/extending.md"]
 
 

@@ -124,7 +124,7 @@ def test_what_a_scorer_has_and_takes():
         ({"targets": ("x", "y")}, ["x", "y"]),
     ],
 )
-def test_what_an_answer_holds(kind, keys):
+def test_fields_of_a_prediction(kind, keys):
     classes = () if "targets" in kind else ("a", "b")
     scorer = Scorer(build_network("resnet8", 2), spec_of("resnet8", classes, PREPROCESSING, **kind))
     assert list(scorer.row(torch.zeros(2))) == keys

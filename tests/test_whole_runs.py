@@ -30,13 +30,13 @@ def test_a_change_of_a_shared_project_fails(tmp_path, change):
         {"write": lambda: file.write_text("other"), "remove": file.unlink, "add": (tmp_path / "new").touch}[change]()
 
 
-def test_reading_a_shared_project_is_no_change(tmp_path):
+def test_reading_a_shared_project_does_not_change_it(tmp_path):
     (tmp_path / "file").write_text("text")
     with unchanged(Project(tmp_path)) as project:
         assert (project.root / "file").read_text() == "text"
 
 
-def test_tests_of_a_group_are_found_by_their_files():
+def test_tests_of_a_group_are_selected_by_their_files():
     assert GROUPS
     assert all((ROOT / file).is_file() for file in GROUPS)
     assert group_of("tests/deploy/test_ci.py::test_a[b::c]") == "served"

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from tasks.reports.figures import save
 from tests.benchmarks.results import PICTURES
 
-INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's, which everyone can tell apart
+INK = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito's palette, which is safe for color blindness
 
 
 def bars(

@@ -1,6 +1,6 @@
 """Rootstock compared with its peers: cold processes from raw files to a model, and features from files.
 
-Peers run in an environment of their own (.state/peers/bench, created once, with the same torch). Each round runs all
+Peers run in a separate environment (.state/peers/bench, created once, with the same torch). Each round runs all
 of them one after another; ratios are taken within a round.
 """
 

@@ -36,13 +36,13 @@ def forget() -> None:
     digest.code_digest.cache_clear()
 
 
-def test_the_closure_follows_each_kind_of_import_but_types(house):
+def test_the_closure_follows_every_kind_of_import_except_type_checking(house):
     names = {str(file.relative_to(house)) for file in digest.closure("tasks.stage")}
     imported = {"absolute", "member", "plugin", "lazy", "sibling", "nephew"}
     assert names == {"stage.py", *(f"core/{name}.py" for name in imported)}
 
 
-def test_the_digest_tells_names_and_contents_and_is_taken_once(house):
+def test_the_digest_depends_on_names_and_contents_and_is_computed_once(house):
     def fresh() -> str:
         forget()
         return digest.code_digest("tasks.stage")

@@ -156,7 +156,7 @@ def files_of(modules: set[str]) -> set[Path]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_all_that_a_stage_loads_is_in_its_closure(case, loaded):
+def test_every_file_that_a_stage_loads_is_in_its_closure(case, loaded):
     files = without_inits(loaded[case.name])
     assert ROOT / "tasks" / f"{case.stage}.py" in files
     assert len(files) > 8
@@ -171,9 +171,9 @@ def test_every_module_is_in_the_closure_of_a_stage_or_of_what_flows_import():
     assert not files_of(FLOWS_ONLY) & staged, "what a stage imports is not for flows alone"
 
 
-def test_all_that_a_feature_depends_on_is_in_its_key(loaded):
+def test_all_code_that_a_feature_depends_on_is_in_its_key(loaded):
     assert without_inits(loaded["classes-features"]) - set(closure(*extract.CODE)) == files_of(NO_FEATURE)
 
 
-def test_a_teachers_answers_depend_on_all_that_a_feature_depends_on():
+def test_a_teachers_outputs_depend_on_all_code_that_a_feature_depends_on():
     assert set(closure(*extract.CODE)) < set(closure("tasks.objectives.teacher"))

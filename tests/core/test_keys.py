@@ -83,7 +83,7 @@ def test_features_of_code_before_an_edit_are_not_used_and_make_room(copied, cont
     assert keys[0] in FeatureStore(copied / "store", context())
 
 
-def test_a_checkpoint_is_lost_to_an_edit_of_its_fit_alone(copied):
+def test_only_an_edit_of_its_fit_invalidates_a_checkpoint(copied):
     first = digest_of("tasks.finetune", [], {})
     edit(copied / "tasks" / "evaluate.py", copied / "tasks" / "ingest.py")
     assert digest_of("tasks.finetune", [], {}) == first
@@ -91,7 +91,7 @@ def test_a_checkpoint_is_lost_to_an_edit_of_its_fit_alone(copied):
     assert digest_of("tasks.finetune", [], {}) != first
 
 
-def test_an_edit_of_a_later_stage_leaves_a_comparisons_data_as_it_is(copied):
+def test_an_edit_of_a_later_stage_does_not_change_a_comparisons_data(copied):
     shared, evaluation = code_of(SHARED_STAGES), code_of(TRIAL_STAGES)
     edit(copied / "tasks" / "evaluate.py")
     assert code_of(SHARED_STAGES) == shared

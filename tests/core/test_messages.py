@@ -43,7 +43,7 @@ def test_under_supervision_a_line_is_one_json_object(supervised, paths, capfdbin
     assert failed == {**failure, "key": "compute.batch", "exit_code": 1}
 
 
-def test_a_person_reads_lines(capfd, paths):
+def test_without_supervision_messages_are_plain_lines(capfd, paths):
     say("a text")
     say_progress(12, 19, "epochs fine-tuned, accuracy 97.1%")
     record(paths, "head", 1.5, {"score": 0.5})
@@ -61,7 +61,7 @@ def test_the_record_stays_as_a_file(supervised, paths):
 
 
 @pytest.mark.parametrize("environment", [{}, {SUPERVISED: "a run"}], ids=["by hand", "supervised"])
-def test_only_the_first_of_several_processes_speaks(environment, monkeypatch, capfd):
+def test_only_the_first_of_several_processes_prints(environment, monkeypatch, capfd):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("RANK", "1")

@@ -69,7 +69,7 @@ def test_every_fault_is_named_and_the_first_one_is_the_key(tmp_path):
     assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["seed", "backbone.crop"]
 
 
-def test_a_missing_file_says_what_to_do(tmp_path):
+def test_a_missing_file_is_reported_with_the_remedy(tmp_path):
     with raises(ParamsError, "params-missing") as caught:
         ExampleParams.load(tmp_path / "params.yaml")
     assert "git checkout" in str(caught.value)
@@ -112,7 +112,7 @@ def with_growing_adversary(objective, changes):
     return document
 
 
-def test_the_projects_own_file_is_valid():
+def test_the_committed_params_yaml_is_valid():
     assert IngestParams.load().ingest.test > 0
     assert FinetuneParams.load().finetune.epochs > 0
     paths = PathsParams.load().paths

@@ -5,7 +5,7 @@ import time
 from tasks.core.progress import MARK, counted
 
 
-def test_progress_is_said_at_intervals(capsys, monkeypatch):
+def test_progress_is_printed_at_intervals(capsys, monkeypatch):
     clock = iter(range(1000))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     assert list(counted("abcdef", 6, "letters")) == list("abcdef")

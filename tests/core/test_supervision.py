@@ -32,7 +32,7 @@ def test_a_supervised_stage_dies_with_its_input():
     assert process.wait(2) == EXIT_ORPHANED
 
 
-def test_a_stage_run_by_hand_does_not():
+def test_an_unsupervised_stage_outlives_its_input():
     process = watched(0.5)
     process.stdin.close()
     assert process.wait(10) == 0

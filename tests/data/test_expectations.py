@@ -107,7 +107,7 @@ def test_a_budget_allows_some_broken_files_and_still_lists_them():
     assert findings["Every file can be read"].failed == 1
 
 
-def test_unlabelled_images_need_no_label_but_may_not_be_test_images():
+def test_unlabeled_images_need_no_label_but_may_not_be_test_images():
     rows = manifest(**{Column.SPLIT: {1: "unlabelled"}, Column.LABEL: {1: None}})
     assert failures(rows) == {}
     rows.loc[1, Column.PIXEL_HASH] = "testant0"
@@ -122,7 +122,7 @@ def test_the_page_is_self_contained_and_escapes_names():
     assert "http" not in html
 
 
-def test_a_group_may_have_pictures_without_a_label():
+def test_a_group_may_contain_images_without_a_label():
     groups = {0: "one", 1: "one", 2: "one"}
     rows = manifest(**{Column.GROUP: groups, Column.SPLIT: {0: "unlabelled"}, Column.LABEL: {0: None}})
     assert "No group is in two splits" not in failures(rows)

@@ -43,7 +43,7 @@ def test_facts_of_good_and_broken_files(folder):
         assert Column.PIXEL_HASH not in rows[f"disc/{name}"]
 
 
-def test_perceptual_hashes_of_alike_pictures_are_near(folder, tmp_path):
+def test_perceptual_hashes_of_similar_images_are_close(folder, tmp_path):
     drawn("disc", 0).resize((64, 64)).save(tmp_path / "disc" / "large.png")
     rows = {row[Column.PATH]: row for row in facts(folder, ["disc/a.png", "disc/large.png"], {})}
     first, second = (int(rows[f"disc/{name}.png"][Column.PERCEPTUAL_HASH], 16) for name in ("a", "large"))
@@ -54,7 +54,7 @@ def test_the_size_is_part_of_the_pixel_hash():
     assert pixel_hash(Image.new("RGB", (2, 8))) != pixel_hash(Image.new("RGB", (4, 4)))
 
 
-def test_what_would_be_passed_over_is_refused(folder, monkeypatch):
+def test_files_that_would_be_skipped_are_refused(folder, monkeypatch):
     (folder / "disc" / "gone.png").symlink_to(folder / "nowhere.png")
     with raises(RootstockError, "broken-link") as caught:
         refuse_unusable(folder, "source", hidden=False)

@@ -10,7 +10,7 @@ from tasks.data.manifest import target_spec
 from tests.errors import raises
 
 
-def test_targets_whose_spread_is_lost_beside_their_mean_are_refused():
+def test_targets_with_a_spread_below_float_precision_are_refused():
     """Unix times differ by minutes, but float32 resolves only two minutes."""
     rows = pd.DataFrame({Column.SPLIT: "train", f"{TARGET}at": 1.6e9 + np.arange(100.0)})
     with raises(DataRefusedError, "data.targets") as caught:

@@ -39,7 +39,7 @@ def test_rare_texts_share_a_slice():
     assert "camera=others" in slices
 
 
-def test_an_unknown_column_is_named_with_those_that_are_there():
+def test_an_unknown_column_is_reported_with_the_existing_ones():
     with raises(ParamsError, "evaluate.slices") as caught:
         list(slices_of(pd.DataFrame({"mode": ["L"], "path": ["a.png"]}), ["colour"]))
     assert "no column colour; it has mode" in str(caught.value)

@@ -44,7 +44,7 @@ def test_splits_of_the_source_are_kept():
         ["train_images/ant/a.jpg", "test/ant/b.jpg"],
     ],
 )
-def test_other_layouts_are_refused_with_the_layouts_that_are_not(paths):
+def test_other_layouts_are_refused_with_the_supported_ones_listed(paths):
     with raises(DataRefusedError, "folder-layout") as caught:
         label_and_split(paths)
     assert LAYOUT in str(caught.value)
@@ -54,7 +54,7 @@ def test_a_class_may_be_named_like_a_split():
     assert list(label_and_split(["test/a.jpg", "other/b.jpg"])[Column.LABEL]) == ["test", "other"]
 
 
-def test_unlabelled_images_may_stand_beside_class_folders():
+def test_unlabeled_images_may_be_next_to_class_folders():
     paths = [f"{label}/{n}.jpg" for label in ("ant", "bee") for n in range(50)] + ["unlabelled/x.jpg"]
     rows, decided = label_and_split(paths), splits(paths)
     assert rows[Column.LABEL].iloc[-1] is None
@@ -80,7 +80,7 @@ def test_a_group_is_never_divided():
 
 
 @given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=40, unique=True), st.integers(0, 39))
-def test_a_picture_never_moves_when_others_are_added(groups, cut):
+def test_an_image_never_changes_split_when_others_are_added(groups, cut):
     rows = pd.DataFrame({Column.LABEL: "a", Column.GROUP: groups, Column.SPLIT: None}, dtype=object)
     few = rows.iloc[: cut + 1]
     assert complete(rows, 0.15, 0.15).iloc[: cut + 1].equals(complete(few, 0.15, 0.15))
@@ -95,7 +95,7 @@ def test_hashed_splits_have_the_requested_sizes():
     assert shares[Split.TEST] == pytest.approx(0.2, abs=0.01)
 
 
-def test_train_alone_is_divided_by_hash_and_the_unlabelled_stay():
+def test_train_alone_is_split_by_hash_and_unlabeled_images_stay_unlabeled():
     decided = splits([f"train/ant/{n}.jpg" for n in range(200)] + ["unlabelled/x.jpg"])
     assert set(decided) == set(Split)
     assert decided.iloc[-1] == Split.UNLABELED

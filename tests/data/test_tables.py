@@ -37,7 +37,7 @@ def ingested(paths, folder):
     return pd.read_parquet(paths.manifest)
 
 
-def test_what_the_table_says_reaches_the_manifest(table, tmp_path, paths):
+def test_the_tables_columns_reach_the_manifest(table, tmp_path, paths):
     manifest = ingested(paths, bring_together(table, tmp_path / "together"))
     assert list(manifest[Column.PATH]) == list(pd.read_csv(table)["path"])
     assert manifest[Column.SPLIT].value_counts().to_dict() == {"train": 6, "validation": 3, "test": 3}
@@ -60,7 +60,7 @@ def test_labels_stay_text_and_splits_may_be_left_to_the_groups(tmp_path, paths):
     assert manifest[Column.SPLIT].nunique() == 3
 
 
-def test_rows_without_a_label_are_unlabelled_and_missing_files_are_listed(table, tmp_path, paths):
+def test_rows_without_a_label_are_unlabeled_and_missing_files_are_listed(table, tmp_path, paths):
     rows = pd.read_csv(table)
     rows.loc[0, "label"] = None
     rows.to_csv(table, index=False)
@@ -159,7 +159,7 @@ def test_labels_in_lists_are_refused(table):
 
 
 @pytest.mark.parametrize("name", ["reason", "distribution"])
-def test_a_target_may_not_be_named_like_a_column_of_the_answers(table, name):
+def test_a_target_may_not_be_named_like_a_column_of_the_predictions(table, name):
     pd.read_csv(table).assign(**{name: 1.0}).to_csv(table, index=False)
     with raises(DataRefusedError, "table-reserved-column") as caught:
         read_table(table, [name])
@@ -172,7 +172,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
         read_table(tmp_path / "a.parquet")
 
 
-def test_targets_are_numbers_and_rows_without_one_are_unlabelled(table, tmp_path):
+def test_targets_are_numbers_and_rows_without_one_are_unlabeled(table, tmp_path):
     rows = pd.read_csv(table).assign(size=[1.5, None, *range(10)], word="large")
     rows.to_csv(table, index=False)
     read = read_table(table, ["size"])

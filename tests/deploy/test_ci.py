@@ -44,7 +44,7 @@ def test_the_job_itself_retrains_reports_and_ends_with_the_verdicts_code(job, tm
     assert ("confusion.png" in pictures) == (code != 1)
 
 
-def test_pictures_are_pushed_to_a_branch_of_their_own_and_added_to_it(job):
+def test_plots_are_pushed_to_a_separate_branch_and_accumulate_there(job):
     folder = job.root / ".state" / "pictures"
     assert "no pictures" in job.script("pictures.sh").stdout
     folder.mkdir()
@@ -86,7 +86,7 @@ def test_workflows_follow_githubs_schema(file):
     assert done.returncode == 0, done.stdout
 
 
-def test_workflow_steps_run_scripts_that_are_there():
+def test_workflow_steps_run_existing_scripts():
     text = (ROOT / ".github" / "workflows" / "retrain.yml").read_text()
     scripts = re.findall(r"run: (deploy/ci/\w+\.sh)", text)
     assert len(scripts) == 3

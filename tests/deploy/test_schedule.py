@@ -90,7 +90,7 @@ def test_a_deployed_retraining_works_in_a_worktree_and_leaves_uncommitted_change
     assert "seconds/finetune" not in newest.data.metrics, "finetune was computed again"
 
 
-def test_a_run_has_a_worktree_of_its_own_and_ended_ones_go(tmp_path):
+def test_each_run_has_a_separate_worktree_and_old_ones_are_removed(tmp_path):
     home = tmp_path / "home"
     project = Project(home)
     home.mkdir()
@@ -124,7 +124,7 @@ def test_a_run_has_a_worktree_of_its_own_and_ended_ones_go(tmp_path):
     assert not ended.exists()
 
 
-def test_every_deployment_names_a_flow_that_is_there():
+def test_every_deployment_names_an_existing_flow():
     from importlib import import_module
 
     for entry in YAML(typ="safe").load(ROOT / "deploy" / "prefect.yaml")["deployments"]:

@@ -58,7 +58,7 @@ def test_it_pays_for_many_rows_if_it_is_faster(backbone, monkeypatch, plain, sho
     assert not pays(backbone, CPU, 8, *rows, 0)
 
 
-def test_it_is_measured_once_and_only_where_it_may_pay(backbone, monkeypatch):
+def test_the_speed_is_measured_once_and_only_where_compiling_may_pay_off(backbone, monkeypatch):
     calls = []
 
     def recorded(*arguments):
@@ -125,7 +125,7 @@ def test_a_package_is_of_one_network_with_its_weights_and_one_batch_and_a_damage
     assert not any(file.exists() for file in made)
 
 
-def test_packages_stay_within_their_room_and_those_used_last_are_kept(backbone, monkeypatch):
+def test_packages_stay_within_their_budget_and_the_most_recent_are_kept(backbone, monkeypatch):
     monkeypatch.setattr(packages, "build", fake_build([]))
     monkeypatch.setattr(packages, "Packaged", lambda *_: backbone.module)
     monkeypatch.setattr(packages, "ROOM", 2 * len(b"no package"))
@@ -183,7 +183,7 @@ assert not list(Path("cache", "compiled").iterdir())
 
 
 @pytest.mark.slow
-def test_without_a_compiler_it_continues_says_so_and_tries_again_the_next_time(tmp_path):
+def test_without_a_compiler_it_continues_with_a_warning_and_tries_again_next_time(tmp_path):
     env = {**os.environ, "CXX": "no-such-compiler", "PYTHONPATH": str(ROOT)}
     env.pop("TORCHINDUCTOR_CACHE_DIR", None)
     command = [sys.executable, "-c", WITHOUT]
@@ -232,7 +232,7 @@ def test_a_fit_that_cannot_be_compiled_is_an_error(tmp_path):
         (RuntimeError(), "here: RuntimeError"),
     ],
 )
-def test_a_compiler_that_fails_is_an_error_that_says_why_and_what_to_do(backbone, monkeypatch, error, expected):
+def test_a_failing_compiler_is_an_error_with_cause_and_remedy(backbone, monkeypatch, error, expected):
     def fails(*_arguments):
         raise error
 
@@ -253,7 +253,7 @@ def test_a_compiled_network_with_other_features_is_refused(backbone, monkeypatch
     assert not packages.package_file(backbone, CPU, 4).exists()
 
 
-def test_out_of_memory_is_an_error_of_its_own(backbone, monkeypatch):
+def test_out_of_memory_is_a_separate_error(backbone, monkeypatch):
     class Full(nn.Module):
         def forward(self, _x):
             raise torch.OutOfMemoryError

@@ -18,7 +18,7 @@ def rows(count, seed=0):
     return np.random.default_rng(seed).normal(size=(count, 4)).astype(np.float32)
 
 
-def test_rows_come_back_in_the_order_asked_for(tmp_path):
+def test_rows_are_returned_in_the_requested_order(tmp_path):
     store, matrix = FeatureStore(tmp_path, CONTEXT), rows(5)
     store.add(keys(5), matrix)
     for opened in (store, FeatureStore(tmp_path, CONTEXT)):
@@ -26,7 +26,7 @@ def test_rows_come_back_in_the_order_asked_for(tmp_path):
         assert keys(1, 9)[0] not in opened
 
 
-def test_a_context_has_rows_of_its_own(tmp_path):
+def test_contexts_do_not_share_rows(tmp_path):
     FeatureStore(tmp_path, CONTEXT).add(keys(2), rows(2))
     assert keys(1)[0] not in FeatureStore(tmp_path, {**CONTEXT, "weights": "other"})
 

@@ -51,7 +51,7 @@ def test_the_first_run_computes_every_stage_and_registers_a_challenger(finished)
     assert statuses(finished) == ["FINISHED"]
 
 
-def test_the_run_says_what_it_came_from_and_what_it_found(finished):
+def test_the_run_records_its_inputs_and_its_results(finished):
     (run,) = finished.runs()
     client = finished.mlflow()
     assert run.data.params["augment.views"] == "3"
@@ -98,7 +98,7 @@ def test_the_registered_model_is_no_pickle_and_takes_bytes(finished, monkeypatch
         assert all(sum(row.values()) == pytest.approx(1, abs=1e-5) for row in answer["distribution"])
 
 
-def test_a_second_run_computes_and_registers_nothing_and_says_so(project):
+def test_a_second_run_computes_and_registers_nothing_and_reports_it(project):
     before = project.reports()
     done = project.retrain()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -109,7 +109,7 @@ def test_a_second_run_computes_and_registers_nothing_and_says_so(project):
 
 
 @pytest.mark.slow
-def test_what_dvc_computed_alone_the_flow_finds_up_to_date(prepared, tmp_path):
+def test_results_that_dvc_computed_are_up_to_date_for_the_flow(prepared, tmp_path):
     project = prepared.copy(tmp_path / "project")
     assert project.flows("data").returncode == 0
     done = project.dvc("repro")
@@ -121,7 +121,7 @@ def test_what_dvc_computed_alone_the_flow_finds_up_to_date(prepared, tmp_path):
     assert json.loads(project.dvc("status", "--json").stdout) == {}
 
 
-def test_what_the_flow_computed_dvc_finds_up_to_date(project):
+def test_results_that_the_flow_computed_are_up_to_date_for_dvc(project):
     assert json.loads(project.dvc("status", "--json").stdout) == {}
     assert "Running stage" not in project.dvc("repro", "--dry").stdout
 
@@ -279,7 +279,7 @@ def test_an_earlier_model_can_be_the_start(project):
     assert project.numbers() == [1, 2]
 
 
-def test_the_data_can_be_had_back_from_the_remote(project):
+def test_the_data_can_be_restored_from_the_remote(project):
     for lost in ("data/raw", "data/evaluate", ".dvc/cache"):
         shutil.rmtree(project.root / lost)
     done = project.dvc("pull")
@@ -289,7 +289,7 @@ def test_the_data_can_be_had_back_from_the_remote(project):
 
 
 @pytest.mark.slow
-def test_two_at_once_exactly_one_works_and_the_other_says_why(project):
+def test_of_two_simultaneous_runs_the_second_is_refused_with_the_reason(project):
     first = project.start("--evaluate.bins", "7")
     wait_until(lambda: holder(project.root / ".state").startswith(f"retrain (process {first.pid})"))
     second = project.retrain()

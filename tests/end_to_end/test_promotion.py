@@ -1,4 +1,4 @@
-"""A person promotes a model in MLflow's own pages, in a real browser, and predictions change."""
+"""A user promotes a model on MLflow's pages, in a real browser, and predictions change."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def second(served):
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_an_alias_set_by_clicking_makes_a_version_live_and_predict_answers_with_it(served, page, tmp_path):
+def test_an_alias_set_by_clicking_makes_a_version_live_and_predict_uses_it(served, page, tmp_path):
     picture = str(next((served.root / "data" / "raw" / "test").rglob("*.png")))
     refused = served.flows("predict", picture)
     assert refused.returncode == 1
@@ -101,7 +101,7 @@ def test_an_alias_set_by_clicking_makes_a_version_live_and_predict_answers_with_
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_the_run_of_a_version_shows_its_pictures(served, page, tmp_path):
+def test_the_run_of_a_version_shows_its_plots(served, page, tmp_path):
     (version,) = served.mlflow().search_model_versions("name = 'rootstock' and version_number = 1") or [None]
     run = served.mlflow().get_run(version.run_id)
     base = f"{served.addresses['mlflow']}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"

@@ -37,7 +37,7 @@ def test_every_table_knows_every_kind(table):
 
 
 @pytest.mark.parametrize("kind", TargetKind)
-def test_an_answer_is_said_by_kind_and_fits_its_columns(kind):
+def test_a_prediction_is_formatted_by_kind_and_matches_its_columns(kind):
     scorer = Scorer(Network(torch.nn.Identity(), torch.nn.Identity()), SPECS[kind])
     row = scorer.row(OUTPUTS[kind])
     assert (LINES[kind](scorer, OUTPUTS[kind]), CAPTIONS[kind](row)) == EXPECTED[kind]
@@ -52,5 +52,5 @@ def test_an_answer_is_said_by_kind_and_fits_its_columns(kind):
         (TargetKind.REGRESSION, "mae", "0.988"),
     ],
 )
-def test_the_headline_is_the_mean_error_of_targets_else_accuracy(kind, metric, text):
+def test_the_headline_is_the_mean_error_for_targets_and_accuracy_otherwise(kind, metric, text):
     assert HEADLINES[kind].describe({metric: {"value": 0.98765}}) == text

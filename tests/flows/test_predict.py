@@ -25,7 +25,7 @@ COLUMNS = ["path", "label", "probability", "confident", "reason", "distribution"
 
 @pytest.fixture
 def finished(finished, tmp_path):
-    """Returns the test's own copy of a finished project, in which answers are kept."""
+    """Returns the test's own copy of a finished project, in which predictions are stored."""
     return finished.copy(tmp_path / "finished")
 
 
@@ -78,7 +78,7 @@ def test_names_in_a_manifest_are_texts_and_an_empty_one_is_no_file(tmp_path):
 
 
 @pytest.mark.slow
-def test_answers_for_another_source_of_the_same_name_go_elsewhere(finished, pictures, tmp_path):
+def test_predictions_for_another_source_of_the_same_name_go_to_a_separate_folder(finished, pictures, tmp_path):
     """Two simultaneous predictions for one source wait for each other."""
     others = tmp_path / "others" / "pictures"
     shutil.copytree(pictures / "ring", others)
@@ -103,13 +103,13 @@ def test_a_checkout_that_was_moved_has_its_models(finished, pictures, tmp_path):
     assert not before.root.exists()
 
 
-def test_a_single_picture_is_answered_in_a_line(finished, pictures):
+def test_the_prediction_for_a_single_image_is_one_line(finished, pictures):
     done = predict(finished, pictures / "ring" / "0.png")
     assert re.search(r"0\.png: (bar|disc|ring) \d+\.\d%.*; then \w+ \d+\.\d%, \w+ \d+\.\d%", done.stdout), done.stderr
 
 
 @pytest.mark.slow
-def test_a_killed_prediction_goes_on_and_ends_with_the_same_answers(finished, pictures, tmp_path, monkeypatch):
+def test_a_killed_prediction_resumes_and_ends_with_the_same_output(finished, pictures, tmp_path, monkeypatch):
     many = tmp_path / "many"
     many.mkdir()
     for number in range(1300):
@@ -159,13 +159,13 @@ def test_a_missing_version_is_an_error_that_lists_the_aliases(finished, pictures
     assert "--model challenger" in done.stderr
 
 
-def test_an_empty_registry_says_so(prepared, pictures, tmp_path):
+def test_predict_without_a_registered_version_is_an_error(prepared, pictures, tmp_path):
     done = prepared.copy(tmp_path / "prepared").flows("predict", str(pictures / "ring" / "0.png"))
     assert done.returncode == 1
     assert "it holds no version of rootstock yet; make run registers one" in done.stderr
 
 
-def test_code_that_is_not_what_was_registered_is_not_run(finished, pictures, tmp_path):
+def test_code_that_differs_from_what_was_registered_is_not_run(finished, pictures, tmp_path):
     project = finished.copy(tmp_path / "project")
     project.mlflow().set_model_version_tag("rootstock", "1", Tag.FILES, "the digest of other files")
     done = predict(project, pictures / "ring" / "0.png")
@@ -174,7 +174,7 @@ def test_code_that_is_not_what_was_registered_is_not_run(finished, pictures, tmp
 
 
 @pytest.mark.slow
-def test_drawn_pictures_of_any_size_are_answered(finished, tmp_path):
+def test_drawn_images_of_any_size_get_a_prediction(finished, tmp_path):
     drawn("disc", 5, 400).save(tmp_path / "large.jpg")
     assert "large.jpg: " in predict(finished, tmp_path / "large.jpg").stdout
 

@@ -15,7 +15,7 @@ from tests.drawn import write_scenes
 
 
 @pytest.mark.slow
-def test_several_labels_from_a_table_to_answers(prepared, tmp_path):
+def test_several_labels_from_a_table_to_predictions(prepared, tmp_path):
     project = prepared.copy(tmp_path / "project")
     table = write_scenes(tmp_path / "scenes")
     done = project.retrain("--data.source", str(table), "--data.separator", ";", "--scratch.run", "false")

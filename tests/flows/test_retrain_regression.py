@@ -15,7 +15,7 @@ from tests.drawn import write_discs
 
 
 @pytest.mark.slow
-def test_targets_from_a_table_to_answers(prepared, tmp_path):
+def test_targets_from_a_table_to_predictions(prepared, tmp_path):
     project = prepared.copy(tmp_path / "project")
     table = write_discs(tmp_path / "discs")
     done = project.retrain("--data.source", str(table), "--data.targets", "[radius, x]", "--gate.floors.r2", "-9")

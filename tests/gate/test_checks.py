@@ -31,7 +31,7 @@ def test_the_comparison_passes_refuses_or_cannot_tell(better, worse, both, verdi
     assert check.wanted == "more than -0.01 at the 95% confidence level"
 
 
-def test_a_class_that_fell_refuses_and_others_keep_quiet():
+def test_a_class_that_got_worse_is_refused_by_name():
     groups = {"cat": pair(0, 20, 30), "dog": pair(1, 2, 47), "fox": pair(3, 0, 10)}
     (check,) = checks.compare_groups(groups, margin=0.1, error=0.05)
     assert (check.verdict, "cat" in check.what) == (Verdict.REFUSED, True)
@@ -57,7 +57,7 @@ def test_floors(value, limit, higher, verdict):
     assert checks.floor("score", value, limit, higher_is_better=higher).verdict is verdict
 
 
-def test_agreement_with_a_teacher_has_a_least_value():
+def test_agreement_with_a_teacher_has_a_floor():
     verdicts = [checks.floors({Metric.AGREEMENT: 0.95}, {Metric.AGREEMENT: value})[0].verdict for value in (0.98, 0.4)]
     assert verdicts == [Verdict.PASS, Verdict.REFUSED]
 
@@ -85,7 +85,7 @@ def test_few_images_pass_no_more_often_than_they_may():
 
 
 @pytest.mark.parametrize(("margin", "error"), [(0.01, 0.05), (0.1, 0.05), (0.05, 0.2)])
-def test_models_that_answer_alike_pass_from_the_least_number_of_images_on(margin, error):
+def test_models_with_equal_predictions_pass_from_the_minimum_number_of_images(margin, error):
     count = min_images_to_pass(margin, error)
     assert tango_bounds(0, 0, count, error)[0] > -margin >= tango_bounds(0, 0, count - 1, error)[0]
     arguments = {"margin": margin, "error": error, "resamples": 100, "seed": 0, "what": "", "min_images": count}
@@ -101,7 +101,7 @@ def test_slices_of_few_images_are_refused_no_more_often_than_they_may():
     assert refused / 1000 < 0.08
 
 
-def test_one_refusal_outweighs_all_and_doubt_outweighs_passing():
+def test_one_refusal_outweighs_everything_and_undecided_outweighs_passed():
     rows = [Check("", "", "", verdict) for verdict in (Verdict.PASS, Verdict.UNDECIDED, Verdict.REFUSED)]
     assert [checks.overall(rows[:count]) for count in range(4)] == [Verdict.PASS, *(row.verdict for row in rows)]
 

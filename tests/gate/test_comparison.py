@@ -20,7 +20,7 @@ def classified(truth: list[str], hits: np.ndarray, classes: list[str]) -> pd.Dat
     return table
 
 
-def test_only_images_whose_class_both_know_are_compared():
+def test_only_images_of_classes_common_to_both_models_are_compared():
     truth = ["cat", "dog", "fox"] * 100
     rows = pd.DataFrame({"label": truth})
     ours = classified(truth, np.ones(300), ["cat", "dog", "fox"])
@@ -59,7 +59,7 @@ def test_models_of_other_targets_cannot_be_compared():
     assert checks[0].verdict is Verdict.UNDECIDED
 
 
-def test_a_target_that_live_knows_exactly_is_measured_by_its_spread():
+def test_a_target_without_error_in_the_live_model_is_measured_by_its_spread():
     truth = np.linspace(0, 1, 100)
     rows = pd.DataFrame({"target:size": truth})
     (check,) = compare_values(rows, pd.DataFrame({"size": truth + 1e-6}), pd.DataFrame({"size": truth}), CRITERIA, [])
@@ -80,7 +80,7 @@ def test_log_likelihoods_of_too_few_images_decide_nothing():
 
 
 def compared(right, live_right, criteria=CRITERIA, labels=("a", "b")):
-    """Returns verdicts for a number of right answers out of 400; wrong answers are wrong in their second label."""
+    """Returns verdicts for a number of correct predictions out of 400; the others are wrong in their second label."""
     truth = np.tile([[1.0, 0.0]], (400, 1))
     rows = pd.DataFrame({Column.LABEL: ["a"] * 400, "label:a": truth[:, 0], "label:b": truth[:, 1]})
     tables = []
@@ -91,7 +91,7 @@ def compared(right, live_right, criteria=CRITERIA, labels=("a", "b")):
     return compare_labels(rows, *tables, criteria, [])
 
 
-def test_an_answer_is_right_where_all_its_labels_are():
+def test_a_prediction_is_correct_if_all_its_labels_are():
     assert [check.verdict for check in compared(380, 380)] == [Verdict.PASS]
     worse = compared(300, 390)
     assert [check.verdict for check in worse] == [Verdict.REFUSED, Verdict.REFUSED]

@@ -13,7 +13,7 @@ def test_the_statistic_at_zero_is_mcnemars():
     assert tango_z(10, 5, 100, 0.0) == pytest.approx((10 - 5) / 15**0.5)
 
 
-def test_bounds_are_where_the_statistic_says_so():
+def test_the_statistic_reaches_its_critical_value_at_the_bounds():
     low, high = tango_bounds(12, 7, 300, 0.05)
     z = norm.ppf(0.95)
     assert tango_z(12, 7, 300, low) == pytest.approx(z, abs=1e-6)

@@ -43,7 +43,7 @@ def test_features_agree_with_the_cpus(digits, tmp_path, precision):
     assert torch.nn.functional.cosine_similarity(*features).quantile(0.01) >= 0.99
 
 
-def test_compiled_it_answers_the_same(tmp_path, monkeypatch):
+def test_a_compiled_network_has_the_same_outputs(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     device = choose("cuda", "bfloat16")
     backbone = Backbone(build_backbone("resnet18")[0].eval(), 512, torchvision_preprocessing("resnet18")).folded()

@@ -33,7 +33,7 @@ def test_bfloat16_has_to_be_clearly_faster(cache_folder, network, monkeypatch, s
     assert device_for("cpu", "auto", network, 32).dtype == chosen
 
 
-def test_it_is_measured_once_for_each_size_and_set_of_trainable_parameters(cache_folder, network, monkeypatch, capsys):
+def test_the_speed_is_measured_once_per_size_and_trainable_parameters(cache_folder, network, monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(precision, "measure", lambda *arguments: calls.append(arguments) or (2.0, 1.0))
     for _ in range(2):
@@ -67,7 +67,7 @@ def test_measuring_leaves_the_network_and_the_random_numbers_alone():
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
-def test_without_a_writable_cache_it_is_always_the_same_type(cache_folder, network, monkeypatch, capsys):
+def test_without_a_writable_cache_the_type_is_always_the_same(cache_folder, network, monkeypatch, capsys):
     cache_folder.write_text("in the way")
     for seconds in ((1.0, 2.0), (2.0, 1.0)):
         monkeypatch.setattr(precision, "measure", lambda *_, measured=seconds: measured)

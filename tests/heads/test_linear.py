@@ -71,7 +71,7 @@ def test_ridge_is_scikit_learns_and_counts_rows_by_their_weights(data):
     assert probe.score == pytest.approx(r2_score(y, theirs.predict(z)), abs=1e-3)
 
 
-def test_a_head_that_goes_on_from_another_stays_near_it_as_the_penalty_asks(data):
+def test_a_head_initialized_from_another_stays_as_close_to_it_as_the_penalty_requires(data):
     x, y = data
     start = linear(torch.randn(3, 6), torch.randn(3))
     near, far = fit_probes((x, y, torch.ones(len(x))), (x, y), 3, [1e6, 1e-4], start)
@@ -81,7 +81,7 @@ def test_a_head_that_goes_on_from_another_stays_near_it_as_the_penalty_asks(data
 
 
 @pytest.mark.parametrize("how", ["weights", "logits"])
-def test_a_rare_class_is_found_more_often_when_classes_are_balanced(data, how):
+def test_balancing_classes_increases_the_recall_of_a_rare_class(data, how):
     x, y = data
     keep = (y != 0) | (torch.arange(len(y)) % 8 == 0)
     rare, y_rare, ones = x[keep], y[keep], torch.ones(int(keep.sum()))
@@ -95,7 +95,7 @@ def test_a_rare_class_is_found_more_often_when_classes_are_balanced(data, how):
     assert fair.score > plain.score
 
 
-def test_balanced_classes_weigh_the_same_and_all_rows_what_they_weighed():
+def test_balancing_equalizes_class_weights_and_keeps_the_total_weight():
     y, weight = torch.tensor([0, 0, 0, 2]), torch.tensor([1.0, 2.0, 1.0, 1.0])
     weights = balance_weights(weight, y, 3)
     assert weights[:3].sum().item() == pytest.approx(weights[3].item())

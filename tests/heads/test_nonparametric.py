@@ -8,7 +8,7 @@ from tasks.heads.linear import best
 from tasks.heads.nonparametric import fit_neighbors, fit_prototypes
 
 
-def test_neighbours_are_scikit_learns():
+def test_nearest_neighbors_are_the_same_as_in_scikit_learn():
     y = torch.arange(400) % 3
     x = torch.randn(400, 3) + 1.5 * torch.eye(3)[y]
     train, validation = (x[:200], y[:200]), (x[200:], y[200:])

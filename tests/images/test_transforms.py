@@ -53,7 +53,7 @@ def test_scale_enlarges():
 
 
 @pytest.mark.parametrize(("fill", "value"), [("black", 0.0), ("edge", 1.0), ("mirror", 1.0)])
-def test_fill_says_what_lies_outside(fill, value):
+def test_fill_determines_the_pixels_outside_the_image(fill, value):
     white = torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
     corner = view(white, changed(shift_x=0.25, shift_y=0.25), 32, RenderStyle(fill))[0, :, 0, 0]
     torch.testing.assert_close(corner, torch.full((3,), value))

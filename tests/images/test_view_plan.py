@@ -48,7 +48,7 @@ def test_a_draw_is_the_same_for_ever():
     assert sample_parameters("abc", 1, more) == (*first, 16.775941, 0.343248, 0.3852, 0.260576, 12037610.0)
 
 
-def test_view_zero_and_an_empty_policy_are_the_clean_picture():
+def test_view_zero_and_an_empty_policy_are_the_clean_image():
     assert sample_parameters("abc", 0, POLICY) == CLEAN
     assert sample_parameters("abc", 5, policy(shift=0, scale=0, flip=False, colour=0)) == CLEAN
 
@@ -59,7 +59,7 @@ def test_draws_are_spread_evenly_and_half_are_mirrored():
     assert sum(row["shift_x"] for row in rows) / 2000 == pytest.approx(0, abs=0.005)
 
 
-def test_the_plan_has_a_row_a_view_in_order():
+def test_the_plan_has_one_row_per_view_in_order():
     planned = plan_views([("a.png", "pa"), ("b.png", "pb")], POLICY)
     assert list(planned[Column.PATH]) == ["a.png"] * 3 + ["b.png"] * 3
     assert list(planned[Column.VIEW]) == [1, 2, 3] * 2

@@ -18,7 +18,7 @@ def test_calibration_error_by_hand():
     assert calibration.ece(p, np.array([0, 1, 0, 0]), 10) == pytest.approx(0.4)
 
 
-def test_sure_answers_fall_in_the_last_bin():
+def test_confident_predictions_are_in_the_last_bin():
     assert calibration.ece(np.array([[1.0, 0.0]]), np.array([0]), 10) == 0
 
 

@@ -7,7 +7,7 @@ from tasks.core.schema import HIGH, LOW, VALUE, Metric
 from tasks.metrics import classification, intervals
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say():
+def test_intervals_cover_the_truth_at_their_nominal_rate():
     rng = np.random.default_rng(0)
     hits = 0
     for seed in range(200):
@@ -27,7 +27,7 @@ def test_the_table_holds_every_metric_and_scaling_never_changes_accuracy(scored)
     assert all(row[LOW] <= row[VALUE] <= row[HIGH] for name, row in table.items() if "ece" not in name)
 
 
-def test_all_right_answers_are_no_certainty():
+def test_an_interval_stays_wide_when_few_predictions_are_all_correct():
     assert intervals.hit_interval(1.0, 20) == pytest.approx((0.8389, 1.0), abs=1e-4)  # Wilson's
     assert intervals.hit_interval(0.0, 7) == pytest.approx((0.0, 0.3543), abs=1e-4)
     p = np.tile([0.9, 0.1], (20, 1))

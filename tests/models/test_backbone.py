@@ -47,7 +47,7 @@ def test_weights_that_do_not_fit_are_named(change, mismatch):
     assert mismatch in str(caught.value)
 
 
-def test_a_wrong_name_is_answered_with_similar_ones():
+def test_a_wrong_name_is_reported_with_similar_ones():
     with raises(RootstockError, "backbone.architecture") as caught:
         check_architecture("resnet51")
     assert "resnet50" in str(caught.value)

@@ -52,7 +52,7 @@ def test_there_is_no_prefix_where_all_learns_and_all_is_one_where_nothing_does()
 
 @pytest.mark.parametrize("architecture", ["vit_b_16", "swin_t", "convnext_tiny", "resnet10"])
 def test_every_parameter_is_in_one_layer(architecture):
-    """This includes attention, and blocks with parameters of their own besides those of their layers."""
+    """This includes attention, and blocks with parameters besides those of their layers."""
     module, _ = build_backbone(architecture)
     held = [name for name, _ in module.named_parameters() for layer in layers(module) if within(name, layer)]
     assert sorted(held) == sorted(name for name, _ in module.named_parameters())

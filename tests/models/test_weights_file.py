@@ -75,7 +75,7 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path):
         read(tmp_path / "w.pth")
 
 
-def test_a_missing_file_says_which_parameter(tmp_path):
+def test_a_missing_file_is_reported_with_its_parameter(tmp_path):
     with raises(RootstockError, "weights-missing") as caught:
         read(tmp_path / "none.pth")
     assert "backbone.weights" in str(caught.value)

@@ -1,4 +1,4 @@
-"""A small network, and images, the second half of which have no label."""
+"""A small network, and images with labels for the first half only."""
 
 from __future__ import annotations
 

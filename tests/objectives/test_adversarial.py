@@ -31,7 +31,7 @@ def test_attacks_stay_within_their_budget_and_do_harm(norm, steps):
     assert loss(network, Batch(changed, y)).mean() > loss(network, Batch(x, y)).mean()
 
 
-def test_a_radius_that_grows_ends_as_it_was_given():
+def test_a_growing_radius_ends_at_the_configured_value():
     network, pixels, y = small(), torch.rand(8, 3, 4, 4), torch.arange(8) % 3
     growing, loss = GrowingAttack(Attack("linf", 0.3, 1, (0,) * 3, (1,) * 3, step=0.4), epochs=2), cross_entropy()
     lengths = []
@@ -43,7 +43,7 @@ def test_a_radius_that_grows_ends_as_it_was_given():
     assert (growing.now.radius, growing.now.step) == (0.3, 0.4)
 
 
-def test_an_attack_that_does_not_grow_is_whole_from_the_start():
+def test_an_attack_without_growth_has_the_full_radius_from_the_start():
     growing = GrowingAttack(Attack("linf", 0.3, 1, MEAN, STD), epochs=0)
     growing.begin(0)
     assert growing.now.radius == 0.3

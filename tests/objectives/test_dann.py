@@ -8,7 +8,7 @@ from tasks.objectives.losses.dann import Dann
 from tests.objectives.examples import half_labeled, small
 
 
-def test_dann_teaches_the_critic_to_tell_and_the_backbone_to_hide():
+def test_dann_trains_the_critic_to_separate_domains_and_reverses_the_gradient_for_the_backbone():
     batch, network = half_labeled(), small()
     dann = Dann(lambda _network, batch: torch.zeros(len(batch.target)), 4, 1.0)
     dann.begin(9, 10)

@@ -24,7 +24,7 @@ def distillation(widths=None, **changes):
     return Distillation(THREE, cross_entropy(), weights, widths)
 
 
-def test_distillation_is_hintons_loss_on_labelled_and_unlabelled_rows():
+def test_distillation_is_hintons_loss_on_labeled_and_unlabeled_rows():
     network, teacher = small(), torch.randn(8, 3)
     batch = half_labeled()._replace(teacher=teacher)
     distilled = distillation(labeled_fraction=0.5)
@@ -37,7 +37,7 @@ def test_distillation_is_hintons_loss_on_labelled_and_unlabelled_rows():
     torch.testing.assert_close(loss, 0.8 * soft + 0.2 * hard)
 
 
-def test_a_student_that_answers_as_the_teacher_has_nothing_left_to_learn():
+def test_a_student_that_matches_the_teacher_has_no_distillation_loss():
     batch, network = half_labeled(), small()
     logits = network(batch.inputs).detach()
     distilled = distillation(labels=0.0)

@@ -19,7 +19,7 @@ class Fixed(nn.Module):
         return x.flatten(1)[:, :3]
 
 
-def test_fixmatch_learns_confident_answers_from_the_strong_view():
+def test_fixmatch_learns_confident_predictions_from_the_strong_view():
     x = torch.zeros(3, 6, 2, 2)
     x[1, 0, 0, 0] = 20.0  # the weak view is confidently class 0
     x[1, 3, 0, 1] = 1.0  # the strong view is class 1
@@ -29,7 +29,7 @@ def test_fixmatch_learns_confident_answers_from_the_strong_view():
     torch.testing.assert_close(loss, math.log(3) + 2.0 * strong / 2)  # one of the two unlabeled images is trusted
 
 
-def test_a_temperature_makes_it_less_sure():
+def test_a_higher_temperature_lowers_the_confidence():
     x, y = torch.zeros(2, 6, 2, 2), torch.tensor([0, -1])
     x[1, 0, 0, 0] = 5.0
     loss = FixMatch(cross_entropy(), 3, 0.9, weight=1.0)
@@ -48,7 +48,7 @@ def test_flexmatch_lowers_the_threshold_of_what_is_learned_badly():
     assert third == 0
 
 
-def test_remixmatch_tilts_answers_towards_the_shares_of_the_labels():
+def test_remixmatch_aligns_predictions_with_the_label_frequencies():
     loss = FixMatch(cross_entropy(), 3, 0.9, weight=1.0)
     loss.temperature = 2.0
     logits, prior = torch.randn(5000, 3) + torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.2, 0.3, 0.5])

@@ -9,7 +9,7 @@ from tasks.training.losses.cross_entropy import cross_entropy
 from tests.objectives.examples import half_labeled, small
 
 
-def test_mcc_is_lowest_for_sure_answers_and_counts_the_target_only():
+def test_mcc_is_lowest_for_confident_predictions_and_uses_the_target_only():
     sure, unsure = 30 * F.one_hot(torch.arange(6) % 3, 3).float(), torch.zeros(6, 3)
     assert confusion(sure) < 1e-3 < confusion(unsure)
     assert confusion(unsure).item() == pytest.approx(2 / 3)

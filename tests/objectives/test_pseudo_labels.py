@@ -10,7 +10,7 @@ from tasks.objectives.losses.pseudo_labels import accept, audit
 
 @given(st.integers(1, 40), st.floats(0, 0.99), st.integers(0, 5), st.integers(0, 2**31 - 1))
 @settings(max_examples=60)
-def test_quotas_keep_the_surest_of_each_class(rows, threshold, quota, seed):
+def test_quotas_keep_the_most_confident_predictions_of_each_class(rows, threshold, quota, seed):
     p = np.random.default_rng(seed).dirichlet(np.ones(3), rows)
     taken = accept(p, threshold, quota)
     assert (p.max(1)[taken] >= threshold).all()
@@ -22,7 +22,7 @@ def test_quotas_keep_the_surest_of_each_class(rows, threshold, quota, seed):
             assert p.max(1)[kept].min() >= p.max(1)[confident & ~kept].max()
 
 
-def test_the_audit_counts_trusted_answers_only():
+def test_the_audit_counts_trusted_predictions_only():
     p = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.05, 0.95]])
     result = audit(p, np.array([0, 1, 0, 1]), 0.75)
     assert (result.accepted, result.precision) == (3, pytest.approx(2 / 3))

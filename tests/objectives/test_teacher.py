@@ -17,7 +17,7 @@ from tests.conftest import TINY
 from tests.drawn import SIDE, drawn
 
 
-def test_a_jpeg_and_its_lossless_copy_have_outputs_of_their_own(tmp_path):
+def test_a_jpeg_and_its_lossless_copy_do_not_share_outputs(tmp_path):
     """A large JPEG is decoded at reduced size: the pixels are the same, but the teacher's inputs are not."""
     files = ["large.jpg", "large.png"]
     drawn("bar", 999, side=600).save(tmp_path / files[0])

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tasks.objectives.unsupervised_validators import information, neighborhood
 
 
-def test_validators_prefer_sure_answers_that_use_all_classes():
+def test_validators_prefer_confident_predictions_that_use_all_classes():
     labels = torch.arange(30) % 3
     good, torn, one = 8 * F.one_hot(labels, 3).float(), torch.randn(30, 3) * 0.1, 8 * F.one_hot(labels * 0, 3).float()
     assert information(good) == pytest.approx(math.log(3), abs=0.05)

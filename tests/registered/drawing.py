@@ -1,4 +1,4 @@
-"""Pictures drawn by integers alone, so that they are the same for ever: what a registered version once answered for."""
+"""Images drawn with integers only, so that they never change: a registered version's predictions refer to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIDES = ((32, 32), (48, 40))  # height and width in pixels: as the network sees 
 
 
 def picture(number: int) -> bytes:
-    """Returns a PNG of a shape in a place and size of its own, on a patterned ground; every third is half faded."""
+    """Returns a PNG of a shape, with varying place and size, on a patterned background; every third is half faded."""
     height, width = SIDES[number // 3 % 2]
     y, x = np.mgrid[:height, :width]
     x0, y0, radius = width // 2 + number % 5 - 2, height // 2 - number % 4 + 2, 8 + number % 4

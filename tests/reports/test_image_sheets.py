@@ -20,7 +20,7 @@ def drawings(folder):
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def test_pictures_are_the_same_files_each_time(tmp_path):
+def test_image_sheets_are_byte_identical_each_time(tmp_path):
     np.random.seed(1)
     first = drawings(tmp_path / "a")
     np.random.seed(1)

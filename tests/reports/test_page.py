@@ -5,7 +5,7 @@ from tasks.reports import diagrams
 from tasks.reports.page import PageSection, markdown_table, page
 
 
-def test_a_page_holds_its_pictures_and_escapes_its_texts(tmp_path):
+def test_a_page_embeds_its_images_and_escapes_its_texts(tmp_path):
     diagrams.candidates(tmp_path / "c.png", {Candidate.PROBE: (0.9, 0.8, 0.95)}, "accuracy", 1)
     picture = tmp_path / "c.png"
     html = page("<b>", [PageSection("heading", "text & more", columns=["a"], rows=[["<i>"]], picture=picture)])

@@ -32,7 +32,7 @@ def test_any_number_of_images(scorer, count):
     torch.testing.assert_close(probabilities.sum(1), torch.ones(count))
 
 
-def test_an_answer_does_not_depend_on_its_batch(scorer):
+def test_a_prediction_does_not_depend_on_its_batch(scorer):
     images = [encoded(drawn("bar", n)) for n in range(9)]
     together = scorer.logits(images, batch=4)
     alone = torch.cat([scorer.logits([image]) for image in images])

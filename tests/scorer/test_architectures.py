@@ -65,7 +65,7 @@ def test_networks_for_small_images_keep_the_resolution_before_they_pool(architec
 
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["convnext_tiny", "inception_v3", "maxvit_t", "vgg11_bn", "vit_b_32"])
-def test_the_larger_families_too(architecture):
+def test_larger_families_give_features_and_take_a_head(architecture):
     examined(architecture)
 
 

@@ -39,7 +39,7 @@ def test_evaluate_scores_all_three_with_the_code_that_serves(paths):
     assert "http" not in paths.results_page.read_text()
 
 
-def test_evaluate_tells_how_far_to_trust(paths):
+def test_evaluate_writes_robustness_slices_and_coverage(paths):
     through_head(paths)
     tuned(paths, scratch=False)
     report = evaluated(paths, slices=["width", "label"])

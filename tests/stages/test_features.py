@@ -73,7 +73,7 @@ def test_features_are_in_the_order_of_the_index(paths):
     assert not torch.equal(matrix[views.index[0]], matrix[views.index[1]])
 
 
-def test_features_asks_for_no_more_views_than_are_planned(paths):
+def test_features_refuses_more_views_than_are_planned(paths):
     ingested(paths), augmented(paths)
     with raises(ParamsError, "features.views"):
         embedded(paths, views=4)
@@ -84,7 +84,7 @@ def test_another_precision_is_another_context(paths):
     assert embedded(paths, precision="bfloat16").embedded > 0
 
 
-def test_a_jpeg_and_its_lossless_copy_have_features_of_their_own(paths, tmp_path):
+def test_a_jpeg_and_its_lossless_copy_do_not_share_features(paths, tmp_path):
     """A large JPEG is decoded at reduced size: the pixels are the same, but the network's inputs are not."""
     photo, copy = (paths.raw / "train" / "bar" / f"large.{kind}" for kind in ("jpg", "png"))
     drawn("bar", 999, side=600).save(photo)

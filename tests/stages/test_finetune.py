@@ -56,7 +56,7 @@ def test_activations_of_the_frozen_blocks_change_no_loss(paths, capsys, changes)
         np.testing.assert_allclose(losses, expected, atol=1e-6)
 
 
-def test_each_way_to_learn_is_another_one(paths):
+def test_each_training_option_changes_the_fit(paths):
     """The parameters reach the fit; 'bar' has fewer images than the other classes."""
     for file in sorted((paths.raw / "train" / "bar").glob("*.png"))[:3]:
         file.unlink()
@@ -89,7 +89,7 @@ def test_what_is_frozen_stays_so_bit_by_bit_under_every_schedule(paths, cut):
     assert not all(torch.equal(came[name], now[f"backbone.{name}"]) for name in came if within(name, learning))
 
 
-def test_a_fit_in_parts_is_asked_for_and_ends_the_same(paths):
+def test_a_fit_with_batches_in_parts_ends_with_the_same_weights(paths):
     through_head(paths)
     states = []
     for parts in (1, 2):
@@ -100,7 +100,7 @@ def test_a_fit_in_parts_is_asked_for_and_ends_the_same(paths):
     assert any(not torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
-def test_what_only_training_does_is_not_in_the_model(paths):
+def test_training_options_are_not_part_of_the_model(paths):
     """Mixing, smoothing, dropout, averages and balance change only the weights: the model is evaluated as usual."""
     ingested(paths), augmented(paths), embedded(paths), headed(paths, balance="logits")
     extras = {"mixup": 0.2, "cutmix": 1.0, "smoothing": 0.1, "average": 0.9, "clip": 1.0, "parts": 2, "unfreeze": 1}

@@ -59,7 +59,7 @@ def test_evaluation_attacks_the_probe_and_the_tuned_model(paths):
     assert report.scores["robust_accuracy"] == accuracy_by_attack["all of them"]
 
 
-def test_mixed_pictures_are_refused(paths):
+def test_mixup_is_refused_in_adversarial_training(paths):
     begun(paths, unlabeled=False)
     with raises(ParamsError, "finetune.mixup"):
         tuned(paths, objective="pgd", mixup=0.2)

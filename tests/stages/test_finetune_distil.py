@@ -21,7 +21,7 @@ from tests.stages.objectives import BACKBONE_AS_TEACHER, as_teacher, begun, curv
 
 
 def test_a_backbone_gets_a_head_and_teaches(paths):
-    """Its answers are cached: the second time, none is computed. Evaluation has a row for it."""
+    """Its outputs are cached: the second time, none is computed. Evaluation has a row for it."""
     begun(paths)
     write(paths.teacher, torch.load(paths.pretrained))
     report = tuned(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER, scratch=False)
@@ -46,7 +46,7 @@ def test_a_student_stops_when_it_is_as_good_as_its_teacher(paths):
     assert report.more[Curve.AGREEMENT] == 1
 
 
-def test_matched_features_leave_their_map_behind(paths):
+def test_the_map_for_matching_features_is_not_part_of_the_model(paths):
     begun(paths)
     write(paths.teacher, torch.load(paths.pretrained))
     sections = methods(distillation={"features": 1.0, "agreement": 1.0, "margin": 0.0})

@@ -33,7 +33,7 @@ def test_pseudo_labels_are_accepted_and_audited(paths, neighbors):
     assert tuned(paths, objective="pseudo_labels", methods=quota).more["pseudo_labels"] <= 3
 
 
-def test_a_second_round_is_labelled_by_what_learned_and_goes_on_in_the_curve(paths, capsys):
+def test_a_second_round_is_labeled_by_the_tuned_network_and_extends_the_curve(paths, capsys):
     begun(paths)
     sections = methods(unlabelled={"threshold": 0.0, "precision": 0.1, "rounds": 2})
     report = tuned(paths, objective="pseudo_labels", methods=sections, scratch=False)
@@ -55,7 +55,7 @@ def test_predictions_that_fail_the_audit_are_refused(paths, objective, section):
 
 
 @pytest.mark.parametrize(("adaptive", "align"), [(False, False), (True, False), (True, True)])
-def test_fixmatch_learns_and_tells_its_precision(paths, adaptive, align):
+def test_fixmatch_learns_and_reports_its_precision(paths, adaptive, align):
     begun(paths)
     changes = {"threshold": 0.2, "precision": 0.0, "adaptive": adaptive, "align": align, "strong": "trivial"}
     sections = methods(unlabelled=changes)
@@ -64,7 +64,7 @@ def test_fixmatch_learns_and_tells_its_precision(paths, adaptive, align):
     assert "audited_precision" in report.more
 
 
-def test_neighbours_are_told_apart_by_features_and_never_by_the_head(paths):
+def test_nearest_neighbors_depend_on_features_and_not_on_the_head(paths):
     """This holds for a teacher as well: with a zeroed head, it gives the same labels as its source network."""
     begun(paths)
     tuned(paths, epochs=0, scratch=False), evaluated(paths)
@@ -81,7 +81,7 @@ def test_neighbours_are_told_apart_by_features_and_never_by_the_head(paths):
     assert len(by_network) == context.trainer.validation.num_images + 9
 
 
-def test_answers_are_aligned_before_each_epoch_where_that_is_wanted(paths, monkeypatch):
+def test_predictions_are_aligned_before_each_epoch_if_enabled(paths, monkeypatch):
     begun(paths)
     align, shares = FixMatch.align, []
     monkeypatch.setattr(
@@ -94,7 +94,7 @@ def test_answers_are_aligned_before_each_epoch_where_that_is_wanted(paths, monke
     assert torch.stack(shares) == pytest.approx(torch.full((3, 3), 1 / 3))
 
 
-def test_fewer_pictures_come_again_as_another_view_of_them(paths):
+def test_the_smaller_set_of_images_repeats_with_other_views(paths):
     """This applies even within an epoch: 18 labeled and 40 unlabeled images, in batches with 4 of each."""
     add_unlabeled(paths, 40)
     through_head(paths)
@@ -110,8 +110,8 @@ def test_fewer_pictures_come_again_as_another_view_of_them(paths):
     assert not torch.equal(x[y < 0][:, :3], x[y < 0][:, 3:])
 
 
-def test_labelled_and_unlabelled_pictures_come_in_orders_of_their_own(paths, monkeypatch):
-    """There are equally many of both, sorted alike: in a shared order, each would always meet its own class."""
+def test_labeled_and_unlabeled_images_are_shuffled_separately(paths, monkeypatch):
+    """Both sets have the same size and sorting: in a shared order, each image would always meet its own class."""
     add_unlabeled(paths, 18)
     through_head(paths)
     both = mixed_batches(context_of(paths), UnlabeledSection(**METHODS["unlabelled"]), strong=False)
@@ -123,7 +123,7 @@ def test_labelled_and_unlabelled_pictures_come_in_orders_of_their_own(paths, mon
     assert (labeled == other).mean() < 0.5
 
 
-def test_strong_views_are_drawn_apart_from_weak_ones(paths):
+def test_strong_views_are_drawn_independently_of_weak_ones(paths):
     begun(paths)
     data = context_of(paths).data
     weak, strong = (data.sample_views(data.rows(Split.UNLABELED), policy) for policy in (None, data.policy))
@@ -132,7 +132,7 @@ def test_strong_views_are_drawn_apart_from_weak_ones(paths):
 
 
 @pytest.mark.parametrize("balance", [Balance.WEIGHTS, Balance.LOGITS])
-def test_classes_are_balanced_with_the_pseudo_labels_among_them(paths, balance, monkeypatch):
+def test_classes_are_balanced_including_pseudo_labels(paths, balance, monkeypatch):
     """Eight of nine unlabeled images are predicted as bars."""
     begun(paths)
     context = context_of(paths, balance)

@@ -52,7 +52,7 @@ def test_a_compiled_fit_learns_the_same_and_a_killed_one_ends_with_the_same_weig
 
 @pytest.mark.parametrize("objective", ["labels", "pseudo_labels", "fixmatch"])
 def test_an_epoch_is_chosen_by_its_loss_at_the_best_temperature(paths, objective, capsys):
-    """The frozen blocks are computed once, including for validation, if a fit creates no views of its own."""
+    """The frozen blocks are computed once, including for validation, if a fit creates no views."""
     begun(paths)
     options = methods(unlabelled={"threshold": 0.0, "precision": 0.0, "rounds": 1})
     tuned(paths, objective=objective, methods=options, scratch=False)

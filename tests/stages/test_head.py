@@ -48,14 +48,14 @@ def test_other_heads_learn_are_tuned_and_served(paths, kind, settings):
     np.testing.assert_allclose(served, np.stack(predictions[Column.DISTRIBUTION]), atol=1e-5)
 
 
-def test_more_neighbours_than_there_are_rows_are_all_of_them(paths):
+def test_the_number_of_neighbors_is_limited_to_the_number_of_rows(paths):
     ingested(paths), augmented(paths), embedded(paths)
     headed(paths, kind="knn", neighbours=[10_000])
     tuned(paths, epochs=0)
     assert set(evaluated(paths).scores) >= {"accuracy"}
 
 
-def test_an_earlier_head_is_gone_on_from_class_by_class(paths, tmp_path):
+def test_an_earlier_head_initializes_the_classes_that_it_has(paths, tmp_path):
     """The earlier head has two of the three classes; with such a large penalty, no weight moves."""
     pretrained = torch.load(paths.pretrained)
     paths = paths.model_copy(update={"pretrained": tmp_path / "earlier.safetensors"})  # the original is shared
@@ -76,7 +76,7 @@ def test_a_dense_head_that_grew_is_tuned_and_served(paths):
     assert Scorer.load(paths.spec, paths.tuned).network.head[0].out_features in {2, 4, 8}
 
 
-def test_what_has_no_meaning_for_several_labels_is_told(scenes):
+def test_options_that_are_not_defined_for_several_labels_are_refused(scenes):
     ingested(scenes), augmented(scenes), embedded(scenes)
     with raises(ParamsError, "head.kind"):
         headed(scenes, kind="prototype")
@@ -84,7 +84,7 @@ def test_what_has_no_meaning_for_several_labels_is_told(scenes):
         headed(scenes, balance="logits")
 
 
-def test_what_has_no_meaning_for_targets_is_told(discs):
+def test_options_that_are_not_defined_for_targets_are_refused(discs):
     ingested(discs)
     with raises(ParamsError, "augment.flip"):
         augmented(discs, flip=True)

@@ -10,7 +10,7 @@ from tests.errors import raises
 from tests.stages.contract import ingested
 
 
-def test_ingest_writes_a_row_an_image(paths):
+def test_ingest_writes_one_row_per_image(paths):
     report = ingested(paths)
     manifest = pd.read_parquet(paths.manifest)
     assert report.images == {"train": 18, "validation": 9, "test": 12, "unlabelled": 0}

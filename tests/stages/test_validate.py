@@ -27,7 +27,7 @@ def test_validate_refuses_naming_rows_and_leaves_its_report(paths):
     assert validated(paths, max_unreadable=0.1).warnings == 0
 
 
-def test_validate_lets_a_warning_pass_and_says_it(paths, capsys):
+def test_validate_passes_with_a_warning_and_prints_it(paths, capsys):
     shutil.rmtree(paths.raw / "val" / "ring")
     ingested(paths)
     assert validated(paths).warnings == 1

@@ -23,7 +23,7 @@ def fit_of(network, loss=None, schedule=SCHEDULE):
     return Fit(network, loss or cross_entropy(), schedule, CPU)
 
 
-def test_the_best_epoch_is_kept_be_it_the_start(tmp_path):
+def test_the_best_epoch_is_kept_even_if_it_is_the_initial_network(tmp_path):
     """With an absurd rate, no epoch improves on the initial network."""
     torch.manual_seed(0)
     network, progress = trained(tmp_path / "a.safetensors", rate=3.0)
@@ -54,7 +54,7 @@ def test_an_epoch_that_ends_the_fit_is_kept_and_the_last(tmp_path):
     assert (progress.epoch, progress.kept) == (2, 2)
 
 
-def test_it_stops_when_patience_ends(tmp_path):
+def test_a_fit_stops_when_patience_ends(tmp_path):
     _, progress = trained(tmp_path / "a.safetensors", Schedule(50, 3, 0, 0, 2, 0), rate=3.0)
     losses = [row[Curve.VALIDATION_LOSS] for row in progress.rows]
     assert progress.epoch == losses.index(min(losses)) + 2 < 50
@@ -96,7 +96,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(parts):
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
 
 
-def test_where_memory_ends_the_batch_is_halved_and_it_is_said(capsys):
+def test_out_of_memory_halves_the_batch_with_a_message(capsys):
     """One loss runs out of memory above three rows, another with any number of rows."""
 
     def greedy(most):

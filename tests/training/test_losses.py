@@ -49,7 +49,7 @@ def test_mixup_is_the_loss_for_the_mixed_truth(seed):
     torch.testing.assert_close(loss.sum(), -(truth * kept[0].flatten(1)[:, :3].log_softmax(1)).sum())
 
 
-def test_of_a_mixed_picture_each_truth_counts_by_the_weight_of_its_own_row():
+def test_each_label_of_a_mixed_image_counts_by_the_weight_of_its_row():
     """The loss is 1 only for the first image's true class, which weighs 10, so the total is 10."""
     torch.manual_seed(0)
     mixed = mixing(lambda _network, batch: (batch.target == 0).float(), 1.0, 0.0)
@@ -91,7 +91,7 @@ def test_mixed_values_have_the_gradient_of_the_mixed_truth():
     torch.testing.assert_close(*gradients)
 
 
-def test_nothing_is_mixed_unless_asked_for():
+def test_nothing_is_mixed_by_default():
     plain = cross_entropy()
     assert mixing(plain, 0.0, 0.0) is plain
     batch = Batch(torch.randn(4, 3, 8, 8), torch.arange(4) % 3)
@@ -99,14 +99,14 @@ def test_nothing_is_mixed_unless_asked_for():
 
 
 @pytest.mark.parametrize("y", [torch.tensor([1, 0, 2]), torch.tensor([[1.0, 2.0], [0.0, 1.0]])])
-def test_labeled_rows_are_told_from_masked_ones(y):
+def test_labeled_rows_are_separated_from_masked_ones(y):
     assert is_labeled(y).all()
     assert not is_labeled(mask_labels(y)).any()
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))
 @settings(max_examples=50)
-def test_rows_of_some_have_the_mean_of_those_alone(labeled):
+def test_scattered_losses_keep_the_mean_of_the_labeled_rows(labeled):
     at = torch.tensor(labeled)
     loss = torch.rand(int(at.sum()))
     rows = scatter_rows(loss, at)

@@ -1,1 +1,1 @@
-"""Scripts that run peers on the same data, weights and cores, in an environment of their own."""
+"""Scripts that run peers on the same data, weights and cores, in a separate environment."""

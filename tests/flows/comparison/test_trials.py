@@ -106,7 +106,7 @@ def printing(message):
     return f"printf '{encode(message).decode()}' $ROOTSTOCK_SUPERVISED"
 
 
-def test_a_stage_of_a_trial_that_hangs_is_ended_with_all_that_it_started(tmp_path, monkeypatch):
+def test_a_hanging_stage_of_a_trial_is_ended_with_all_its_processes(tmp_path, monkeypatch):
     """The first stage is computed, the second is not."""
     record, progress = RecordMessage("%s", "ingest", 1.0, 1.0, {}), ProgressMessage(1, 4, "checks")
     hang = "sleep 600 & echo $! > grandchild\nwait"
@@ -120,7 +120,7 @@ def test_a_stage_of_a_trial_that_hangs_is_ended_with_all_that_it_started(tmp_pat
     wait_until(lambda: not is_alive(grandchild), 5)
 
 
-def test_a_trial_says_why_a_stage_failed(tmp_path, monkeypatch):
+def test_a_trial_reports_why_a_stage_failed(tmp_path, monkeypatch):
     failure = FailureMessage("%s", "head", "no images", "data.source", 2)
     stand_in(tmp_path, monkeypatch, f"{printing(failure)}\nexit 2")
     with raises(RootstockError, "data.source") as caught:
@@ -132,7 +132,7 @@ def test_a_trial_says_why_a_stage_failed(tmp_path, monkeypatch):
     assert str(caught.value) == "a traceback"
 
 
-def test_a_link_to_the_store_of_a_checkout_that_moved_is_made_anew(tmp_path):
+def test_a_link_to_the_store_of_a_moved_checkout_is_recreated(tmp_path):
     params = load(ROOT / "params.yaml")
     params = params.model_copy(update={"paths": params.paths.model_copy(update={"state": tmp_path / "here"})})
     link = tmp_path / "compare" / "state" / params.paths.feature_store.name

@@ -52,7 +52,7 @@ def test_values_are_yaml(file, name, text, value):
     assert node == value
 
 
-def test_nothing_given_or_nothing_new_changes_nothing(file):
+def test_no_overrides_or_unchanged_values_leave_the_file_as_it_is(file):
     before = file.read_text()
     assert apply([], file) == ""
     assert apply(["--seed", "0"], file) == ""
@@ -82,7 +82,7 @@ def test_a_mistake_is_refused_and_nothing_is_written(file, arguments, key, fact)
     assert file.read_text() == before
 
 
-def test_presets_name_parameters_that_are_there_and_later_overrides_win(file):
+def test_presets_name_existing_parameters_and_later_overrides_win(file):
     from ruamel.yaml import YAML
 
     document = YAML(typ="safe").load(file)

@@ -16,7 +16,7 @@ def test_the_main_checkout_is_where_a_worktrees_registry_leads(tmp_path):
     assert (main_checkout_of(main), main_checkout_of(worktree)) == (main, main)
 
 
-def test_a_proxy_is_not_asked_for_servers_on_loopback(monkeypatch):
+def test_servers_on_loopback_are_reached_without_a_proxy(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "example.org")
     monkeypatch.delenv("no_proxy", raising=False)
     for _ in range(2):

@@ -16,7 +16,7 @@ from tasks.core.schema import STAGES
 from tests.project import Project, wait_until
 
 
-def test_both_pages_answer_on_loopback_and_show_what_the_run_wrote(served: Project):
+def test_both_servers_respond_on_loopback_and_show_the_runs_results(served: Project):
     assert all(address.startswith("http://127.0.0.1:") for address in served.addresses.values())
     assert b"MLflow" in urlopen(served.addresses["mlflow"]).read()
     assert b"Prefect" in urlopen(served.addresses["prefect"]).read()

@@ -34,7 +34,7 @@ def test_the_kind_of_a_version_is_derived_from_its_spec(spec, kind):
     assert scorer_kind(SimpleNamespace(**fields)) is kind
 
 
-def test_the_signature_has_the_targets_or_the_answer_in_classes():
+def test_the_signature_has_the_targets_or_the_predicted_classes():
     assert [column.name for column in ANSWER_COLUMNS[TargetKind.REGRESSION](TARGETS)] == ["w", "h"]
     names = [column.name for column in ANSWER_COLUMNS[TargetKind.MULTILABEL](TargetSpec())]
     assert names == ["label", "probability", "confident", "distribution"]
@@ -49,7 +49,7 @@ def test_differences_are_of_probabilities_or_in_standard_deviations():
     assert DIFFERENCES[TargetKind.REGRESSION](served, evaluated, TARGETS) == pytest.approx(0.5)
 
 
-def test_evaluated_answers_are_probabilities_labels_or_numbers():
+def test_evaluated_predictions_are_probabilities_labels_or_numbers():
     predictions = pd.DataFrame({"distribution": [[0.9, 0.1], [0.2, 0.8]], "predicted:w": [1.0, 2.0]})
     spec = {"classes": ["a", "b"], "label_thresholds": [0.1, 0.5], "targets": ["w"]}
     assert EVALUATED_ANSWERS[TargetKind.CLASSIFICATION](predictions, spec)["b"].tolist() == [0.1, 0.8]

@@ -17,11 +17,11 @@ def test_a_line_that_was_cut_off_counts_as_never_written(registry):
     assert len(Ledger(registry.ledger).entries) == 1
 
 
-def test_models_have_ledgers_of_their_own():
+def test_each_model_has_a_separate_ledger():
     assert ledger_path("one") != ledger_path("two")
 
 
-def test_a_line_that_was_changed_is_noticed(registry):
+def test_a_modified_line_is_detected(registry):
     registry.request(registry.version())
     registry.reconcile()
     line = json.loads(registry.ledger.read_text())

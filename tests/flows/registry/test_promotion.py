@@ -66,7 +66,7 @@ def test_a_person_may_decide_where_the_verdict_is_undecided(registry):
     assert entry["event"] == Event.RELEASED
 
 
-def test_a_copy_made_by_the_button_is_a_request_too_and_answered_once(registry):
+def test_a_copy_made_by_the_button_is_also_a_request_and_handled_once(registry):
     version = registry.version()
     copy = registry.copy(version)
     (entry,) = registry.reconcile()
@@ -81,7 +81,7 @@ def test_a_copy_made_by_the_button_is_a_request_too_and_answered_once(registry):
     assert "refused" in client().get_model_version(copy.name, copy.version).tags[Tag.RELEASE]
 
 
-def test_live_moved_by_hand_or_left_behind_by_a_crash_goes_where_the_ledger_says(registry):
+def test_a_live_alias_moved_by_hand_or_left_by_a_crash_is_reset_to_the_ledgers_version(registry):
     first, second = registry.version(), registry.version("pass", "1")
     registry.request(first)
     registry.reconcile()
@@ -94,7 +94,7 @@ def test_live_moved_by_hand_or_left_behind_by_a_crash_goes_where_the_ledger_says
     assert registry.at(LIVE) == second
 
 
-def test_rollback_goes_back_one_version_and_says_so(registry):
+def test_rollback_returns_to_the_previous_version_and_reports_it(registry):
     first, second = registry.version(), registry.version("pass", "1")
     for version in (first, second):
         registry.request(version)
@@ -106,7 +106,7 @@ def test_rollback_goes_back_one_version_and_says_so(registry):
     assert [entry["live"] for entry in Ledger(registry.ledger).entries] == [first, second, first]
 
 
-def test_rolling_back_twice_does_not_come_forward_again(registry):
+def test_a_second_rollback_does_not_undo_the_first(registry):
     versions = [registry.version("pass", against) for against in (NONE, "1", "2")]
     for version in versions:
         registry.request(version)
@@ -148,7 +148,7 @@ def test_a_live_version_that_was_deleted_is_live_no_more_and_blocks_nothing(regi
     assert roll_back(registry.name, registry.ledger)["live"] == first
 
 
-def test_a_number_that_is_given_again_is_another_version(registry):
+def test_a_reused_version_number_is_a_different_version(registry):
     """The registered model was deleted, and MLflow numbers versions from 1 again."""
     first = registry.version()
     registry.request(first)
@@ -191,7 +191,7 @@ def test_two_checkouts_do_not_undo_each_others_releases(registry, tmp_path):
     assert f":{other} " in str(caught.value).replace(",", " ")
 
 
-def test_rollback_without_an_earlier_version_says_so(registry):
+def test_rollback_without_an_earlier_version_is_an_error(registry):
     registry.request(registry.version())
     registry.reconcile()
     with raises(RootstockError, "nothing-to-roll-back"):

@@ -82,7 +82,7 @@ def test_the_files_of_the_format_are_stored_and_nothing_that_lies_beside_them(st
     assert not [file for file in stored.rglob("*") if file.suffix in {".pyc", ".pkl", ".pickle", ".pth"}]
 
 
-def test_it_answers_as_the_code_of_the_project(version, evaluated):
+def test_a_registered_version_predicts_like_the_projects_code(version, evaluated):
     scorer = scorer_of(version)
     assert type(scorer) is not Scorer
     ours = Scorer.load(evaluated.spec, evaluated.tuned).probabilities(PICTURES).numpy()

@@ -1,4 +1,4 @@
-"""A version that 0.1.0 registered still loads, answers as it did, and can be the live one that others must beat."""
+"""A version registered by 0.1.0 still loads, predicts as before, and works as the live model in comparisons."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def files(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def live(files, tmp_path, monkeypatch):
-    """The version, in a registry of its own."""
+    """Returns the version, in a separate registry."""
     before = mlflow.get_tracking_uri()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     tracker: MlflowClient = client()
@@ -54,7 +54,7 @@ def live(files, tmp_path, monkeypatch):
 
 @pytest.fixture
 def evaluated(paths, tmp_path) -> Paths:
-    """What a new challenger was evaluated on: the same pictures, and its own answers for them, a little less sure."""
+    """Returns a new challenger's evaluation: the same images, with predictions that are slightly less confident."""
     paths = paths.model_copy(update={"raw": tmp_path / "raw"})
     names = [f"{number}.png" for number in range(COUNT)]
     for folder in (paths.raw, paths.ingest, paths.evaluate):
@@ -72,7 +72,7 @@ def evaluated(paths, tmp_path) -> Paths:
     return paths
 
 
-def test_it_answers_as_it_did(live):
+def test_an_old_version_predicts_as_before(live):
     scorer = scorer_of(live)
     probability_NC = scorer.probabilities(picture(number) for number in range(COUNT)).numpy()
     np.testing.assert_allclose(probability_NC, THEN[list(SHAPES)].to_numpy(), atol=1e-4)
@@ -113,7 +113,7 @@ def test_a_spec_that_names_another_format_is_refused(live, files):
     assert "format is 9" in str(caught.value)
 
 
-def test_no_digest_no_answer(live):
+def test_a_version_without_a_digest_is_refused(live):
     client().delete_model_version_tag("rootstock", live.version, Tag.FILES)
     with raises(RootstockError, "version-changed"):
         scorer_of(find("rootstock", LIVE))
@@ -125,7 +125,7 @@ def test_a_new_challenger_is_compared_with_it(live, evaluated):
     checks = against(live, evaluated, GATE, ())
     assert checks[0].what == f"nll against live, {COUNT} images"
     assert checks[0].verdict is not Verdict.PASS
-    assert checks[0].found.startswith("-0.")  # less sure of what both say, so a higher loss
+    assert checks[0].found.startswith("-0.")  # the same classes with less confidence, so a higher loss
 
 
 def test_mlflow_loads_it_by_itself(live):

@@ -8,7 +8,7 @@ from tasks.core.target import TargetKind
 from tests.project import ROOT
 
 
-def test_seconds_that_a_run_does_not_know_are_not_made_up(tmp_path):
+def test_unmeasured_seconds_are_left_out_of_a_runs_summary(tmp_path):
     paths = load(ROOT / "params.yaml").paths.model_copy(update={"evaluate": tmp_path})
     scored = {name: {"value": 0.9, "low": 0.8, "high": 0.95} for name in ("accuracy", "macro_f1", "ece")}
     (tmp_path / "metrics.json").write_text(json.dumps({"from scratch": scored, "fine-tuned": scored}))

@@ -168,7 +168,7 @@ def test_a_missing_file_is_an_error(tmp_path):
         read_code(tmp_path, b'{"format": 2}')
 
 
-def test_shipped_code_answers_as_the_code_of_the_project(tmp_path):
+def test_shipped_code_predicts_like_the_projects_code(tmp_path):
     from safetensors.torch import save_file
 
     from tasks.scorer.network import build_network

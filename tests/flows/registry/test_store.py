@@ -49,7 +49,7 @@ class WithoutHealth(BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_that_answers_anything_is_one(monkeypatch):
+def test_any_http_response_means_that_the_server_is_up(monkeypatch):
     server = HTTPServer(("127.0.0.1", 0), WithoutHealth)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")

@@ -129,7 +129,7 @@ def test_a_message_in_the_middle_of_a_line_is_taken():
     assert list(output.tail) == ["loading: 50%", "before"]
 
 
-def test_of_a_progress_bar_the_last_state_is_kept():
+def test_only_the_last_state_of_a_progress_bar_is_kept():
     output, _shown = taken(b"\r 0%|    |\r50%|##  |\r100%|####|\r\n")
     assert list(output.tail) == ["100%|####|"]
 
@@ -173,14 +173,14 @@ for run in (os.environ[SUPERVISED], "another"):
     assert len(output.tail) == 1
 
 
-def test_one_that_takes_too_long_is_dead_with_all_that_it_started(tmp_path, short_grace):
+def test_a_child_past_its_timeout_is_killed_with_all_its_processes(tmp_path, short_grace):
     """Even processes that ignore SIGTERM are ended."""
     code, _output = supervised(f"subprocess.run([sys.executable, '-c', {SLEEPER!r}])", timeout=3, cwd=tmp_path)
     assert code is None
     wait_until(lambda: not is_alive(grandchild(tmp_path)), 5)
 
 
-def test_what_a_child_leaves_behind_is_ended(tmp_path, short_grace):
+def test_processes_that_a_child_leaves_behind_are_ended(tmp_path, short_grace):
     """This holds whether or not the process keeps the output open."""
     for output in ("None", "subprocess.DEVNULL"):
         (tmp_path / "grandchild").unlink(missing_ok=True)
@@ -191,7 +191,7 @@ def test_what_a_child_leaves_behind_is_ended(tmp_path, short_grace):
         wait_until(lambda: not is_alive(grandchild(tmp_path)), 5)
 
 
-def test_a_process_of_a_session_of_its_own_that_holds_the_output_keeps_nobody(tmp_path, short_grace):
+def test_a_process_in_another_session_that_holds_the_output_blocks_nothing(tmp_path, short_grace):
     start = f"subprocess.Popen([sys.executable, '-c', {SLEEPER!r}], start_new_session=True)"
     started = time.monotonic()
     code, _output = supervised(f"{start}\nwhile not os.path.exists('grandchild'): time.sleep(0.05)", cwd=tmp_path)
@@ -237,7 +237,7 @@ def test_a_callback_that_fails_ends_the_child(tmp_path, short_grace):
     wait_until(lambda: not is_alive(grandchild(tmp_path)), 5)
 
 
-def test_the_time_is_that_of_each_stage(tmp_path):
+def test_the_timeout_applies_to_each_stage_separately(tmp_path):
     """Two stages of three seconds each are in time; a stage of ten seconds is not."""
     stages = "send(RecordMessage(os.environ[SUPERVISED], 'head', 1.0, 2.0, {})); time.sleep("
     code, output = supervised(f"time.sleep(3); {stages}3); {stages}0)", timeout=5)
@@ -251,7 +251,7 @@ def test_a_child_that_closes_its_output_is_waited_for():
     assert code == 7
 
 
-def test_the_environment_is_handed_on_with_the_name_of_the_run(monkeypatch):
+def test_the_environment_is_passed_on_with_the_runs_name(monkeypatch):
     monkeypatch.setenv("COLOR", "teal")
     _code, output = run_supervised(["sh", "-c", f"echo $COLOR $SHAPE ${SUPERVISED}"], 60, print, SHAPE="ring")
     assert list(output.tail) == [f"teal ring {output.run}"]

@@ -69,7 +69,7 @@ def test_hidden_files_of_desktops_and_of_git_are_no_edit(checkout, shapes):
     assert _bring_in(shapes, target, state) == f"unchanged: {shapes}"
 
 
-def test_what_a_person_tracks_is_not_looked_at(checkout, shapes):
+def test_files_that_a_user_tracks_with_dvc_are_ignored(checkout, shapes):
     """The user tracks a folder with DVC, and it has changed."""
     shutil.copy(ROOT / "dvc.yaml", checkout)
     shutil.copy(ROOT / "params.yaml", checkout)
