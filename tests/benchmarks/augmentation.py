@@ -28,7 +28,7 @@ NONE = {
 }
 POLICIES: dict[str, dict[str, Any]] = {  # all others are compared with the first
     "none": {**NONE, "features.views": 0},
-    "as is the default": {},
+    "default": {},
     "shift 20%": {**NONE, "augment.shift": 0.2},
     "scale 20%": {**NONE, "augment.scale": 0.2},
     "flip": {**NONE, "augment.flip": True},
@@ -40,8 +40,8 @@ POLICIES: dict[str, dict[str, Any]] = {  # all others are compared with the firs
         "augment.flip": True,
         "augment.rotation": 15.0,
     },
-    "colour 40%": {**NONE, "augment.colour": 0.4},
-    "erasing, every other": {**NONE, "augment.erase": 0.5},
+    "color 40%": {**NONE, "augment.colour": 0.4},
+    "erasing half of the images": {**NONE, "augment.erase": 0.5},
     "RandAugment": {**NONE, "augment.automatic": "rand"},
     "TrivialAugment": {**NONE, "augment.automatic": "trivial"},
     "AugMix": {**NONE, "augment.automatic": "augmix"},

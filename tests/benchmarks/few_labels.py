@@ -42,7 +42,7 @@ def run(results: Results) -> str:
         table = pd.DataFrame(seeds)
         gain, half = mean_interval(table[Candidate.TUNED] - table[Candidate.PROBE])
         rows.append([labels, *(spread(table[name]) for name in NETWORKS), f"{gain:+.1f} ± {half:.1f}"])
-    columns = ["labels a class", *NETWORKS, "gain of fine-tuning, 95% interval"]
+    columns = ["labels per class", *NETWORKS, "gain of fine-tuning, 95% interval"]
     return f"{markdown_table(columns, rows)}\n\n{SEEDS} seeds, mean ± standard deviation; 797 test images; {machine()}"
 
 
@@ -102,7 +102,7 @@ def draw(accuracies: dict[int, list[dict[str, float]]]) -> None:
         xscale="log",
         xticks=list(accuracies),
         xticklabels=list(accuracies),
-        xlabel="labelled digits a class",
+        xlabel="labeled digits per class",
         ylabel="test accuracy, %",
     )
     axes.spines[["top", "right"]].set_visible(False)

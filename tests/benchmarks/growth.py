@@ -40,7 +40,7 @@ def run(results: Results) -> str:
         wide, grown = ([seed[name][1] for seed in seeds] for name in WIDTHS)
         gain, half = mean_interval([g - w for g, w in zip(grown, wide, strict=True)])
         rows.append([labels, "difference, 95% interval", "", f"{gain:+.1f} ± {half:.1f}", ""])
-    columns = ["labels a class", "head", "train - validation accuracy", "test accuracy", "units kept"]
+    columns = ["labels per class", "head", "train - validation accuracy", "test accuracy", "units kept"]
     return f"{markdown_table(columns, rows)}\n\n{SEEDS} seeds; {machine()}"
 
 

@@ -39,7 +39,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "LP-FT, rates halved": HALVED,
     "LP-FT, rates halved, moving average": {**HALVED, "finetune.average": 0.98},
     "gradual unfreezing, rates halved": {**HALVED, "finetune.unfreeze": 1},
-    "LP-FT, two last blocks": {"finetune.blocks": 2, "finetune.patience": 99},
+    "LP-FT, last two blocks": {"finetune.blocks": 2, "finetune.patience": 99},
 }
 COMMON = {**PLAIN, **CHANGES}
 CIFAR = {**COMMON, "backbone.resize": 96, "backbone.crop": 96}
@@ -54,7 +54,7 @@ def run(results: Results) -> str:
         root, texts = Path(folder), []
         texts.append(table(results, "ants and bees", *HYMENOPTERA, partial(ants_and_bees, root)))
         for labels, (seeds, epochs) in LABELS.items():
-            name = f"CIFAR-10, {labels} labels a class"
+            name = f"CIFAR-10, {labels} labels per class"
             texts.append(table(results, name, seeds, epochs, partial(objects, root, labels)))
     return "\n\n".join([*texts, f"{10 * TEST} test images of CIFAR-10; {machine()}"])
 

@@ -18,7 +18,7 @@ DRAWS = 3
 LABELS, VALIDATION = 4, 20  # per class; validation is used to calibrate, to audit and to choose
 COMMON = {**PLAIN, "augment.rotation": 10.0, "augment.views": 16, "features.views": 16, "finetune.average": 0.99}
 WAYS: dict[str, dict[str, object]] = {
-    "labels of neighbours": {
+    "labels of neighbors": {
         "objective": "pseudo_labels",
         "unlabelled.neighbours": 10,
         "finetune.epochs": 2,
