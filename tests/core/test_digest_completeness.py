@@ -33,7 +33,11 @@ NO_FEATURE = {  # loaded by the features stage, but features do not depend on th
     *("tasks.core.params", "tasks.core.paths", "tasks.core.sections"),  # settings, whose values are in the keys
     *("tasks.core.target", "tasks.data.manifest", "tasks.embedding.index"),  # images and views are in the keys
     *("tasks.hardware.machine_cache", "tasks.hardware.precision"),  # device and dtype are in the keys
-    *("tasks.embedding.compiled", "tasks.embedding.packages", "tasks.hardware.compiler"),  # in the keys of compiled features
+    *(
+        "tasks.embedding.compiled",
+        "tasks.embedding.packages",
+        "tasks.hardware.compiler",
+    ),  # in the keys of compiled features
 }
 QUICK = {
     **{name: value for name, value in SMALL.items() if name.startswith(("backbone.", "compute.", "evaluate."))},
