@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
-from tasks.core.sections import AugmentPolicy, AugmentSection, BackboneParams
+from tasks.core.sections import AugmentPolicy, AugmentSection, BackboneParams, ComputeParams, FlipCheck
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,20 +17,21 @@ class AugmentParams(StageParams):
 
     seed: int
     backbone: BackboneParams
+    compute: ComputeParams
     augment: AugmentSection
 
 
 class AugmentReport(Section):
-    """The number of planned views."""
+    """The number of planned views, and whether some of them are flipped."""
 
     views: int
+    flip: bool
 
 
 def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
-    """Writes the policy, the plan and the preview.
+    """Writes the policy, the plan and the preview; flips are turned off where mirror images are recognized less well.
 
-    Raises DataRefusedError if flipped images of one class look like another class, and ParamsError if the policy may
-    flip or rotate regression images.
+    Raises ParamsError if the policy may flip or rotate regression images.
     """
     import pandas as pd
 
@@ -44,14 +45,12 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     from tasks.models.weights_file import read
     from tasks.reports.preview import preview
 
-    policy, backbone = params.augment, params.backbone
+    backbone = params.backbone
     train = of_split(pd.read_parquet(paths.manifest), Split.TRAIN)
-    if policy.check:
-        check_geometry(paths, policy, train)
-    images = zip(train[Column.PATH], train[Column.PIXEL_HASH], strict=True)
-    resolved = AugmentPolicy.of(policy, params.seed)
-    planned = plan_views(images, resolved)
-    resolved.write(paths.policy)
+    flip_check = check_geometry(paths, params, train) if params.augment.check else None
+    policy = AugmentPolicy.of(params.augment, params.seed, flip_check)
+    planned = plan_views(zip(train[Column.PATH], train[Column.PIXEL_HASH], strict=True), policy)
+    policy.write(paths.policy)
     with replacing(paths.plan) as beside:
         planned.to_parquet(beside, index=False)
     _, description = read(paths.pretrained)
@@ -59,15 +58,18 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     preprocessing = preprocessing_of(backbone.architecture, description, *sizes, backbone.letterbox)
     preview(paths.preview, paths.raw, planned, preprocessing, RenderStyle.of(policy))
     say(f"{len(planned)} views of {len(train)} training images planned")
-    return AugmentReport(views=len(planned))
+    return AugmentReport(views=len(planned), flip=policy.flip)
 
 
-def check_geometry(paths: Paths, policy: AugmentSection, train: pd.DataFrame) -> None:
-    """Raises ParamsError or DataRefusedError if flipping or rotating an image could change its target or label."""
+def check_geometry(paths: Paths, params: AugmentParams, train: pd.DataFrame) -> FlipCheck | None:
+    """Returns what a probe says of flips, None without flips.
+
+    Raises ParamsError if flipping or rotating an image could change its target.
+    """
     from tasks.core.errors import ParamsError
-    from tasks.data.manifest import label_names, target_names
-    from tasks.images.flip_check import check_flip_keeps_labels
+    from tasks.data.manifest import target_names
 
+    policy = params.augment
     changes = {"flip": policy.flip, "rotation": policy.rotation, "automatic": policy.automatic != "none"}
     used = [name for name, is_used in changes.items() if is_used]
     if used and target_names(train):
@@ -75,5 +77,19 @@ def check_geometry(paths: Paths, policy: AugmentSection, train: pd.DataFrame) ->
             f"augment.{used[0]}: a rotated or flipped view may have another target; if not, set augment.check to false",
             key=f"augment.{used[0]}",
         )
-    if policy.flip and not label_names(train):
-        check_flip_keeps_labels(paths.raw, train)
+    return check_flip(paths, params, train) if policy.flip else None
+
+
+def check_flip(paths: Paths, params: AugmentParams, train: pd.DataFrame) -> FlipCheck:
+    """Tests a probe on mirror images, and says the result."""
+    from tasks.core.progress import say
+    from tasks.core.target import TargetSpec
+    from tasks.embedding.pretrained import frozen_backbone
+    from tasks.hardware.precision import device_for
+    from tasks.heads.flip_check import compare_mirrored, describe
+
+    backbone, compute = frozen_backbone(paths.pretrained, params.backbone), params.compute
+    device = device_for(compute.device, compute.precision, backbone.module, backbone.preprocessing.crop)
+    outcome = compare_mirrored(paths.raw, train, TargetSpec.load(paths.task), backbone, device, compute.batch)
+    say(describe(outcome))
+    return outcome

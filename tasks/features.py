@@ -61,10 +61,11 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     from tasks.embedding.extract import context, extract
     from tasks.embedding.feature_store import FeatureStore, key_of
     from tasks.embedding.index import rows_to_embed
+    from tasks.embedding.pretrained import frozen_backbone
     from tasks.hardware.precision import device_for
     from tasks.images.transforms import VIEW_PARAMETERS, RenderStyle
 
-    backbone, batch = frozen_backbone(paths, params.backbone), params.compute.batch
+    backbone, batch = frozen_backbone(paths.pretrained, params.backbone), params.compute.batch
     device = device_for(params.compute.device, params.compute.precision, backbone.module, backbone.preprocessing.crop)
     style = RenderStyle.of(AugmentPolicy.read(paths.policy))
     index = rows_to_embed(pd.read_parquet(paths.manifest), pd.read_parquet(paths.plan), params.features.views)
@@ -88,17 +89,6 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
         precision=str(device.dtype).removeprefix("torch."),
         compiled=fast,
     )
-
-
-def frozen_backbone(paths: Paths, params: BackboneParams) -> Backbone:
-    """Builds the backbone from the pretrained weights, for inference: BatchNorm folded, gradients disabled."""
-    from tasks.models.backbone import build
-    from tasks.models.weights_file import read
-
-    sizes = (params.resize, params.crop)
-    backbone = build(params.architecture, *read(paths.pretrained), *sizes, params.cut, params.letterbox).folded()
-    backbone.module.requires_grad_(False)
-    return backbone
 
 
 def compiled_if_faster(

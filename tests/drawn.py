@@ -86,3 +86,24 @@ def write_scenes(root: Path, count: int = 60) -> Path:
     table = root / "scenes.csv"
     table.write_text("\n".join(rows) + "\n")
     return table
+
+
+def arrow(seed: int, is_left: bool, side: int = SIDE) -> Image.Image:
+    """Draws an arrowhead that points left or right."""
+    rng = np.random.default_rng(seed)
+    picture, x, y = Image.new("L", (side, side)), rng.uniform(6, 10), rng.uniform(13, 19)
+    ImageDraw.Draw(picture).polygon([(x, y - 7), (x, y + 7), (x + 16, y)], fill=int(rng.integers(150, 255)))
+    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if is_left else picture
+
+
+def write_arrows(root: Path, count: int = 30) -> Path:
+    """Writes `count` arrows a class and split, left and right; nothing but a flip tells one class from the other."""
+    for number, split in enumerate(("train", "val", "test")):
+        for name in ("left", "right"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for place in range(count if split == "train" else 4):
+                arrow(1000 * number + place + (500 if name == "left" else 0), name == "left").save(
+                    folder / f"{place}.png"
+                )
+    return root

@@ -117,18 +117,35 @@ class AugmentSection(Section):
     automatic: Literal["none", "rand", "trivial", "augmix"] = Field(description="a torchvision policy, applied first")
     colour: float = Field(ge=0, le=0.9, description="brightness, contrast and saturation; uniform in 1 +- this")
     fill: Literal["black", "edge", "mirror"] = Field(description="how pixels outside of the image are filled")
-    check: bool = Field(description="refuse a flip under which classes are confused with one another")
+    check: bool = Field(description="turn flip off if mirror images are recognized less well")
+
+
+class FlipCheck(Section):
+    """What a probe says of flips: the fractions of images that it recognizes, and the p-value of their difference.
+
+    The fractions are None if there were too few images to compare.
+    """
+
+    outcome: Literal["kept", "off", "undecided"]
+    images: int
+    original: float | None = None
+    mirrored: float | None = None
+    p_value: float | None = None
+    with_copies: float | None = Field(None, description="of originals, by a probe trained on mirror images, too")
+    classes: tuple[str, ...] = Field((), description="the classes or labels that are recognized less well")
 
 
 class AugmentPolicy(AugmentSection):
     """The resolved policy and the seed of its views, which augment writes to policy.json."""
 
     seed: int
+    flip_check: FlipCheck | None = None
 
     @classmethod
-    def of(cls, section: AugmentSection, seed: int) -> Self:
-        """Adds the seed to a section."""
-        return cls(**dict(section), seed=seed)
+    def of(cls, section: AugmentSection, seed: int, flip_check: FlipCheck | None = None) -> Self:
+        """Adds the seed to a section, and turns flips off if the check says so."""
+        flip = section.flip and (flip_check is None or flip_check.outcome != "off")
+        return cls(**{**dict(section), "flip": flip}, seed=seed, flip_check=flip_check)
 
     @classmethod
     def read(cls, file: Path) -> Self:
@@ -137,7 +154,7 @@ class AugmentPolicy(AugmentSection):
 
     def write(self, file: Path) -> None:
         """Writes policy.json."""
-        fields = self.model_dump()
+        fields = self.model_dump(mode="json", exclude_none=True)
         write_json(file, {"seed": fields.pop("seed"), **fields})
 
 

@@ -65,7 +65,7 @@ def validated(paths, **changes):
 
 
 def augmented(paths, seed=0, **changes):
-    return augment(paths, AugmentParams(seed=seed, backbone=BACKBONE, augment={**AUGMENT, **changes}))
+    return augment(paths, AugmentParams(seed=seed, backbone=BACKBONE, compute=CPU, augment={**AUGMENT, **changes}))
 
 
 def embedded(paths, views=2, compiled_from=0, **changes):
