@@ -38,7 +38,7 @@ class Preprocessing:
         reference = max(image.size) if self.letterbox else min(image.size)
         width, height = (max(int(self.resize * side / reference), 1) for side in image.size)
         resized = image.resize((width, height), Image.Resampling[self.interpolation.upper()])
-        left, top = (width - self.resize) // 2, (height - self.resize) // 2
+        left, top = (_margin(length, self.crop) - _margin(self.resize, self.crop) for length in (width, height))
         square = resized.crop((left, top, left + self.resize, top + self.resize))
         return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
@@ -52,7 +52,7 @@ class Preprocessing:
 
     def center(self, square_N3RR: Tensor) -> Tensor:
         """Crops squares (N, 3, R, R) to their centers (N, 3, S, S), floats in [0, 1], channels last."""
-        start = (self.resize - self.crop) // 2
+        start = _margin(self.resize, self.crop)
         part = square_N3RR[..., start : start + self.crop, start : start + self.crop]
         return part.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
@@ -74,6 +74,11 @@ class Preprocessing:
     def __call__(self, images: Sequence[Image.Image]) -> Tensor:
         """Converts images to network inputs, (N, 3, S, S)."""
         return self.network_input(stacked([self.square(image) for image in images]))
+
+
+def _margin(length: int, part: int) -> int:
+    """Returns where the center `part` of `length` pixels starts, rounded as by torchvision's CenterCrop."""
+    return round((length - part) / 2)
 
 
 def stacked(squares: Sequence[Tensor]) -> Tensor:
