@@ -41,7 +41,7 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     from tasks.data.manifest import of_split
     from tasks.images.transforms import RenderStyle
     from tasks.images.view_plan import plan_views
-    from tasks.models.backbone import preprocessing_of
+    from tasks.models.backbone import assumption_of, preprocessing_of
     from tasks.models.weights_file import read
     from tasks.reports.preview import preview
 
@@ -56,6 +56,8 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     _, description = read(paths.pretrained)
     sizes = (backbone.resize, backbone.crop)
     preprocessing = preprocessing_of(backbone.architecture, description, *sizes, backbone.letterbox)
+    if assumption := assumption_of(backbone.architecture, description):
+        say(assumption)
     preview(paths.preview, paths.raw, planned, preprocessing, RenderStyle.of(policy))
     say(f"{len(planned)} views of {len(train)} training images planned")
     return AugmentReport(views=len(planned), flip=policy.flip)

@@ -30,19 +30,22 @@ def matched(file: Path, params: FlowParams) -> Path:
     from tasks.core.files import sha256_of
     from tasks.core.progress import say
     from tasks.models import weights_file
-    from tasks.models.backbone import check_architecture, preprocessing_of
+    from tasks.models.backbone import assumption_of, check_architecture, preprocessing_of, torchvision_name
     from tasks.models.partial_loading import EARLIER, load_matching
 
     architecture = params.backbone.architecture
     check_architecture(architecture)
-    target = params.paths.state / "source" / f"{architecture}-{sha256_of(file)[:16]}.safetensors"
+    digest = sha256_of(file)
+    name = torchvision_name(architecture, {weights_file.SHA256: digest}) or "file"
+    target = params.paths.state / "source" / f"{architecture}-{name}-{digest[:16]}.safetensors"
     if not target.exists():
         state, description = weights_file.read(file)
         initialized, report = load_matching(architecture, state)
         preprocessing = preprocessing_of(architecture, description, None, None)
         head = {name: tensor for name, tensor in state.items() if name.startswith(EARLIER)}
         classes = {"classes": description["classes"]} if "classes" in description else {}
-        new_description = {"preprocessing": asdict(preprocessing), "taken": report, **classes}
+        taken = "; ".join(filter(None, [report, assumption_of(architecture, description)]))
+        new_description = {"preprocessing": asdict(preprocessing), "taken": taken, **classes}
         weights_file.write(target, {**head, **initialized}, new_description)
     say(f"backbone: {weights_file.read(target)[1]['taken']}")
     return target

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.core.errors import RootstockError
+from tasks.models.weights_file import SHA256
 from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone, folded
 from tasks.scorer.preprocessing import Preprocessing
 
@@ -72,9 +73,9 @@ def preprocessing_of(
 ) -> Preprocessing:
     """Returns the preprocessing of a weights file, overridden by `resize` and `crop` (pixels).
 
-    A file without preprocessing gets that of torchvision's first weights for the architecture. With `letterbox` the
-    network sees the whole image: `resize` equals `crop`. Raises RootstockError if no preprocessing is available or the
-    sizes contradict each other.
+    A file without preprocessing gets that of the torchvision weights with its digest, or else of torchvision's first
+    weights for the architecture. With `letterbox` the network sees the whole image: `resize` equals `crop`. Raises
+    RootstockError if no preprocessing is available or the sizes contradict each other.
     """
     if "preprocessing" in description:
         default = Preprocessing.of(description["preprocessing"])  # type: ignore[arg-type]
@@ -85,7 +86,7 @@ def preprocessing_of(
             key="backbone.weights",
         )
     else:
-        default = torchvision_preprocessing(architecture)
+        default = torchvision_preprocessing(architecture, torchvision_name(architecture, description))
     preprocessing = replace(default, resize=resize or default.resize, crop=crop or default.crop, letterbox=letterbox)
     if letterbox and resize not in {None, preprocessing.crop}:
         raise RootstockError(
@@ -100,6 +101,36 @@ def preprocessing_of(
             key="backbone.crop",
         )
     return preprocessing
+
+
+def torchvision_name(architecture: str, description: dict[str, object]) -> str | None:
+    """Returns the name of the torchvision weights with the digest in a file's description, None if there are none.
+
+    The URLs of torchvision's weights end with the first eight or more digits of the file's SHA-256.
+    """
+    from torchvision.models import get_model_weights
+
+    if architecture in BUILTIN_ARCHITECTURES:
+        return None
+    check_architecture(architecture)
+    digest = str(description.get(SHA256, ""))
+    available = get_model_weights(architecture)
+    return next((weights.name for weights in available if digest.startswith(_digest_in(weights.url))), None)
+
+
+def _digest_in(url: str) -> str:
+    return url.removesuffix(".pth").rpartition("-")[2]
+
+
+def assumption_of(architecture: str, description: dict[str, object]) -> str | None:
+    """Returns a sentence about the preprocessing if it is only assumed, since the weights file is unknown."""
+    if "preprocessing" in description or torchvision_name(architecture, description):
+        return None
+    assumed = torchvision_preprocessing(architecture)
+    return (
+        f"backbone.weights: none of torchvision's files for {architecture}, so its preprocessing is assumed: resize "
+        f"{assumed.resize}, crop {assumed.crop}, {assumed.interpolation} (backbone.resize and backbone.crop change it)"
+    )
 
 
 def torchvision_preprocessing(architecture: str, name: str | None = None) -> Preprocessing:

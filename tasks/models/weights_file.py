@@ -13,13 +13,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tasks.core.errors import RootstockError
-from tasks.core.files import replacing
+from tasks.core.files import replacing, sha256_of
 
 DESCRIPTION = "rootstock"
+SHA256 = "sha256"  # key in the description of a PyTorch file: the digest of its bytes
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Returns a state dict in float32 and the description in a safetensors file ({} if there is none).
+
+    The description of a PyTorch file, which contains none, is its digest.
 
     Raises RootstockError if the file is missing or contains anything but named tensors.
     """
@@ -82,4 +85,4 @@ def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"weights {path} are not a state dict; save them with torch.save(model.state_dict(), path)",
             key="weights-not-a-state-dict",
         )
-    return state, {}
+    return state, {SHA256: sha256_of(path)}

@@ -2,9 +2,19 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision import models
 
 from tasks.core.errors import RootstockError
-from tasks.models.backbone import build, check_architecture, embed, preprocessing_of
+from tasks.models.backbone import (
+    assumption_of,
+    build,
+    check_architecture,
+    embed,
+    preprocessing_of,
+    torchvision_name,
+    torchvision_preprocessing,
+)
+from tasks.models.weights_file import SHA256, read
 from tasks.scorer.architectures import build_backbone
 from tests.errors import raises
 
@@ -76,3 +86,39 @@ def test_features_do_not_depend_on_the_place_in_a_batch_of_one_shape():
     features = embed(module.eval(), x)
     order = torch.tensor([5, 2, 7, 0, 1, 3, 6, 4])
     assert torch.equal(embed(module, x[order]), features[order])
+
+
+def digest_in(url):
+    return url.removesuffix(".pth").rpartition("-")[2]
+
+
+@pytest.mark.parametrize("architecture", models.list_models(module=models))
+def test_a_file_of_torchvision_gets_its_own_preprocessing_whatever_its_name(architecture):
+    for weights in models.get_model_weights(architecture):
+        description = {SHA256: f"{digest_in(weights.url):0<64}"}
+        ours, theirs = preprocessing_of(architecture, description, None, None), weights.transforms()
+        assert torchvision_name(architecture, description) == weights.name
+        assert (ours.resize, ours.crop) == (theirs.resize_size[0], theirs.crop_size[0])
+        assert ours.interpolation == theirs.interpolation.value
+        assert assumption_of(architecture, description) is None
+
+
+def test_digests_in_the_urls_of_torchvision_are_hexadecimal_and_differ():
+    digests = [
+        [digest_in(weights.url) for weights in models.get_model_weights(architecture)]
+        for architecture in models.list_models(module=models)
+    ]
+    assert all(len(digest) >= 8 and int(digest, 16) for of_one in digests for digest in of_one)
+    assert all(len({*of_one}) == len(of_one) for of_one in digests)
+
+
+def test_preprocessing_of_an_unknown_file_is_assumed_and_said(tmp_path):
+    torch.save(
+        build_backbone("resnet50")[0].state_dict(), tmp_path / "resnet50-11ad3fa6.pth"
+    )  # its name is IMAGENET1K_V2's
+    _, description = read(tmp_path / "resnet50-11ad3fa6.pth")
+    assert torchvision_name("resnet50", description) is None
+    assert preprocessing_of("resnet50", description, None, None) == torchvision_preprocessing("resnet50")
+    assert "is assumed: resize 256, crop 224, bilinear" in assumption_of("resnet50", description)
+    assert assumption_of("resnet10", DESCRIPTION) is None
+    assert torchvision_name("resnet10", description) is None

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import os
 
 import pytest
 import torch
 
 from tasks.core.errors import RootstockError
-from tasks.models.weights_file import read, write
+from tasks.models.weights_file import SHA256, read, write
 from tests.errors import raises
 
 
@@ -39,7 +40,9 @@ def test_a_header_length_that_looks_like_a_pickle_is_read_as_safetensors(tmp_pat
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pytorch_files_are_read(tmp_path, zipped):
     torch.save({"a": torch.ones(2)}, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
-    assert torch.equal(read(tmp_path / "w.pth")[0]["a"], torch.ones(2))
+    state, description = read(tmp_path / "w.pth")
+    assert torch.equal(state["a"], torch.ones(2))
+    assert description == {SHA256: hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()}
 
 
 def test_a_state_dict_may_be_wrapped(tmp_path):
