@@ -127,7 +127,7 @@ def right_outputs(score_NC: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def judge(rows: pd.DataFrame, truth: np.ndarray, names: Sequence[str], results: HeldOut) -> FlipCheck:
-    """Returns the outcome: off if hits fall, over all images or in a class; undecided if hits are not above chance."""
+    """Returns the outcome: undecided if hits are not above chance; off if they fall, over all images or in a class."""
     group_N = rows[Column.GROUP].to_numpy()
     hit_N, mirrored_N = results.original_NC.all(1), results.mirrored_NC.all(1)
     p_value = sign_test(hit_N, mirrored_N, group_N)
@@ -136,7 +136,7 @@ def judge(rows: pd.DataFrame, truth: np.ndarray, names: Sequence[str], results: 
     most_frequent_N = (rows[Column.LABEL] == rows[Column.LABEL].mode()[0]).to_numpy()
     is_above_chance = sign_test(hit_N, most_frequent_N, group_N) < MAX_P_CHANCE
     return FlipCheck(
-        outcome="off" if falls or classes else "kept" if is_above_chance else "undecided",
+        outcome="undecided" if not is_above_chance else "off" if falls or classes else "kept",
         images=len(rows),
         original=round(float(hit_N.mean()), 4),
         mirrored=round(float(mirrored_N.mean()), 4),
