@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from ruamel.yaml.error import YAMLError
 
 from flows.config.parameters import FlowParams, check
 from flows.local.lock import flow_lock
-from tasks.core.errors import ParamsError
-from tasks.core.files import write_text
+from tasks.core.errors import EXIT_USAGE, ParamsError, as_user_error
+from tasks.core.files import replacing, write_text
+from tasks.core.near_names import did_you_mean
 from tasks.core.params import PARAMS_FILE, field_at, read_document
 from tasks.core.paths import PathsParams
 
@@ -26,38 +29,78 @@ PRESET = "preset"
 USAGE = "give overrides as pairs --section.key value, such as --data.source ../my-images"
 
 
+Check = Callable[[FlowParams], None]
+
+
+@dataclass
+class Tentative:
+    """Overrides on trial: they are taken back if the command fails before anything has run with them."""
+
+    kept: bool = False
+
+
+_TENTATIVE: ContextVar[Tentative | None] = ContextVar("tentative", default=None)
+
+
 @contextmanager
-def overridden(arguments: Sequence[str], what: str) -> Iterator[None]:
+def overridden(arguments: Sequence[str], what: str, check_more: Check = lambda _params: None) -> Iterator[None]:
     """Applies overrides to params.yaml, prints the changes, and holds the checkout's lock until the block ends.
 
-    Raises RootstockError if another flow holds the lock, and ParamsError for invalid overrides.
+    Restores params.yaml if the block fails before it calls `keep`, or later because of a parameter. Raises
+    RootstockError if another flow holds the lock, and ParamsError, before writing, for overrides that are invalid or
+    fail `check_more`.
     """
     with flow_lock(PathsParams.load().paths.state, what):
-        if arguments:
-            print(apply(arguments), end="", flush=True)
-        yield
+        if not arguments:
+            yield
+            return
+        before, tentative = PARAMS_FILE.read_bytes(), Tentative()
+        token = _TENTATIVE.set(tentative)
+        try:
+            print(apply(arguments, PARAMS_FILE, check_more), end="", flush=True)
+            yield
+        except Exception as error:
+            if not tentative.kept or getattr(as_user_error(error), "exit_code", None) == EXIT_USAGE:
+                _take_back(before)
+            raise
+        finally:
+            _TENTATIVE.reset(token)
 
 
-def apply(arguments: Sequence[str], file: Path = PARAMS_FILE) -> str:
+def keep() -> None:
+    """Keeps the overrides of this command from now on, since something is about to run with them."""
+    if tentative := _TENTATIVE.get():
+        tentative.kept = True
+
+
+def _take_back(before: bytes) -> None:
+    if PARAMS_FILE.read_bytes() != before:
+        with replacing(PARAMS_FILE) as beside:
+            beside.write_bytes(before)
+        print(f"{PARAMS_FILE} is as before: the overrides were taken back", flush=True)
+
+
+def apply(arguments: Sequence[str], file: Path = PARAMS_FILE, check_more: Check = lambda _params: None) -> str:
     """Writes `--section.key value` pairs to params.yaml, keeping its comments. Returns the diff, empty if unchanged.
 
-    Raises ParamsError, and writes nothing, for an unknown key or a value that is not allowed.
+    Raises ParamsError, and writes nothing, for an unknown key or a value that is not allowed or fails `check_more`.
     """
     values: dict[str, Any] = {}
     for name, text in _pairs(arguments):
         values |= _preset(text, file) if name == PRESET else {name: _value(name, text)}
-    return write_values(values, file)
+    return write_values(values, file, check_more)
 
 
 def _preset(name: str, file: Path) -> dict[str, Any]:
     """Returns the overrides of a preset in params.yaml. Raises ParamsError, listing the presets, if it is unknown."""
     presets = read_document(file).get("presets", {})
     if name not in presets:
-        raise ParamsError(f"--preset {name}: {file} has no such preset; it has {', '.join(presets)}", key=PRESET)
+        remedy = did_you_mean(name, presets) or f"; it has {', '.join(presets)}"
+        raise ParamsError(f"--preset {name}: {file} has no such preset{remedy}", key=PRESET)
     return dict(presets[name])
 
 
-def write_values(values: Mapping[str, Any], file: Path = PARAMS_FILE) -> str:
+def write_values(values: Mapping[str, Any], file: Path = PARAMS_FILE, check_more: Check = lambda _params: None) -> str:
     """Writes values by dotted name to params.yaml; otherwise like `apply`."""
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     document = read_document(file)
@@ -69,7 +112,7 @@ def write_values(values: Mapping[str, Any], file: Path = PARAMS_FILE) -> str:
     yaml.width = 10_000
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.dump(document, after)
-    check(document, file)
+    check_more(check(document, file))
     if after.getvalue() == before or not values:
         return ""
     write_text(file, after.getvalue())
@@ -108,8 +151,7 @@ def _set(document: CommentedMap, name: str, value: Any) -> None:  # noqa: ANN401
     for section in sections:
         node = node.get(section) if isinstance(node, CommentedMap) else None
     if not isinstance(node, CommentedMap) or key not in node:
-        near = difflib.get_close_matches(name, _names(document), n=3)
-        remedy = f"; did you mean {' or '.join(near)}?" if near else f": {USAGE}"
+        remedy = did_you_mean(name, _names(document)) or f": {USAGE}"
         raise ParamsError(f"params.yaml has no {name}{remedy}", key=name)
     node[key] = value
 

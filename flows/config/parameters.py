@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from ruamel.yaml.comments import CommentedMap
 
 from tasks.core.errors import ParamsError
+from tasks.core.near_names import did_you_mean
 from tasks.core.objective_sections import Objective, TeacherParams
 from tasks.core.params import PARAMS_FILE, Section, StageParams, read_document
 from tasks.core.paths import Paths
@@ -150,7 +151,8 @@ def check(document: CommentedMap, file: Path = PARAMS_FILE) -> FlowParams:
     for key in document:
         if key not in sections:
             line = document.lc.key(key)[0] + 1
-            message = f"{file} line {line}: there is no section {key}; the sections are {', '.join(sorted(sections))}"
+            remedy = did_you_mean(key, sections) or f"; the sections are {', '.join(sorted(sections))}"
+            message = f"{file} line {line}: there is no section {key}{remedy}"
             raise ParamsError(message, key=key)
     for params in classes:
         params.of(document, file)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from flows.config.parameters import DIGITS, ROTATIONS, FlowParams
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
+from flows.sources.names import SOURCES, check_names
 from flows.sources.registry_pins import pin
 from flows.sources.weights import teacher_of, weights_of
 from flows.stages import dvc_cli
-from tasks.core.errors import DataRefusedError, RootstockError
+from tasks.core.errors import DataRefusedError, ParamsError, RootstockError
 from tasks.core.files import put_aside, read_json, write_json
 from tasks.core.schema import TABLE
 from tasks.data.archives import is_archive, single_folder, unpack
@@ -24,6 +25,7 @@ UNFINISHED = {"unfinished": str(CHECKOUT)}  # marker present while an import int
 
 def bring_in(params: FlowParams) -> dict[str, str]:
     """Imports the images, weights and teacher that the parameters name, if changed. Returns the outcome of each."""
+    check_names(params)
     pin(params)
     outcomes = {
         "images": _bring_in(images_of(params), params.paths.raw, params.paths.state),
@@ -55,11 +57,8 @@ def images_of(params: FlowParams) -> Path:
         key = hashlib.sha256(repr((str(source.resolve()), labels)).encode()).hexdigest()
         return bring_together(source, params.paths.state / "source" / f"table-{key[:16]}", *labels, trusted=trusted)
     if not source.is_dir():
-        raise RootstockError(
-            f"data.source: {source} is no folder, table or archive; give a folder of class/*.jpg or "
-            "train|val|test/class/*.jpg, a .csv or .parquet file with columns path and label, or a .zip or .tar of one",
-            key="data.source",
-        )
+        message = f"data.source: {source} is no folder, table or archive; {SOURCES}"
+        raise ParamsError(message, key="data.source")
     check_no_columns(params)
     if (source / TABLE).exists():
         message = f"data.source: {source} contains {TABLE}, a name that Rootstock reserves: rename that file"

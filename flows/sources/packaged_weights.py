@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.core.errors import RootstockError
+from tasks.core.errors import ParamsError, RootstockError
 
 if TYPE_CHECKING:
     from tasks.scorer.preprocessing import Preprocessing
@@ -46,7 +46,7 @@ def packaged(name: str, architecture: str, folder: Path, key: str) -> Path:
     from tasks.models import weights_file
     from tasks.scorer.architectures import BUILTIN_ARCHITECTURES
 
-    weights = _entry(name, architecture, key)
+    weights = entry_of(name, architecture, key)
     file = folder / f"{name}-{weights.sha256[:8]}.safetensors"
     if not file.exists():
         state, _ = weights_file.read(_checked(name, weights, key))
@@ -56,13 +56,14 @@ def packaged(name: str, architecture: str, folder: Path, key: str) -> Path:
     return file
 
 
-def _entry(name: str, architecture: str, key: str) -> PackagedWeights:
+def entry_of(name: str, architecture: str | None, key: str) -> PackagedWeights:
+    """Returns what is known of a package. Raises ParamsError if that is nothing, or if the architecture differs."""
     if name not in PACKAGES:
         names = ", ".join(PACKAGE + each for each in PACKAGES)
-        raise RootstockError(f"{key}: {PACKAGE}{name} is not supported; there is {names}", key=key)
+        raise ParamsError(f"{key}: {PACKAGE}{name} is not supported; there is {names}", key=key)
     weights = PACKAGES[name]
     if architecture != weights.architecture:
-        raise RootstockError(
+        raise ParamsError(
             f"{key}: {PACKAGE}{name} has weights of {weights.architecture}, not of {architecture}; set "
             f"{key.replace('weights', 'architecture')} to {weights.architecture}",
             key=key,

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.config.parameters import FlowParams
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
 from flows.sources.packaged_weights import PACKAGE, packaged
 from flows.sources.registry_pins import REGISTRY, registered_backbone, registered_teacher
 from tasks.core.errors import ParamsError, RootstockError
+from tasks.core.near_names import similar_beside
 from tasks.core.objective_sections import NO_TEACHER, Objective
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 TORCHVISION = "torchvision:"
 RANDOM = "random"
+NO_ARCHITECTURE = "teacher.architecture: weights of torchvision need an architecture, such as resnet50"
 
 
 def weights_of(params: FlowParams) -> Path:
@@ -67,13 +73,18 @@ def _file_of(key: str, name: str, architecture: str, folder: Path) -> Path:
         return downloaded(architecture, name.removeprefix(TORCHVISION), folder, key)
     if name.startswith(PACKAGE):
         return packaged(name.removeprefix(PACKAGE), architecture, folder, key)
-    file = next((path for path in (CHECKOUT / name, MAIN_CHECKOUT / name) if path.is_file()), Path(name))
-    if not file.is_file():
-        raise RootstockError(
-            f"{key}: {file} is no file; give a .safetensors or .pth file, package:NAME, torchvision:DEFAULT, "
-            "models:/name@alias" + (", or random" if key == "backbone.weights" else ""),
-            key=key,
-        )
+    return existing_file(key, name)
+
+
+def existing_file(key: str, name: str) -> Path:
+    """Returns the weights file that parameter `key` names. Raises ParamsError, with similar names, if there is none."""
+    places = [CHECKOUT / name, MAIN_CHECKOUT / name]
+    file = next((path for path in places if path.is_file()), None)
+    if file is None:
+        remedy = similar_beside(places[-1])
+        kinds = "a .safetensors or .pth file, package:NAME, torchvision:DEFAULT, models:/name@alias"
+        more = ", or random" if key == "backbone.weights" else ""
+        raise ParamsError(f"{key}: {name} is no file{remedy or f'; give {kinds}{more}'}", key=key)
     return file
 
 
@@ -90,10 +101,7 @@ def teacher_of(params: FlowParams) -> Path:
     if teacher.weights.startswith(REGISTRY):
         return registered_teacher(teacher.weights, folder)
     if teacher.weights.startswith(TORCHVISION) and teacher.architecture is None:
-        raise RootstockError(
-            "teacher.architecture: weights of torchvision need an architecture, such as resnet50",
-            key="teacher.architecture",
-        )
+        raise ParamsError(NO_ARCHITECTURE, key="teacher.architecture")
     return _file_of("teacher.weights", teacher.weights, teacher.architecture or "", folder)
 
 
@@ -124,6 +132,26 @@ def random_weights(params: FlowParams) -> Path:
     return file
 
 
+def torchvision_entry(architecture: str, name: str, key: str) -> WeightsEnum:
+    """Returns torchvision's weights with this name. Raises ParamsError if there is no such architecture or weights."""
+    from torchvision.models import get_model_weights
+
+    from tasks.models.backbone import check_architecture
+
+    section = key.partition(".")[0]
+    check_architecture(architecture, f"{section}.architecture")
+    try:
+        entries = get_model_weights(architecture)
+    except ValueError:  # an architecture that only Rootstock has
+        message = f"{key}: torchvision has no weights for {architecture}; give a file, or set {section}.architecture"
+        raise ParamsError(message, key=key) from None
+    if name not in entries.__members__:
+        names = ", ".join(each.name for each in entries)
+        message = f"{key}: torchvision has no {name} for {architecture}; it has DEFAULT, {names}"
+        raise ParamsError(message, key=key)
+    return entries[name]
+
+
 def downloaded(architecture: str, name: str, folder: Path, key: str = "backbone.weights") -> Path:
     """Returns the torchvision weights with this name, and their preprocessing, as a file in `folder`.
 
@@ -131,18 +159,11 @@ def downloaded(architecture: str, name: str, folder: Path, key: str = "backbone.
     parameter `key`, if there are no such weights or the download fails.
     """
     import torch
-    from torchvision.models import get_model_weights
 
     from tasks.models import weights_file
-    from tasks.models.backbone import check_architecture, torchvision_preprocessing
+    from tasks.models.backbone import torchvision_preprocessing
 
-    check_architecture(architecture)
-    try:
-        entry = get_model_weights(architecture)[name]
-    except (ValueError, KeyError):
-        names = ", ".join(each.name for each in get_model_weights(architecture))
-        message = f"{key}: torchvision has no {name} for {architecture}; it has DEFAULT, {names}"
-        raise RootstockError(message, key=key) from None
+    entry = torchvision_entry(architecture, name, key)
     file = folder / f"{architecture}-{entry.name}.safetensors"
     if not file.exists():
         cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name

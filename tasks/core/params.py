@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar
@@ -13,6 +14,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from tasks.core.errors import ParamsError
+from tasks.core.near_names import did_you_mean
 
 PARAMS_FILE = Path("params.yaml")
 PINS = Path("data/pins.json")  # registry versions resolved when the flow started; null if not used
@@ -23,8 +25,10 @@ Model = TypeVar("Model", bound=BaseModel)
 class Fault(TypedDict):
     """A validation error: the part of pydantic's ErrorDetails that is used here."""
 
+    type: str
     loc: tuple[int | str, ...]
     msg: str
+    input: Any
 
 
 class Section(BaseModel):
@@ -90,7 +94,20 @@ def _explain(model: type[BaseModel], fault: Fault, document: CommentedMap, file:
     if not loc:
         return f"{file} line {_line(document, tuple(key.split('.')))}: {message}"
     meaning = _meaning(model, loc)
-    return f"{file} line {_line(document, loc)}: {key}: {message}" + (f" ({meaning})" if meaning else "")
+    near = did_you_mean(*_misspelling(model, fault))
+    return f"{file} line {_line(document, loc)}: {key}: {message}" + (f" ({meaning})" if meaning else "") + near
+
+
+def _misspelling(model: type[BaseModel], fault: Fault) -> tuple[str, list[str]]:
+    """Returns the wrong key or value of a fault, and the names that are allowed there."""
+    if fault["type"] in {"enum", "literal_error"}:
+        return str(fault["input"]), re.findall(r"'([^']+)'", fault["msg"])
+    if fault["type"] == "extra_forbidden":
+        *section, key = fault["loc"]
+        field = field_at(model, section)
+        names = getattr(field.annotation if field else model, "model_fields", {})
+        return str(key), [each.alias or name for name, each in names.items()]
+    return "", []
 
 
 def _key(fault: Fault) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from tasks.core.errors import RootstockError
+from tasks.core.errors import ParamsError, RootstockError
+from tasks.core.near_names import did_you_mean
 from tasks.models.weights_file import SHA256
 from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone, folded
 from tasks.scorer.preprocessing import Preprocessing
@@ -49,19 +50,14 @@ def build(
     return Backbone(module.eval(), width, preprocessing_of(architecture, description, resize, crop, letterbox))
 
 
-def check_architecture(architecture: str) -> None:
-    """Raises RootstockError, with similar names, if the architecture does not exist."""
-    from difflib import get_close_matches
-
+def check_architecture(architecture: str, key: str = "backbone.architecture") -> None:
+    """Raises ParamsError for the parameter `key`, with similar names, if the architecture does not exist."""
     from torchvision import models
 
     names = [*BUILTIN_ARCHITECTURES, *models.list_models(module=models)]
     if architecture not in names:
-        similar = get_close_matches(architecture, names) or ["resnet10", "mobilenet_v2", "resnet50"]
-        raise RootstockError(
-            f"backbone.architecture: '{architecture}' does not exist; did you mean {' or '.join(similar)}?",
-            key="backbone.architecture",
-        )
+        remedy = did_you_mean(architecture, names) or "; there are resnet10, mobilenet_v2, resnet50 and others"
+        raise ParamsError(f"{key}: '{architecture}' does not exist{remedy}", key=key)
 
 
 def preprocessing_of(

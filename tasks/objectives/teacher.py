@@ -118,7 +118,7 @@ def load(file: Path, params: TeacherParams, target: TargetSpec, head: Path, *, l
         raise ParamsError(
             "teacher.architecture: teacher.weights do not name their architecture; set it", key="teacher.architecture"
         )
-    check_architecture(params.architecture)
+    check_architecture(params.architecture, "teacher.architecture")
     backbone = build(params.architecture, state, description, params.resize, params.crop, letterbox=letterbox)
     if not head.exists():
         return backbone

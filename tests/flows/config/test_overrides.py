@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from flows.config.overrides import apply
-from tasks.core.errors import ParamsError
-from tasks.core.params import read_document
+from flows.config.overrides import apply, keep, overridden
+from tasks.core.errors import DataRefusedError, ParamsError, RootstockError
+from tasks.core.params import PARAMS_FILE, read_document
 from tests.errors import raises
 from tests.project import ROOT
 
@@ -95,3 +95,106 @@ def test_presets_name_existing_parameters_and_later_overrides_win(file):
     with raises(ParamsError, "preset") as caught:
         apply(["--preset", "artikle"], file)
     assert "article" in str(caught.value)
+
+
+EPOCHS = ["--finetune.epochs", "7", "--data.source", "../my images"]
+
+
+def run(error, first=lambda: None):
+    with overridden(EPOCHS, "retrain"):
+        assert read_document(PARAMS_FILE)["finetune"]["epochs"] == 7
+        first()
+        raise error
+
+
+@pytest.fixture
+def here(file, monkeypatch):
+    """Returns params.yaml in the working directory, with unusual but valid formatting."""
+    file.write_bytes(b"# mine\n" + file.read_bytes().replace(b"seed: 0", b"seed:   0") + b"\n\n")
+    monkeypatch.chdir(file.parent)
+    return file
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RootstockError("no such folder", key="data.source"),
+        DataRefusedError("empty folders", key="empty-folders"),
+        ParamsError("not with these data", key="objective"),
+        OSError(28, "No space left on device"),
+        KeyError("a bug"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_overrides_are_taken_back_if_nothing_has_run_with_them(here, capsys, error):
+    before = here.read_bytes()
+    with pytest.raises(type(error)):
+        run(error)
+    assert here.read_bytes() == before
+    assert capsys.readouterr().out.splitlines()[-1] == "params.yaml is as before: the overrides were taken back"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_kept"),
+    [
+        (DataRefusedError("a leak", key="validation-failed"), True),
+        (RootstockError("crashed", key="stage-crashed"), True),
+        (KeyboardInterrupt(), True),
+        (ParamsError("not with these data", key="objective"), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_once_a_stage_has_run_only_a_wrong_parameter_takes_them_back(here, error, is_kept):
+    before = here.read_bytes()
+    with pytest.raises(type(error)):
+        run(error, keep)
+    assert (here.read_bytes() != before) == is_kept
+
+
+def test_overrides_that_work_stay_and_refused_ones_are_never_written(here, capsys):
+    before = here.read_bytes()
+    with raises(ParamsError, "finetune.blocks"), overridden(["--finetune.blocks", "x"], "retrain"):
+        pytest.fail("it ran")
+    assert here.read_bytes() == before
+    assert "taken back" not in capsys.readouterr().out
+    with overridden(EPOCHS, "retrain"):
+        pass
+    assert read_document(here)["finetune"]["epochs"] == 7
+
+
+def test_a_run_without_overrides_takes_nothing_back(here):
+    with raises(RootstockError, "x"), overridden([], "retrain"):
+        here.write_text("changed by hand meanwhile")
+        raise RootstockError("x", key="x")
+    assert here.read_text() == "changed by hand meanwhile"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "fact"),
+    [
+        (["--preset", "artikle"], "preset", "did you mean article"),
+        (["--preset", "zebra"], "preset", "it has "),
+        (["--objective", "distilation"], "objective", "did you mean distillation"),
+        (["--objective", "FIXMATCH"], "objective", "did you mean fixmatch"),
+        (["--head.kind", "lineal"], "head.kind", "did you mean linear"),
+        (["--backbone.match", "name"], "backbone.match", "did you mean names"),
+        (["--compute.device", "cude"], "compute.device", "did you mean cuda"),
+        (["--gate.metric", "macrof1"], "gate.metric", "did you mean macro_f1"),
+        (["--backbone.archtecture", "resnet10"], "backbone.archtecture", "did you mean backbone.architecture"),
+    ],
+)
+def test_close_names_are_suggested(file, arguments, key, fact):
+    before = file.read_bytes()
+    with raises(ParamsError, key) as caught:
+        apply(arguments, file)
+    assert fact in str(caught.value)
+    assert file.read_bytes() == before
+
+
+def test_close_names_of_keys_and_sections_in_the_file_are_suggested(file):
+    text = file.read_text()
+    for right, wrong, key in (("finetune:", "fintune:", "fintune"), ("  blocks:", "  block:", "finetune.block")):
+        file.write_text(text.replace(f"\n{right}", f"\n{wrong}", 1))
+        with pytest.raises(ParamsError) as caught:
+            apply(["--seed", "1"], file)
+        assert f"did you mean {right.strip(' :')}" in str(caught.value), key

@@ -1,0 +1,53 @@
+"""The names in params.yaml of files, folders and networks, checked before anything is written."""
+
+from __future__ import annotations
+
+from flows.config.parameters import DIGITS, ROTATIONS, FlowParams
+from flows.local.environment import MAIN_CHECKOUT
+from flows.sources.packaged_weights import PACKAGE, entry_of
+from flows.sources.registry_pins import REGISTRY
+from flows.sources.weights import NO_ARCHITECTURE, RANDOM, TORCHVISION, existing_file, torchvision_entry
+from tasks.core.errors import ParamsError
+from tasks.core.near_names import did_you_mean, similar_beside
+
+BUILTIN = ("resnet10", "resnet8", "resnet20", "efficientnet_lite0")  # known without importing torch
+SOURCES = (
+    "give a folder of class/*.jpg or train|val|test/class/*.jpg, a .csv or .parquet file with columns path and label, "
+    "or a .zip or .tar of one"
+)
+
+
+def check_names(params: FlowParams) -> None:
+    """Raises ParamsError if there is no such data source, architecture or weights file. Does not ask the registry."""
+    check_source(params.data.source)
+    _check("backbone", params.backbone.architecture, params.backbone.weights)
+    if params.teacher.weights is not None:
+        _check("teacher", params.teacher.architecture, params.teacher.weights)
+
+
+def check_source(name: str) -> None:
+    """Raises ParamsError, with similar names beside it, if data.source does not exist."""
+    source = MAIN_CHECKOUT / name
+    if name in {DIGITS, ROTATIONS} or source.exists():
+        return
+    near = did_you_mean(name, (DIGITS, ROTATIONS)) or similar_beside(source)
+    raise ParamsError(
+        f"data.source: {source} is no folder, table or archive{near}" + ("" if near else f"; {SOURCES}"),
+        key="data.source",
+    )
+
+
+def _check(section: str, architecture: str | None, weights: str) -> None:
+    key = f"{section}.weights"
+    if weights.startswith(TORCHVISION):
+        if architecture is None:
+            raise ParamsError(NO_ARCHITECTURE, key="teacher.architecture")
+        torchvision_entry(architecture, weights.removeprefix(TORCHVISION), key)
+    elif weights.startswith(PACKAGE):
+        entry_of(weights.removeprefix(PACKAGE), architecture, key)
+    elif not weights.startswith(REGISTRY) and weights != RANDOM:
+        existing_file(key, weights)
+    if architecture is not None and architecture not in BUILTIN:
+        from tasks.models.backbone import check_architecture
+
+        check_architecture(architecture, f"{section}.architecture")
