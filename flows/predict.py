@@ -16,9 +16,10 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.config import parameters
 from flows.local.logs import plain_errors
-from flows.registry.versions import CHALLENGER, resolve, scorer_kind, scorer_of
+from flows.registry.versions import newest, resolve, scorer_kind, scorer_of
 from tasks.core.errors import DataRefusedError, RootstockError
 from tasks.core.files import write_text
+from tasks.core.near_names import similar_beside
 from tasks.core.schema import Column
 from tasks.evaluation.answer_text import CAPTIONS, LINES
 
@@ -33,6 +34,7 @@ MANIFESTS: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": lambda file: pd.read_csv(file, dtype={Column.PATH: "string"}, keep_default_na=False),
     ".parquet": pd.read_parquet,
 }
+SOURCES = "name an image, a folder of images, or a .csv or .parquet file"
 MAX_PICTURES = 40  # on the page
 SOURCE = ".source"  # the file beside the answers that records their source
 MAX_BROKEN = 200  # broken files on the page
@@ -62,12 +64,13 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
     Raises RootstockError if the version, the source or `out` cannot be used.
     """
     params = parameters.load()
-    version = _version(params.register_.model, model or params.predict.model)
     place = Path(source)
+    is_image = place.is_file() and place.suffix.lower() not in MANIFESTS
+    inputs = None if is_image else files_of(place)  # before the registry is asked: a wrong path is the nearer mistake
+    version = _version(params.register_.model, model or params.predict.model)
     scorer = scorer_of(version)
-    if place.is_file() and place.suffix.lower() not in MANIFESTS:
+    if inputs is None:
         return f"{answer_image(scorer, place)}\n(version {version.version} of {version.name})"
-    inputs = files_of(place)
     target, folder = Path(out) if out else params.paths.predicted / inputs.name, params.paths.state / "predict"
     if target.exists() and not target.is_dir():
         raise RootstockError(f"--out: {target} is a file; name a folder for the answers", key="out")
@@ -100,7 +103,9 @@ def _version(name: str, reference: str) -> ModelVersion:
     try:
         return resolve(name, reference)
     except RootstockError as error:
-        raise RootstockError(f"{error}\nto use the newest version: --model {CHALLENGER}", key=error.key) from None
+        latest = newest(name)
+        remedy = f"\nto use the newest version: --model {latest}" if latest else ""
+        raise RootstockError(f"{error}{remedy}", key=error.key) from None
 
 
 def answer_image(scorer: StreamingScorer, picture: Path) -> str:
@@ -132,7 +137,7 @@ def files_of(source: Path) -> PredictionInput:
         files, root = [str(path) for path in table[Column.PATH].fillna("")], source.parent
     else:
         raise RootstockError(
-            f"{source} does not exist; name an image, a folder of images, or a .csv or .parquet file",
+            f"{source} does not exist{similar_beside(source) or f'; {SOURCES}'}",
             key="source-not-found",
         )
     if not files:

@@ -47,6 +47,14 @@ def find(name: str, reference: str) -> ModelVersion | None:
         return None
 
 
+def newest(name: str) -> str | None:
+    """Returns a reference to the newest version of `name`: its alias challenger, or a number; None if there is none."""
+    if find(name, CHALLENGER):
+        return CHALLENGER
+    versions = client().search_model_versions(f"name = '{name}'", max_results=1, order_by=["version_number DESC"])
+    return str(versions[0].version) if versions else None
+
+
 def made_at(version: ModelVersion | None) -> int | None:
     """Returns the creation time of a version, in milliseconds since 1970."""
     return int(version.creation_timestamp) if version else None

@@ -159,6 +159,26 @@ def test_a_missing_version_is_an_error_that_lists_the_aliases(finished, pictures
     assert "--model challenger" in done.stderr
 
 
+def test_a_wrong_path_is_refused_before_the_registry_is_asked(finished, tmp_path):
+    (finished.root / "photos").mkdir()
+    for arguments in (("nowhere",), ("photo", "--model", "none"), (str(tmp_path / "x.csv"),)):
+        done = finished.flows("predict", *arguments)
+        assert "does not exist" in done.stderr
+        assert "not in the registry" not in done.stderr
+    assert "photo does not exist; did you mean photos?" in finished.flows("predict", "photo").stderr
+
+
+@pytest.mark.parametrize("model", ["challenger", "live", "7"])
+def test_nothing_is_advised_that_cannot_work(finished, prepared, pictures, tmp_path, model):
+    picture = str(pictures / "ring" / "0.png")
+    done = prepared.copy(tmp_path / "empty").flows("predict", picture, "--model", model)
+    assert "make run registers one" in done.stderr
+    assert "--model" not in done.stderr
+    finished.mlflow().delete_registered_model_alias("rootstock", "challenger")
+    done = finished.flows("predict", picture, "--model", model)
+    assert "to use the newest version: --model 1" in done.stderr
+
+
 def test_predict_without_a_registered_version_is_an_error(prepared, pictures, tmp_path):
     done = prepared.copy(tmp_path / "prepared").flows("predict", str(pictures / "ring" / "0.png"))
     assert done.returncode == 1
