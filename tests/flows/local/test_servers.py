@@ -28,9 +28,16 @@ def test_both_servers_respond_on_loopback_and_show_the_runs_results(served: Proj
     assert int(shown.version) in served.numbers()
 
 
+def test_the_links_lead_to_the_model_and_the_deployments(served: Project):
+    assert served.addresses["models"].endswith("/#/models/rootstock?workflowType=machine_learning")
+    assert b"Prefect" in urlopen(served.addresses["deployments"]).read()
+
+
 def test_starting_again_keeps_the_servers(served: Project):
     before = read_json(served.root / ".state" / "servers.json")
-    assert served.flows("up").returncode == 0
+    done = served.flows("up")
+    assert done.returncode == 0
+    assert done.stdout.startswith("all servers are running already\n")
     assert read_json(served.root / ".state" / "servers.json") == before
 
 

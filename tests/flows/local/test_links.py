@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import io
+from urllib.error import HTTPError
+
+import pytest
+
+from flows.local import links
+from flows.local.links import model_page, next_steps
+
+PREFECT, MLFLOW = "http://127.0.0.1:4200", "http://127.0.0.1:5000"
+
+
+@pytest.mark.parametrize(
+    ("model", "page"),
+    [
+        ("rootstock", f"{MLFLOW}/#/models/rootstock?workflowType=machine_learning"),
+        ("ants & bees", f"{MLFLOW}/#/models/ants%20%26%20bees?workflowType=machine_learning"),
+        (None, f"{MLFLOW}/#/models?workflowType=machine_learning"),
+    ],
+)
+def test_a_model_page_is_that_of_machine_learning(model, page):
+    assert model_page(MLFLOW, model) == page
+
+
+@pytest.mark.parametrize(("code", "step"), [(404, "make run registers the first version"), (0, "alias champion")])
+def test_next_is_what_can_be_done(monkeypatch, code, step):
+    def answer(url, timeout):
+        assert url.endswith("get?name=rootstock")
+        if code:
+            raise HTTPError(url, code, "", None, None)
+        return io.BytesIO(b"{}")
+
+    monkeypatch.setattr(links, "urlopen", answer)
+    lines = next_steps(PREFECT, MLFLOW, "rootstock").splitlines()
+    assert lines[0] == f"models      {model_page(MLFLOW, None if code else 'rootstock')}"
+    assert lines[1] == f"deployments {PREFECT}/deployments"
+    assert step in lines[2]
+    assert lines[3] == "stop        make down"
+
+
+def test_a_server_that_is_broken_is_no_missing_model(monkeypatch):
+    def answer(url, timeout):
+        raise HTTPError(url, 500, "", None, None)
+
+    monkeypatch.setattr(links, "urlopen", answer)
+    with pytest.raises(HTTPError):
+        next_steps(PREFECT, MLFLOW, "rootstock")
