@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from flows.local.environment import CHECKOUT
-from tasks.core.errors import EXIT_USAGE, as_user_error
+from tasks.core.errors import EXIT_INTERRUPTED, EXIT_USAGE, as_user_error
+
+if TYPE_CHECKING:
+    from flows.config.parameters import FlowParams
 
 
 def retrain(arguments: Sequence[str]) -> int:
     """Runs the whole flow on the running Prefect server, or on a temporary one. Returns the verdict's exit code."""
     from flows.config.overrides import overridden
-    from flows.local.servers import prefect_api
 
-    with overridden(arguments, "retrain"):
-        ready = prefect_api()
-        from flows.local.logs import quiet_console
+    with overridden(arguments, "retrain", _check_names), _prefect("retrain") as details:
         from flows.retrain import retrain as flow
 
-        quiet_console()
-        ready()
         result = flow()
-    print(result.text)
+    print(f"{result.text}\n{details}")
     return result.exit_code
 
 
@@ -33,7 +34,7 @@ def data(arguments: Sequence[str]) -> None:
     from flows.config.parameters import load
     from flows.sources.images import bring_in
 
-    with overridden(arguments, "data"):
+    with overridden(arguments, "data", _check_names):
         for name, outcome in bring_in(load()).items():
             print(f"{name} {outcome}")
 
@@ -73,11 +74,20 @@ def rollback(_arguments: Sequence[str]) -> None:
 
 
 def up(_arguments: Sequence[str]) -> None:
-    """Starts the Prefect and MLflow servers and a worker, and prints their addresses."""
+    """Starts the Prefect and MLflow servers and a worker, and prints their addresses and what to do next."""
+    from flows.config.parameters import load
+    from flows.local.links import next_steps
+    from flows.local.servers import PORTS, running
     from flows.local.servers import up as start
+    from flows.local.worker import WORKER
 
-    for name, address in start().items():
-        print(f"{name:<8} {address}")
+    model, before = load().register_.model, running()
+    missing = [name for name in (*PORTS, WORKER) if name not in before]
+    print(f"starting {', '.join(missing)} ..." if missing else "all servers are running already", flush=True)
+    addresses = start()
+    for name, address in addresses.items():
+        print(f"{name:<12}{address}")
+    print(next_steps(addresses["prefect"], addresses["mlflow"], model))
 
 
 def down(_arguments: Sequence[str]) -> None:
@@ -111,33 +121,50 @@ def doctor(_arguments: Sequence[str]) -> None:
 def backbone(arguments: Sequence[str]) -> None:
     """Pretrains the embedded backbone again."""
     from flows.config.overrides import overridden
-    from flows.local.servers import prefect_api
 
-    with overridden(arguments, "pretrain"):
-        ready = prefect_api()
-        from flows.local.logs import quiet_console
+    with overridden(arguments, "pretrain"), _prefect("pretrain") as details:
         from flows.pretrain import pretrain
 
-        quiet_console()
-        ready()
-        print(pretrain())
+        text = pretrain()
+    print(f"{text}\n{details}")
 
 
 def compare(arguments: Sequence[str]) -> int:
     """Compares models on data sets over seeds. Returns exit code 1 if a trial failed."""
     from flows.config.overrides import overridden
-    from flows.local.servers import prefect_api
 
-    with overridden(arguments, "compare"):
-        ready = prefect_api()
+    with overridden(arguments, "compare"), _prefect("compare") as details:
         from flows.compare import compare as flow
-        from flows.local.logs import quiet_console
 
-        quiet_console()
-        ready()
         comparison = flow()
-    print(f"\n{comparison.text}")
+    print(f"\n{comparison.text}\n{details}")
     return 1 if comparison.failed else 0
+
+
+def _check_names(params: FlowParams) -> None:
+    from flows.sources.names import check_names
+
+    check_names(params)
+
+
+@contextmanager
+def _prefect(name: str) -> Iterator[str]:
+    """Runs the block with a Prefect server, and shows the run that it starts. Yields the line that names the log.
+
+    The server starts while modules are imported; prefect reads its address when it is imported.
+    """
+    from flows.local.servers import prefect_api
+    from tasks.core.paths import PathsParams
+
+    ready = prefect_api()
+    import prefect  # noqa: F401 - it replaces the handlers of the root logger
+
+    from flows.local.display import details, display
+
+    file = PathsParams.load().paths.state / "logs" / f"{name}.log"
+    with display(file):
+        ready()
+        yield details(file)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
@@ -154,6 +181,11 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_USAGE
     try:
         return COMMANDS[arguments[0]](arguments[1:]) or 0
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the process at once, without a traceback
+        over_echo = "\r" if sys.stderr.isatty() else ""  # the terminal has written ^C
+        print(f"{over_echo}interrupted: what was computed is kept; run the command again to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except Exception as error:
         user_error = as_user_error(error)
         if user_error is None:

@@ -14,11 +14,11 @@ from prefect.cache_policies import NO_CACHE
 from flows.comparison.preparation import Trial
 from flows.comparison.table import points, score_table, summary
 from flows.comparison.trials import Score, all_trials, run_trial
-from flows.config import parameters
+from flows.config import overrides, parameters
 from flows.local.lock import flow_lock
-from flows.local.logs import plain_errors
+from flows.local.logs import Started, as_event, plain_errors
 from flows.registry.run_summary import picture
-from flows.stages.supervise import progress_bar
+from flows.stages.artifacts import ProgressBar
 from tasks.core.files import replacing, write_text
 from tasks.reports.page import markdown_table
 
@@ -48,6 +48,7 @@ def compare() -> Comparison:
     folder = params.paths.state / "compare"
     with flow_lock(params.paths.state, "compare"):
         trials = all_trials(params)
+        overrides.keep()
         share_features(folder, params)
         scores = {}
         for number, trial in enumerate(trials, 1):
@@ -68,13 +69,16 @@ def share_features(folder: Path, params: FlowParams) -> None:
 @task(cache_policy=NO_CACHE)
 def measure(trial: Trial, folder: Path) -> Score:
     """Runs one trial, or reads its stored score, and logs the score."""
-    log, show_progress = get_run_logger(), progress_bar("compare-progress", trial.name)
+    log, bar = get_run_logger(), ProgressBar("compare-progress", trial.name)
+    log.info(trial.name, extra=as_event(Started()))
 
     def on_message(message: DisplayMessage) -> None:
         log.debug(str(message))
-        show_progress(message)
+        bar.show(message)
 
     score = run_trial(trial, folder, on_message)
+    if not score.error:
+        bar.complete()
     outcome = f"{score.metric} {score.value:.4f}, {score.seconds:.0f} s" if not score.error else score.error
     log.info("%s: %s%s", trial.name, outcome, ", as before" if score.reused else "")
     return score

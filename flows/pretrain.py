@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.config import parameters
+from flows.config import overrides, parameters
 from flows.local.lock import flow_lock
 from flows.local.logs import plain_errors
+from flows.stages.supervise import log_message
+from tasks.core.progress import listening
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,6 +60,7 @@ def train(params: FlowParams) -> nn.Module:
     from tasks.training.checkpoint import FileCheckpoint, digest_of
     from tasks.training.loop import Schedule
 
+    overrides.keep()
     section, device = params.pretrain, choose("auto", "auto")
     schedule = Schedule(
         epochs=section.epochs,
@@ -68,7 +72,8 @@ def train(params: FlowParams) -> nn.Module:
     )
     digest = digest_of("tasks.embedded.pretraining", [], [section.model_dump(), device.facts()])
     file = params.paths.checkpoints / f"pretrain-{digest}.safetensors"
-    network = pretrained_network(section.batch, section.side, section.rate, schedule, device, FileCheckpoint(file))
+    with listening(partial(log_message, get_run_logger())):
+        network = pretrained_network(section.batch, section.side, section.rate, schedule, device, FileCheckpoint(file))
     file.unlink()
     return network.backbone.cpu().eval()
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
+from flows.config import overrides
 from flows.config.deployment_form import changes, form
-from flows.config.overrides import write_values
 from flows.config.parameters import load
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
 from flows.local.lock import flow_lock
-from flows.local.logs import plain_errors
+from flows.local.logs import Detail, Started, as_event, plain_errors
 from flows.registry.model_card import write_card
 from flows.registry.register import register_version
 from flows.registry.run_summary import Result, publish
@@ -22,9 +23,10 @@ from flows.registry.verdict import EXIT_CODES, Judgement, judge
 from flows.registry.versions import resolve
 from flows.sources import images
 from flows.stages import dvc_cli
-from flows.stages.supervise import Outcome, reproduce
+from flows.stages.supervise import Outcome, log_message, reproduce
 from tasks.core.params import Section
 from tasks.core.paths import PathsParams
+from tasks.core.progress import listening
 from tasks.core.schema import STAGES
 from tasks.core.target import TargetSpec
 from tasks.evaluation.requirements import check_attacks_installed, check_attacks_supported
@@ -51,12 +53,13 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
     """
     plain_errors()
     with flow_lock(PathsParams.load().paths.state, "retrain", wait=0 if CHECKOUT == MAIN_CHECKOUT else LOCK_SECONDS):
-        for line in write_values(changes(parameters)).splitlines()[3:]:
+        for line in overrides.write_values(changes(parameters)).splitlines()[3:]:
             get_run_logger().info(line)
         params = load()
         check_attacks_installed(params.evaluate.attacked)
         outdated = bring_in(params)
         with Run.of(params) as run:
+            overrides.keep()
             outcomes = []
             for stage in STAGES:
                 outcomes.append(reproduce_stage(stage, params, run, outdated))
@@ -73,8 +76,12 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
 @task(task_run_name="source", cache_policy=NO_CACHE)
 def bring_in(params: FlowParams) -> list[str]:
     """Imports images and weights. Returns the stages that are then outdated."""
-    for name, outcome in images.bring_in(params).items():
-        get_run_logger().info(f"{name} {outcome}")
+    log = get_run_logger()
+    log.info("running", extra=as_event(Started()))
+    with listening(partial(log_message, log)):
+        outcomes = images.bring_in(params)
+    for name, outcome in outcomes.items():
+        log.info("%s %s", name, outcome)
     return dvc_cli.outdated(params.paths.raw, params.paths.pretrained, params.paths.teacher)
 
 
@@ -119,5 +126,5 @@ def decide(version: ModelVersion, params: FlowParams) -> Judgement:
     """Judges the version against the live version, and writes its model card."""
     judgement = judge(version, params.gate, params.evaluate.slices, params.paths)
     write_card(resolve(version.name, str(version.version)), TargetSpec.load(params.paths.task).kind)
-    get_run_logger().info(f"{judgement.verdict}: {judgement.why()}")
+    get_run_logger().info(f"{judgement.verdict}: {judgement.why()}", extra=as_event(Detail()))
     return judgement

@@ -37,7 +37,7 @@ def validate(paths: Paths, params: ValidateParams) -> ValidateReport:
     import pandas as pd
 
     from tasks.core.files import write_json, write_text
-    from tasks.core.progress import say
+    from tasks.core.progress import say, warn
     from tasks.data.expectations import check
     from tasks.data.findings import sentence
     from tasks.data.manifest import label_names, target_names
@@ -55,6 +55,6 @@ def validate(paths: Paths, params: ValidateParams) -> ValidateReport:
     if critical:
         raise DataRefusedError("\n".join(["the data was refused:", *map(sentence, critical)]), key="validation-failed")
     for finding in failures:
-        say("warning: " + sentence(finding))
+        warn(sentence(finding))
     say(f"{len(findings)} expectations, {len(failures)} warnings")
     return ValidateReport(expectations=len(findings), warnings=len(failures))

@@ -1,14 +1,44 @@
-"""Log filters: the console shows only a flow's own lines, and user errors appear without a traceback."""
+"""Logs of a run: user errors without a traceback, and the events that the terminal shows as lines or as a bar."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from tasks.core.errors import as_user_error
+from tasks.core.messages import ProgressMessage
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
-ENGINES = {"flow_engine.py", "task_engine.py"}
+ENGINES = {"flow_engine.py", "task_engine.py", "engine.py"}
+EVENT = "rootstock_event"  # attribute of a log record
+KEPT = 9  # log files of earlier runs
+
+
+@dataclass(frozen=True)
+class Started:
+    """A step has begun."""
+
+
+@dataclass(frozen=True)
+class Detail:
+    """A line of a step that the terminal shows only while the step runs; the last one summarizes the step."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A step has ended well, after a number of seconds."""
+
+    seconds: float
+
+
+Event = Started | Detail | Finished | ProgressMessage
+
+
+def as_event(event: Event) -> dict[str, Event]:
+    """Returns the `extra` of a log call whose record is this event. Records without an event are lines."""
+    return {EVENT: event}
 
 
 def plain_errors() -> None:
@@ -19,10 +49,20 @@ def plain_errors() -> None:
             logger.addFilter(_without_traceback)
 
 
-def quiet_console() -> None:
-    """Hides the Prefect engine's messages (run started, run finished) on the console; the server still gets them."""
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_not_engine_chatter)
+def is_line_of_run(record: logging.LogRecord) -> bool:
+    """Returns whether a flow or task logged this record, not Prefect's engine and not a library."""
+    return record.name in RUN_LOGGERS and Path(record.pathname).name not in ENGINES
+
+
+def file_handler(file: Path) -> logging.Handler:
+    """Returns a handler that writes all records to `file`, with the time; the files of earlier runs are numbered."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(file, backupCount=KEPT, encoding="utf-8", delay=True)
+    if file.exists():
+        handler.doRollover()
+    layout = "%(asctime)s %(levelname)-7s %(task_run_name)-9s| %(message)s"
+    handler.setFormatter(logging.Formatter(layout, defaults={"task_run_name": "flow"}))
+    return handler
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
@@ -31,7 +71,3 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     if user_error:
         record.msg, record.args, record.exc_info = str(user_error), (), None
     return True
-
-
-def _not_engine_chatter(record: logging.LogRecord) -> bool:
-    return record.levelno > logging.INFO or Path(record.pathname).name not in ENGINES

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect.artifacts import create_markdown_artifact
+from rich.console import Console
+from rich.table import Table
 
 from flows.config.parameters import FlowParams
+from flows.local.links import model_page, runs_page
 from flows.local.servers import running
 from flows.registry.kinds import SUMMARY_COLUMNS
 from flows.registry.runs import Run
@@ -87,17 +93,18 @@ def publish(
     write_text(paths.result, markdown)
     create_markdown_artifact(markdown, key="retrain-result", description="Result of a retraining")
     verdict = f"verdict     {judgement.verdict}: {judgement.why()}"
-    return f"\n{text_table(columns, rows)}\n\n{verdict}\n{where_next(paths)}"
+    table = text_table(columns, rows, terminal_width())
+    return f"\n{table}\n\n{verdict}\n{where_next(paths, version.name)}"
 
 
-def where_next(paths: Paths) -> str:
-    """Returns where to look next: the page with images, the servers' addresses, and the command for other images."""
+def where_next(paths: Paths, model: str) -> str:
+    """Returns where to look next: the page with images, the servers' pages, and the command for other images."""
     pages = {name: server["url"] for name, server in running().items()}
     return "\n".join(
         [
             f"pictures    {paths.results_page.resolve().as_uri()}",
-            f"flow runs   {pages.get('prefect', 'make up')}",
-            f"models      {pages.get('mlflow', 'make up')}",
+            f"flow runs   {runs_page(pages['prefect']) if 'prefect' in pages else 'make up'}",
+            f"models      {model_page(pages['mlflow'], model) if 'mlflow' in pages else 'make up'}",
             'your images make run ARGS="--data.source ../my-images"',
         ]
     )
@@ -108,10 +115,27 @@ def picture(file: Path) -> str:
     return f"![{file.stem}]({data_url(file)})"
 
 
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns the rows as aligned columns for a terminal."""
+def terminal_width() -> int | None:
+    """Returns the width of the terminal that standard output is, in characters, or None if it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> str:
+    """Returns the rows as aligned columns. Cells are folded if the table is wider than `width` characters."""
     widths = [max(len(row[index]) for row in [columns, *rows]) for index in range(len(columns))]
+    if width and sum(widths) + 2 * len(widths) - 2 > width:
+        return _folded(columns, rows, width)
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(cell.ljust(cell_width) for cell, cell_width in zip(row, widths, strict=True)).rstrip()
         for row in [columns, *rows]
     )
+
+
+def _folded(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="", width=width)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())

@@ -7,23 +7,27 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from prefect import State, Task, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
+from prefect.runtime import task_run
 
 from flows.config.parameters import FlowParams
+from flows.local.logs import Detail, Finished, Started, as_event
 from flows.stages import dvc_cli
+from flows.stages.artifacts import ProgressBar, publish
 from flows.stages.child import Output, run_supervised, timeout_message
 from tasks.core.errors import EXIT_BROKEN, RootstockError
 from tasks.core.files import put_aside
-from tasks.core.messages import DisplayMessage, ProgressMessage, RecordMessage
+from tasks.core.messages import DisplayMessage, ProgressMessage
 from tasks.core.paths import Paths
-from tasks.reports.page import markdown_table
+
+Log = logging.Logger | logging.LoggerAdapter[Any]
 
 
 class StageFailedError(RootstockError):
@@ -67,27 +71,47 @@ def reproduce(stage: str, params: FlowParams, *, outdated: bool, on_line: Callab
     if not outdated:
         log.info("unchanged")
         return Outcome(stage, "unchanged")
-    before, show_progress = dvc_cli.out_md5s(stage), progress_bar(f"{stage}-progress", stage)
-
-    def on_message(message: DisplayMessage) -> None:
-        log.info(str(message))
-        show_progress(message)
-        on_line()
-
+    log.info("running", extra=as_event(Started()))
+    before, bar = dvc_cli.out_md5s(stage), ProgressBar(f"{stage}-progress", stage)
+    on_message = partial(_show, log, bar, on_line)
     with _slot(params.run.slot):
         code, output = run_supervised(dvc_cli.reproduction(stage), params.run.timeout, on_message)
     if code != 0:
-        put_aside(params.paths.of(stage), params.paths.failed(stage))
-        failure = _failure(stage, code, output, params)
-        _restore(stage, log)
-        raise failure
+        raise _clean_up(stage, _failure(stage, code, output, params), params, log)
+    bar.complete()
     if output.records:
         record = output.records[-1]
-        _publish(record)
+        publish(record)
+        log.info("computed in %.1f s", record.seconds, extra=as_event(Finished(record.seconds)))
         return Outcome(stage, "computed", record.seconds, record.report)
     what = "unchanged" if dvc_cli.out_md5s(stage) == before else "restored from an earlier run"
     log.info(what)
     return Outcome(stage, what)
+
+
+def _show(log: Log, bar: ProgressBar, on_line: Callable[[], object], message: DisplayMessage) -> None:
+    log_message(log, message)
+    bar.show(message)
+    on_line()
+
+
+def log_message(log: Log, message: DisplayMessage) -> None:
+    """Logs a stage's progress or text: warnings as warnings, other texts as details."""
+    if isinstance(message, ProgressMessage):
+        log.info(str(message), extra=as_event(message))
+    elif message.is_warning:
+        log.warning(str(message))
+    else:
+        log.info(str(message), extra=as_event(Detail()))
+
+
+def _clean_up(stage: str, failure: StageFailedError, params: FlowParams, log: Log) -> StageFailedError:
+    """Puts the stage's partial results aside and restores the last good ones. Returns the failure."""
+    put_aside(params.paths.of(stage), params.paths.failed(stage))
+    if failure.again and task_run.run_count <= params.run.retries:
+        log.warning("%s; it is started again", str(failure).partition("\n")[0].removesuffix("; its last output:"))
+    _restore(stage, log)
+    return failure
 
 
 def _failure(stage: str, code: int | None, output: Output, params: FlowParams) -> StageFailedError:
@@ -112,7 +136,7 @@ def _page_of(stage: str, paths: Paths) -> str:
     return f"\nreport: {page}" if page.exists() else ""
 
 
-def _restore(stage: str, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
+def _restore(stage: str, log: Log) -> None:
     """Restores a failed stage's last good results. Only warns if that fails: the stage's own error matters more."""
     try:
         dvc_cli.restore(stage)
@@ -134,33 +158,3 @@ def _slot(name: str | None) -> Iterator[None]:
             message = f"run.slot: there is no concurrency limit {name}; create it: {create}"
             raise RootstockError(message, key="run.slot") from None
         yield
-
-
-def progress_bar(key: str, description: str) -> Callable[[DisplayMessage], None]:
-    """Returns a function that shows progress messages as a progress bar in Prefect and ignores other messages."""
-    artifact: list[Any] = []  # the ID, once created; Prefect's type hint includes a coroutine
-
-    def show(message: DisplayMessage) -> None:
-        if not isinstance(message, ProgressMessage):
-            return
-        if artifact:
-            update_progress_artifact(artifact[0], message.percent)
-        else:
-            artifact.append(create_progress_artifact(message.percent, key, description))
-
-    return show
-
-
-def _flattened(name: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - any value of a report
-    """Returns a nested dict's items, or the single pair of name and value."""
-    return list(value.items()) if isinstance(value, dict) else [(name, value)]
-
-
-def _publish(record: RecordMessage) -> None:
-    """Publishes the stage's report as a Markdown artifact of its task run."""
-    flat = {inner: value for name, of in record.report.items() for inner, value in _flattened(name, of)}
-    rows = [
-        [name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value] for name, value in flat.items()
-    ]
-    rows += [["seconds", f"{record.seconds:.1f}"], ["peak memory, MiB", f"{record.peak_mib:.0f}"]]
-    create_markdown_artifact(markdown_table(["", record.stage], rows), key=f"{record.stage}-report")

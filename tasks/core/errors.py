@@ -9,6 +9,7 @@ EXIT_USAGE = 2
 EXIT_REFUSED = 3  # the gate refused the model
 EXIT_UNDECIDED = 4  # the gate cannot decide: too few test images
 EXIT_DATA_REFUSED = 5
+EXIT_INTERRUPTED = 130  # Ctrl-C, as shells count it: 128 plus SIGINT
 
 
 class RootstockError(Exception):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 SUPERVISED = "ROOTSTOCK_SUPERVISED"  # set by the supervisor to the run's name, which records include
 SEPARATOR = b"\x1e"
+WARNING = "warning: "  # prefix of a text that a person must see
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class TextMessage:
 
     text: str
     kind: Literal["message"] = "message"
+
+    @property
+    def is_warning(self) -> bool:
+        """Returns whether a person must see this line."""
+        return self.text.startswith(WARNING)
 
     def __str__(self) -> str:
         return self.text

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from tasks.core.files import replacing
-from tasks.core.progress import say
+from tasks.core.progress import say, warn
 
 GIB = 2**30
 KEYS, ROWS, CHECKSUM = "keys", "rows", "sha256"
@@ -92,7 +92,7 @@ def _read(shard: Path) -> dict[bytes, np.ndarray]:
     except (SafetensorError, OSError):
         intact = False
     if not intact:
-        say(f"feature store: {shard.name} does not match its digest; set aside, its rows are computed again")
+        warn(f"feature store: {shard.name} does not match its digest; set aside, its rows are computed again")
         with suppress(FileNotFoundError):  # another process has set it aside
             shard.rename(shard.with_suffix(".damaged"))
         return {}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tasks.core.digest import code_digest
 from tasks.core.files import replacing
-from tasks.core.progress import say
+from tasks.core.progress import say, warn
 from tasks.hardware.device import Device, cpu_flags
 from tasks.hardware.machine_cache import cache
 from tasks.models.backbone import Backbone
@@ -62,7 +62,7 @@ def load(file: Path, device: Device) -> Packaged | None:
             os.utime(file)  # marks it as recently used
         return Packaged(file, device.dtype)
     except (RuntimeError, OSError):
-        say(f"{file} is damaged")
+        warn(f"{file} is damaged")
         return None
 
 

@@ -14,7 +14,7 @@ from platformdirs import user_cache_path
 from torch import nn
 
 from tasks.core.files import read_json, write_json
-from tasks.core.progress import say
+from tasks.core.progress import warn
 
 
 def measure_once(
@@ -66,7 +66,7 @@ def _measure_and_save(file: Path, names: Sequence[str], measure: Callable[[], Ma
         with suppress(FileExistsError):
             file.hardlink_to(beside)
     except OSError as error:
-        say(f"{file.parent} cannot be written to ({error}): measurements are skipped")
+        warn(f"{file.parent} cannot be written to ({error}): measurements are skipped")
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)

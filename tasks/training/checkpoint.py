@@ -15,7 +15,7 @@ from torch import Tensor
 from tasks.core.digest import code_digest
 from tasks.core.errors import RootstockError
 from tasks.core.files import put_aside, sha256_of
-from tasks.core.progress import say
+from tasks.core.progress import warn
 from tasks.hardware.distributed import rank
 from tasks.models import weights_file
 
@@ -40,7 +40,7 @@ class FileCheckpoint:
             return weights_file.read(self._path)
         except RootstockError as error:
             if not rank():
-                say(f"{error}; the checkpoint is set aside and the fit starts over")
+                warn(f"{error}; the checkpoint is set aside and the fit starts over")
                 put_aside(self._path, self._path.with_suffix(".damaged"))
             return None
 

@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,12 +17,14 @@ import pytest
 
 from flows.local.lock import holder
 from flows.registry.tags import Tag
-from tasks.core.errors import EXIT_BROKEN, EXIT_DATA_REFUSED, EXIT_USAGE
+from tasks.core.errors import EXIT_BROKEN, EXIT_DATA_REFUSED, EXIT_INTERRUPTED, EXIT_USAGE
 from tasks.core.files import read_json
 from tasks.core.schema import STAGES
 from tests.drawn import drawn
 from tests.project import Project, wait_until
+from tests.terminal import Terminal
 
+LINES = 30  # of a whole run, with its table and the next steps
 WHAT = re.compile(r"^(\w+) *\| (.*)$", re.MULTILINE)
 
 
@@ -42,8 +46,15 @@ def project(finished: Project, tmp_path) -> Project:
 def test_the_first_run_computes_every_stage_and_registers_a_challenger(finished):
     assert set(finished.reports()) == set(STAGES)
     assert "version 1, new: challenger" in finished.first
+    lines = finished.first.splitlines()
+    assert len(lines) <= LINES, finished.first
+    assert lines[-1] == "details     .state/logs/retrain.log"
+    assert list(became(finished.first)) == ["source", *STAGES, "register"]
     assert re.search(r"fine-tuned +\d+\.\d%", finished.first)
     assert (finished.root / "data" / "evaluate" / "results.html").as_uri() in finished.first
+    log = (finished.root / ".state" / "logs" / "retrain.log").read_text()
+    assert "epochs fine-tuned" in log
+    assert "Finished in state" in log
     (version,) = finished.versions()
     challenger = finished.mlflow().get_model_version_by_alias("rootstock", "challenger")
     assert int(challenger.version) == int(version.version) == 1
@@ -201,12 +212,21 @@ def test_bad_data_is_refused_with_a_report_and_the_last_good_results_stay(projec
     done = project.retrain("--data.source", str(source))
     assert done.returncode == EXIT_DATA_REFUSED, done.stdout + done.stderr
     assert fact in done.stderr
+    assert_error_is_last(done)
     assert "Traceback" not in done.stdout + done.stderr
     assert (project.root / "data" / "evaluate" / "metrics.json").read_bytes() == good
     assert len(project.versions()) == 1
     assert "RUNNING" not in statuses(project)
     (page,) = re.findall(r"\.state/failed/\w+/report\.html", done.stderr)
     assert "critical" in (project.root / page).read_text()
+
+
+def assert_error_is_last(done: subprocess.CompletedProcess[str]) -> None:
+    """Checks that the error is said once, on standard error, and that nothing else is said there."""
+    assert done.stderr.startswith("error: "), done.stderr
+    first = done.stderr.splitlines()[0].removeprefix("error: ")
+    assert (done.stdout + done.stderr).count(first) == 1
+    assert "Finished in state" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(
@@ -216,16 +236,16 @@ def test_bad_data_is_refused_with_a_report_and_the_last_good_results_stay(projec
         pytest.param(("--fintune.blocks", "1"), EXIT_USAGE, "did you mean finetune.blocks", marks=pytest.mark.slow),
         pytest.param(("finetune.blocks=1",), EXIT_USAGE, "--section.key value", marks=pytest.mark.slow),
         pytest.param(
-            ("--backbone.architecture", "resnet51"), EXIT_BROKEN, "did you mean resnet", marks=pytest.mark.slow
+            ("--backbone.architecture", "resnet51"), EXIT_USAGE, "did you mean resnet", marks=pytest.mark.slow
         ),
-        pytest.param(("--backbone.weights", "none.pth"), EXIT_BROKEN, "none.pth is no file", marks=pytest.mark.slow),
+        pytest.param(("--backbone.weights", "none.pth"), EXIT_USAGE, "none.pth is no file", marks=pytest.mark.slow),
         pytest.param(
             ("--backbone.weights", "models:/rootstock@champion"),
             EXIT_BROKEN,
             "not in the registry",
             marks=pytest.mark.slow,
         ),
-        (("--data.source", "nowhere"), EXIT_BROKEN, "nowhere is no folder, table or archive"),
+        (("--data.source", "nowhere"), EXIT_USAGE, "nowhere is no folder, table or archive"),
         pytest.param(("--head.strengths", "[.nan]"), EXIT_USAGE, "head.strengths", marks=pytest.mark.slow),
         pytest.param(("--head.grow", "[0]"), EXIT_USAGE, "head.grow", marks=pytest.mark.slow),
         pytest.param(("--data.targets", "[size, size]"), EXIT_USAGE, "a column is named twice", marks=pytest.mark.slow),
@@ -241,10 +261,14 @@ def test_bad_data_is_refused_with_a_report_and_the_last_good_results_stay(projec
         ),
     ],
 )
-def test_a_users_mistake_is_reported_without_a_traceback(project, arguments, code, fact):
+def test_a_users_mistake_is_reported_once_without_a_traceback_and_taken_back(project, arguments, code, fact):
+    before = (project.root / "params.yaml").read_bytes()
     done = project.retrain(*arguments)
     assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (code, False), done.stdout + done.stderr
     assert fact in done.stderr
+    assert_error_is_last(done)
+    has_run = "lower the learning rates" in fact  # of a stage, which the override belongs to from then on
+    assert ((project.root / "params.yaml").read_bytes() == before) != has_run
     assert "RUNNING" not in statuses(project)
     assert (project.root / "data" / "finetune" / "model.safetensors").exists()
 
@@ -307,6 +331,21 @@ def test_a_termination_ends_the_stage_and_closes_the_run(prepared, tmp_path):
     flow.send_signal(signal.SIGTERM)
     assert flow.wait(60) != 0
     wait_until(lambda: not stage.is_running(), 5)
+    assert statuses(project) == ["KILLED"]
+
+
+def test_ctrl_c_is_answered_in_one_line_and_leaves_nothing_running(prepared, tmp_path):
+    project = prepared.copy(tmp_path / "project")
+    terminal = Terminal([sys.executable, "-m", "flows", "retrain"], project.root, **project.more)
+    stage = wait_until(lambda: project.stage_process("features"), 240)
+    wait_until(project.runs)
+    terminal.press(b"\x03")
+    assert terminal.wait(60) == EXIT_INTERRUPTED, terminal.output
+    wait_until(lambda: not stage.is_running(), 5)
+    lines = terminal.lines()
+    assert lines[-1] == "interrupted: what was computed is kept; run the command again to go on"
+    assert [line.split()[0] for line in lines[:-1]] == ["source", "source", "ingest", "validate", "augment"], lines
+    assert any("━" in frame for frame in terminal.frames())
     assert statuses(project) == ["KILLED"]
 
 

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from flows.config.parameters import load
-from flows.registry.run_summary import result_rows, text_table
+from flows.registry.run_summary import columns_of, result_rows, text_table
 from tasks.core.target import TargetKind
 from tests.project import ROOT
 
@@ -16,3 +18,13 @@ def test_unmeasured_seconds_are_left_out_of_a_runs_summary(tmp_path):
     assert [row[-1] for row in rows] == ["3.2", "not computed now"]
     assert rows[0][:3] == ["from scratch", "90.0%", "80.0% to 95.0%"]
     assert text_table(("a", "bb"), [["x", "y"]]) == "a  bb\nx  y"
+
+
+@pytest.mark.parametrize("width", [50, 60, 79])
+def test_a_table_is_folded_to_a_narrow_terminal(width):
+    rows = [["frozen + head", "96.1%", "94.5% to 97.2%", "0.961", "0.016", "not computed now"]]
+    columns = columns_of(TargetKind.CLASSIFICATION)
+    text = text_table(columns, rows, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert {word for cell in (*columns, *rows[0]) for word in cell.split()} <= set(text.split())
+    assert text_table(columns, rows, 300) == text_table(columns, rows)

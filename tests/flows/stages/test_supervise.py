@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.stages import supervise
+from flows.local.logs import EVENT, Detail
+from flows.stages import artifacts
 from flows.stages.child import Output
-from flows.stages.supervise import _failure, _slot
+from flows.stages.supervise import _failure, _slot, log_message
 from tasks.core.errors import RootstockError
 from tasks.core.messages import FailureMessage, ProgressMessage, RecordMessage, TextMessage
 from tests.errors import raises
@@ -41,9 +44,33 @@ def test_a_slot_that_prefect_does_not_have_is_refused(prefect_server):
 
 def test_progress_is_a_bar_from_the_first_message_on_and_texts_are_not(monkeypatch):
     calls = []
-    monkeypatch.setattr(supervise, "create_progress_artifact", lambda *arguments: calls.append(arguments) or "id")
-    monkeypatch.setattr(supervise, "update_progress_artifact", lambda *arguments: calls.append(arguments))
-    show = supervise.progress_bar("finetune-progress", "finetune")
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *arguments: calls.append(arguments) or "id")
+    monkeypatch.setattr(artifacts, "update_progress_artifact", lambda *arguments: calls.append(arguments))
+    bar = artifacts.ProgressBar("finetune-progress", "finetune")
     for message in (TextMessage("99% sure"), ProgressMessage(12, 19, "epochs"), ProgressMessage(19, 19, "epochs")):
-        show(message)
+        bar.show(message)
+    bar.complete()
     assert calls == [(63, "finetune-progress", "finetune"), ("id", 100)]
+
+
+@pytest.mark.parametrize(
+    ("messages", "last"), [([(12, 19), (1, 19)], ("id", 100)), ([(20, 19)], (100, "x", "x")), ([], None)]
+)
+def test_progress_of_a_stage_that_ends_well_ends_at_100(monkeypatch, messages, last):
+    calls = [None]
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *arguments: calls.append(arguments[:3]) or "id")
+    monkeypatch.setattr(artifacts, "update_progress_artifact", lambda *arguments: calls.append(arguments))
+    bar = artifacts.ProgressBar("x", "x")
+    for done, total in messages:
+        bar.show(ProgressMessage(done, total, "epochs"))
+    bar.complete()
+    assert calls[-1] == last
+
+
+def test_warnings_are_logged_as_warnings_and_other_texts_as_details(caplog):
+    log = logging.getLogger("stage")
+    with caplog.at_level(logging.INFO):
+        for message in (TextMessage("warning: x"), TextMessage("y"), ProgressMessage(1, 2, "z")):
+            log_message(log, message)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
+    assert [getattr(record, EVENT, None) for record in caplog.records] == [None, Detail(), ProgressMessage(1, 2, "z")]
