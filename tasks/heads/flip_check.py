@@ -129,7 +129,7 @@ def right_outputs(score_NC: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def judge(rows: pd.DataFrame, truth: np.ndarray, names: Sequence[str], results: HeldOut) -> FlipCheck:
     """Returns the outcome: undecided if hits are not above chance; off if they fall, over all images or in a class."""
     group_N = rows[Column.GROUP].to_numpy()
-    hit_N, mirrored_N = results.original_NC.all(1), results.mirrored_NC.all(1)
+    hit_N, mirrored_N = np.asarray(results.original_NC.all(1)), np.asarray(results.mirrored_NC.all(1))
     p_value = sign_test(hit_N, mirrored_N, group_N)
     classes = falling_classes(one_hot(truth) > 0, names, results, group_N)
     falls = hit_N.mean() - mirrored_N.mean() > MIN_DROP and p_value < MAX_P_VALUE
@@ -149,7 +149,7 @@ def judge(rows: pd.DataFrame, truth: np.ndarray, names: Sequence[str], results: 
 def falling_classes(has_NC: np.ndarray, names: Sequence[str], results: HeldOut, group_N: np.ndarray) -> tuple[str, ...]:
     """Returns the classes or labels of which images are recognized less well when mirrored (Holm, 1979)."""
     drops, p_values = {}, {}
-    for place in np.flatnonzero(has_NC.any(0)):
+    for place in np.flatnonzero(has_NC.any(0)).tolist():
         has_N, name = has_NC[:, place], names[place]
         original_N, mirrored_N = results.original_NC[has_N, place], results.mirrored_NC[has_N, place]
         drops[name] = original_N.mean() - mirrored_N.mean()
@@ -166,4 +166,4 @@ def sign_test(first_N: np.ndarray, second_N: np.ndarray, group_N: np.ndarray) ->
     """
     gain = pd.Series(first_N.astype(int) - second_N.astype(int)).groupby(group_N).sum()
     better, discordant = int((gain > 0).sum()), int((gain != 0).sum())
-    return sum(comb(discordant, k) for k in range(better, discordant + 1)) / 2**discordant
+    return float(sum(comb(discordant, k) for k in range(better, discordant + 1)) / 2**discordant)
