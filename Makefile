@@ -16,7 +16,7 @@ export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run predict compare data attacks test unit bench release rollback up down backbone doctor clean lint lock graph
+.PHONY: help run predict compare data choose attacks test unit bench release rollback up down backbone doctor clean lint lock graph
 
 help:           ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -32,6 +32,9 @@ compare: .venv/ready   ## models on data sets by seeds, as params.yaml lists the
 
 data: .venv/ready      ## bring in images and weights only, for dvc repro
 	@python -m flows data $(ARGS)
+
+choose: .venv/ready    ## compare the backbones for the images again, and pin the choice
+	@python -m flows choose $(ARGS)
 
 attacks: .venv/ready   ## add the Adversarial Robustness Toolbox, which evaluate.attacked needs
 	@uv pip install --python $(BIN)/python --constraint requirements-dev.txt --requirement pyproject.toml --extra attacks

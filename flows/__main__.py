@@ -39,6 +39,24 @@ def data(arguments: Sequence[str]) -> None:
             print(f"{name} {outcome}")
 
 
+def choose(arguments: Sequence[str]) -> None:
+    """Compares the candidates for the backbone again, on the images as they are now, and pins the choice."""
+    from flows.config.overrides import overridden
+    from flows.config.parameters import load
+    from flows.sources import choices
+    from flows.sources.images import bring_in
+    from flows.stages import dvc_cli
+
+    with overridden(arguments, "choose"):
+        params = load()
+        choices.forget(params)
+        for name, outcome in bring_in(params).items():
+            print(f"{name} {outcome}")
+        dvc_cli.reproduce_through("choose")
+        choices.remember(params)
+        print(choices.table(params))
+
+
 def predict(arguments: Sequence[str]) -> None:
     """Runs a registered model on an image, a folder or a table of images."""
     import argparse
@@ -169,7 +187,7 @@ def _prefect(name: str) -> Iterator[str]:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     command.__name__: command
-    for command in (retrain, data, predict, compare, release, rollback, up, down, clean, doctor, backbone)
+    for command in (retrain, data, choose, predict, compare, release, rollback, up, down, clean, doctor, backbone)
 }
 
 

@@ -21,7 +21,7 @@ from flows.registry.run_summary import Result, publish
 from flows.registry.runs import Run
 from flows.registry.verdict import EXIT_CODES, Judgement, judge
 from flows.registry.versions import resolve
-from flows.sources import images
+from flows.sources import choices, images
 from flows.stages import dvc_cli
 from flows.stages.supervise import Outcome, log_message, reproduce
 from tasks.core.params import Section
@@ -46,7 +46,7 @@ LOCK_SECONDS = 4 * 3600.0  # longest wait of a deployed retraining; one started 
 
 @flow(name="retrain")
 def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - the defaults come from params.yaml
-    """Runs the import, the seven stages, registration and the gate; stages that are up to date are not rerun.
+    """Runs the import, the eight stages, registration and the gate; stages that are up to date are not rerun.
 
     Parameters that differ from params.yaml are written to it first. The final state is named after the verdict.
     Raises RootstockError if a step fails.
@@ -65,6 +65,8 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
                 outcomes.append(reproduce_stage(stage, params, run, outdated))
                 if stage == "validate":
                     check_parameters_fit_data(params)
+                if stage == "choose":
+                    choices.remember(params)
             version = register(params, run)
             judgement = decide(version, params)
             text = publish(outcomes, version, judgement, params, run)
@@ -82,7 +84,7 @@ def bring_in(params: FlowParams) -> list[str]:
         outcomes = images.bring_in(params)
     for name, outcome in outcomes.items():
         log.info("%s %s", name, outcome)
-    return dvc_cli.outdated(params.paths.raw, params.paths.pretrained, params.paths.teacher)
+    return dvc_cli.outdated(params.paths.raw, params.paths.candidates, params.paths.teacher)
 
 
 def check_parameters_fit_data(params: FlowParams) -> None:

@@ -41,8 +41,8 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     from tasks.data.manifest import of_split
     from tasks.images.transforms import RenderStyle
     from tasks.images.view_plan import plan_views
-    from tasks.models.backbone import assumption_of, preprocessing_of
-    from tasks.models.weights_file import read
+    from tasks.models.backbone import preprocessing_of
+    from tasks.models.weights_file import described
     from tasks.reports.preview import preview
 
     backbone = params.backbone
@@ -53,11 +53,8 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     policy.write(paths.policy)
     with replacing(paths.plan) as beside:
         planned.to_parquet(beside, index=False)
-    _, description = read(paths.pretrained)
     sizes = (backbone.resize, backbone.crop)
-    preprocessing = preprocessing_of(backbone.architecture, description, *sizes, backbone.letterbox)
-    if assumption := assumption_of(backbone.architecture, description):
-        say(assumption)
+    preprocessing = preprocessing_of(backbone.architecture, described(paths.pretrained), *sizes, backbone.letterbox)
     preview(paths.preview, paths.raw, planned, preprocessing, RenderStyle.of(policy))
     say(f"{len(planned)} views of {len(train)} training images planned")
     return AugmentReport(views=len(planned), flip=policy.flip)

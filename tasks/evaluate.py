@@ -103,9 +103,10 @@ def model_spec(case: EvaluationInput, params: EvaluateParams, result: Evaluation
     from tasks.core.files import read_json
     from tasks.models.weights_file import read
     from tasks.scorer.answer import spec_of
+    from tasks.selection.choice import Choice
 
     return spec_of(
-        params.backbone.architecture,
+        Choice.load(case.paths.choice).architecture,
         case.target.classes,
         case.tuned.preprocessing,
         params.backbone.cut,

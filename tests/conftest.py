@@ -24,7 +24,8 @@ import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from tasks.core.paths import Paths  # noqa: E402
-from tests.drawn import SHAPES, drawn, write_shapes  # noqa: E402
+from tests.candidates import write_chosen  # noqa: E402
+from tests.drawn import SHAPES, SIDE, drawn, write_shapes  # noqa: E402
 from tests.groups import check_group, group_of, pytest_xdist_make_scheduler  # noqa: E402, F401 - a hook
 from tests.whole_runs import (  # noqa: E402, F401 - fixtures and a hook
     SMALL,
@@ -114,13 +115,24 @@ def paths(tmp_path: Path, shapes: Path, tiny_weights: Path) -> Paths:
 
     places = {
         name: tmp_path / "data" / name
-        for name in ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate", "predicted")
+        for name in (
+            "candidates",
+            "ingest",
+            "validate",
+            "choose",
+            "augment",
+            "features",
+            "head",
+            "finetune",
+            "evaluate",
+            "predicted",
+        )
     }
     nobody = tmp_path / "data" / "teacher.weights"
     write(nobody, {})
+    write_chosen(places["choose"], tiny_weights, TINY["architecture"], SIDE)
     return Paths(
         raw=shapes,
-        pretrained=tiny_weights,
         teacher=nobody,
         state=tmp_path / "state",
         **places,

@@ -20,7 +20,7 @@ RANKS = (  # each package imports only itself and packages in rows above its own
     ("tasks.models", "tasks.reports", "tasks.gate"),
     ("tasks.embedding", "tasks.training"),
     ("tasks.heads",),
-    ("tasks.objectives", "tasks.embedded"),
+    ("tasks.objectives", "tasks.embedded", "tasks.selection"),
     ("tasks.evaluation",),
     ("tasks",),  # the stages
     ("flows.local",),

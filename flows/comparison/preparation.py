@@ -14,17 +14,20 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from flows.config.parameters import check, stage_params
+from flows.sources.candidates import candidates_of
 from flows.sources.images import images_of, listing
-from flows.sources.weights import teacher_of, weights_of
+from flows.sources.names import check_names
+from flows.sources.weights import teacher_of
 from tasks.core.digest import code_digest
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.files import read_json, replacing, sha256_of, write_json
-from tasks.core.params import PARAMS_FILE, PINS, read_document
+from tasks.core.params import CHOICE, INIT, PARAMS_FILE, PINS, read_document
 from tasks.core.schema import STAGES
 from tasks.evaluation.requirements import check_attacks_installed
+from tasks.selection.candidates import LIST
 
 SHARED_STAGES = ("ingest", "validate")  # they depend only on the data set
-TRIAL_STAGES = ("augment", "features", "head", "finetune", "evaluate")
+TRIAL_STAGES = ("choose", "augment", "features", "head", "finetune", "evaluate")
 TRIAL_PREFIX = "compare:"  # in teacher.weights: a model of the comparison, with the same data set and seed
 RESULT = "result.json"
 
@@ -62,8 +65,9 @@ def prepare(trial: Trial, folder: Path, place: Path) -> str:
     if teacher.startswith(TRIAL_PREFIX):
         set_value(document, "teacher.weights", None)
     params = check(document)
+    check_names(params)
     check_attacks_installed(params.evaluate.attacked)
-    raw, weights = images_of(params).resolve(), weights_of(params).resolve()
+    raw, candidates = images_of(params).resolve(), candidates_of(params).resolve()
     if not teacher.startswith(TRIAL_PREFIX):
         teacher_file = teacher_of(params).resolve()
     else:
@@ -73,17 +77,17 @@ def prepare(trial: Trial, folder: Path, place: Path) -> str:
         set_value(document, "scratch.run", False)  # in a comparison, the teacher is one of the models
     data_facts = [str(raw), listing(raw), *(document[stage] for stage in SHARED_STAGES), code_of(SHARED_STAGES)]
     shared = folder / "data" / hashlib.sha256(json.dumps(data_facts).encode()).hexdigest()[:12]
-    places = {"raw": raw, "pretrained": weights, "teacher": teacher_file, "state": folder / "state"}
+    places = {"raw": raw, "candidates": candidates, "teacher": teacher_file, "state": folder / "state"}
     places |= {name: shared / name for name in SHARED_STAGES}
     for name, where in places.items():
         set_value(document, f"paths.{name}", str(Path(where).absolute()))
     with replacing(place / PARAMS_FILE) as beside, beside.open("w", encoding="utf-8") as out:
         YAML().dump(document, out)
-    write_json(place / PINS, {"init": None})
+    write_json(place / PINS, {CHOICE: None, INIT: None})
     versions = [installed(package) for package in ("torch", "torchvision", "pillow")]
     read = {key for stage in STAGES for key in stage_params(stage).sections()}
     facts = [{key: document[key] for key in sorted(read)}, versions, code_of(STAGES)]
-    facts += [listing(raw), sha256_of(weights), sha256_of(teacher_file)]
+    facts += [listing(raw), (candidates / LIST).read_text(encoding="utf-8"), sha256_of(teacher_file)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

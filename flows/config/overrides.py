@@ -133,7 +133,7 @@ def _value(name: str, text: str) -> Any:  # noqa: ANN401 - any YAML value
     if _is_text(name) and text not in NULLS and text[0] not in "'\"":
         return text
     try:
-        return YAML(typ="safe").load(text)
+        return YAML(typ="safe", pure=True).load(text)
     except (YAMLError, ValueError):  # ValueError: a date that does not exist
         raise ParamsError(f"--{name}: {text!r} is not a YAML value", key=name) from None
 

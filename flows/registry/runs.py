@@ -41,7 +41,7 @@ def inputs_digest(paths: Paths) -> str:
     """Returns a SHA-256 of a run's inputs: data, weights, teacher, code and parameters."""
     inputs = [
         dvc_cli.tracked_md5(paths.raw),
-        dvc_cli.tracked_md5(paths.pretrained),
+        dvc_cli.tracked_md5(paths.candidates),
         dvc_cli.tracked_md5(paths.teacher),
         git.commit(),
         git.difference(),
@@ -104,7 +104,13 @@ class Run:
         self._log_metrics(dict(score_values(read_json(self._paths.metrics))))
         for folder in (self._paths.evaluate, self._paths.validate_):
             self.client.log_artifacts(self.id, str(folder), folder.name)
-        for file in (self._paths.preview, self._paths.policy, self._paths.probe, self._paths.curves):
+        for file in (
+            self._paths.choice,
+            self._paths.preview,
+            self._paths.policy,
+            self._paths.probe,
+            self._paths.curves,
+        ):
             self.client.log_artifact(self.id, str(file), file.parent.name)
         self.client.log_artifact(self.id, str(dvc_cli.LOCK), "lineage")
 
@@ -148,7 +154,7 @@ class Run:
             self.client.log_batch(run_id, params=params[start : start + BATCH])
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         self.client.log_inputs(run_id, [dataset_input(paths)])
-        versions = (dvc_cli.dvc_file(target) for target in (paths.raw, paths.pretrained, paths.teacher))
+        versions = (dvc_cli.dvc_file(target) for target in (paths.raw, paths.candidates, paths.teacher))
         for file in (PARAMS_FILE, *versions):
             self.client.log_artifact(run_id, str(file), "lineage")
         self.client.log_text(run_id, difference, "lineage/difference.diff")

@@ -32,7 +32,7 @@ def lineage(paths: Paths) -> dict[str, str]:
     """Returns the tags that identify data, weights, teacher and code: MD5 digests from DVC and the git commit."""
     return {
         Tag.DATA_MD5: dvc_cli.tracked_md5(paths.raw),
-        Tag.WEIGHTS_MD5: dvc_cli.tracked_md5(paths.pretrained),
+        Tag.WEIGHTS_MD5: dvc_cli.tracked_md5(paths.candidates),
         Tag.TEACHER_MD5: dvc_cli.tracked_md5(paths.teacher),
         Tag.GIT_COMMIT: git.commit(),
     }

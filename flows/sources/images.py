@@ -9,9 +9,10 @@ from pathlib import Path
 
 from flows.config.parameters import DIGITS, ROTATIONS, FlowParams
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
+from flows.sources.candidates import candidates_of
 from flows.sources.names import SOURCES, check_names
 from flows.sources.registry_pins import pin
-from flows.sources.weights import teacher_of, weights_of
+from flows.sources.weights import teacher_of
 from flows.stages import dvc_cli
 from tasks.core.errors import DataRefusedError, ParamsError, RootstockError
 from tasks.core.files import put_aside, read_json, write_json
@@ -29,7 +30,7 @@ def bring_in(params: FlowParams) -> dict[str, str]:
     pin(params)
     outcomes = {
         "images": _bring_in(images_of(params), params.paths.raw, params.paths.state),
-        "weights": _bring_in(weights_of(params), params.paths.pretrained, params.paths.state),
+        "weights": _bring_in(candidates_of(params), params.paths.candidates, params.paths.state),
         "teacher": _bring_in(teacher_of(params), params.paths.teacher, params.paths.state),
     }
     return outcomes if params.teacher.weights else {name: outcomes[name] for name in ("images", "weights")}

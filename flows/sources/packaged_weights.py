@@ -56,6 +56,15 @@ def packaged(name: str, architecture: str, folder: Path, key: str) -> Path:
     return file
 
 
+def is_installed(name: str) -> bool:
+    """Returns whether the package `name` is installed."""
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def entry_of(name: str, architecture: str | None, key: str) -> PackagedWeights:
     """Returns what is known of a package. Raises ParamsError if that is nothing, or if the architecture differs."""
     if name not in PACKAGES:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.registry.versions import ARTIFACTS, SPEC, WEIGHTS, resolve
+from flows.sources.choices import remembered
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
-from tasks.core.params import INIT, PINS
+from tasks.core.params import CHOICE, INIT, PINS
+from tasks.core.schema import AUTO
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -24,13 +26,13 @@ REGISTRY = "models:/"
 
 
 def pin(params: FlowParams) -> None:
-    """Writes the version that backbone.weights refers to, or null if it is not a registry reference, to data/pins.json.
+    """Writes the version that backbone.weights refers to, and the backbone chosen before, to data/pins.json; or nulls.
 
     Raises RootstockError if there is no such version.
     """
     reference = params.backbone.weights
     version = _version(reference) if reference.startswith(REGISTRY) else None
-    pins = {INIT: f"{REGISTRY}{version.name}/{version.version}" if version else None}
+    pins = {CHOICE: remembered(params), INIT: f"{REGISTRY}{version.name}/{version.version}" if version else None}
     if not PINS.exists() or read_json(PINS) != pins:
         write_json(PINS, pins)
 
@@ -48,7 +50,8 @@ def registered_backbone(params: FlowParams) -> Path:
         return file
     artifacts = _artifacts(version)
     spec = read_json(artifacts["spec.json"])
-    if spec["architecture"] != params.backbone.architecture and params.backbone.match == "strict":
+    strict = params.backbone.match == "strict" and params.backbone.architecture != AUTO
+    if strict and spec["architecture"] != params.backbone.architecture:
         raise RootstockError(
             f"backbone.weights: version {version.version} of {version.name} is a {spec['architecture']}, but "
             f"backbone.architecture is {params.backbone.architecture}; set it to {spec['architecture']}",
@@ -58,6 +61,11 @@ def registered_backbone(params: FlowParams) -> Path:
     renamed = {name.removeprefix("backbone."): value for name, value in state.items()}
     weights_file.write(file, renamed, {"preprocessing": spec["preprocessing"], "classes": spec["classes"]})
     return file
+
+
+def registered_architecture(params: FlowParams) -> str:
+    """Returns the architecture of the version that backbone.weights names. Raises RootstockError if there is none."""
+    return str(read_json(_artifacts(_version(params.backbone.weights))[SPEC])["architecture"])
 
 
 def registered_teacher(reference: str, folder: Path) -> Path:

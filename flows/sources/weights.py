@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 
 from flows.config.parameters import FlowParams
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
-from flows.sources.packaged_weights import PACKAGE, packaged
+from flows.sources.packaged_weights import PACKAGE, PACKAGES, packaged
 from flows.sources.registry_pins import REGISTRY, registered_backbone, registered_teacher
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.near_names import similar_beside
 from tasks.core.objective_sections import NO_TEACHER, Objective
+from tasks.core.schema import AUTO
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
 TORCHVISION = "torchvision:"
 RANDOM = "random"
+EMBEDDED = "data/backbone/resnet10-glyphs.safetensors"
+WITH_ROOTSTOCK = {"resnet10": EMBEDDED, **{weights.architecture: PACKAGE + name for name, weights in PACKAGES.items()}}
 NO_ARCHITECTURE = "teacher.architecture: weights of torchvision need an architecture, such as resnet50"
 
 
@@ -58,16 +61,17 @@ def matched(file: Path, params: FlowParams) -> Path:
 
 
 def _named_weights(params: FlowParams) -> Path:
-    """Returns the file that backbone.weights names."""
-    name = params.backbone.weights
+    """Returns the file that backbone.weights names; `auto` is what comes with Rootstock for the architecture."""
+    backbone = params.backbone
+    name = WITH_ROOTSTOCK[backbone.architecture] if backbone.weights == AUTO else backbone.weights
     if name.startswith(REGISTRY):
         return registered_backbone(params)
     if name == RANDOM:
         return random_weights(params)
-    return _file_of("backbone.weights", name, params.backbone.architecture, params.paths.state / "source")
+    return named_file("backbone.weights", name, params.backbone.architecture, params.paths.state / "source")
 
 
-def _file_of(key: str, name: str, architecture: str, folder: Path) -> Path:
+def named_file(key: str, name: str, architecture: str, folder: Path) -> Path:
     """Returns the file that parameter `key` with value `name` refers to; converted weights are saved in `folder`."""
     if name.startswith(TORCHVISION):
         return downloaded(architecture, name.removeprefix(TORCHVISION), folder, key)
@@ -102,7 +106,7 @@ def teacher_of(params: FlowParams) -> Path:
         return registered_teacher(teacher.weights, folder)
     if teacher.weights.startswith(TORCHVISION) and teacher.architecture is None:
         raise ParamsError(NO_ARCHITECTURE, key="teacher.architecture")
-    return _file_of("teacher.weights", teacher.weights, teacher.architecture or "", folder)
+    return named_file("teacher.weights", teacher.weights, teacher.architecture or "", folder)
 
 
 def _no_teacher(file: Path) -> Path:
@@ -152,29 +156,38 @@ def torchvision_entry(architecture: str, name: str, key: str) -> WeightsEnum:
     return entries[name]
 
 
+def is_downloaded(architecture: str, name: str, key: str) -> bool:
+    """Returns whether torch's cache has the weights `torchvision:NAME`. Raises ParamsError if there are none."""
+    return _cached(torchvision_entry(architecture, name.removeprefix(TORCHVISION), key)).exists()
+
+
 def downloaded(architecture: str, name: str, folder: Path, key: str = "backbone.weights") -> Path:
     """Returns the torchvision weights with this name, and their preprocessing, as a file in `folder`.
 
     They are downloaded once into torch's cache and checked against their checksum. Raises RootstockError, with the
     parameter `key`, if there are no such weights or the download fails.
     """
-    import torch
-
     from tasks.models import weights_file
     from tasks.models.backbone import torchvision_preprocessing
 
     entry = torchvision_entry(architecture, name, key)
     file = folder / f"{architecture}-{entry.name}.safetensors"
     if not file.exists():
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
         try:
             state = entry.get_state_dict(check_hash=True, progress=False)
         except (OSError, RuntimeError) as error:
             raise RootstockError(
-                f"{key}: {entry.url} could not be downloaded ({error}); download it elsewhere and put it at {cached}, "
-                f"or set {key} to the file",
+                f"{key}: {entry.url} could not be downloaded ({error}); download it elsewhere and put it at "
+                f"{_cached(entry)}, or set {key} to the file",
                 key="download-failed",
             ) from None
         description = {"preprocessing": asdict(torchvision_preprocessing(architecture, entry.name))}
         weights_file.write(file, dict(state), description)
     return file
+
+
+def _cached(entry: WeightsEnum) -> Path:
+    """Returns the file in torch's cache to which torchvision downloads weights."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name

@@ -80,10 +80,21 @@ def reproduction(stage: str) -> list[str]:
     return ["dvc", "repro", "--single-item", stage]
 
 
+def reproduce_through(stage: str) -> None:
+    """Brings a stage and all stages before it up to date, with their output on the terminal."""
+    if subprocess.run(["dvc", "repro", "--quiet", stage], check=False).returncode:
+        raise DvcError(f"{stage} could not be brought up to date; see its message above", key="dvc-failed")
+
+
 def restore(stage: str) -> None:
     """Restores the last good results of a stage, if there are any."""
     if stage in locked_stages():
         dvc("checkout", "--force", "--quiet", stage)
+
+
+def accept(stage: str) -> None:
+    """Records a stage's present dependencies and results as up to date, for a change that cannot alter its results."""
+    dvc("commit", "--force", "--quiet", stage)
 
 
 def push() -> None:

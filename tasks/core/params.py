@@ -19,6 +19,7 @@ from tasks.core.near_names import did_you_mean
 PARAMS_FILE = Path("params.yaml")
 PINS = Path("data/pins.json")  # registry versions resolved when the flow started; null if not used
 INIT = "init"  # key in pins.json: the registered version whose backbone is the starting point
+CHOICE = "choice"  # key in pins.json: the backbone chosen for the images, which later runs keep
 Model = TypeVar("Model", bound=BaseModel)
 
 

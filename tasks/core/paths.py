@@ -28,6 +28,8 @@ class StageFiles:
     task = File("ingest", "task.json")  # the TargetSpec
     validation = File("validate_", "validation.json")  # the findings
     validation_page = File("validate_", "report.html")  # the findings as a readable page
+    pretrained = File("choose", "backbone.weights")  # the chosen backbone's weights
+    choice = File("choose", "choice.json")  # the chosen backbone, and how all options scored
     policy = File("augment", "policy.json")  # the resolved augmentation policy
     plan = File("augment", "plan.parquet")  # one row per view of a training image: its random parameters
     preview = File("augment", "preview.png")  # sample images with their views
@@ -67,10 +69,11 @@ class Paths(StageFiles, Section):
     """The paths of all inputs and outputs, relative to the repository root. File names are defined only here."""
 
     raw: Path = Field(description="the images, copied from data.source and versioned by DVC")
-    pretrained: Path = Field(description="the backbone's weights, copied from backbone.weights and versioned by DVC")
+    candidates: Path = Field(description="weights to choose the backbone from, versioned by DVC")
     teacher: Path = Field(description="the teacher's weights, copied from teacher.weights; an empty file without one")
     ingest: Path
     validate_: Path = Field(alias="validate")
+    choose: Path
     augment: Path
     features: Path
     head: Path

@@ -5,7 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
-STAGES: Final = ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")  # in order
+STAGES: Final = (  # in order
+    *("ingest", "validate", "choose", "augment", "features", "head", "finetune", "evaluate"),
+)
+AUTO: Final = "auto"  # backbone.architecture and backbone.weights: chosen for the images
 
 
 class Column(StrEnum):

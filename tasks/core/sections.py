@@ -20,10 +20,10 @@ class BackboneParams(Section):
     """The pretrained network that computes features."""
 
     architecture: str = Field(
-        description="resnet10 (embedded), efficientnet_lite0, resnet8, resnet20, or a torchvision classifier"
+        description="auto: chosen for the images; or resnet10 (embedded), efficientnet_lite0, or one of torchvision's"
     )
     weights: str = Field(
-        description="a .safetensors or .pth file, package:NAME, torchvision:DEFAULT, models:/name@alias, or random"
+        description="auto; a .safetensors or .pth file, package:NAME, torchvision:DEFAULT, models:/name@alias; random"
     )
     match: Literal["strict", "names"] = Field(
         description="names: load parameters whose name and shape match, initialize the others at random"
@@ -34,6 +34,8 @@ class BackboneParams(Section):
     resize: int | None = Field(ge=8, description="pixels of the shorter side; null: the weights' default")
     crop: int | None = Field(ge=8, description="pixels of the center square; null: the weights' default")
     letterbox: bool = Field(description="pad images to a square with black bars instead of cropping the center")
+    candidates: dict[str, str] = Field(description="more networks for auto: weights by architecture")
+    download: bool = Field(description="whether candidates may be downloaded")
 
 
 class ComputeParams(Section):

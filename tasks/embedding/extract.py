@@ -39,7 +39,7 @@ def context(
 ) -> dict[str, object]:
     """Returns everything that a feature depends on, except the image file and the view."""
     return {
-        "architecture": params.architecture,
+        "architecture": backbone.architecture,
         "cut": params.cut,
         "weights": sha256_of(pretrained),
         "preprocessing": asdict(backbone.preprocessing),

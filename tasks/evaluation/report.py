@@ -17,6 +17,7 @@ from tasks.data.slices import slices_of
 from tasks.evaluation.candidates import EvaluationInput, Table
 from tasks.reports import diagrams, image_sheets
 from tasks.reports.page import PageSection, page
+from tasks.selection.choice import Choice
 
 
 def write_table(file: Path, table: pd.DataFrame, float_format: str = "%.4f", *, index: bool = False) -> None:
@@ -88,9 +89,23 @@ def write_page(
         ),
         PageSection("Training", picture=paths.curves_picture),
         *sections,
+        *choice_sections(paths),
         PageSection("Some training images and their views", picture=paths.preview),
     ]
     write_text(paths.results_page, page("Results on the test split", all_sections))
+
+
+def choice_sections(paths: Paths) -> list[PageSection]:
+    """Returns the table of the backbones that were compared, if there was a choice."""
+    choice = Choice.load(paths.choice)
+    rows = [
+        [row.option, f"{row.score:.3f} +- {row.standard_error:.3f}", row.images, f"{row.gflops:.2f}"]
+        for row in choice.table
+    ]
+    name = f"{choice.architecture} at {choice.crop} px"
+    text = f"{name} was chosen: the quickest within one paired standard error of the best."
+    columns = ["backbone", "cross-validated score of a linear probe", "images", "GFLOPs"]
+    return [PageSection("Choice of the backbone", text, columns=columns, rows=rows)] if rows else []
 
 
 def slices_section(paths: Paths) -> PageSection:

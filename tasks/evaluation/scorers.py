@@ -37,9 +37,9 @@ def scorers(
     for name, weights in trained.items():
         if weights.exists():
             settings = scratch_head(head) if name is Candidate.SCRATCH else head
-            networks[name] = build_network(params.architecture, target.num_outputs, params.cut, **settings)
+            networks[name] = build_network(backbone.architecture, target.num_outputs, params.cut, **settings)
             networks[name].load_state_dict(read(weights)[0])
-    common = (params.architecture, target.classes, backbone.preprocessing, params.cut, head)
+    common = (backbone.architecture, target.classes, backbone.preprocessing, params.cut, head)
     spec = spec_of(*common, targets=target.targets)
     return {name: Scorer(networks[name], spec) for name in Candidate if name in networks}
 

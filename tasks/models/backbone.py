@@ -9,22 +9,25 @@ from torch import Tensor, nn
 
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.near_names import did_you_mean
+from tasks.core.schema import AUTO
 from tasks.models.weights_file import SHA256
 from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone, folded
 from tasks.scorer.preprocessing import Preprocessing
 
 # Parameters that a weights file may contain beyond the backbone's: classifiers and auxiliary classifiers.
 CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")
+ARCHITECTURE = "architecture"  # key of a weights file's description
 VIT_SIDE = 224  # pixels; the input size for which torchvision builds vision transformers
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network from (N, 3, S, S) to (N, D), and the preprocessing that its weights were trained with."""
+    """A network from (N, 3, S, S) to (N, D), its architecture, and the preprocessing that its weights need."""
 
     module: nn.Module
     width: int
     preprocessing: Preprocessing
+    architecture: str = ""
 
     def folded(self) -> Backbone:
         """Returns an inference-only copy with BatchNorm folded into the convolutions."""
@@ -44,10 +47,17 @@ def build(
 
     Raises RootstockError if the architecture does not exist or the weights do not fit it.
     """
+    architecture = architecture_of(architecture, description)
     check_architecture(architecture)
     module, width = build_backbone(architecture, cut)
     _load(module, state, architecture)
-    return Backbone(module.eval(), width, preprocessing_of(architecture, description, resize, crop, letterbox))
+    preprocessing = preprocessing_of(architecture, description, resize, crop, letterbox)
+    return Backbone(module.eval(), width, preprocessing, architecture)
+
+
+def architecture_of(architecture: str, description: dict[str, object]) -> str:
+    """Returns the architecture; if it is `auto`, the one that the weights file's description names."""
+    return str(description[ARCHITECTURE]) if architecture == AUTO else architecture
 
 
 def check_architecture(architecture: str, key: str = "backbone.architecture") -> None:
@@ -73,6 +83,7 @@ def preprocessing_of(
     weights for the architecture. With `letterbox` the network sees the whole image: `resize` equals `crop`. Raises
     RootstockError if no preprocessing is available or the sizes contradict each other.
     """
+    architecture = architecture_of(architecture, description)
     if "preprocessing" in description:
         default = Preprocessing.of(description["preprocessing"])  # type: ignore[arg-type]
     elif architecture in BUILTIN_ARCHITECTURES:

@@ -40,12 +40,12 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def described(path: Path) -> dict[str, Any]:
-    """Returns the description in a safetensors file without loading its tensors; {} if none, or for another format."""
+    """Returns the description in a file, as `read` does, without loading its tensors."""
     try:
         with safe_open(path, "pt") as file:
             return dict(json.loads((file.metadata() or {}).get(DESCRIPTION, "{}")))
     except SafetensorError:
-        return {}
+        return {SHA256: sha256_of(path)}
 
 
 def write(path: Path, state: dict[str, Tensor], description: dict[str, Any] | None = None) -> None:

@@ -150,7 +150,7 @@ def from_scratch(
     Returns the training time in seconds.
     """
     trainer, target = context.trainer, context.data.target
-    network = scratch_network(params.architecture, params.cut, context.head, target, seed)
+    network = scratch_network(context.backbone.architecture, params.cut, context.head, target, seed)
     learning = freeze_all_but_last(network.backbone, EVERYTHING)
     set_dropout(network.backbone, section.dropout, section.stochastic_depth)
     all_passes = ceil(tuned.steps / len(trainer.train))

@@ -50,7 +50,7 @@ from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
 from tasks.models.weights_file import read
 root, files = Path(sys.argv[1]), find(Path(sys.argv[1]))[0][: int(sys.argv[2])]
 rows = pd.DataFrame({Column.PATH: files, **dict(zip(VIEW_PARAMETERS, CLEAN))})
-backbone = build("resnet10", *read(Path("data/pretrained.weights")), None, None).folded()
+backbone = build("resnet10", *read(Path("data/choose/backbone.weights")), None, None).folded()
 device = choose("cpu", "float32")
 list(extract(root, rows[:64], backbone, device, RenderStyle(), 64))
 started = time.perf_counter()

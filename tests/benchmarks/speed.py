@@ -27,6 +27,7 @@ from tasks.reports.page import markdown_table
 from tests.benchmarks.drawing import bars
 from tests.benchmarks.hymenoptera import whole
 from tests.benchmarks.results import Results, assets_folder, machine, middle, spread
+from tests.candidates import write_chosen
 from tests.project import ROOT
 
 ROUNDS = 5
@@ -111,9 +112,10 @@ def ours(root: Path, raw: Path, weights: Path, stages: tuple[str, ...], **change
     """Returns the seconds of `python -m tasks` for these stages in one cold process, and the test accuracy, untimed."""
     (root / "data").mkdir(parents=True)
     (root / "data" / "raw").symlink_to(raw)
-    (root / "data" / "pretrained.weights").symlink_to(weights)
+    architecture = str({**HYMENOPTERA, **changes}["backbone.architecture"])
+    write_chosen(root / "data" / "choose", weights, architecture, 224)
     write(root / "data" / "teacher.weights", {})
-    (root / "data" / "pins.json").write_text('{"init": null}')
+    (root / "data" / "pins.json").write_text('{"choice": null, "init": null}')
     blocks = {} if "finetune" in stages else {"finetune.epochs": 0}
     write_params(root / "params.yaml", {**HYMENOPTERA, **changes, **blocks})
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -18,10 +18,11 @@ from flows.config.parameters import stage_params
 from tasks.core.files import read_json
 from tasks.core.params import PARAMS_FILE
 from tasks.core.paths import Paths
-from tasks.core.schema import Candidate
+from tasks.core.schema import AUTO, Candidate
 from tasks.data.manifest import target_spec, usable
 from tasks.models.weights_file import read, write
 from tasks.objectives.teacher import SPEC
+from tests.candidates import write_chosen
 
 NETWORKS = (Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED)  # candidates that are trained
 STAGES = ("ingest", "validate", "augment", "features", "head", "finetune", "evaluate")
@@ -35,7 +36,12 @@ class Study:
         self.reports: dict[str, Any] = {}  # by stage
         self.change(changes)
         places = {name: root / Path(place).name for name, place in self.document["paths"].items()}
-        self.paths = Paths(**{**places, "raw": raw, "pretrained": pretrained})
+        self.paths = Paths(**{**places, "raw": raw})
+        backbone = self.document["backbone"]
+        if backbone["architecture"] == AUTO:
+            backbone |= {"architecture": "resnet10", "weights": str(pretrained)}
+        if not places["choose"].exists():
+            write_chosen(places["choose"], pretrained, backbone["architecture"], backbone["crop"] or 0)
 
     def change(self, changes: dict[str, Any]) -> None:
         """Sets parameters by their dotted names."""

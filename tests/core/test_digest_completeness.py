@@ -21,6 +21,7 @@ from tasks.core.schema import STAGES
 from tasks.data.tables import bring_together
 from tasks.embedding import extract
 from tasks.models.weights_file import write
+from tests.candidates import write_good_and_bad
 from tests.conftest import SMALL, TINY
 from tests.drawn import SHAPES, drawn, write_discs, write_scenes, write_shapes
 
@@ -75,7 +76,7 @@ class Case(NamedTuple):
 
 OBJECTIVES = sorted(Objective, key=Objective.DISTILLATION.__eq__)  # last, so that evaluate has a teacher
 CASES = [
-    *(Case("classes", stage, {}) for stage in ("ingest", "validate", "augment", "features")),
+    *(Case("classes", stage, {}) for stage in ("ingest", "validate", "choose", "augment", "features")),
     Case("classes", "head", {"head.kind": "knn", "finetune.epochs": 0}),
     *(Case("classes", "head", {"head.kind": kind}) for kind in ("dense", "prototype", "linear")),
     *(Case("classes", "finetune", {"objective": name.value, **CHANGES.get(name, {})}) for name in OBJECTIVES),
@@ -112,10 +113,10 @@ for data, name, stage in json.loads(sys.argv[1]):
 
 def prepare(folder: Path, raw: Path, weights: Path) -> None:
     """Writes images, weights and the cases' parameters to the folder for a kind of data."""
-    write_json(folder / "data" / "pins.json", {"init": None})
+    write_json(folder / "data" / "pins.json", {"choice": None, "init": None})
     if raw != folder / "data" / "raw":
         raw.rename(folder / "data" / "raw")
-    shutil.copy(weights, folder / "data" / "pretrained.weights")
+    write_good_and_bad(folder / "data" / "candidates", weights)
     write(folder / "data" / "teacher.weights", torch.load(weights))
     for case in CASES:
         if case.data == folder.name:

@@ -51,7 +51,9 @@ def context(tmp_path):
     weights.write_bytes(b"any")
     preprocessing = Preprocessing(SIDE, SIDE, (0.5,) * 3, (0.5,) * 3, "bilinear")
     backbone = Backbone(torch.nn.Identity(), 1, preprocessing)
-    params = BackboneParams(**TINY, weights="tiny.pth", match="strict", cut="layer", letterbox=False)
+    params = BackboneParams(
+        **TINY, weights="tiny.pth", match="strict", cut="layer", letterbox=False, candidates={}, download=False
+    )
     return lambda: extract.context(weights, params, backbone, choose("cpu", "float32"), RenderStyle(), 4)
 
 

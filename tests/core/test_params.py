@@ -29,6 +29,8 @@ backbone:
   crop: 64
   letterbox: false
   match: strict
+  candidates: {}
+  download: false
 """
 
 

@@ -45,14 +45,22 @@ FINETUNE = {
     "cache": 1.0,
     "compile": False,
 }
-BACKBONE = {**TINY, "weights": "tiny.pth", "match": "strict", "cut": "layer", "letterbox": False}
+BACKBONE = {
+    **TINY,
+    "weights": "tiny.pth",
+    "match": "strict",
+    "cut": "layer",
+    "letterbox": False,
+    "candidates": {},
+    "download": False,
+}
 
 
 @pytest.fixture(autouse=True)
 def _pinned(tmp_path, monkeypatch):
     """Writes pins to the root of the project, in which stages run."""
     (tmp_path / "data").mkdir(exist_ok=True)
-    (tmp_path / "data" / "pins.json").write_text('{"init": null}')
+    (tmp_path / "data" / "pins.json").write_text('{"choice": null, "init": null}')
     monkeypatch.chdir(tmp_path)
 
 

@@ -1,0 +1,82 @@
+"""Compares options by probes on the features of the same images. Shapes: N images, D features, S side of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from tasks.core.progress import counted, say
+from tasks.core.schema import Column
+from tasks.core.sections import BackboneParams, ComputeParams
+from tasks.core.target import TargetSpec
+from tasks.hardware.device import choose
+from tasks.images.loading import ImageSquares, prefetch
+from tasks.models.backbone import Backbone, build, embed
+from tasks.models.weights_file import read
+from tasks.selection.options import Option
+from tasks.selection.probe import problem_of, score_parts
+from tasks.selection.rule import SHORTLISTED, Scored, within
+from tasks.selection.sample import sample
+
+FIRST, SECOND = 300, 2000  # images for all options, and for those near the best
+
+
+class Comparison:
+    """Scores options on images below `raw`, with candidates' weights in `folder`."""
+
+    def __init__(
+        self, folder: Path, raw: Path, target: TargetSpec, backbone: BackboneParams, compute: ComputeParams
+    ) -> None:
+        self._folder, self._raw, self._target = folder, raw, target
+        self._backbone, self._compute = backbone, compute
+
+    def run(self, options: Sequence[Option], rows: pd.DataFrame) -> list[Scored]:
+        """Returns the scored options: all on FIRST of the images; if some are near the best, these on SECOND."""
+        scored = self._scored(options, sample(rows, FIRST))
+        near = within(scored, SHORTLISTED)
+        if len(near) < 2 or len(rows) <= FIRST:
+            return scored
+        say(f"{len(near)} of {len(scored)} are near the best; they are compared on {min(len(rows), SECOND)} images")
+        return self._scored([each.option for each in near], sample(rows, SECOND))
+
+    def _scored(self, options: Sequence[Option], rows: pd.DataFrame) -> list[Scored]:
+        problem = problem_of(rows, self._target)
+        scored = []
+        for option in options:
+            backbone = self._built(option)
+            part_U = score_parts(self._features(backbone, rows[Column.PATH].tolist()), problem)
+            scored.append(Scored(option, part_U, len(rows), flops(backbone)))
+            say(f"{option.name}: {scored[-1].score:.3f} +- {scored[-1].standard_error:.3f} on {len(rows)} images")
+        return scored
+
+    def _built(self, option: Option) -> Backbone:
+        params, candidate = self._backbone, option.candidate
+        state, description = read(self._folder / candidate.file)
+        sizes = (option.resize, option.crop)
+        return build(candidate.architecture, state, description, *sizes, params.cut, params.letterbox).folded()
+
+    def _features(self, backbone: Backbone, files: Sequence[str]) -> Tensor:
+        """Returns the features of clean images, (N, D) float32."""
+        device, batch = choose(self._compute.device, "float32"), self._compute.batch
+        squares = ImageSquares(self._raw, files, backbone.preprocessing, memory=0)
+        starts = range(0, len(files), batch)
+        ahead = prefetch(squares[range(start, min(start + batch, len(files)))] for start in starts)
+        module = device.place(backbone.module)
+        inputs = (backbone.preprocessing.network_input(square_N3RR) for square_N3RR in ahead)
+        parts = [
+            embed(module, device.place(x_N3SS)).cpu() for x_N3SS in counted(inputs, len(starts), "batches embedded")
+        ]
+        return torch.cat(parts)
+
+
+def flops(backbone: Backbone) -> float:
+    """Returns the floating-point operations for one image, a cost that every machine counts alike."""
+    side = backbone.preprocessing.crop
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        backbone.module.cpu()(torch.zeros(1, 3, side, side))
+    return float(counter.get_total_flops())
