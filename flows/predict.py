@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from filelock import FileLock
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
@@ -21,6 +20,7 @@ from tasks.core.errors import DataRefusedError, RootstockError
 from tasks.core.files import write_text
 from tasks.core.near_names import similar_beside
 from tasks.core.schema import Column
+from tasks.data.tables.files import is_table
 from tasks.evaluation.answer_text import CAPTIONS, LINES
 
 if TYPE_CHECKING:
@@ -29,12 +29,7 @@ if TYPE_CHECKING:
     from tasks.core.target import TargetKind
     from tasks.evaluation.batch_prediction import StreamingScorer
 
-MANIFESTS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    # Paths such as 001 and NA are strings, not numbers or missing values.
-    ".csv": lambda file: pd.read_csv(file, dtype={Column.PATH: "string"}, keep_default_na=False),
-    ".parquet": pd.read_parquet,
-}
-SOURCES = "name an image, a folder of images, or a .csv or .parquet file"
+SOURCES = "name an image, a folder of images, or a table (.csv, .tsv, .jsonl, .parquet)"
 MAX_PICTURES = 40  # on the page
 SOURCE = ".source"  # the file beside the answers that records their source
 MAX_BROKEN = 200  # broken files on the page
@@ -65,8 +60,9 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
     """
     params = parameters.load()
     place = Path(source)
-    is_image = place.is_file() and place.suffix.lower() not in MANIFESTS
-    inputs = None if is_image else files_of(place)  # before the registry is asked: a wrong path is the nearer mistake
+    is_image = place.is_file() and not is_table(place)
+    # Before the registry is asked: a wrong path is the nearer mistake.
+    inputs = None if is_image else files_of(place, params.data.path)
     version = _version(params.register_.model, model or params.predict.model)
     scorer = scorer_of(version)
     if inputs is None:
@@ -116,25 +112,21 @@ def answer_image(scorer: StreamingScorer, picture: Path) -> str:
     return f"{picture}: {LINES[scorer_kind(scorer)](scorer, logits_C)}"
 
 
-def files_of(source: Path) -> PredictionInput:
-    """Lists the images in a folder, or in a manifest's `path` column, relative to the manifest's folder.
+def files_of(source: Path, column: str | None = None) -> PredictionInput:
+    """Lists the images in a folder, or those that a table names, relative to its folder.
+
+    `column` is the table's column of paths, if it has such a column; otherwise it is found by its name.
 
     Raises RootstockError if the source cannot be read or has no images.
     """
     from tasks.data.image_files import find, refuse_unusable
+    from tasks.data.tables.table import read_paths
 
     if source.is_dir():
         refuse_unusable(source, "source", hidden=False)
         files, root = find(source)[0], source
     elif source.is_file():
-        try:
-            table = MANIFESTS[source.suffix.lower()](source)
-        except (ValueError, OSError) as error:  # raised by encodings, parsers and Arrow
-            raise RootstockError(f"{source} cannot be read as a table: {error}", key="table-damaged") from None
-        if Column.PATH not in table:
-            columns = ", ".join(map(str, table.columns))
-            raise RootstockError(f"{source} has no column {Column.PATH}; it has {columns}", key="table-columns")
-        files, root = [str(path) for path in table[Column.PATH].fillna("")], source.parent
+        files, root = read_paths(source, column), source.parent
     else:
         raise RootstockError(
             f"{source} does not exist{similar_beside(source) or f'; {SOURCES}'}",

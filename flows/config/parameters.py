@@ -25,8 +25,11 @@ class DataSection(Section):
     """The source of the images."""
 
     source: str = Field(
-        min_length=1, description="digits, a folder, a .csv or .parquet table, or a .zip or .tar of these"
+        min_length=1, description="digits, a folder, a .csv, .tsv, .jsonl or .parquet table, or a .zip or .tar of these"
     )
+    path: str | None = Field(min_length=1, description="a table's column of image paths; null: found by its name")
+    label: str | None = Field(min_length=1, description="a table's column of labels; null: found by its name")
+    labels: tuple[str, ...] = Field(description="columns of 0 and 1 of a table, one for each label of multi-label data")
     separator: str | None = Field(
         min_length=1,
         description="separates labels in a table's column label (quote a bar: '|'); null: one label per image",
@@ -34,12 +37,12 @@ class DataSection(Section):
     targets: tuple[str, ...] = Field(description="numeric columns of a table to predict instead of labels")
     archive_limit: float = Field(gt=0, description="maximum size of an unpacked archive, in GiB")
 
-    @field_validator("targets")
+    @field_validator("labels", "targets")
     @classmethod
-    def _different(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(targets)) < len(targets):
+    def _different(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(columns)) < len(columns):
             raise ValueError("a column is named twice")
-        return targets
+        return columns
 
 
 class RegisterSection(Section):

@@ -28,6 +28,7 @@ MAX_LENGTH = 5000  # maximum length, in characters, of a description in any data
 SHOWN_PARAMS = (
     "data.source",
     "data.targets",
+    "data.labels",
     "data.separator",
     "backbone.architecture",
     "backbone.weights",

@@ -20,7 +20,6 @@ from tasks.core.schema import TABLE
 from tasks.data.archives import is_archive, single_folder, unpack
 from tasks.data.image_files import refuse_unusable
 
-TABLES = (".csv", ".parquet")
 UNFINISHED = {"unfinished": str(CHECKOUT)}  # marker present while an import into this checkout is running
 
 
@@ -44,22 +43,19 @@ def images_of(params: FlowParams) -> Path:
     if params.data.source == DIGITS:
         check_no_columns(params)
         return rendered(params.paths.state / "source" / DIGITS, "render")
-    source, trusted = MAIN_CHECKOUT / params.data.source, True
+    from flows.sources.tables import images_of_table, table_in, table_options
+    from tasks.data.tables.files import is_table
+
+    source, trusted, options = MAIN_CHECKOUT / params.data.source, True, table_options(params)
     if params.data.source == ROTATIONS:
         source = rendered(params.paths.state / "source" / ROTATIONS, "render_rotations") / "manifest.csv"
     if source.is_file() and is_archive(source):
         trusted, source = False, unpacked(source, params.paths.state / "source", params.data.archive_limit)
-        tables = [source / f"manifest{suffix}" for suffix in TABLES if (source / f"manifest{suffix}").is_file()]
-        source = tables[0] if tables else source
-    if source.is_file() and source.suffix.lower() in TABLES:
-        from tasks.data.tables import bring_together
-
-        labels = (params.data.targets, params.data.separator)
-        key = hashlib.sha256(repr((str(source.resolve()), labels)).encode()).hexdigest()
-        return bring_together(source, params.paths.state / "source" / f"table-{key[:16]}", *labels, trusted=trusted)
-    if not source.is_dir():
-        message = f"data.source: {source} is no folder, table or archive; {SOURCES}"
-        raise ParamsError(message, key="data.source")
+    if source.is_dir():
+        source = table_in(source, options, trusted=trusted) or source
+    if source.is_file() and is_table(source):
+        return images_of_table(source, params.paths.state / "source", options, trusted=trusted)
+    _check_folder(source)
     check_no_columns(params)
     if (source / TABLE).exists():
         message = f"data.source: {source} contains {TABLE}, a name that Rootstock reserves: rename that file"
@@ -69,15 +65,26 @@ def images_of(params: FlowParams) -> Path:
     return source
 
 
+def _check_folder(source: Path) -> None:
+    """Raises ParamsError if there is no such folder; a file of labels of another kind is told with its remedy."""
+    from tasks.data.tables.files import refuse_other_kind
+
+    if source.is_file():
+        refuse_other_kind(source)
+    if not source.is_dir():
+        message = f"data.source: {source} is no folder, table or archive; {SOURCES}"
+        raise ParamsError(message, key="data.source")
+
+
 def check_no_columns(params: FlowParams) -> None:
     """Raises RootstockError for parameters that apply only to the columns of a table."""
-    if params.data.targets:
-        raise RootstockError("data.targets: only a table has numeric columns; set it to []", key="data.targets")
-    if params.data.separator:
-        raise RootstockError(
-            "data.separator: only the column label of a table can hold several labels; set it to null",
-            key="data.separator",
-        )
+    for name in ("targets", "labels", "separator", "path", "label"):
+        if getattr(params.data, name):
+            unset = "[]" if name in {"targets", "labels"} else "null"
+            raise RootstockError(
+                f"data.{name}: only a table has columns; set it to {unset}, or data.source to a table",
+                key=f"data.{name}",
+            )
 
 
 def unpacked(archive: Path, folder: Path, max_gib: float) -> Path:

@@ -5,6 +5,7 @@ Shapes: N images, C classes or targets.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -92,8 +93,8 @@ def _row(scorer: StreamingScorer, file: str, logits_C: Tensor | None, reason: st
 
 
 def label_schema(scorer: StreamingScorer) -> pa.Schema:
-    """Returns the schema of classifier predictions; the distribution's metadata lists the classes in order."""
-    classes = {b"classes": "\n".join(scorer.classes).encode()}
+    """Returns the schema of classifier predictions; the distribution's metadata is a JSON list of the classes."""
+    classes = {b"classes": json.dumps(scorer.classes, ensure_ascii=False).encode()}
     return pa.schema(
         [
             pa.field(Column.PATH.value, pa.string()),

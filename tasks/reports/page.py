@@ -68,6 +68,10 @@ def markdown(sections: Sequence[PageSection]) -> str:
 
 
 def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Renders a Markdown table; pipes in cells are escaped."""
+    """Renders a Markdown table; pipes in cells are escaped, and line breaks are written as blanks."""
     lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(_markdown_cell, line)) + " |" for line in lines)
+
+
+def _markdown_cell(cell: object) -> str:
+    return " ".join(str(cell).replace("|", "\\|").splitlines())

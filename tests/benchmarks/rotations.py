@@ -9,7 +9,8 @@ from ruamel.yaml import YAML
 
 from tasks.core.files import read_json
 from tasks.core.schema import VALUE, Candidate, Metric
-from tasks.data.tables import bring_together
+from tasks.data.tables.copying import bring_together
+from tasks.data.tables.options import TableOptions
 from tasks.embedded.digits import render_rotations
 from tasks.reports.page import markdown_table
 from tests.benchmarks.results import Results, machine, spread
@@ -23,7 +24,8 @@ METRICS = (Metric.R2, Metric.MAE, Metric.RMSE)
 def run(results: Results) -> str:
     """Returns the benchmark's table."""
     with tempfile.TemporaryDirectory() as folder:
-        raw = bring_together(render_rotations(Path(folder) / "rotations"), Path(folder) / "raw", ["angle"])
+        options = TableOptions(targets=("angle",))
+        raw = bring_together(render_rotations(Path(folder) / "rotations"), Path(folder) / "raw", options)
         seeds = [results.measured(f"seed {seed}", lambda: one(Path(folder), raw, seed)) for seed in range(SEEDS)]
     rows = [
         [name, *(spread([seed[name][metric] for seed in seeds], 3 if metric == Metric.R2 else 2) for metric in METRICS)]

@@ -18,7 +18,8 @@ from tasks.core.digest import ROOT, closure
 from tasks.core.files import write_json
 from tasks.core.objective_sections import Objective
 from tasks.core.schema import STAGES
-from tasks.data.tables import bring_together
+from tasks.data.tables.copying import bring_together
+from tasks.data.tables.options import TableOptions
 from tasks.embedding import extract
 from tasks.models.weights_file import write
 from tests.candidates import write_good_and_bad
@@ -26,7 +27,13 @@ from tests.conftest import SMALL, TINY
 from tests.drawn import SHAPES, drawn, write_discs, write_scenes, write_shapes
 
 FLOWS_ONLY = {  # roots of modules that only flows import, never stages
-    *("tasks.data.archives", "tasks.data.tables", "tasks.embedded.pretraining", "tasks.evaluation.batch_prediction"),
+    *(
+        "tasks.data.archives",
+        "tasks.data.tables.copying",
+        "tasks.data.tables.discovery",
+        "tasks.embedded.pretraining",
+        "tasks.evaluation.batch_prediction",
+    ),
     *("tasks.evaluation.answer_text", "tasks.gate.kinds"),
 }
 NO_FEATURE = {  # loaded by the features stage, but features do not depend on them
@@ -134,8 +141,14 @@ def loaded(tmp_path_factory, tiny_weights) -> dict[str, set[Path]]:
         drawn(SHAPES[number % 3], 9000 + number).save(raw / "unlabelled" / f"{number}.png")
     prepare(root / "classes", raw, tiny_weights)
     scenes, discs = write_scenes(root / "scenes"), write_discs(root / "discs")
-    prepare(root / "labels", bring_together(scenes, root / "labels" / "together", separator=";"), tiny_weights)
-    prepare(root / "targets", bring_together(discs, root / "targets" / "together", ["radius"]), tiny_weights)
+    prepare(
+        root / "labels", bring_together(scenes, root / "labels" / "together", TableOptions(separator=";")), tiny_weights
+    )
+    prepare(
+        root / "targets",
+        bring_together(discs, root / "targets" / "together", TableOptions(targets=("radius",))),
+        tiny_weights,
+    )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     halves = [[case for case in CASES if (case.data == "classes") == whether] for whether in (True, False)]
     children = []

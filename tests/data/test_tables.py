@@ -5,7 +5,9 @@ import pytest
 
 from tasks.core.errors import DataRefusedError
 from tasks.core.schema import TABLE, Column, Split
-from tasks.data.tables import _read_csv, bring_together, read_table
+from tasks.data.tables.copying import bring_together
+from tasks.data.tables.options import TableOptions
+from tasks.data.tables.table import read_table
 from tasks.ingest import IngestParams, ingest
 from tests.drawn import write_shapes
 from tests.errors import raises
@@ -95,17 +97,10 @@ def test_it_is_copied_again_only_when_something_changed(table, tmp_path):
     ("change", "key", "place"),
     [
         (lambda rows: rows[:0], "table-empty", "labels.csv"),
-        (lambda rows: rows.drop(columns="label"), "table-columns", "no column label; it has path, split"),
-        (lambda rows: rows.rename(columns={"camera": "width"}), "table-reserved-column", "rename width"),
-        (lambda rows: rows.assign(split="trian"), "table-splits", "trian; use train"),
+        (lambda rows: rows.drop(columns="label"), "data.label", "no column label; it has path, split"),
+        (lambda rows: rows.assign(split="trian"), "table-splits", "trian (line 2); use train"),
         (lambda rows: rows.assign(weight=[0, *rows["weight"][1:]]), "table-weights", "pictures/bar/0.png"),
         (lambda rows: rows.assign(weight=["inf", *rows["weight"][1:]]), "table-weights", "pictures/bar/0.png"),
-        (lambda rows: rows.assign(**{"target:age": 1}), "table-reserved-column", "target:age"),
-        (
-            lambda rows: rows.assign(**{"label:bar": 1, "predicted:x": 1}),
-            "table-reserved-column",
-            "label:bar, predicted:x",
-        ),
         (lambda rows: pd.concat([rows, rows[:1]]), "table-repeated-path", ": pictures/bar/0.png"),
         (
             lambda rows: pd.concat([rows, rows[:1].assign(path="./pictures/bar/0.png")]),
@@ -128,7 +123,10 @@ def test_an_empty_text_is_missing_in_parquet_as_in_csv(table):
     rows.loc[[0, 5], "label"] = rows.loc[1:4, "group"] = rows.loc[7, "split"] = ""
     rows.to_csv(table, index=False), rows.to_parquet(table.with_suffix(".parquet"))
     for separator in (None, ";"):
-        from_csv, other = (read_table(table.with_suffix(f".{kind}"), (), separator) for kind in ("csv", "parquet"))
+        from_csv, other = (
+            read_table(table.with_suffix(f".{kind}"), TableOptions(separator=separator)).rows
+            for kind in ("csv", "parquet")
+        )
         pd.testing.assert_frame_equal(other, from_csv)
         assert (other[Column.SPLIT] == Split.UNLABELED).sum() == 2
 
@@ -137,14 +135,14 @@ def test_a_long_column_of_numbers_and_texts_is_one_of_texts(tmp_path):
     """The reader reads a long file in parts."""
     lines = [f"{number}.png,a,{number}" for number in range(300_000)]
     (tmp_path / "long.csv").write_text("\n".join(["path,label,camera", *lines, "last.png,a,unknown"]))
-    assert set(_read_csv(tmp_path / "long.csv")["camera"].map(type)) == {str}
+    assert set(read_table(tmp_path / "long.csv").rows["camera"].map(type)) == {str}
 
 
 def test_an_image_that_is_not_readable_is_named(table, tmp_path, monkeypatch):
     def refused(*_files):
         raise PermissionError
 
-    monkeypatch.setattr("tasks.data.tables.shutil.copy2", refused)
+    monkeypatch.setattr("tasks.data.tables.copying.shutil.copy2", refused)
     with raises(DataRefusedError, "table-unreadable-image") as caught:
         bring_together(table, tmp_path / "together")
     assert "bar/0.png" in str(caught.value)
@@ -162,7 +160,7 @@ def test_labels_in_lists_are_refused(table):
 def test_a_target_may_not_be_named_like_a_column_of_the_predictions(table, name):
     pd.read_csv(table).assign(**{name: 1.0}).to_csv(table, index=False)
     with raises(DataRefusedError, "table-reserved-column") as caught:
-        read_table(table, [name])
+        read_table(table, TableOptions(targets=(name,)))
     assert f"rename {name}" in str(caught.value)
 
 
@@ -175,24 +173,25 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
 def test_targets_are_numbers_and_rows_without_one_are_unlabeled(table, tmp_path):
     rows = pd.read_csv(table).assign(size=[1.5, None, *range(10)], word="large")
     rows.to_csv(table, index=False)
-    read = read_table(table, ["size"])
+    read = read_table(table, TableOptions(targets=("size",))).rows
     assert "label" not in read
     assert list(read["target:size"][:1]) == [1.5]
     assert read["split"][1] == "unlabelled"
     with raises(DataRefusedError, "table-targets") as caught:
-        read_table(table, ["word"])
+        read_table(table, TableOptions(targets=("word",)))
     assert "pictures/bar/0.png" in str(caught.value)
     rows.assign(size=float("inf")).to_csv(table, index=False)
     with raises(DataRefusedError, "table-targets") as caught:
-        read_table(table, ["size"])
+        read_table(table, TableOptions(targets=("size",)))
     assert "pictures/bar/0.png" in str(caught.value)
-    with raises(DataRefusedError, "table-columns") as caught:
-        read_table(table, ["height"])
+    with raises(DataRefusedError, "data.targets") as caught:
+        read_table(table, TableOptions(targets=("height",)))
     assert "no column height; it has path" in str(caught.value)
     rows.rename(columns={"size": "width"}).to_csv(table, index=False)
-    assert list(read_table(table, ["width"])["target:width"][:1]) == [1.5]
-    with raises(DataRefusedError, "table-reserved-column"):
-        read_table(table)
+    assert list(read_table(table, TableOptions(targets=("width",))).rows["target:width"][:1]) == [1.5]
+    read = read_table(table).rows
+    assert list(read["table_width"][:1]) == [1.5]
+    assert "width" not in read
 
 
 def test_a_table_from_an_archive_may_not_name_files_outside(table, tmp_path):
@@ -207,19 +206,19 @@ def test_a_table_from_an_archive_may_not_name_files_outside(table, tmp_path):
 def test_none_and_na_are_names_of_classes(table):
     rows = pd.read_csv(table).assign(label=["None", "NA", "null"] * 4)
     rows.to_csv(table, index=False)
-    assert set(read_table(table)["label"]) == {"None", "NA", "null"}
+    assert set(read_table(table).rows["label"]) == {"None", "NA", "null"}
 
 
 def test_labels_become_columns_and_a_separator_alone_means_no_labels(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("path,label\na.png,dog; cat\nb.png,;\nc.png,\nd.png,cat\n")
-    rows = read_table(table, separator=";").set_index("path")
+    rows = read_table(table, TableOptions(separator=";")).rows.set_index("path")
     assert rows["label"].fillna("-").to_dict() == {"a.png": "cat|dog", "b.png": "", "c.png": "-", "d.png": "cat"}
     assert rows["label:cat"].tolist() == [1, 0, 0, 1]
     assert rows["label:dog"].tolist() == [1, 0, 0, 0]
     assert rows["split"].tolist() == [None, None, Split.UNLABELED, None]
     with raises(DataRefusedError, "data.separator"):
-        read_table(table, ["label"], ";")
+        read_table(table, TableOptions(targets=("label",), separator=";"))
 
 
 def test_a_column_may_have_any_other_name(table, tmp_path, paths):

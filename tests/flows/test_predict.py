@@ -77,6 +77,16 @@ def test_names_in_a_manifest_are_texts_and_an_empty_one_is_no_file(tmp_path):
     assert files_of(tmp_path / "m.csv").files == ["001", "", "NA"]
 
 
+def test_a_table_is_read_as_in_training(tmp_path):
+    (tmp_path / "deep").mkdir()
+    drawn("bar", 1).save(tmp_path / "deep" / "a.png")
+    (tmp_path / "m.tsv").write_text("image id\tn\ndeep\\a.png\t1\na\t2\n no.png \t3\n")
+    (tmp_path / "m.jsonl").write_text('{"n": 1, "shot": "deep/a.png"}\n')
+    assert files_of(tmp_path / "m.tsv").files == ["deep/a.png", "deep/a.png", "no.png"]
+    assert files_of(tmp_path / "m.jsonl", "shot").files == ["deep/a.png"]
+    assert files_of(tmp_path / "m.tsv", "shot").files == files_of(tmp_path / "m.tsv").files
+
+
 @pytest.mark.slow
 def test_predictions_for_another_source_of_the_same_name_go_to_a_separate_folder(finished, pictures, tmp_path):
     """Two simultaneous predictions for one source wait for each other."""
@@ -134,16 +144,16 @@ def test_a_killed_prediction_resumes_and_ends_with_the_same_output(finished, pic
         (("nowhere",), 1, "nowhere does not exist"),
         pytest.param(("{empty}",), 1, "no images in", marks=pytest.mark.slow),
         (("{broken}",), 5, "not an image that Pillow can read"),
-        pytest.param(("{table}",), 1, "has no column path; it has file", marks=pytest.mark.slow),
-        pytest.param(("{latin}",), 1, "l.csv cannot be read as a table: 'utf-8' codec", marks=pytest.mark.slow),
+        pytest.param(("{table}",), 5, "has no column path; it has kind", marks=pytest.mark.slow),
+        pytest.param(("{bytes}",), 5, "l.csv: line 2 is not UTF-8", marks=pytest.mark.slow),
     ],
 )
 def test_mistakes_are_messages_without_a_traceback(finished, pictures, tmp_path, arguments, code, fact):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "t.csv").write_text("file\na.png\n")
+    (tmp_path / "t.csv").write_text("kind\na.png\n")
     places = {"empty": tmp_path / "empty", "broken": pictures / "bar" / "broken.png", "table": tmp_path / "t.csv"}
-    places["latin"] = tmp_path / "l.csv"
-    places["latin"].write_bytes("path\nK\xe4fer.png\n".encode("latin-1"))
+    places["bytes"] = tmp_path / "l.csv"
+    places["bytes"].write_bytes(b"path\nK\x81fer.png\n")
     done = predict(finished, *(argument.format(**places) for argument in arguments))
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     assert fact in done.stderr

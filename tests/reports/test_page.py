@@ -14,5 +14,5 @@ def test_a_page_embeds_its_images_and_escapes_its_texts(tmp_path):
     assert "data:image/png;base64,iVBOR" in html
 
 
-def test_markdown_cells_may_hold_pipes():
-    assert markdown_table(["a|b"], [["c|d"]]).splitlines() == [r"| a\|b |", "| --- |", r"| c\|d |"]
+def test_markdown_cells_may_hold_pipes_and_line_breaks():
+    assert markdown_table(["a|b"], [["c|d\ne"]]).splitlines() == [r"| a\|b |", "| --- |", r"| c\|d e |"]

@@ -10,7 +10,8 @@ from tasks.core.errors import ParamsError
 from tasks.core.files import read_json
 from tasks.core.schema import Candidate, Curve, Metric
 from tasks.core.target import TargetSpec
-from tasks.data.tables import bring_together
+from tasks.data.tables.copying import bring_together
+from tasks.data.tables.options import TableOptions
 from tasks.models.weights_file import read, write
 from tasks.objectives.teacher import SPEC, check_teacher_classes
 from tasks.scorer.answer import Scorer
@@ -56,7 +57,7 @@ def test_the_map_for_matching_features_is_not_part_of_the_model(paths):
 
 def test_targets_are_distilled_too(paths, tmp_path):
     table = write_discs(tmp_path / "discs")
-    folder = bring_together(table, tmp_path / "together", ["radius", "x"])
+    folder = bring_together(table, tmp_path / "together", TableOptions(targets=("radius", "x")))
     paths = paths.model_copy(update={"raw": folder})
     through_head(paths)
     write(paths.teacher, torch.load(paths.pretrained))

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.core.errors import ParamsError
-from tasks.data.tables import bring_together
+from tasks.data.tables.copying import bring_together
+from tasks.data.tables.options import TableOptions
 from tasks.models.weights_file import write
 from tests.drawn import write_discs
 from tests.errors import raises
@@ -21,7 +22,7 @@ from tests.stages.objectives import BACKBONE_AS_TEACHER, Killed, begun, curve, m
     ["fixmatch", "mcc", "trades"],
 )
 def test_objectives_that_are_not_defined_for_regression_are_refused(paths, tmp_path, objective):
-    folder = bring_together(write_discs(tmp_path / "discs"), tmp_path / "together", ["radius"])
+    folder = bring_together(write_discs(tmp_path / "discs"), tmp_path / "together", TableOptions(targets=("radius",)))
     paths = paths.model_copy(update={"raw": folder})
     through_head(paths)
     with raises(ParamsError, "objective"):
