@@ -74,7 +74,7 @@ def test_several_usual_names_are_a_question(tables):
 
 def test_the_column_that_leads_to_files_is_taken(tables):
     frame = tables.frame.rename(columns={"path": "image"})
-    assert list(tables.rows(frame.assign(id=range(12)))["image" if False else "path"]) == list(frame["image"])
+    assert list(tables.rows(frame.assign(id=range(12)))["path"]) == list(frame["image"])
     rows = tables.rows(frame.assign(file=[f"old/{number}.tif" for number in range(12)]))
     assert list(rows["path"]) == list(frame["image"])
 

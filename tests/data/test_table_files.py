@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from contextlib import suppress
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.core.errors import DataRefusedError
+from tasks.data.tables.files import read_frame
 from tasks.data.tables.text import decode_text, split_records
 from tests.errors import raises
 
@@ -99,7 +101,7 @@ def test_what_is_not_utf_8_is_read_as_windows_1252_and_said(tables, capsys):
             "t.jsonl",
             '{"path": "a.png"}\n{"path": \n',
             "table-json",
-            "line 2 cannot be read: Expecting value in column 11",
+            "line 2 cannot be read: Expecting value",
         ),
         ("t.jsonl", '{"path": "a.png"}\n3\n', "table-json", "line 2 cannot be read: it is no object"),
         ("t.jsonl", "\n", "table-empty", "has no rows"),
@@ -156,11 +158,7 @@ def test_what_a_csv_writer_writes_is_read(tmp_path_factory, rows, delimiter, quo
 
 @given(st.binary(max_size=60), st.sampled_from(["t.csv", "t.tsv", "t.jsonl", "t.csv.gz", "t.parquet"]))
 def test_any_bytes_are_read_or_refused(tmp_path_factory, content, name):
-    from tasks.data.tables.files import read_frame
-
     file = tmp_path_factory.getbasetemp() / name
     file.write_bytes(content)
-    try:
-        read_frame(file)
-    except DataRefusedError as refusal:
-        assert refusal.key.startswith("table-")
+    with suppress(DataRefusedError):
+        assert isinstance(read_frame(file), pd.DataFrame)

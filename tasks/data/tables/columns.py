@@ -114,9 +114,9 @@ def with_own_names(file: Path, frame: pd.DataFrame, columns: dict[str, str], opt
             continue
         if name in reserved or name.startswith((HAS, TARGET, ANSWER)):
             renamed[name] = _free(f"table_{name}", frame)
-    found = [f"the {own} column is {name}" for name, own in columns.items() if name != own]
-    if found:
-        say(f"{file.name}: {', '.join(found)}")
+    unusual = [f"the {role} column is {name}" for name, role in columns.items() if name != role]
+    if unusual:
+        say(f"{file.name}: {', '.join(unusual)}")
     if renamed:
         pairs = [f"{name} is kept as {new}" for name, new in renamed.items()]
         say(f"{file.name}: Rootstock uses some of these column names itself: {listed(pairs)}")

@@ -37,14 +37,14 @@ class TableOptions:
 
     def check(self) -> None:
         """Raises DataRefusedError for parameters that exclude each other."""
-        given = [name for name in ("labels", "separator", "targets") if getattr(self, name)]
-        if len(given) > 1:
+        present = [name for name in ("labels", "separator", "targets") if getattr(self, name)]
+        if len(present) > 1:
             raise DataRefusedError(
-                f"data.{given[0]}: cannot be combined with {given[1]}; keep one of them, and set the other to "
-                f"{'null' if given[1] == 'separator' else '[]'}",
-                key=f"data.{given[0]}",
+                f"data.{present[0]}: cannot be combined with {present[1]}; keep one of them, and set the other to "
+                f"{'null' if present[1] == 'separator' else '[]'}",
+                key=f"data.{present[0]}",
             )
         if self.label and not self.has_label_column:
             raise DataRefusedError(
-                f"data.label: cannot be combined with data.{given[0]}; set it to null", key="data.label"
+                f"data.label: cannot be combined with data.{present[0]}; set it to null", key="data.label"
             )

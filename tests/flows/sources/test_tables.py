@@ -55,7 +55,9 @@ def test_metadata_serve_for_targets_and_several_labels(params, shots):
     table.assign(size=range(6), bar=[1, 0] * 3, ring=[0, 1] * 3).to_csv(folder / "metadata.csv", index=False)
     rows = pd.read_parquet(images_of(params(data={"source": str(folder), "targets": ["size"]})) / TABLE)
     assert list(rows["target:size"]) == list(range(6))
-    rows = pd.read_parquet(images_of(params(data={"source": str(folder), "labels": ["bar", "ring"]})) / TABLE)
+    rows = pd.read_parquet(
+        images_of(params(data={"source": str(folder), "targets": [], "labels": ["bar", "ring"]})) / TABLE
+    )
     assert list(rows["label:ring"]) == [0, 1] * 3
 
 
