@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +11,9 @@ import pandas as pd
 SHOWN = 3
 
 
-def is_missing(cell: Any) -> bool:  # noqa: ANN401 - of any type
+def is_missing(cell: object) -> bool:
     """Returns whether the cell is empty; lists and objects are not."""
-    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
+    return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and math.isnan(cell))
 
 
 def map_cells(column: pd.Series, function: Callable[[Any], object]) -> pd.Series:

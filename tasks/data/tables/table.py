@@ -8,7 +8,7 @@ means that the image is unlabeled.
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
@@ -26,7 +26,7 @@ from tasks.data.tables.labels import (
     with_label_columns,
     with_separated_labels,
 )
-from tasks.data.tables.locations import Locations, check_paths
+from tasks.data.tables.locations import Locations, check_paths, without_dots
 from tasks.data.tables.numeric import check_weights, with_targets
 from tasks.data.tables.options import TableOptions
 from tasks.data.tables.splits import with_splits
@@ -101,7 +101,7 @@ def _cleaned(column: pd.Series, *, keeps_blanks: bool) -> pd.Series:
 
 
 def _check_repeated(file: Path, frame: pd.DataFrame, written: pd.Series) -> None:
-    names = map_cells(frame[Column.PATH], lambda path: str(PurePosixPath(path)))
+    names = map_cells(frame[Column.PATH], without_dots)
     wrong = written[names.duplicated() | names.isna()].fillna("no path")
     if len(wrong):
         raise DataRefusedError(
