@@ -19,7 +19,7 @@ def table_options(params: FlowParams) -> TableOptions:
 
 def table_in(folder: Path, options: TableOptions, *, trusted: bool) -> Path | None:
     """Returns the table that an archive or a folder of images contains. Raises DataRefusedError for packed images."""
-    table = table_in_folder(folder, options) if trusted else table_in_archive(folder)
+    table = table_in_folder(folder, options) if trusted else table_in_archive(folder, options)
     if table is None:
         refuse_packed(folder)
     return table

@@ -65,9 +65,9 @@ def build_manifest(facts: list[Facts], labels: pd.DataFrame, validation: float, 
     """
     rows = pd.DataFrame(facts, columns=list(COLUMNS))
     content = rows[Column.PIXEL_HASH].fillna(rows[Column.SHA256]).fillna(rows[Column.PATH])
-    rows[Column.QUARANTINE] = labels.get(Column.QUARANTINE, rows[Column.QUARANTINE]).fillna(rows[Column.QUARANTINE])
-    others = labels.drop(columns=Column.QUARANTINE, errors="ignore")
-    rows[others.columns] = others
+    if Column.QUARANTINE in labels:  # a table's own name for a file that does not exist
+        labels = labels.assign(quarantine=labels[Column.QUARANTINE].fillna(rows[Column.QUARANTINE]))
+    rows[labels.columns] = labels
     rows[Column.GROUP] = rows[Column.GROUP].astype("string").fillna(content)
     rows[Column.WEIGHT] = rows[Column.WEIGHT].astype(float).fillna(1.0)
     rows[Column.SPLIT] = splits.complete(rows, validation, test)

@@ -16,15 +16,14 @@ from tasks.data.tables.options import TableOptions
 SHARD_LABELS = frozenset({".cls", ".json", ".txt", ".caption"})  # beside each image of a WebDataset shard
 
 
-def table_in_archive(folder: Path) -> Path | None:
+def table_in_archive(folder: Path, options: TableOptions) -> Path | None:
     """Returns the table at the top of an unpacked archive: `manifest`, or the only one that names images.
 
     Raises DataRefusedError if several tables name images, or if the archive is a WebDataset shard.
     """
-    _refuse_shard(folder)
     tables = _tables(folder)
     fitting = [file for file in tables if file.name.startswith("manifest.")] or [
-        file for file in tables if _names_images(file)
+        file for file in tables if _names_images(file, options)
     ]
     if len(fitting) > 1:
         raise DataRefusedError(
@@ -32,7 +31,9 @@ def table_in_archive(folder: Path) -> Path | None:
             "archive and set data.source to the table, or leave out the others",
             key="several-tables",
         )
-    if fitting and not fitting[0].name.startswith("manifest."):
+    if not fitting:
+        _refuse_shard(folder)
+    elif not fitting[0].name.startswith("manifest."):
         say(f"the labels are read from {fitting[0].name} in the archive")
     return fitting[0] if fitting else None
 
@@ -43,7 +44,7 @@ def table_in_folder(folder: Path, options: TableOptions) -> Path | None:
     Says so, and also if there is a table that is not used. Raises DataRefusedError for several metadata tables.
     """
     tables = _tables(folder)
-    metadata = [file for file in tables if file.name.startswith("metadata.") and _names_images(file)]
+    metadata = [file for file in tables if file.name.startswith("metadata.") and _names_images(file, options)]
     if len(metadata) > 1:
         names = " or ".join(file.name for file in metadata)
         raise DataRefusedError(f"data.source: which table is it: {names}? Set data.source to it", key="several-tables")
@@ -77,11 +78,11 @@ def _tables(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and is_table(path) and path.name[0] != ".")
 
 
-def _names_images(file: Path) -> bool:
-    """Returns whether a column with a usual name leads to files."""
+def _names_images(file: Path, options: TableOptions) -> bool:
+    """Returns whether data.path, or a column with a usual name, leads to files."""
     try:
         frame, locations = read_frame(file), Locations(file)
-        column = find_path_column(file, frame, None, locations.lead_to_files)
+        column = find_path_column(file, frame, options.path, locations.lead_to_files)
     except DataRefusedError:
         return False
     return not frame.empty and locations.lead_to_files(frame[column])

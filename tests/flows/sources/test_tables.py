@@ -98,6 +98,13 @@ def test_only_tables_that_name_images_count(params, shots):
     assert labels_of(source) == sorted(table["label"])
 
 
+def test_parameters_name_the_columns_of_a_table_in_an_archive(params, shots):
+    folder, table = shots
+    table.rename(columns={"file_name": "shot", "label": "kind"}).to_csv(folder / "labels.csv", index=False)
+    source = images_of(params(data={"source": str(zipped(folder)), "path": "shot", "label": "kind"}))
+    assert labels_of(source) == sorted(table["label"])
+
+
 def test_several_tables_in_an_archive_are_a_question(params, shots):
     folder, table = shots
     table.to_csv(folder / "one.csv", index=False)
@@ -166,3 +173,11 @@ def test_a_folder_has_no_columns(params, tmp_path, name, value):
     for source in (str(folder), "digits"):
         with raises(RootstockError, f"data.{name}"):
             images_of(params(data={"source": source, name: value}))
+
+
+def test_captions_beside_the_images_of_a_table_are_no_shard(params, shots):
+    folder, table = shots
+    table.to_csv(folder / "manifest.csv", index=False)
+    for name in table["file_name"]:
+        (folder / name).with_suffix(".txt").write_text("a caption")
+    assert labels_of(images_of(params(data={"source": str(zipped(folder))}))) == sorted(table["label"])
