@@ -14,8 +14,8 @@ from tasks.core.sections import BackboneParams
 
 BUILTIN = ("resnet10", "resnet8", "resnet20", "efficientnet_lite0")  # known without importing torch
 SOURCES = (
-    "give a folder of class/*.jpg or train|val|test/class/*.jpg, a .csv, .tsv, .jsonl or .parquet file with columns path and label, "
-    "or a .zip or .tar of one"
+    "give a folder of class/*.jpg or train|val|test/class/*.jpg, a .csv, .tsv, .jsonl or .parquet file with columns "
+    "path and label, or a .zip or .tar of one"
 )
 
 
