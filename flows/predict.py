@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,15 +33,17 @@ SOURCES = "name an image, a folder of images, or a table (.csv, .tsv, .jsonl, .p
 MAX_PICTURES = 40  # on the page
 SOURCE = ".source"  # the file beside the answers that records their source
 MAX_BROKEN = 200  # broken files on the page
+TABLES = ("predictions.parquet", "predictions.csv")
 
 
 @dataclass(frozen=True)
 class PredictionInput:
-    """Files below a root, and the name of the output folder for their answers."""
+    """Files below a root that may be images, the other files, and the name of the output folder for their answers."""
 
     root: Path
     files: list[str]
     name: str
+    left_out: dict[str, str] = field(default_factory=dict)  # other files, with the reasons
 
 
 @flow(name="predict")
@@ -58,6 +60,8 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
 
     Raises RootstockError if the version, the source or `out` cannot be used.
     """
+    from tasks.evaluation.batch_prediction import state_of
+
     params = parameters.load()
     place = Path(source)
     is_image = place.is_file() and not is_table(place)
@@ -75,13 +79,14 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
         if not out:
             target = place_for(place, target)
             write_text(target / SOURCE, str(place.resolve()))
-        partial = folder / _digest(str(target.resolve()), version.source, state_of(inputs))
+        state = state_of(inputs.root, (*inputs.files, *inputs.left_out))
+        partial = folder / _digest(str(target.resolve()), version.source, state)
         answered, broken = stream(scorer, inputs, partial, target, say)
         _page(target, inputs, version, scorer_kind(scorer), broken)
         shutil.rmtree(partial)
-    summary = f"{answered} answers by version {version.version} of {version.name}"
-    names = ", ".join(f"predictions.{kind}" for kind in ("parquet", "csv", "html"))
-    return f"{summary}; {broken} broken files, listed with their reasons\n{target.resolve()}: {names}"
+    others = f"{broken} broken files" + (f" and {len(inputs.left_out)} left out" if inputs.left_out else "")
+    summary = f"{answered} answers by version {version.version} of {version.name}; {others}"
+    return f"{summary}, listed with their reasons\n{target.resolve()}: {', '.join(TABLES)}, predictions.html"
 
 
 def place_for(source: Path, target: Path) -> Path:
@@ -120,11 +125,14 @@ def files_of(source: Path, column: str | None = None) -> PredictionInput:
     Raises RootstockError if the source cannot be read or has no images.
     """
     from tasks.data.image_files import find, refuse_unusable
+    from tasks.data.notes import reasons
     from tasks.data.tables.table import read_paths
 
+    left_out: dict[str, str] = {}
     if source.is_dir():
         refuse_unusable(source, "source", hidden=False)
-        files, root = find(source)[0], source
+        listing = find(source)
+        files, root, left_out = listing.images, source, reasons(listing)
     elif source.is_file():
         files, root = read_paths(source, column), source.parent
     else:
@@ -134,19 +142,7 @@ def files_of(source: Path, column: str | None = None) -> PredictionInput:
         )
     if not files:
         raise RootstockError(f"no images in {source}", key="no-images")
-    return PredictionInput(root, files, source.stem if source.is_file() else source.resolve().name)
-
-
-def state_of(inputs: PredictionInput) -> list[tuple[str, int, int]]:
-    """Returns the name, size and mtime of each file; an interrupted prediction resumes only if none has changed."""
-    from tasks.evaluation.batch_prediction import is_there
-
-    state = []
-    for name in inputs.files:
-        file = inputs.root / name
-        status = file.stat() if is_there(file) else None
-        state.append((name, status.st_size if status else -1, status.st_mtime_ns if status else -1))
-    return state
+    return PredictionInput(root, files, source.stem if source.is_file() else source.resolve().name, left_out)
 
 
 def stream(
@@ -154,11 +150,14 @@ def stream(
 ) -> tuple[int, int]:
     """Predicts in parts and joins them in `target`. Returns the numbers of answers and of broken files."""
     from tasks.core.messages import ProgressMessage
-    from tasks.evaluation.batch_prediction import merge, score_parts
+    from tasks.evaluation.batch_prediction import add_left_out, merge, score_parts
 
-    for done in score_parts(scorer, scorer_kind(scorer), inputs.root, inputs.files, partial):
+    kind = scorer_kind(scorer)
+    for done in score_parts(scorer, kind, inputs.root, inputs.files, partial):
         say(str(ProgressMessage(done, len(inputs.files), "files answered")))
-    return merge(partial, target / "predictions.parquet", target / "predictions.csv")
+    add_left_out(scorer, kind, inputs.left_out, partial)
+    answered, listed = merge(partial, *(target / name for name in TABLES))
+    return answered, listed - len(inputs.left_out)
 
 
 def _page(target: Path, inputs: PredictionInput, version: ModelVersion, kind: TargetKind, broken: int) -> None:
@@ -182,7 +181,7 @@ def _page(target: Path, inputs: PredictionInput, version: ModelVersion, kind: Ta
         ),
         PageSection(f"The first {len(good)}", picture=sheet),
         PageSection(
-            f"{broken} broken files",
+            f"{broken} broken files, {len(inputs.left_out)} left out",
             columns=["file", "reason"],
             rows=bad[[Column.PATH, Column.REASON]].to_numpy().tolist(),
         ),

@@ -94,17 +94,16 @@ def measure(backbone: nn.Module, params: FlowParams) -> dict[int, Accuracy]:
 @task(cache_policy=NO_CACHE)
 def write(backbone: nn.Module, params: FlowParams, scores: dict[int, Accuracy], seconds: float) -> None:
     """Writes the weights in float16 with their preprocessing, and a JSON file with the recipe and the accuracies."""
-    from dataclasses import asdict
-
     from tasks.core.files import sha256_of, write_json
     from tasks.embedded.pretraining import ARCHITECTURE, preprocessing
     from tasks.hardware.device import choose
     from tasks.models import weights_file
+    from tasks.models.backbone import described
 
     halves = {
         name: value.half() if value.is_floating_point() else value for name, value in backbone.state_dict().items()
     }
-    weights_file.write(EMBEDDED, halves, {"preprocessing": asdict(preprocessing(params.pretrain.side))})
+    weights_file.write(EMBEDDED, halves, {"preprocessing": described(preprocessing(params.pretrain.side))})
     recipe: dict[str, Any] = {
         "architecture": ARCHITECTURE,
         "sha256": sha256_of(EMBEDDED),

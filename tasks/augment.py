@@ -38,6 +38,7 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     from tasks.core.files import replacing
     from tasks.core.progress import say
     from tasks.core.schema import Column, Split
+    from tasks.data.decoding import load
     from tasks.data.manifest import of_split
     from tasks.images.transforms import RenderStyle
     from tasks.images.view_plan import plan_views
@@ -53,8 +54,9 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     policy.write(paths.policy)
     with replacing(paths.plan) as beside:
         planned.to_parquet(beside, index=False)
-    sizes = (backbone.resize, backbone.crop)
-    preprocessing = preprocessing_of(backbone.architecture, described(paths.pretrained), *sizes, backbone.letterbox)
+    sizes, decoding = (backbone.resize, backbone.crop), load(paths.decoding)
+    description = described(paths.pretrained)
+    preprocessing = preprocessing_of(backbone.architecture, description, *sizes, backbone.letterbox, decoding)
     preview(paths.preview, paths.raw, planned, preprocessing, RenderStyle.of(policy))
     say(f"{len(planned)} views of {len(train)} training images planned")
     return AugmentReport(views=len(planned), flip=policy.flip)
@@ -83,11 +85,13 @@ def check_flip(paths: Paths, params: AugmentParams, train: pd.DataFrame) -> Flip
     """Tests a probe on mirror images, and says the result."""
     from tasks.core.progress import say
     from tasks.core.target import TargetSpec
+    from tasks.data.decoding import load
     from tasks.embedding.pretrained import frozen_backbone
     from tasks.hardware.precision import device_for
     from tasks.heads.flip_check import compare_mirrored, describe
 
-    backbone, compute = frozen_backbone(paths.pretrained, params.backbone), params.compute
+    backbone = frozen_backbone(paths.pretrained, params.backbone, load(paths.decoding))
+    compute = params.compute
     device = device_for(compute.device, compute.precision, backbone.module, backbone.preprocessing.crop)
     outcome = compare_mirrored(paths.raw, train, TargetSpec.load(paths.task), backbone, device, compute.batch)
     say(describe(outcome))

@@ -64,6 +64,7 @@ def compare(paths: Paths, params: ChooseParams, candidates: list[BackboneCandida
     """Returns the choice among the candidates at their sizes; a single option is chosen without looking."""
     from tasks.core.schema import Column
     from tasks.core.target import TargetSpec
+    from tasks.data.decoding import load
     from tasks.selection.choice import Choice, Row
     from tasks.selection.compare import Comparison
     from tasks.selection.rule import chosen
@@ -72,7 +73,8 @@ def compare(paths: Paths, params: ChooseParams, candidates: list[BackboneCandida
     option, table = options[0], tuple[Row, ...]()
     if len(options) > 1 and rows[Column.GROUP].nunique() > 1:
         target = TargetSpec.load(paths.task)
-        comparison = Comparison(paths.candidates, paths.raw, target, params.backbone, params.compute)
+        decoding = load(paths.decoding)
+        comparison = Comparison(paths.candidates, paths.raw, target, params.backbone, params.compute, decoding)
         scored = comparison.run(options, rows)
         option = chosen(scored).option
         table = tuple(

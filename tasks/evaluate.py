@@ -61,6 +61,7 @@ def evaluation_input(paths: Paths, params: EvaluateParams, target: TargetSpec) -
     import pandas as pd
 
     from tasks.core.schema import Candidate, Column, Split
+    from tasks.data.decoding import load
     from tasks.data.manifest import of_split
     from tasks.evaluation.candidates import EvaluationInput
     from tasks.evaluation.scorers import logits_of, scorers, teacher_scorer
@@ -71,17 +72,15 @@ def evaluation_input(paths: Paths, params: EvaluateParams, target: TargetSpec) -
     section, batch = params.backbone, params.compute.batch
     manifest = pd.read_parquet(paths.manifest)
     validation, test = of_split(manifest, Split.VALIDATION), of_split(manifest, Split.TEST)
-    sizes = (section.resize, section.crop)
-    backbone = build(section.architecture, *read(paths.pretrained), *sizes, section.cut, section.letterbox)
+    sizes, decoding = (section.resize, section.crop), load(paths.decoding)
+    backbone = build(section.architecture, *read(paths.pretrained), *sizes, section.cut, section.letterbox, decoding)
     trained = {Candidate.SCRATCH: paths.scratch, Candidate.TUNED: paths.tuned}
     candidates = scorers(section, target, backbone, paths.head_weights, trained)
     files = [*validation[Column.PATH], *test[Column.PATH]]
     device = choose(params.compute.device, "float32")
     outputs = logits_of(candidates, paths.raw, files, device, batch)
     if params.objective.has_teacher and params.teacher.weights is not None:
-        teacher = teacher_scorer(
-            paths.teacher, params.teacher, target, paths.teacher_head, letterbox=backbone.preprocessing.letterbox
-        )
+        teacher = teacher_scorer(paths.teacher, params.teacher, target, paths.teacher_head, backbone.preprocessing)
         outputs |= logits_of({Candidate.TEACHER: teacher}, paths.raw, files, device, batch)
     return EvaluationInput(
         paths=paths,

@@ -57,6 +57,7 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
 
     from tasks.core.progress import say
     from tasks.core.schema import Column
+    from tasks.data.decoding import load
     from tasks.embedding import compiled as compiling
     from tasks.embedding.extract import context, extract
     from tasks.embedding.feature_store import FeatureStore, key_of
@@ -65,7 +66,8 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     from tasks.hardware.precision import device_for
     from tasks.images.transforms import VIEW_PARAMETERS, RenderStyle
 
-    backbone, batch = frozen_backbone(paths.pretrained, params.backbone), params.compute.batch
+    decoding, batch = load(paths.decoding), params.compute.batch
+    backbone = frozen_backbone(paths.pretrained, params.backbone, decoding)
     device = device_for(params.compute.device, params.compute.precision, backbone.module, backbone.preprocessing.crop)
     style = RenderStyle.of(AugmentPolicy.read(paths.policy))
     index = rows_to_embed(pd.read_parquet(paths.manifest), pd.read_parquet(paths.plan), params.features.views)

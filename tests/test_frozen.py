@@ -31,6 +31,18 @@ def test_a_format_has_its_files():
             "scorer/labels.py",
             "scorer/answer.py",
         ),
+        3: (
+            "scorer/memory.py",
+            "scorer/formats.py",
+            "scorer/readers.py",
+            "scorer/decode.py",
+            "scorer/preprocessing.py",
+            "scorer/architectures.py",
+            "scorer/heads.py",
+            "scorer/network.py",
+            "scorer/labels.py",
+            "scorer/answer.py",
+        ),
     }
 
 
@@ -49,8 +61,9 @@ def test_keys_of_the_spec():
         "label_thresholds",
         "init",
     ]
-    assert list(spec["preprocessing"]) == ["resize", "crop", "mean", "std", "interpolation", "letterbox"]
-    assert (spec["format"], spec["cut"], spec["head"]) == (2, "layer", {"kind": "linear"})
+    assert list(spec["preprocessing"]) == ["resize", "crop", "mean", "std", "interpolation", "letterbox", "decoding"]
+    assert list(spec["preprocessing"]["decoding"]) == ["max_pixels", "background", "white_level"]
+    assert (spec["format"], spec["cut"], spec["head"]) == (3, "layer", {"kind": "linear"})
 
 
 @pytest.mark.parametrize(

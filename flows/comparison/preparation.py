@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 
 from flows.config.parameters import check, stage_params
 from flows.sources.candidates import candidates_of
@@ -21,9 +22,10 @@ from flows.sources.weights import teacher_of
 from tasks.core.digest import code_digest
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.files import read_json, replacing, sha256_of, write_json
-from tasks.core.params import CHOICE, INIT, PARAMS_FILE, PINS, read_document
+from tasks.core.params import CHOICE, HEIF, INIT, PARAMS_FILE, PINS, read_document, values_of
 from tasks.core.schema import STAGES
 from tasks.evaluation.requirements import check_attacks_installed
+from tasks.scorer.readers import heif_version
 from tasks.selection.candidates import LIST
 
 SHARED_STAGES = ("ingest", "validate")  # they depend only on the data set
@@ -75,7 +77,8 @@ def prepare(trial: Trial, folder: Path, place: Path) -> str:
         set_value(document, "teacher.weights", teacher)
     if "scratch.run" not in trial.changes:
         set_value(document, "scratch.run", False)  # in a comparison, the teacher is one of the models
-    data_facts = [str(raw), listing(raw), *(document[stage] for stage in SHARED_STAGES), code_of(SHARED_STAGES)]
+    data_facts: list[object] = [str(raw), listing(raw), heif_version(), code_of(SHARED_STAGES)]
+    data_facts += [_read_by(stage, document) for stage in SHARED_STAGES]
     shared = folder / "data" / hashlib.sha256(json.dumps(data_facts).encode()).hexdigest()[:12]
     places = {"raw": raw, "candidates": candidates, "teacher": teacher_file, "state": folder / "state"}
     places |= {name: shared / name for name in SHARED_STAGES}
@@ -83,12 +86,15 @@ def prepare(trial: Trial, folder: Path, place: Path) -> str:
         set_value(document, f"paths.{name}", str(Path(where).absolute()))
     with replacing(place / PARAMS_FILE) as beside, beside.open("w", encoding="utf-8") as out:
         YAML().dump(document, out)
-    write_json(place / PINS, {CHOICE: None, INIT: None})
-    versions = [installed(package) for package in ("torch", "torchvision", "pillow")]
-    read = {key for stage in STAGES for key in stage_params(stage).sections()}
-    facts = [{key: document[key] for key in sorted(read)}, versions, code_of(STAGES)]
+    write_json(place / PINS, {CHOICE: None, HEIF: None, INIT: None})
+    versions = [heif_version(), *(installed(package) for package in ("torch", "torchvision", "pillow"))]
+    facts: list[object] = [[_read_by(stage, document) for stage in STAGES], versions, code_of(STAGES)]
     facts += [listing(raw), (candidates / LIST).read_text(encoding="utf-8"), sha256_of(teacher_file)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _read_by(stage: str, document: CommentedMap) -> dict[str, Any]:
+    return dict(values_of(document, stage_params(stage).sections()))
 
 
 def code_of(stages: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ def form() -> type[Section]:
     for params in classes:
         typed = params.of(document)
         for name, field in params.model_fields.items():
-            if (field.alias or name) not in FIXED:
+            if (key := field.alias or name) not in FIXED and "." not in key:  # a dotted key is in its section
                 fields[name] = (field, getattr(typed, name))
     return _with_defaults("Parameters", Section, fields)
 

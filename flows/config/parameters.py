@@ -16,7 +16,7 @@ from tasks.core.objective_sections import Objective, TeacherParams
 from tasks.core.params import PARAMS_FILE, Section, StageParams, read_document
 from tasks.core.paths import Paths
 from tasks.core.schema import STAGES, Metric
-from tasks.core.sections import BackboneParams, EvaluateSection, refuse_tuning
+from tasks.core.sections import BackboneParams, Background, EvaluateSection, MaxPixels, WhiteLevel, refuse_tuning
 
 DIGITS, ROTATIONS = "digits", "rotations"  # values of data.source that name embedded data sets
 
@@ -36,6 +36,9 @@ class DataSection(Section):
     )
     targets: tuple[str, ...] = Field(description="numeric columns of a table to predict instead of labels")
     archive_limit: float = Field(gt=0, description="maximum size of an unpacked archive, in GiB")
+    max_pixels: MaxPixels
+    background: Background
+    white_level: WhiteLevel
 
     @field_validator("labels", "targets")
     @classmethod
@@ -150,7 +153,7 @@ def check(document: CommentedMap, file: Path = PARAMS_FILE) -> FlowParams:
     Raises ParamsError, with the line and a remedy, for a wrong, missing or unknown key.
     """
     classes: list[type[StageParams]] = [FlowParams, *(stage_params(stage) for stage in STAGES)]
-    sections = {key for params in classes for key in params.sections()}
+    sections = {key.partition(".")[0] for params in classes for key in params.sections()}
     for key in document:
         if key not in sections:
             line = document.lc.key(key)[0] + 1

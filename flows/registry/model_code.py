@@ -56,6 +56,10 @@ CODE_FILES = {  # by "format" in spec.json, absent in format 1; the last file de
         *("scorer/decode.py", "scorer/preprocessing.py", "scorer/architectures.py", "scorer/heads.py"),
         *("scorer/network.py", "scorer/labels.py", "scorer/answer.py"),
     ),
+    3: (
+        *("scorer/memory.py", "scorer/formats.py", "scorer/readers.py", "scorer/decode.py", "scorer/preprocessing.py"),
+        *("scorer/architectures.py", "scorer/heads.py", "scorer/network.py", "scorer/labels.py", "scorer/answer.py"),
+    ),
 }
 
 

@@ -25,6 +25,7 @@ from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
 from tasks.core.schema import Column
 from tasks.core.target import TargetSpec
+from tasks.scorer.readers import heif_version
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -97,7 +98,7 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
             artifacts={"scorer": _write_code(code, Path(folder)), "spec": str(paths.spec), "weights": str(paths.tuned)},
             model_config={"files": files},
             signature=_signature(TargetSpec.load(paths.task)),
-            pip_requirements=[f"{package}=={metadata.version(package)}" for package in REQUIREMENTS],
+            pip_requirements=_requirements(),
         )
     for name, description in ((model, None), (f"{model}{PRODUCTION}", REQUESTS)):
         with suppress(mlflow.exceptions.MlflowException):  # already exists
@@ -105,6 +106,12 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
     tags = lineage(paths) | {Tag.KEY: key, Tag.FILES: files}
     source = f"models:/{logged.model_id}"
     return run.client.create_model_version(model, source, run_id=run.id, tags=tags, model_id=logged.model_id)
+
+
+def _requirements() -> list[str]:
+    """Returns the packages that the model needs, at their installed versions; one that reads HEIC is optional."""
+    packages = (*REQUIREMENTS, "pillow-heif") if heif_version() else REQUIREMENTS
+    return [f"{package}=={metadata.version(package)}" for package in packages]
 
 
 def _write_code(code: Mapping[str, bytes], folder: Path) -> str:

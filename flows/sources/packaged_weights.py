@@ -41,9 +41,8 @@ def packaged(name: str, architecture: str, folder: Path, key: str) -> Path:
     Raises RootstockError, with the parameter `key`, if the package is unknown, missing, changed, or does not fit the
     architecture.
     """
-    from dataclasses import asdict
-
     from tasks.models import weights_file
+    from tasks.models.backbone import described
     from tasks.scorer.architectures import BUILTIN_ARCHITECTURES
 
     weights = entry_of(name, architecture, key)
@@ -51,7 +50,11 @@ def packaged(name: str, architecture: str, folder: Path, key: str) -> Path:
     if not file.exists():
         state, _ = weights_file.read(_checked(name, weights, key))
         names = BUILTIN_ARCHITECTURES[weights.architecture]().state_dict()  # same tensors in the same order
-        description = {"preprocessing": asdict(_preprocessing()), "license": weights.license, "source": PACKAGE + name}
+        description = {
+            "preprocessing": described(_preprocessing()),
+            "license": weights.license,
+            "source": PACKAGE + name,
+        }
         weights_file.write(file, dict(zip(names, state.values(), strict=True)), description)
     return file
 

@@ -14,8 +14,9 @@ from flows.registry.versions import ARTIFACTS, SPEC, WEIGHTS, resolve
 from flows.sources.choices import remembered
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
-from tasks.core.params import CHOICE, INIT, PINS
+from tasks.core.params import CHOICE, HEIF, INIT, PINS
 from tasks.core.schema import AUTO
+from tasks.scorer.readers import heif_version
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -26,13 +27,15 @@ REGISTRY = "models:/"
 
 
 def pin(params: FlowParams) -> None:
-    """Writes the version that backbone.weights refers to, and the backbone chosen before, to data/pins.json; or nulls.
+    """Writes data/pins.json: the version that backbone.weights names, the earlier choice, and the HEIC package's version.
 
+    Null stands for a reference to no registry, and for a package that is not installed.
     Raises RootstockError if there is no such version.
     """
     reference = params.backbone.weights
     version = _version(reference) if reference.startswith(REGISTRY) else None
-    pins = {CHOICE: remembered(params), INIT: f"{REGISTRY}{version.name}/{version.version}" if version else None}
+    initial = f"{REGISTRY}{version.name}/{version.version}" if version else None
+    pins = {CHOICE: remembered(params), HEIF: heif_version(), INIT: initial}
     if not PINS.exists() or read_json(PINS) != pins:
         write_json(PINS, pins)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,13 @@ def matched(file: Path, params: FlowParams) -> Path:
     from tasks.core.files import sha256_of
     from tasks.core.progress import say
     from tasks.models import weights_file
-    from tasks.models.backbone import assumption_of, check_architecture, preprocessing_of, torchvision_name
+    from tasks.models.backbone import (
+        assumption_of,
+        check_architecture,
+        described,
+        preprocessing_of,
+        torchvision_name,
+    )
     from tasks.models.partial_loading import EARLIER, load_matching
 
     architecture = params.backbone.architecture
@@ -54,7 +59,7 @@ def matched(file: Path, params: FlowParams) -> Path:
         head = {name: tensor for name, tensor in state.items() if name.startswith(EARLIER)}
         classes = {"classes": description["classes"]} if "classes" in description else {}
         taken = "; ".join(filter(None, [report, assumption_of(architecture, description)]))
-        new_description = {"preprocessing": asdict(preprocessing), "taken": taken, **classes}
+        new_description = {"preprocessing": described(preprocessing), "taken": taken, **classes}
         weights_file.write(target, {**head, **initialized}, new_description)
     say(f"backbone: {weights_file.read(target)[1]['taken']}")
     return target
@@ -122,7 +127,7 @@ def random_weights(params: FlowParams) -> Path:
     import torch
 
     from tasks.models import weights_file
-    from tasks.models.backbone import check_architecture, torchvision_preprocessing
+    from tasks.models.backbone import check_architecture, described, torchvision_preprocessing
     from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone
 
     architecture, cut = params.backbone.architecture, params.backbone.cut
@@ -132,7 +137,7 @@ def random_weights(params: FlowParams) -> Path:
         torch.manual_seed(0)
         module, _ = build_backbone(architecture, cut)
         like = "resnet18" if architecture in BUILTIN_ARCHITECTURES else architecture
-        weights_file.write(file, module.state_dict(), {"preprocessing": asdict(torchvision_preprocessing(like))})
+        weights_file.write(file, module.state_dict(), {"preprocessing": described(torchvision_preprocessing(like))})
     return file
 
 
@@ -168,7 +173,7 @@ def downloaded(architecture: str, name: str, folder: Path, key: str = "backbone.
     parameter `key`, if there are no such weights or the download fails.
     """
     from tasks.models import weights_file
-    from tasks.models.backbone import torchvision_preprocessing
+    from tasks.models.backbone import described, torchvision_preprocessing
 
     entry = torchvision_entry(architecture, name, key)
     file = folder / f"{architecture}-{entry.name}.safetensors"
@@ -181,7 +186,7 @@ def downloaded(architecture: str, name: str, folder: Path, key: str = "backbone.
                 f"{_cached(entry)}, or set {key} to the file",
                 key="download-failed",
             ) from None
-        description = {"preprocessing": asdict(torchvision_preprocessing(architecture, entry.name))}
+        description = {"preprocessing": described(torchvision_preprocessing(architecture, entry.name))}
         weights_file.write(file, dict(state), description)
     return file
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar
 
@@ -18,6 +18,7 @@ from tasks.core.near_names import did_you_mean
 
 PARAMS_FILE = Path("params.yaml")
 PINS = Path("data/pins.json")  # registry versions resolved when the flow started; null if not used
+HEIF = "heif"  # key in pins.json: the version of pillow-heif, with which ingest reads more images
 INIT = "init"  # key in pins.json: the registered version whose backbone is the starting point
 CHOICE = "choice"  # key in pins.json: the backbone chosen for the images, which later runs keep
 Model = TypeVar("Model", bound=BaseModel)
@@ -39,7 +40,7 @@ class Section(BaseModel):
 
 
 class StageParams(Section):
-    """The parameters of one stage. Its fields are the top-level keys that dvc.yaml declares for the stage."""
+    """The parameters of one stage. Its fields are the sections and dotted keys that dvc.yaml declares for the stage."""
 
     @classmethod
     def load(cls, file: Path = PARAMS_FILE) -> Self:
@@ -49,12 +50,23 @@ class StageParams(Section):
     @classmethod
     def of(cls, document: CommentedMap, file: Path = PARAMS_FILE) -> Self:
         """Validates a document read from `file`. Raises ParamsError naming the line of each fault."""
-        return validated(cls, {key: document[key] for key in cls.sections() if key in document}, document, file)
+        return validated(cls, dict(values_of(document, cls.sections())), document, file)
 
     @classmethod
     def sections(cls) -> tuple[str, ...]:
-        """Returns the top-level keys of params.yaml that this class reads."""
+        """Returns the keys of params.yaml that this class reads: sections, or dotted names of single parameters."""
         return tuple(field.alias or name for name, field in cls.model_fields.items())
+
+
+def values_of(document: CommentedMap, keys: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Yields the keys that the document has, with their values."""
+    for key in keys:
+        section, _, name = key.partition(".")
+        node = document.get(section)
+        if not name and section in document:
+            yield key, node
+        elif isinstance(node, CommentedMap) and name in node:
+            yield key, node[name]
 
 
 def read_document(file: Path) -> CommentedMap:
@@ -126,7 +138,7 @@ def _message(fault: Fault) -> str:
 def _line(document: CommentedMap, loc: tuple[int | str, ...]) -> int:
     """Returns the 1-based line of the deepest part of `loc` that exists in the document."""
     line, node = 1, document
-    for part in loc:
+    for part in (*str(loc[0]).split("."), *loc[1:]):
         if not isinstance(node, CommentedMap) or part not in node:
             break
         line = node.lc.key(part)[0] + 1

@@ -26,6 +26,7 @@ class StageFiles:
 
     manifest = File("ingest", "manifest.parquet")  # one row per image
     task = File("ingest", "task.json")  # the TargetSpec
+    decoding = File("ingest", "decoding.json")  # how the images are decoded, now and when the model is used
     validation = File("validate_", "validation.json")  # the findings
     validation_page = File("validate_", "report.html")  # the findings as a readable page
     pretrained = File("choose", "backbone.weights")  # the chosen backbone's weights

@@ -14,6 +14,17 @@ from tasks.core.params import Section
 Count = Annotated[int, Field(ge=1)]
 Penalty = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0)]
+MaxPixels = Annotated[int, Field(ge=1, description="largest image, in pixels after a JPEG's reduction")]
+Background = Annotated[
+    str,
+    Field(
+        pattern=r"^(white|black|gray|#[0-9a-fA-F]{6})$",
+        description="color behind transparent pixels: white, black, gray, or '#rrggbb' in quotes",
+    ),
+]
+WhiteLevel = Annotated[
+    int | None, Field(ge=1, le=65535, description="value of white in 16-bit gray, such as 4095; null: 65535")
+]
 
 
 class BackboneParams(Section):

@@ -7,28 +7,85 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import imagehash
 from PIL import Image
 
 from tasks.core.errors import RootstockError
 from tasks.core.schema import Column
-from tasks.scorer.decode import decode
+from tasks.scorer.decode import DEFAULT, Decoded, Decoding, decoded
+from tasks.scorer.formats import HEAD, format_of, is_refused
 
 Facts = dict[str, Any]  # the manifest's columns that depend on the file alone
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-
-
-def find(root: Path) -> tuple[list[str], list[str]]:
-    """Returns the relative POSIX paths of all images and of all other files below `root`, excluding hidden files."""
-    files = sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+PEAK = "peak"  # a fact besides the manifest's columns: the largest value of a 16-bit gray image
+# Suffixes of images that can be decoded, and of those that are refused by name rather than skipped.
+READABLE = frozenset(
+    (
+        *(
+            ".png",
+            ".apng",
+            ".jpg",
+            ".jpeg",
+            ".jpe",
+            ".jfif",
+            ".pjpeg",
+            ".pjp",
+            ".webp",
+            ".avif",
+            ".bmp",
+            ".dib",
+            ".gif",
+        ),
+        *(".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpf", ".jpx", ".tga"),
+        *(".heic", ".heif", ".hif"),
     )
-    images = [file for file in files if Path(file).suffix.lower() in SUFFIXES]
-    return images, sorted(set(files) - set(images))
+)
+RAW_SUFFIXES = (".cr2", ".cr3", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f")
+REFUSED = frozenset((*RAW_SUFFIXES, ".jxl", ".psd"))
+DOCUMENTS = (".pdf", ".svg", ".eps", ".ps")  # refused in a folder of images, but no images beside the folders
+MAX_SIDE, SHORTENED = 2**18, 2**12  # pixels
+BAND = 1024  # rows that are hashed at a time
+LITTER_FOLDERS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", ".thumbnails", "__pycache__", "__MACOSX"}
+LITTER_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r"}
+
+
+class Listing(NamedTuple):
+    """The files below a folder, as sorted relative POSIX paths. Hidden files are left out.
+
+    Images are to be decoded, or refused with a reason; `litter` is what systems and programs leave in folders, such as
+    thumbnails; `others` are all other files.
+    """
+
+    images: list[str]
+    others: list[str]
+    litter: list[str]
+
+
+def find(root: Path) -> Listing:
+    """Lists the files below `root`. Those with no suffix of an image are images if their first bytes say so."""
+    listing = Listing([], [], [])
+    for path in sorted((path for path in root.rglob("*") if path.is_file()), key=lambda path: path.as_posix()):
+        file = path.relative_to(root)
+        if not LITTER_FOLDERS.isdisjoint(file.parts[:-1]) or file.name.lower() in LITTER_FILES:
+            listing.litter.append(file.as_posix())
+        elif not any(part.startswith(".") for part in file.parts):
+            (listing.images if _is_image(path, file) else listing.others).append(file.as_posix())
+    return listing
+
+
+def _is_image(path: Path, file: Path) -> bool:
+    suffix = file.suffix.lower()
+    if suffix in DOCUMENTS:
+        return len(file.parts) > 1
+    if suffix in READABLE or suffix in REFUSED:
+        return True
+    try:
+        with path.open("rb") as opened:
+            head = opened.read(HEAD)
+    except OSError:
+        return False
+    return format_of(head) is not None or is_refused(head)
 
 
 def refuse_unusable(root: Path, name: str, *, hidden: bool) -> None:
@@ -63,13 +120,15 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def facts(root: Path, files: Iterable[str], cached: Mapping[str, Facts]) -> Iterator[Facts]:
+def facts(
+    root: Path, files: Iterable[str], cached: Mapping[str, Facts], decoding: Decoding = DEFAULT
+) -> Iterator[Facts]:
     """Yields the facts of each file, in order, read by one thread per core. `cached` maps SHA-256 to facts."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(lambda file: _facts(root, file, cached), files)
+        yield from pool.map(lambda file: _facts(root, file, cached, decoding), files)
 
 
-def _facts(root: Path, file: str, cached: Mapping[str, Facts]) -> Facts:
+def _facts(root: Path, file: str, cached: Mapping[str, Facts], decoding: Decoding) -> Facts:
     try:
         data = (root / file).read_bytes()
     except OSError as error:
@@ -78,25 +137,35 @@ def _facts(root: Path, file: str, cached: Mapping[str, Facts]) -> Facts:
     if row[Column.SHA256] in cached:
         return {**row, **cached[row[Column.SHA256]]}
     try:
-        image = decode(data)
+        with decoded(data, decoding=decoding) as image:
+            return {**row, **_facts_of_image(image)}
     except ValueError as reason:
         return {**row, Column.QUARANTINE: str(reason)}
+
+
+def _facts_of_image(image: Decoded) -> Facts:
+    peak = {} if image.peak is None else {PEAK: image.peak}
     return {
-        **row,
-        Column.PIXEL_HASH: pixel_hash(image),
-        Column.PERCEPTUAL_HASH: str(imagehash.phash(image)),
-        Column.WIDTH: image.width,
-        Column.HEIGHT: image.height,
-        Column.MODE: _stored_mode(root / file),
+        Column.PIXEL_HASH: pixel_hash(image.rgb),
+        Column.PERCEPTUAL_HASH: perceptual_hash(image.rgb),
+        Column.WIDTH: image.rgb.width,
+        Column.HEIGHT: image.rgb.height,
+        Column.MODE: image.mode,
+        **peak,
     }
+
+
+def perceptual_hash(image: Image.Image) -> str:
+    """Returns the perceptual hash. Very long images are shortened first, or they would be widened at full length."""
+    if max(image.size) > MAX_SIDE:
+        image = image.resize((min(image.width, SHORTENED), min(image.height, SHORTENED)), Image.Resampling.BOX)
+    return str(imagehash.phash(image))
 
 
 def pixel_hash(image: Image.Image) -> str:
     """Returns the SHA-256 of size and RGB pixels, which is equal for lossless encodings of the same image."""
-    return hashlib.sha256(f"{image.width}x{image.height}:".encode() + image.convert("RGB").tobytes()).hexdigest()
-
-
-def _stored_mode(path: Path) -> str:
-    """Returns Pillow's mode of the stored image, such as L, RGB or CMYK, reading only the header."""
-    with Image.open(path) as image:
-        return image.mode
+    digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
+    for top in range(0, image.height, BAND):
+        band = image.crop((0, top, image.width, min(top + BAND, image.height)))
+        digest.update(band.convert("RGB").tobytes())
+    return digest.hexdigest()

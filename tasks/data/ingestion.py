@@ -13,6 +13,7 @@ from tasks.core.progress import counted
 from tasks.core.schema import TABLE, Column
 from tasks.data import image_files, splits
 from tasks.data.image_files import Facts
+from tasks.scorer.decode import Decoding
 
 COLUMNS = {
     Column.PATH: "string",
@@ -31,10 +32,11 @@ COLUMNS = {
 
 
 class Source(NamedTuple):
-    """The images and the other files, as relative POSIX paths, and the source's metadata for each image."""
+    """The images, the other files and litter, as relative POSIX paths, and the source's metadata for each image."""
 
     files: list[str]
     others: list[str]
+    litter: list[str]
     labels: pd.DataFrame
 
 
@@ -44,17 +46,17 @@ def read_source(raw: Path) -> Source:
     Raises DataRefusedError if there are no images, or if the folders match neither of the two supported layouts.
     """
     table = pd.read_parquet(raw / TABLE) if (raw / TABLE).exists() else None
-    files, others = image_files.find(raw) if table is None else (list(table[Column.PATH]), [])
+    files, others, litter = image_files.find(raw) if table is None else (list(table[Column.PATH]), [], [])
     if not files:
-        suffixes = ", ".join(sorted(image_files.SUFFIXES))
+        suffixes = ", ".join(sorted(image_files.READABLE))
         raise DataRefusedError(f"no images below {raw} ({suffixes}): {splits.LAYOUT}", key="no-images")
     labels = splits.label_and_split(files) if table is None else table.drop(columns=Column.PATH)
-    return Source(files, others, labels)
+    return Source(files, others, litter, labels)
 
 
-def read_facts(raw: Path, files: list[str], cached: Mapping[str, Facts]) -> list[Facts]:
+def read_facts(raw: Path, files: list[str], cached: Mapping[str, Facts], decoding: Decoding) -> list[Facts]:
     """Reads the facts of each file, in order, and reports progress. `cached` maps SHA-256 to facts."""
-    return list(counted(image_files.facts(raw, files, cached), len(files), "images read"))
+    return list(counted(image_files.facts(raw, files, cached, decoding), len(files), "images read"))
 
 
 def build_manifest(facts: list[Facts], labels: pd.DataFrame, validation: float, test: float) -> pd.DataFrame:

@@ -38,11 +38,13 @@ def context(
     pretrained: Path, params: BackboneParams, backbone: Backbone, device: Device, style: RenderStyle, batch: int
 ) -> dict[str, object]:
     """Returns everything that a feature depends on, except the image file and the view."""
+    preprocessing = asdict(backbone.preprocessing)
+    del preprocessing["decoding"]["max_pixels"]  # decides which images are read, not how
     return {
         "architecture": backbone.architecture,
         "cut": params.cut,
         "weights": sha256_of(pretrained),
-        "preprocessing": asdict(backbone.preprocessing),
+        "preprocessing": preprocessing,
         **asdict(style),
         "batch": batch,
         "torchvision": torchvision.__version__,

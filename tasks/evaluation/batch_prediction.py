@@ -6,7 +6,7 @@ Shapes: N images, C classes or targets.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,8 +63,27 @@ def part_file(folder: Path, start: int) -> Path:
 def _answers(scorer: StreamingScorer, root: Path, files: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for file, (logits_C, reason) in zip(files, scorer.stream(_bytes(root / file) for file in files), strict=True):
-        rows.append(_row(scorer, file, logits_C, reason if is_there(root / file) else "file not found"))
+        rows.append(_row(scorer, file, logits_C, (reason and _without_bytes(root / file)) or reason))
     return rows
+
+
+def _without_bytes(file: Path) -> str:
+    """Returns why a file has no bytes to decode; an empty text if it has some."""
+    if not is_there(file):
+        return "file not found"
+    try:
+        with file.open("rb") as opened:
+            opened.read(1)
+    except OSError as error:
+        return f"the file cannot be read: {error.strerror}"
+    return ""
+
+
+def add_left_out(scorer: StreamingScorer, kind: TargetKind, reasons: Mapping[str, str], folder: Path) -> None:
+    """Writes the last part: files that were left out on purpose, with the reasons."""
+    rows = [_row(scorer, file, None, reason) for file, reason in reasons.items()]
+    with replacing(folder / "part-left-out.parquet") as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMAS[kind](scorer)), temporary)
 
 
 def is_there(file: Path) -> bool:
@@ -73,6 +92,16 @@ def is_there(file: Path) -> bool:
         return file.is_file()
     except (OSError, ValueError):
         return False
+
+
+def state_of(root: Path, files: Iterable[str]) -> list[tuple[str, int, int]]:
+    """Returns the name, size and mtime of each file; an interrupted prediction resumes only if none has changed."""
+    state = []
+    for name in files:
+        file = root / name
+        status = file.stat() if is_there(file) else None
+        state.append((name, status.st_size if status else -1, status.st_mtime_ns if status else -1))
+    return state
 
 
 def _bytes(file: Path) -> bytes:

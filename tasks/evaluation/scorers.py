@@ -22,6 +22,7 @@ from tasks.models.weights_file import read
 from tasks.objectives.teacher import load
 from tasks.scorer.answer import Scorer, spec_of
 from tasks.scorer.network import build_network
+from tasks.scorer.preprocessing import Preprocessing
 
 
 def scorers(
@@ -44,12 +45,12 @@ def scorers(
     return {name: Scorer(networks[name], spec) for name in Candidate if name in networks}
 
 
-def teacher_scorer(file: Path, params: TeacherParams, target: TargetSpec, head: Path, *, letterbox: bool) -> Scorer:
+def teacher_scorer(file: Path, params: TeacherParams, target: TargetSpec, head: Path, student: Preprocessing) -> Scorer:
     """Builds an uncalibrated scorer for the teacher, with the head fitted by finetune if its file has none.
 
     Raises ParamsError if no head has been fitted.
     """
-    teacher = load(file, params, target, head, letterbox=letterbox)
+    teacher = load(file, params, target, head, student)
     if isinstance(teacher, Backbone):
         raise ParamsError("teacher.weights: the teacher has no fitted head; run finetune first", key="teacher.weights")
     spec = spec_of(params.architecture or "", target.classes, teacher.preprocessing, targets=target.targets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from tasks.core.near_names import did_you_mean
 from tasks.core.schema import AUTO
 from tasks.models.weights_file import SHA256
 from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone, folded
+from tasks.scorer.decode import DEFAULT, Decoding
 from tasks.scorer.preprocessing import Preprocessing
 
 # Parameters that a weights file may contain beyond the backbone's: classifiers and auxiliary classifiers.
@@ -42,6 +43,7 @@ def build(
     crop: int | None,
     cut: str = "layer",
     letterbox: bool = False,
+    decoding: Decoding = DEFAULT,
 ) -> Backbone:
     """Builds the backbone and loads `state`; `resize` and `crop` (pixels) override its preprocessing.
 
@@ -51,7 +53,7 @@ def build(
     check_architecture(architecture)
     module, width = build_backbone(architecture, cut)
     _load(module, state, architecture)
-    preprocessing = preprocessing_of(architecture, description, resize, crop, letterbox)
+    preprocessing = preprocessing_of(architecture, description, resize, crop, letterbox, decoding)
     return Backbone(module.eval(), width, preprocessing, architecture)
 
 
@@ -76,6 +78,7 @@ def preprocessing_of(
     resize: int | None,
     crop: int | None,
     letterbox: bool = False,
+    decoding: Decoding = DEFAULT,
 ) -> Preprocessing:
     """Returns the preprocessing of a weights file, overridden by `resize` and `crop` (pixels).
 
@@ -94,7 +97,8 @@ def preprocessing_of(
         )
     else:
         default = torchvision_preprocessing(architecture, torchvision_name(architecture, description))
-    preprocessing = replace(default, resize=resize or default.resize, crop=crop or default.crop, letterbox=letterbox)
+    resized, cropped = resize or default.resize, crop or default.crop
+    preprocessing = replace(default, resize=resized, crop=cropped, letterbox=letterbox, decoding=decoding)
     if letterbox and resize not in {None, preprocessing.crop}:
         raise RootstockError(
             "backbone.resize: a letterbox resizes the image to backbone.crop; set backbone.resize to null",
@@ -157,6 +161,13 @@ def torchvision_preprocessing(architecture: str, name: str | None = None) -> Pre
         std=tuple(transform.std),
         interpolation=transform.interpolation.value,
     )
+
+
+def described(preprocessing: Preprocessing) -> dict[str, object]:
+    """Returns the description of a weights file's preprocessing; how images are decoded belongs to the data."""
+    fields = asdict(preprocessing)
+    del fields["decoding"]
+    return fields
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], architecture: str) -> None:

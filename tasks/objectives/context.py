@@ -12,6 +12,7 @@ from tasks.core.errors import ParamsError
 from tasks.core.paths import Paths
 from tasks.core.schema import Balance, Split
 from tasks.core.sections import BackboneParams, ComputeParams
+from tasks.data.decoding import load as load_decoding
 from tasks.hardware.device import choose
 from tasks.hardware.distributed import count, rank
 from tasks.hardware.precision import device_for
@@ -76,8 +77,8 @@ def build_context(
 
 
 def _frozen_backbone(paths: Paths, params: BackboneParams, last: tuple[int, str]) -> Backbone:
-    sizes = (params.resize, params.crop)
-    backbone = build(params.architecture, *read(paths.pretrained), *sizes, params.cut, params.letterbox)
+    sizes, decoding = (params.resize, params.crop), load_decoding(paths.decoding)
+    backbone = build(params.architecture, *read(paths.pretrained), *sizes, params.cut, params.letterbox, decoding)
     freeze_all_but_last(backbone.module, *last)
     return backbone
 

@@ -96,8 +96,7 @@ def teacher_outputs(
 def teacher_of(context: TrainingContext, params: TeacherParams) -> Teacher:
     """Loads the teacher. If it has no head, fits a linear head on its features, which is saved with the student."""
     paths, data, loader = context.files, context.data, context.loader
-    letterbox = loader.preprocessing.letterbox
-    loaded = load(paths.teacher, params, data.target, paths.teacher_head, letterbox=letterbox)
+    loaded = load(paths.teacher, params, data.target, paths.teacher_head, loader.preprocessing)
     if isinstance(loaded, Teacher):
         return loaded
     train, validation = data.rows(Split.TRAIN), data.rows(Split.VALIDATION)

@@ -6,7 +6,7 @@ Shapes: N rows, D features, C outputs, E features of the teacher.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,11 +98,14 @@ class Teacher:
         return torch.from_numpy(stored[keys]) if keys else torch.empty(0, 0)
 
 
-def load(file: Path, params: TeacherParams, target: TargetSpec, head: Path, *, letterbox: bool) -> Teacher | Backbone:
+def load(
+    file: Path, params: TeacherParams, target: TargetSpec, head: Path, student: Preprocessing
+) -> Teacher | Backbone:
     """Loads the teacher, with the head in the file `head` if it has none; returns its backbone if there is no head.
 
-    A teacher without its own preprocessing gets letterboxed images if the student does. Raises ParamsError if there is
-    no teacher, or if it predicts other classes or targets.
+    A teacher without its own preprocessing sees images like the student: letterboxed or not, and decoded in the same
+    way; for one with its own, images may be as large as for the student. Raises ParamsError if there is no teacher,
+    or if it predicts other classes or targets.
     """
     state, description = read(file)
     if not state:
@@ -113,13 +116,16 @@ def load(file: Path, params: TeacherParams, target: TargetSpec, head: Path, *, l
                 "teacher.resize, teacher.crop: this teacher has its own preprocessing; set both to null",
                 key="teacher.resize",
             )
-        return whole(state, description[SPEC], target, file)
+        teacher = whole(state, description[SPEC], target, file)
+        decoding = replace(teacher.preprocessing.decoding, max_pixels=student.decoding.max_pixels)
+        return replace(teacher, preprocessing=replace(teacher.preprocessing, decoding=decoding))
     if params.architecture is None:
         raise ParamsError(
             "teacher.architecture: teacher.weights do not name their architecture; set it", key="teacher.architecture"
         )
     check_architecture(params.architecture, "teacher.architecture")
-    backbone = build(params.architecture, state, description, params.resize, params.crop, letterbox=letterbox)
+    sizes, letterbox, decoding = (params.resize, params.crop), student.letterbox, student.decoding
+    backbone = build(params.architecture, state, description, *sizes, letterbox=letterbox, decoding=decoding)
     if not head.exists():
         return backbone
     head_state, settings = read(head)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.reports.figures import plt, save
-from tasks.scorer.decode import decode
+from tasks.scorer.decode import Decoding, decode
 
 THUMBNAIL = 256  # pixels
 
@@ -46,8 +46,15 @@ def captioned(path: Path, images: Sequence[np.ndarray], captions: Sequence[str],
 
 
 def thumbnails(path: Path, files: Sequence[Path], captions: Sequence[str]) -> None:
-    """Writes a grid of thumbnails of image files, with captions."""
-    images = [decode(file.read_bytes()) for file in files]
-    for image in images:
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-    captioned(path, [np.asarray(image) for image in images], captions)
+    """Writes a grid of thumbnails of image files, with captions; an image that cannot be decoded is gray."""
+    captioned(path, [thumbnail(file) for file in files], captions)
+
+
+def thumbnail(file: Path) -> np.ndarray:
+    """Returns an image reduced to the size of a thumbnail, (H, W, 3) uint8."""
+    try:
+        image = decode(file.read_bytes(), None, Decoding(max_pixels=None))
+    except ValueError:  # other code, which may read more formats, has answered it
+        return np.full((THUMBNAIL, THUMBNAIL, 3), 128, np.uint8)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    return np.asarray(image)

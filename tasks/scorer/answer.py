@@ -25,7 +25,7 @@ from .labels import join_labels
 from .network import Network, build_network
 from .preprocessing import Preprocessing, stacked
 
-FORMAT = 2  # version of the shipped files and of spec.json
+FORMAT = 3  # version of the shipped files and of spec.json
 
 
 class Scorer:

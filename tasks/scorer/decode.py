@@ -2,37 +2,198 @@
 
 from __future__ import annotations
 
-import io
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+
+from .memory import MEMORY
+from .readers import opened
+
+WHITE_LEVEL = 2**16 - 1  # of gray with 16 bits
+BITS_PER_SAMPLE = 258  # tag of TIFF
+ORIENTATION = 274  # tag of EXIF
+TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def decode(data: bytes, least: int | None = None) -> Image.Image:
-    """Decodes an image file to an upright RGB image. Raises ValueError with the reason if it is broken or truncated.
+@dataclass(frozen=True)
+class Decoding:
+    """The largest image in pixels, the color behind transparent images, and the white level of 16-bit gray.
+
+    None, the meaning for versions that were registered without these settings: no limit; transparency is ignored.
+    """
+
+    max_pixels: int | None = 100_000_000
+    background: tuple[int, int, int] | None = (255, 255, 255)
+    white_level: int = WHITE_LEVEL
+
+    @classmethod
+    def of(cls, fields: dict[str, Any] | None) -> Decoding:
+        """Builds the settings from their JSON form, in which the color is a list; None is the JSON without them."""
+        if fields is None:
+            return cls(max_pixels=None, background=None)
+        return cls(**{**fields, "background": fields["background"] and tuple(fields["background"])})
+
+
+DEFAULT = Decoding()
+
+
+def decode(data: bytes, least: int | None = None, decoding: Decoding = DEFAULT) -> Image.Image:
+    """Decodes an image file to an upright RGB image. Raises ValueError with the reason if it is broken or too large.
 
     With `least`, a JPEG may be decoded at a reduced size that has at least that many pixels on its shorter side.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if least:
-                image.draft(None, (least, least))
-            is_pgm = image.format == "PPM"  # has no EXIF; exif_transpose would lose the format
-            return in_rgb(image if is_pgm else ImageOps.exif_transpose(image))
-    except UnidentifiedImageError:
-        raise ValueError("not an image that Pillow can read") from None
-    except Exception as error:  # Pillow's decoders raise all kinds of exceptions for broken files
-        raise ValueError(f"broken image: {error}") from None
+    with decoded(data, least, decoding) as image:
+        return image.rgb
 
 
-def in_rgb(image: Image.Image) -> Image.Image:
-    """Converts to 8-bit RGB; 16-bit gray is divided by 257, whereas Pillow would clip it at 255.
+class Decoded(NamedTuple):
+    """An upright RGB image, Pillow's mode of the stored image, and the largest value of 16-bit gray, None if scaled."""
 
-    Raises ValueError for 32-bit gray, whose white level is not defined.
+    rgb: Image.Image
+    mode: str
+    peak: int | None
+
+
+@contextmanager
+def decoded(data: bytes, least: int | None = None, decoding: Decoding = DEFAULT) -> Iterator[Decoded]:
+    """Decodes like `decode`. Until the context ends, the pixels count in MEMORY, so that large images take turns."""
+    stored = opened(data)
+    full, mode = stored.size, stored.mode
+    if least:
+        stored.draft(None, (least, least))
+    reserved = _pixels(full if _is_buffered(stored) else stored.size, decoding)
+    with MEMORY.reserve(reserved):
+        try:
+            rgb, peak = upright_rgb(stored, decoding), _peak(stored)
+        except Exception as error:  # Pillow's decoders raise all kinds of exceptions for broken files
+            raise ValueError(f"broken image: {error}") from None
+        yield Decoded(rgb, mode, peak)
+
+
+def _pixels(size: tuple[int, int], decoding: Decoding) -> int:
+    """Returns the number of pixels to decode. Raises ValueError if they are more than the limit."""
+    width, height = size
+    if decoding.max_pixels is not None and width * height > decoding.max_pixels:
+        raise ValueError(
+            f"{width} x {height} pixels are more than data.max_pixels, {decoding.max_pixels}; reduce the image, or "
+            "raise the limit"
+        )
+    return width * height
+
+
+def _is_buffered(image: ImageFile) -> bool:
+    """Returns whether libjpeg holds a whole JPEG in memory, however reduced: if it comes in several scans."""
+    if not isinstance(image, JpegImageFile) or image.fp is None:
+        return False
+    size = 6 + 2 * image.layers  # of the header of a scan of all components, behind which Pillow has stopped
+    image.fp.seek(-size, os.SEEK_CUR)
+    has_one_scan = image.fp.read(3) == size.to_bytes(2) + bytes([image.layers])
+    return "progressive" in image.info or not has_one_scan
+
+
+def upright_rgb(image: ImageFile, decoding: Decoding) -> Image.Image:
+    """Decodes the pixels, makes transparent ones opaque, and turns the image upright."""
+    image.load()
+    transposed = TRANSPOSED.get(orientation(image))
+    rgb = in_rgb(image, decoding)
+    return rgb if transposed is None else rgb.transpose(transposed)
+
+
+def orientation(image: Image.Image) -> int:
+    """Returns the orientation in the EXIF data, from 1 to 8, whatever else is in there; 1 if there is none.
+
+    Pillow's reader of TIFF has turned the image already.
     """
-    is_16_bit = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")  # Pillow's PGM mode
-    if image.mode in {"I", "F"} and not is_16_bit:
+    exif = image.info.get("exif")
+    if exif is None and (text := image.info.get("Raw profile type exif")):  # PNG of old programs
+        try:
+            exif = bytes.fromhex("".join(text.split("\n")[3:]))
+        except ValueError:
+            return 1
+    return _orientation(exif) if isinstance(exif, bytes) else 1
+
+
+def _orientation(exif: bytes) -> int:
+    """Returns the orientation in a TIFF directory, which is what EXIF data is."""
+    while exif.startswith(b"Exif\0\0"):
+        exif = exif[6:]
+    order = ">" if exif.startswith(b"MM") else "<"
+    try:
+        start = struct.unpack_from(f"{order}L", exif, 4)[0]
+        count = struct.unpack_from(f"{order}H", exif, start)[0]
+        entries = (struct.unpack_from(f"{order}2HL4s", exif, start + 2 + 12 * entry) for entry in range(count))
+        kind, value = next((kind, value) for tag, kind, _, value in entries if tag == ORIENTATION)
+    except (struct.error, StopIteration):
+        return 1
+    code = {1: "B", 3: "H", 4: "L"}.get(kind)
+    return int(struct.unpack_from(f"{order}{code}", value)[0]) if code else 1
+
+
+def in_rgb(image: Image.Image, decoding: Decoding = DEFAULT) -> Image.Image:
+    """Converts to 8-bit RGB; 16-bit gray is scaled from its white level, whereas Pillow would clip it at 255.
+
+    Transparent images are put on the background. Raises ValueError for 32-bit gray, which has no white level.
+    """
+    transparent = image.info.get("transparency")
+    if is_16_bit(image):
+        gray_HW = np.asarray(image)
+        opaque_HW = None if transparent is None or decoding.background is None else gray_HW != transparent
+        white_level = declared_white_level(image) or decoding.white_level
+        image = Image.fromarray(_scale_to_8_bits(white_level)[gray_HW])
+        return image.convert("RGB") if opaque_HW is None else _pasted(image, Image.fromarray(opaque_HW), decoding)
+    if image.mode in {"I", "F"}:
         raise ValueError("grayscale with 32 bits per pixel; save the image with 8 or 16 bits")
-    if is_16_bit:
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) // 257).astype(np.uint8))
-    return image.convert("RGB")
+    if decoding.background is not None and image.has_transparency_data:
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        return _pasted(rgba, rgba, decoding)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _pasted(image: Image.Image, mask: Image.Image, decoding: Decoding) -> Image.Image:
+    """Returns the image where the mask, or its alpha channel, is opaque, and the background elsewhere, in RGB."""
+    rgb = Image.new("RGB", image.size, decoding.background)
+    rgb.paste(image, mask=mask)
+    return rgb
+
+
+def is_16_bit(image: Image.Image) -> bool:
+    """Returns whether an image is 16-bit gray."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")  # Pillow's PGM mode
+
+
+def _peak(image: Image.Image) -> int | None:
+    """Returns the largest value of 16-bit gray, unless the file declares its white level."""
+    undeclared = is_16_bit(image) and declared_white_level(image) is None
+    return int(np.asarray(image).max()) if undeclared else None
+
+
+def declared_white_level(image: Image.Image) -> int | None:
+    """Returns the white level of 16-bit gray in files that say how many bits they use; None for all others."""
+    if image.format in {"PPM", "JPEG2000"}:
+        return WHITE_LEVEL  # scaled by Pillow
+    bits: int = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))[0]
+    return 2**bits - 1 if bits < 16 else None
+
+
+@cache
+def _scale_to_8_bits(white_level: int) -> np.ndarray:
+    """Returns the 8-bit value of each 16-bit value, (65536,) uint8; those above the white level are white."""
+    values = np.arange(WHITE_LEVEL + 1, dtype=np.uint32)
+    return (np.minimum(values, white_level) * 255 // white_level).astype(np.uint8)

@@ -18,6 +18,7 @@ from tasks.hardware.device import choose
 from tasks.images.loading import ImageSquares, prefetch
 from tasks.models.backbone import Backbone, build, embed
 from tasks.models.weights_file import read
+from tasks.scorer.decode import Decoding
 from tasks.selection.options import Option
 from tasks.selection.probe import problem_of, score_parts
 from tasks.selection.rule import SHORTLISTED, Scored, within
@@ -30,10 +31,16 @@ class Comparison:
     """Scores options on images below `raw`, with candidates' weights in `folder`."""
 
     def __init__(
-        self, folder: Path, raw: Path, target: TargetSpec, backbone: BackboneParams, compute: ComputeParams
+        self,
+        folder: Path,
+        raw: Path,
+        target: TargetSpec,
+        backbone: BackboneParams,
+        compute: ComputeParams,
+        decoding: Decoding,
     ) -> None:
         self._folder, self._raw, self._target = folder, raw, target
-        self._backbone, self._compute = backbone, compute
+        self._backbone, self._compute, self._decoding = backbone, compute, decoding
 
     def run(self, options: Sequence[Option], rows: pd.DataFrame) -> list[Scored]:
         """Returns the scored options: all on FIRST of the images; if some are near the best, these on SECOND."""
@@ -58,7 +65,8 @@ class Comparison:
         params, candidate = self._backbone, option.candidate
         state, description = read(self._folder / candidate.file)
         sizes = (option.resize, option.crop)
-        return build(candidate.architecture, state, description, *sizes, params.cut, params.letterbox).folded()
+        named = (candidate.architecture, state, description)
+        return build(*named, *sizes, params.cut, params.letterbox, self._decoding).folded()
 
     def _features(self, backbone: Backbone, files: Sequence[str]) -> Tensor:
         """Returns the features of clean images, (N, D) float32."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tasks.embedding.feature_store import FeatureStore, key_of
 from tasks.hardware.device import choose
 from tasks.images.transforms import RenderStyle
 from tasks.models.backbone import Backbone
+from tasks.scorer.decode import Decoding
 from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.checkpoint import digest_of
 from tests.conftest import TINY
@@ -50,11 +52,15 @@ def context(tmp_path):
     weights = tmp_path / "weights"
     weights.write_bytes(b"any")
     preprocessing = Preprocessing(SIDE, SIDE, (0.5,) * 3, (0.5,) * 3, "bilinear")
-    backbone = Backbone(torch.nn.Identity(), 1, preprocessing)
     params = BackboneParams(
         **TINY, weights="tiny.pth", match="strict", cut="layer", letterbox=False, candidates={}, download=False
     )
-    return lambda: extract.context(weights, params, backbone, choose("cpu", "float32"), RenderStyle(), 4)
+
+    def compute(**changes: object) -> dict[str, object]:
+        backbone = Backbone(torch.nn.Identity(), 1, replace(preprocessing, **changes))
+        return extract.context(weights, params, backbone, choose("cpu", "float32"), RenderStyle(), 4)
+
+    return compute
 
 
 def test_an_edit_of_what_computes_a_feature_changes_its_key_and_no_other_edit_does(copied, context):
@@ -69,6 +75,12 @@ def test_an_edit_of_what_computes_a_feature_changes_its_key_and_no_other_edit_do
     assert len(outside) > 80
     edit(*outside)
     assert context() == seen[-1]
+
+
+def test_settings_that_change_pixels_change_the_key_and_a_limit_does_not(context):
+    keys = [context(decoding=Decoding(**changes)) for changes in ({}, {"max_pixels": 10}, {"background": (0, 0, 0)})]
+    assert keys[0] == keys[1] != keys[2]
+    assert context(decoding=Decoding(white_level=4095)) not in keys
 
 
 def test_features_of_code_before_an_edit_are_not_used_and_make_room(copied, context):

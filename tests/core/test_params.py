@@ -65,6 +65,20 @@ def test_an_error_names_line_key_and_remedy(tmp_path, before, after, key, detail
         assert detail in str(caught.value)
 
 
+def test_a_stage_reads_single_parameters_of_a_section():
+    document = read_document(ROOT / "params.yaml")
+    assert IngestParams.of(document).background == "white"
+    document["data"]["background"] = "whit"
+    with raises(ParamsError, "data.background") as caught:
+        IngestParams.of(document)
+    line = document["data"].lc.key("background")[0] + 1
+    assert str(caught.value).startswith(f"params.yaml line {line}: data.background: ")
+    del document["data"]["background"]
+    with raises(ParamsError, "data.background") as caught:
+        IngestParams.of(document)
+    assert "Field required (color behind transparent pixels" in str(caught.value)
+
+
 def test_every_fault_is_named_and_the_first_one_is_the_key(tmp_path):
     with raises(ParamsError, "seed") as caught:
         load(tmp_path, GOOD.replace("seed: 3", "seed: three").replace("crop: 64", "crop: 2"))

@@ -7,6 +7,7 @@ import pytest
 from tasks.core.files import read_json, write_json
 from tasks.core.schema import Column
 from tasks.data import facts_cache, image_files
+from tasks.scorer.decode import Decoding
 from tests.drawn import drawn
 
 
@@ -22,8 +23,9 @@ def cached_facts(folder, monkeypatch) -> tuple[list[dict[str, object]], int]:
     """Returns the facts of all files, saved in the cache, and the number of files decoded for them."""
     decoded = []
     with monkeypatch.context() as patch:
-        patch.setattr(image_files, "decode", lambda data, real=image_files.decode: decoded.append(data) or real(data))
-        files, _ = image_files.find(folder)
+        real = image_files.decoded
+        patch.setattr(image_files, "decoded", lambda data, **how: decoded.append(data) or real(data, **how))
+        files = image_files.find(folder).images
         rows = list(image_files.facts(folder, files, facts_cache.load(folder / "facts.json")))
     facts_cache.save(folder / "facts.json", rows)
     return rows, len(decoded)
@@ -41,7 +43,16 @@ def test_only_new_contents_are_decoded_and_the_facts_are_the_same(folder, monkey
     assert [row[Column.PATH] for row in rows] == ["1.png", "2.png", "another.png", "broken.png", "new.png"]
     assert rows[0][Column.PIXEL_HASH] == rows[1][Column.PIXEL_HASH]
     assert rows[3][Column.QUARANTINE]
-    assert rows == list(image_files.facts(folder, image_files.find(folder)[0], {}))
+    assert rows == list(image_files.facts(folder, image_files.find(folder).images, {}))
+
+
+def test_facts_of_other_settings_are_not_used(folder, monkeypatch):
+    cached_facts(folder, monkeypatch)
+    file = folder / "facts.json"
+    assert len(facts_cache.load(file)) == 4
+    assert facts_cache.load(file, Decoding(background=(0, 0, 0))) == {}
+    monkeypatch.setattr(facts_cache, "heif_version", lambda: "1.0")
+    assert facts_cache.load(file) == {}
 
 
 @pytest.mark.parametrize("spoil", ["half", "other", "code", "list", "none"])

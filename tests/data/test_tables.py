@@ -11,6 +11,7 @@ from tasks.data.tables.table import read_table
 from tasks.ingest import IngestParams, ingest
 from tests.drawn import write_shapes
 from tests.errors import raises
+from tests.stages.contract import DECODING
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def table(tmp_path):
 
 
 def ingested(paths, folder):
-    ingest(paths.model_copy(update={"raw": folder}), IngestParams(ingest={"validation": 0.2, "test": 0.2}))
+    ingest(paths.model_copy(update={"raw": folder}), IngestParams(ingest={"validation": 0.2, "test": 0.2}, **DECODING))
     return pd.read_parquet(paths.manifest)
 
 

@@ -31,9 +31,12 @@ def finished(finished, tmp_path):
 
 @pytest.fixture
 def pictures(tmp_path, finished):
-    """Returns a folder with the test images and two files that are not images."""
+    """Returns a folder with the test images, two broken files, and two that are left out."""
     folder = tmp_path / "pictures"
     shutil.copytree(finished.root / "data" / "raw" / "test", folder)
+    (folder / "notes.txt").write_text("about")
+    (folder / "bar" / "@eaDir").mkdir()
+    (folder / "bar" / "@eaDir" / "0.png").touch()
     (folder / "bar" / "broken.png").write_bytes(b"junk")
     (folder / "empty.jpg").touch()
     return folder
@@ -47,10 +50,16 @@ def test_a_folder_becomes_tables_and_a_page(finished, pictures, tmp_path):
     out = tmp_path / "out"
     done = predict(finished, pictures, "--out", out)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 answers by version 1 of rootstock; 2 broken files" in done.stdout
+    assert "12 answers by version 1 of rootstock; 2 broken files and 2 left out" in done.stdout
     table = pd.read_parquet(out / "predictions.parquet")
     assert list(table.columns) == COLUMNS
-    assert set(table.loc[table["reason"].notna(), "path"]) == {"bar/broken.png", "empty.jpg"}
+    reasons = table.dropna(subset="reason").set_index("path")["reason"].to_dict()
+    assert list(reasons) == ["bar/broken.png", "empty.jpg", "notes.txt", "bar/@eaDir/0.png"]
+    assert reasons["bar/broken.png"].startswith("not an image but text")
+    assert reasons["empty.jpg"].startswith("not an image but an empty file")
+    assert reasons["notes.txt"] == "left out: not an image (.txt)"
+    files = {path.relative_to(pictures).as_posix() for path in pictures.rglob("*") if path.is_file()}
+    assert sorted(table["path"]) == sorted(files)
     flat = pd.read_csv(out / "predictions.csv")
     assert list(flat.columns) == COLUMNS[:-1]
     evaluated = pd.read_parquet(finished.root / "data" / "evaluate" / "predictions.parquet")
@@ -143,7 +152,7 @@ def test_a_killed_prediction_resumes_and_ends_with_the_same_output(finished, pic
     [
         (("nowhere",), 1, "nowhere does not exist"),
         pytest.param(("{empty}",), 1, "no images in", marks=pytest.mark.slow),
-        (("{broken}",), 5, "not an image that Pillow can read"),
+        (("{broken}",), 5, "not an image but text"),
         pytest.param(("{table}",), 5, "has no column path; it has kind", marks=pytest.mark.slow),
         pytest.param(("{bytes}",), 5, "l.csv: line 2 is not UTF-8", marks=pytest.mark.slow),
     ],

@@ -54,18 +54,19 @@ BACKBONE = {
     "candidates": {},
     "download": False,
 }
+DECODING = {"data.max_pixels": 100_000_000, "data.background": "white", "data.white_level": None}
 
 
 @pytest.fixture(autouse=True)
 def _pinned(tmp_path, monkeypatch):
     """Writes pins to the root of the project, in which stages run."""
     (tmp_path / "data").mkdir(exist_ok=True)
-    (tmp_path / "data" / "pins.json").write_text('{"choice": null, "init": null}')
+    (tmp_path / "data" / "pins.json").write_text('{"choice": null, "heif": null, "init": null}')
     monkeypatch.chdir(tmp_path)
 
 
-def ingested(paths):
-    return ingest(paths, IngestParams(ingest={"validation": 0.2, "test": 0.2}))
+def ingested(paths, **changes):
+    return ingest(paths, IngestParams(ingest={"validation": 0.2, "test": 0.2}, **DECODING | changes))
 
 
 def validated(paths, **changes):

@@ -85,7 +85,7 @@ def test_its_code_is_not_that_of_a_new_version(live):
     from flows.registry.scorer_code import read_code, run_code
 
     before = type(scorer_of(live))
-    now = run_code(read_code(TASKS, b'{"format": 2}')).Scorer
+    now = run_code(read_code(TASKS, b'{"format": 3}')).Scorer
     assert before.__module__ != now.__module__
     assert type(scorer_of(live)) is before
 

@@ -155,17 +155,17 @@ def test_an_error_in_shipped_code_shows_the_line_that_was_run():
     assert "return 1 // 0  # here" in "".join(traceback.format_exception(error.value))
 
 
-@pytest.mark.parametrize("number", [0, 3, "2", None, [2]])
+@pytest.mark.parametrize("number", [0, 4, "3", None, [3]])
 def test_an_unknown_format_is_an_error(tmp_path, number):
-    with pytest.raises(ValueError, match=r"its format is .*; the newest one supported here is 2"):
+    with pytest.raises(ValueError, match=r"its format is .*; the newest one supported here is 3"):
         read_code(tmp_path, json.dumps({"format": number}).encode())
 
 
 def test_a_missing_file_is_an_error(tmp_path):
-    written(tmp_path, read_code(TASKS, b'{"format": 2}'))
+    written(tmp_path, read_code(TASKS, b'{"format": 3}'))
     (tmp_path / "scorer" / "labels.py").unlink()
     with pytest.raises(FileNotFoundError, match=r"labels\.py"):
-        read_code(tmp_path, b'{"format": 2}')
+        read_code(tmp_path, b'{"format": 3}')
 
 
 def test_shipped_code_predicts_like_the_projects_code(tmp_path):
@@ -187,4 +187,4 @@ def test_shipped_code_predicts_like_the_projects_code(tmp_path):
     )
     torch.testing.assert_close(theirs, ours)
     loaded = {name for name in sys.modules if name.startswith(f"{module.__package__}.")}
-    assert loaded == {f"{module.__package__}.{Path(name).stem}" for name in CODE_FILES[2]}
+    assert loaded == {f"{module.__package__}.{Path(name).stem}" for name in CODE_FILES[3]}

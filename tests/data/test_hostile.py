@@ -1,0 +1,55 @@
+"""Each hostile file is accounted for once, by ingest and by the scorer, within a limit of memory."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.data.hostile import crafted, write_mutated
+from tests.project import ROOT, run_python
+
+READ = """
+import json, os, resource, sys, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+os.cpu_count = lambda: 2
+root, reader = Path(sys.argv[1]), sys.argv[2]
+from tasks.data.image_files import facts, find
+listing = find(root)
+if reader == "ingest":
+    reasons = [row.get("quarantine", "") for row in facts(root, listing.images, {})]
+else:
+    from tasks.scorer.answer import Scorer, spec_of
+    from tasks.scorer.network import build_network
+    from tasks.scorer.preprocessing import Preprocessing
+    preprocessing = Preprocessing(232, 224, (0.5,) * 3, (0.5,) * 3, "bilinear")
+    scorer = Scorer(build_network("resnet8", 2), spec_of("resnet8", ("a", "b"), preprocessing))
+    reasons = [reason for _, reason in scorer.stream((root / file).read_bytes() for file in listing.images)]
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([listing.images, listing.others, reasons, peak]))
+"""
+MAX_PEAK = 1.5 * 2**20  # KiB
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", ["ingest", "scorer"])
+def test_hostile_files_are_accounted_for_once_within_a_limit_of_memory(tmp_path, reader):
+    write_mutated(tmp_path / "c", 1000)
+    names = []
+    for name, content in crafted():
+        (tmp_path / "c" / f"x-{name}").write_bytes(content)
+        names.append(f"c/x-{name}")
+    assert len(names) > 50
+    done = run_python(ROOT, "-c", READ, str(tmp_path), reader)
+    assert done.returncode == 0, done.stderr
+    images, others, reasons, peak = json.loads(done.stdout.splitlines()[-1])
+    assert len(images) == len(reasons)
+    files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert sorted([*images, *others]) == files
+    answered = {image for image, reason in zip(images, reasons, strict=True) if not reason}
+    assert 100 < len(answered) < 900
+    assert {"c/x-rgb.png", "c/x-wide.png", "c/x-real.jpg", "c/x-frames.gif", "c/x-pages.tif"} <= answered
+    assert not {"c/x-huge.png", "c/x-65500-progressive.jpg", "c/x-huge.tif", "c/x-huge.j2k"} & answered
+    assert ("c/x-reduced.jpg" in answered) == (reader == "scorer")
+    assert peak < MAX_PEAK
