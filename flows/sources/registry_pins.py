@@ -29,7 +29,8 @@ REGISTRY = "models:/"
 def pin(params: FlowParams) -> None:
     """Writes data/pins.json: the version that backbone.weights names, the backbone chosen before, the HEIC package.
 
-    Null stands for a reference to no registry, no choice, and a package that is not installed. Raises RootstockError if there is no such version.
+    Null stands for a reference to no registry, no choice, and a package that is not installed. Raises RootstockError if
+    there is no such version.
     """
     reference = params.backbone.weights
     version = _version(reference) if reference.startswith(REGISTRY) else None
