@@ -77,7 +77,11 @@ def reproduce(stage: str, params: FlowParams, *, outdated: bool, on_line: Callab
     with _slot(params.run.slot):
         code, output = run_supervised(dvc_cli.reproduction(stage), params.run.timeout, on_message)
     if code != 0:
-        raise _clean_up(stage, _failure(stage, code, output, params), params, log)
+        put_aside(params.paths.of(stage), params.paths.failed(stage))
+        failure = _failure(stage, code, output, params)
+        _warn_of_retry(failure, params.run.retries, log)
+        _restore(stage, log)
+        raise failure
     bar.complete()
     if output.records:
         record = output.records[-1]
@@ -105,13 +109,9 @@ def log_message(log: Log, message: DisplayMessage) -> None:
         log.info(str(message), extra=as_event(Detail()))
 
 
-def _clean_up(stage: str, failure: StageFailedError, params: FlowParams, log: Log) -> StageFailedError:
-    """Puts the stage's partial results aside and restores the last good ones. Returns the failure."""
-    put_aside(params.paths.of(stage), params.paths.failed(stage))
-    if failure.again and task_run.run_count <= params.run.retries:
+def _warn_of_retry(failure: StageFailedError, retries: int, log: Log) -> None:
+    if failure.again and task_run.run_count <= retries:
         log.warning("%s; it is started again", str(failure).partition("\n")[0].removesuffix("; its last output:"))
-    _restore(stage, log)
-    return failure
 
 
 def _failure(stage: str, code: int | None, output: Output, params: FlowParams) -> StageFailedError:

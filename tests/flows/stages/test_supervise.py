@@ -6,7 +6,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.local.logs import EVENT, Detail
-from flows.stages import artifacts
+from flows.stages import artifacts, supervise
 from flows.stages.child import Output
 from flows.stages.supervise import _failure, _slot, log_message
 from tasks.core.errors import RootstockError
@@ -33,6 +33,22 @@ def test_a_stage_that_reports_its_failure_is_not_retried_and_a_crashed_one_is(pa
     failure = _failure("head", None, Output("x", print), params(run={"timeout": 7}))
     assert (failure.key, failure.again) == ("run.timeout", False)
     assert "7 seconds" in str(failure)
+
+
+def test_the_error_of_a_refused_stage_names_its_report(params, monkeypatch):
+    typed = params()
+    page = typed.paths.validation_page
+    page.parent.mkdir(parents=True)
+    page.write_text("findings")
+    failure = FailureMessage("x", "validate", "the data was refused", "validation-failed", 5)
+    monkeypatch.setattr(supervise, "get_run_logger", lambda: logging.getLogger("stage"))
+    monkeypatch.setattr(supervise, "run_supervised", lambda *_arguments: (5, Output("x", print, failure=failure)))
+    monkeypatch.setattr(supervise, "_restore", lambda *_arguments: None)
+    with raises(RootstockError, "validation-failed") as caught:
+        supervise.reproduce.fn("validate", typed, outdated=True, on_line=list)
+    report = typed.paths.failed("validate") / page.name
+    assert report.exists()
+    assert str(caught.value) == f"validate: the data was refused\nreport: {report}"
 
 
 def test_a_slot_that_prefect_does_not_have_is_refused(prefect_server):
