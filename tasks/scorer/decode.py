@@ -20,6 +20,7 @@ from .readers import opened
 
 WHITE_LEVEL = 2**16 - 1  # of gray with 16 bits
 BITS_PER_SAMPLE = 258  # tag of TIFF
+MAX_SIDE = 2**20  # pixels
 ORIENTATION = 274  # tag of EXIF
 TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -95,6 +96,8 @@ def _pixels(size: tuple[int, int], decoding: Decoding) -> int:
             f"{width} x {height} pixels are more than data.max_pixels, {decoding.max_pixels}; reduce the image, or "
             "raise the limit"
         )
+    if decoding.max_pixels is not None and max(size) > MAX_SIDE:  # Pillow takes 8 bytes for each row besides its pixels
+        raise ValueError(f"{width} x {height} pixels: no side may be longer than {MAX_SIDE}; cut the image")
     return width * height
 
 

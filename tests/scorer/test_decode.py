@@ -214,6 +214,12 @@ def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(size):
     assert decode(encoded(Image.new("RGB", (10, 10))), None, Decoding(max_pixels=100)).size == (10, 10)
 
 
+@pytest.mark.parametrize("size", [(2**20 + 1, 1), (1, 90_000_000)])
+def test_an_image_with_a_very_long_side_is_refused(size):
+    with pytest.raises(ValueError, match="no side may be longer than 1048576"):
+        decode(empty_png(*size))
+
+
 def test_pixels_of_a_jpeg_are_counted_after_its_reduction_unless_libjpeg_holds_all_of_it():
     image, limit = Image.new("RGB", (800, 640)), Decoding(max_pixels=100 * 80)
     assert decode(encoded(image, "JPEG"), 64, limit).size == (100, 80)
