@@ -92,10 +92,8 @@ def _pixels(size: tuple[int, int], decoding: Decoding) -> int:
     """Returns the number of pixels to decode. Raises ValueError if they are more than the limit."""
     width, height = size
     if decoding.max_pixels is not None and width * height > decoding.max_pixels:
-        raise ValueError(
-            f"{width} x {height} pixels are more than data.max_pixels, {decoding.max_pixels}; reduce the image, or "
-            "raise the limit"
-        )
+        limit = f"data.max_pixels, {decoding.max_pixels}"
+        raise ValueError(f"{width} x {height} pixels are more than {limit}; reduce the image, or raise the limit")
     if decoding.max_pixels is not None and max(size) > MAX_SIDE:  # Pillow takes 8 bytes for each row besides its pixels
         raise ValueError(f"{width} x {height} pixels: no side may be longer than {MAX_SIDE}; cut the image")
     return width * height
