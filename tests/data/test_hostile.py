@@ -29,7 +29,7 @@ else:
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps([listing.images, listing.others, reasons, peak]))
 """
-MAX_PEAK = 1.5 * 2**20  # KiB
+MAX_PEAK = 2 * 2**20  # KiB
 
 
 @pytest.mark.slow
