@@ -21,7 +21,7 @@ from flows.registry.run_summary import Result, publish
 from flows.registry.runs import Run
 from flows.registry.verdict import EXIT_CODES, Judgement, judge
 from flows.registry.versions import resolve
-from flows.sources import choices, images
+from flows.sources import choices, images, split_memory
 from flows.stages import dvc_cli
 from flows.stages.supervise import Outcome, log_message, reproduce
 from tasks.core.params import Section
@@ -77,14 +77,17 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
 
 @task(task_run_name="source", cache_policy=NO_CACHE)
 def bring_in(params: FlowParams) -> list[str]:
-    """Imports images and weights. Returns the stages that are then outdated."""
+    """Imports images and weights, and the memory of splits if ingest will run. Returns the outdated stages."""
     log = get_run_logger()
     log.info("running", extra=as_event(Started()))
     with listening(partial(log_message, log)):
         outcomes = images.bring_in(params)
     for name, outcome in outcomes.items():
         log.info("%s %s", name, outcome)
-    return dvc_cli.outdated(params.paths.raw, params.paths.candidates, params.paths.teacher)
+    outdated = dvc_cli.outdated(params.paths.raw, params.paths.candidates, params.paths.teacher)
+    if STAGES[0] in outdated:
+        split_memory.renew(params.paths)
+    return outdated
 
 
 def check_parameters_fit_data(params: FlowParams) -> None:
@@ -115,7 +118,12 @@ def reproduce_stage(stage: str, params: FlowParams, run: Run, outdated: list[str
 
 @task(task_run_name="register", cache_policy=NO_CACHE)
 def register(params: FlowParams, run: Run) -> ModelVersion:
-    """Returns the version for the current results; registers a new version only if there is none."""
+    """Returns the version for the current results; registers a new version only if there is none.
+
+    The splits of its images are remembered first, so that no version is without them.
+    """
+    if new := split_memory.remember(params.paths):
+        get_run_logger().info(f"{new} images keep their split from now on")
     version, is_new = register_version(run, params.register_.model, params.paths)
     get_run_logger().info(
         f"{version.name} version {version.version}" + (", new: challenger" if is_new else ", already registered")

@@ -36,20 +36,23 @@ def validate(paths: Paths, params: ValidateParams) -> ValidateReport:
     import great_expectations  # noqa: F401 - imported before the stage's time is measured
     import pandas as pd
 
-    from tasks.core.files import write_json, write_text
+    from tasks.core.files import read_json, write_json, write_text
     from tasks.core.progress import say, warn
     from tasks.data.expectations import check
     from tasks.data.findings import sentence
     from tasks.data.manifest import label_names, target_names
-    from tasks.data.suite import CRITICAL, rules
+    from tasks.data.split_record import SplitRecord
+    from tasks.data.suite import CRITICAL, NO_NEAR_DUPLICATES, rules
     from tasks.reports.validation_page import findings_page
 
     manifest = pd.read_parquet(paths.manifest)
+    record = SplitRecord.model_validate(read_json(paths.split_record))
     limits = params.validate_
-    suite = rules(limits.min_side, limits.max_unreadable, target_names(manifest), label_names(manifest))
-    findings = check(manifest, suite)
+    names = target_names(manifest), label_names(manifest)
+    suite = rules(limits.min_side, limits.max_unreadable, *names, ours=record.ours)
+    findings = check(manifest, suite, record.near_duplicates)
     write_json(paths.validation, [asdict(finding) for finding in findings])
-    write_text(paths.validation_page, findings_page(findings))
+    write_text(paths.validation_page, findings_page(findings, {NO_NEAR_DUPLICATES: paths.near_duplicates}))
     failures = [finding for finding in findings if not finding.success]
     critical = [finding for finding in failures if finding.severity == CRITICAL]
     if critical:

@@ -133,6 +133,7 @@ def paths(tmp_path: Path, shapes: Path, tiny_weights: Path) -> Paths:
     write_chosen(places["choose"], tiny_weights, TINY["architecture"], SIDE)
     return Paths(
         raw=shapes,
+        splits=tmp_path / "data" / "splits.csv",
         teacher=nobody,
         state=tmp_path / "state",
         **places,

@@ -112,7 +112,8 @@ class Run:
             self._paths.curves,
         ):
             self.client.log_artifact(self.id, str(file), file.parent.name)
-        self.client.log_artifact(self.id, str(dvc_cli.LOCK), "lineage")
+        for file in (dvc_cli.LOCK, self._paths.splits):
+            self.client.log_artifact(self.id, str(file), "lineage")
 
     def metrics_so_far(self) -> Mapping[str, float]:
         """Returns the latest value of each metric of the run; empty if there is no run."""

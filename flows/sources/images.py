@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flows.config.parameters import DIGITS, ROTATIONS, FlowParams
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
+from flows.sources import split_memory
 from flows.sources.candidates import candidates_of
 from flows.sources.names import SOURCES, check_names
 from flows.sources.registry_pins import pin
@@ -20,11 +21,15 @@ from tasks.core.schema import TABLE
 from tasks.data.archives import is_archive, single_folder, unpack
 from tasks.data.image_files import refuse_unusable
 
+BROUGHT_IN = "brought in"  # the outcome of an import that changed something
 UNFINISHED = {"unfinished": str(CHECKOUT)}  # marker present while an import into this checkout is running
 
 
 def bring_in(params: FlowParams) -> dict[str, str]:
-    """Imports the images, weights and teacher that the parameters name, if changed. Returns the outcome of each."""
+    """Imports the images, weights and teacher that the parameters name, if changed. Returns the outcome of each.
+
+    New images bring the splits of earlier versions with them.
+    """
     check_names(params)
     pin(params)
     outcomes = {
@@ -32,6 +37,8 @@ def bring_in(params: FlowParams) -> dict[str, str]:
         "weights": _bring_in(candidates_of(params), params.paths.candidates, params.paths.state),
         "teacher": _bring_in(teacher_of(params), params.paths.teacher, params.paths.state),
     }
+    if outcomes["images"].startswith(BROUGHT_IN) or split_memory.is_contradicted(params.paths):
+        split_memory.renew(params.paths)
     return outcomes if params.teacher.weights else {name: outcomes[name] for name in ("images", "weights")}
 
 
@@ -147,7 +154,7 @@ def _bring_in(source: Path, target: Path, state: Path) -> str:
     dvc_cli.track(source, target)
     after = dvc_cli.tracked_md5(target)
     write_json(note, {**current, "md5": after})
-    return f"{'unchanged' if after == before else 'brought in'}: {_short(source)}"
+    return f"{'unchanged' if after == before else BROUGHT_IN}: {_short(source)}"
 
 
 def _refuse_overlap(source: Path, target: Path) -> None:

@@ -27,6 +27,8 @@ class StageFiles:
     manifest = File("ingest", "manifest.parquet")  # one row per image
     task = File("ingest", "task.json")  # the TargetSpec
     decoding = File("ingest", "decoding.json")  # how the images are decoded, now and when the model is used
+    split_record = File("ingest", "splits.json")  # the SplitRecord
+    near_duplicates = File("ingest", "near_duplicates.png")  # near-duplicates in two splits, if there are any
     validation = File("validate_", "validation.json")  # the findings
     validation_page = File("validate_", "report.html")  # the findings as a readable page
     pretrained = File("choose", "backbone.weights")  # the chosen backbone's weights
@@ -71,6 +73,7 @@ class Paths(StageFiles, Section):
 
     raw: Path = Field(description="the images, copied from data.source and versioned by DVC")
     candidates: Path = Field(description="weights to choose the backbone from, versioned by DVC")
+    splits: Path = Field(description="the splits of earlier versions, copied from the registry's folder")
     teacher: Path = Field(description="the teacher's weights, copied from teacher.weights; an empty file without one")
     ingest: Path
     validate_: Path = Field(alias="validate")

@@ -113,3 +113,11 @@ class Balance(StrEnum):
     WEIGHTS = "weights"
     SAMPLING = "sampling"
     LOGITS = "logits"
+
+
+class FolderClasses(StrEnum):
+    """Which folders are the classes if class folders contain folders."""
+
+    AUTO = "auto"
+    FOLDERS = "folders"
+    SUBFOLDERS = "subfolders"

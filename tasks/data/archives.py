@@ -1,4 +1,4 @@
-"""Unpacks untrusted zip and tar archives: no paths outside of the folder, no links, no archive bombs."""
+"""Unpacks untrusted zip and tar archives: no paths outside of the folder, no links out of it, no archive bombs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import IO, NamedTuple, cast
 from tasks.core.errors import DataRefusedError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+TABLE_SUFFIXES = {".csv", ".tsv", ".jsonl", ".parquet", ".gz"}
 CHUNK = 2**20  # bytes
 MAX_MEMBERS = 10_000_000
 GIB = 2**30
@@ -64,9 +65,21 @@ def unpack(archive: Path, folder: Path, max_gib: float) -> Path:
 
 
 def single_folder(folder: Path) -> Path:
-    """Returns the single folder at the top level of `folder`, or `folder` itself if there is anything else."""
-    inside = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
-    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+    """Returns the innermost of single folders, each alone in the one around it, or `folder` if it holds more.
+
+    A folder that holds neither folders nor a table is a class, and is not entered.
+    """
+    while len(inside := _visible(folder)) == 1 and inside[0].is_dir() and _may_be_source(inside[0]):
+        folder = inside[0]
+    return folder
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+
+
+def _may_be_source(folder: Path) -> bool:
+    return any(path.is_dir() or path.suffix.lower() in TABLE_SUFFIXES for path in _visible(folder))
 
 
 def _members(archive: Path) -> Iterator[Member]:
@@ -88,9 +101,12 @@ def _zip_members(archive: Path) -> Iterator[Member]:
 def _tar_members(archive: Path) -> Iterator[Member]:
     with tarfile.open(archive, "r:*") as opened:
         for entry in opened:
-            if not (entry.isfile() or entry.isdir()):
+            if not (entry.isfile() or entry.isdir() or entry.islnk()):
                 raise _not_a_file(archive, entry.name)
-            content = opened.extractfile(entry)
+            try:
+                content = opened.extractfile(entry)  # of a hard link: an earlier member's
+            except KeyError:
+                raise _not_a_file(archive, entry.name) from None
             if content is not None:
                 yield Member(entry.name, content)
         _read_to_the_end(opened)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,21 +16,38 @@ import pandas as pd
 from tasks.core.schema import HAS, LABELED_SPLITS, Column
 from tasks.data.findings import Finding
 from tasks.data.manifest import class_names, label_names, of_split, usable
-from tasks.data.suite import CLASSES, GROUP_SPLITS, IMAGES, IN_CLASS_MAP, PIXEL_LABELS, PIXEL_SPLITS, SHORT_SIDE, Rule
+from tasks.data.suite import (
+    CLASSES,
+    GROUP_SPLITS,
+    IMAGES,
+    IN_CLASS_MAP,
+    LEFT_OUT,
+    NEAR_DUPLICATES,
+    PIXEL_LABELS,
+    PIXEL_SPLITS,
+    SHORT_SIDE,
+    Rule,
+)
 
 NOTE = "note"
 MAX_EXAMPLES = 20  # failed rows named in a finding
 
 
-def check(manifest: pd.DataFrame, suite: list[Rule]) -> list[Finding]:
-    """Checks each rule on the manifest. Raises RuntimeError if a rule could not be evaluated."""
-    tables = {IMAGES: image_table(manifest), CLASSES: class_table(manifest)}
+def check(manifest: pd.DataFrame, suite: list[Rule], pairs: Sequence[tuple[str, str]] = ()) -> list[Finding]:
+    """Checks each rule on the manifest. `pairs` are the files of near-duplicates in two splits.
+
+    Raises RuntimeError if a rule could not be evaluated.
+    """
+    tables = {IMAGES: image_table(manifest, pairs), CLASSES: class_table(manifest)}
     batches = dict(_batches(tables))
     return [_finding(rule, batches[rule.table]) for rule in suite]
 
 
-def image_table(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Returns the manifest with a column for each rule on images. Unreadable rows have nulls, which rules ignore."""
+def image_table(manifest: pd.DataFrame, pairs: Sequence[tuple[str, str]] = ()) -> pd.DataFrame:
+    """Returns the manifest with a column for each rule on images. Unreadable rows have nulls, which rules ignore.
+
+    Rows in quarantine although their pixels are known are not broken: they fit into no split.
+    """
     readable = usable(manifest)
     by_pixels = readable.groupby(Column.PIXEL_HASH)
     counts = {
@@ -42,18 +59,23 @@ def image_table(manifest: pd.DataFrame) -> pd.DataFrame:
     of_group = manifest[Column.GROUP].map(labeled.groupby(Column.GROUP)[Column.SPLIT].nunique())
     # Groups identified by pixel hash are already covered by the pixel rule.
     count[GROUP_SPLITS] = of_group.mask(manifest[Column.GROUP] == manifest[Column.PIXEL_HASH], 1)
+    near = _near_duplicates(readable, pairs)
+    was_read = manifest[Column.PIXEL_HASH].notna()
+    note = manifest[Column.QUARANTINE]
+    for notes in (_duplicates(readable), near):
+        note = note.fillna(notes.reindex(manifest[Column.PATH]).set_axis(manifest.index))
     in_class_map = manifest[Column.LABEL].isin(class_names(readable)) | manifest[Column.LABEL].isna()
     return pd.DataFrame(
         {
             IMAGES: manifest[Column.PATH],
-            Column.QUARANTINE: manifest[Column.QUARANTINE],
+            Column.QUARANTINE: manifest[Column.QUARANTINE].mask(was_read, None),
+            LEFT_OUT: manifest[Column.QUARANTINE].where(was_read, None),
+            NEAR_DUPLICATES: manifest[Column.PATH].isin(near.index).astype(int),
             Column.SPLIT: manifest[Column.SPLIT].where(manifest[Column.QUARANTINE].isna()),
             SHORT_SIDE: manifest[[Column.WIDTH, Column.HEIGHT]].min(axis=1),
             IN_CLASS_MAP: in_class_map.where(manifest[Column.QUARANTINE].isna()),
             **count,
-            NOTE: manifest[Column.QUARANTINE].fillna(
-                _duplicates(readable).reindex(manifest[Column.PATH]).set_axis(manifest.index)
-            ),
+            NOTE: note,
         }
     ).astype(object)
 
@@ -82,6 +104,14 @@ def _duplicates(readable: pd.DataFrame) -> pd.Series:
         for _, group in copies.groupby(Column.PIXEL_HASH)
         for row, path in group[Column.PATH].items()
     }
+    return pd.Series(notes, dtype="string")
+
+
+def _near_duplicates(readable: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> pd.Series:
+    """Returns, by path, a note on the near-duplicate of each image that has one in another split."""
+    split = readable.set_index(Column.PATH)[Column.SPLIT]
+    both = [*pairs, *((b, a) for a, b in pairs)]
+    notes = {path: f"almost the same picture as {other} ({split[other]})" for path, other in reversed(both)}
     return pd.Series(notes, dtype="string")
 
 

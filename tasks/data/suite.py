@@ -12,6 +12,8 @@ IMAGES, CLASSES = "image", "class"  # the tables that rules check, and the colum
 SHORT_SIDE, IN_CLASS_MAP = "short_side", "label_in_class_map"
 PIXEL_SPLITS, PIXEL_LABELS = "splits_with_these_pixels", "labels_with_these_pixels"
 GROUP_SPLITS = "splits_with_this_group"
+NEAR_DUPLICATES, LEFT_OUT = "near_duplicates_in_other_splits", "left_out"
+NO_NEAR_DUPLICATES = "No near-duplicates are in two splits"
 LABELS_IN_CLASS_MAP, ONE_LABEL = "Every label is one of the training split's", "No picture has two labels"
 CRITICAL, WARNING = "critical", "warning"
 BETWEEN = "ExpectColumnValuesToBeBetween"
@@ -29,21 +31,31 @@ class Rule:
     remedy: str
 
 
-def rules(min_side: int, max_unreadable: float, targets: Sequence[str] = (), labels: Sequence[str] = ()) -> list[Rule]:
+def rules(
+    min_side: int,
+    max_unreadable: float,
+    targets: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    *,
+    ours: bool = False,
+) -> list[Rule]:
     """Returns the suite. `min_side` is in pixels; `max_unreadable` is the tolerated fraction of broken files.
 
-    For regression there are no rules on labels and classes. For multi-label data the class map is checked per label,
-    since a combination of labels need not occur in the training split.
+    If the splits are `ours`, not the source's, a class without test images is a warning: it has too few images. For
+    regression there are no rules on labels and classes. For multi-label data the class map is checked per label, since
+    a combination of labels need not occur in the training split.
     """
-    suite = _rules(min_side, max_unreadable)
+    suite = [
+        *_file_rules(min_side, max_unreadable),
+        *_label_and_leak_rules(),
+        *_near_duplicate_rules(),
+        *_class_rules(ours),
+    ]
+    suite += [_left_out_rule()] if ours else []
     if labels:
         return [rule for rule in suite if rule.title != LABELS_IN_CLASS_MAP]
     on_labels = {LABELS_IN_CLASS_MAP, ONE_LABEL}
     return [rule for rule in suite if rule.title not in on_labels and rule.table != CLASSES] if targets else suite
-
-
-def _rules(min_side: int, max_unreadable: float) -> list[Rule]:
-    return [*_file_rules(min_side, max_unreadable), *_label_and_leak_rules(), *_class_rules()]
 
 
 def _file_rules(min_side: int, max_unreadable: float) -> list[Rule]:
@@ -112,8 +124,38 @@ def _label_and_leak_rules() -> list[Rule]:
     ]
 
 
-def _class_rules() -> list[Rule]:
-    severities = {Split.TRAIN: CRITICAL, Split.TEST: CRITICAL, Split.VALIDATION: WARNING}
+def _near_duplicate_rules() -> list[Rule]:
+    return [
+        Rule(
+            NO_NEAR_DUPLICATES,
+            IMAGES,
+            BETWEEN,
+            {"column": NEAR_DUPLICATES, "max_value": 0},
+            WARNING,
+            "keep almost equal pictures in one split: a score on copies of pictures that were trained on says nothing",
+        )
+    ]
+
+
+def _left_out_rule() -> Rule:
+    return Rule(
+        "Every image fits into one split",
+        IMAGES,
+        "ExpectColumnValuesToBeNull",
+        {"column": LEFT_OUT},
+        WARNING,
+        "these images are left out, since images of earlier versions keep their splits; remove them, or add images",
+    )
+
+
+def _class_rules(ours: bool) -> list[Rule]:
+    """Returns the rules on the images of a class in each split. `ours`: a hash decided on the splits."""
+    severities = {Split.TRAIN: CRITICAL, Split.TEST: WARNING if ours else CRITICAL, Split.VALIDATION: WARNING}
+    remedy = "add {} images of the class, or remove the class from the other splits"
+    if ours:
+        remedy = (
+            "add images: a class of three different ones or more gets {0} images; without test images it is not scored"
+        )
     return [
         Rule(
             f"Every class has {split} images",
@@ -121,7 +163,7 @@ def _class_rules() -> list[Rule]:
             BETWEEN,
             {"column": split.value, "min_value": 1},
             severity,
-            f"add {split} images of the class, or remove the class from the other splits",
+            remedy.format(split),
         )
         for split, severity in severities.items()
     ]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tasks.core.errors import DataRefusedError
 from tasks.core.schema import Column, Split
-from tasks.data.splits import unit_hash
+from tasks.data.units import unit_hash
 from tasks.metrics.calibration import temperature
 from tasks.objectives.data import TrainingData
 from tasks.objectives.losses.pseudo_labels import Audit, audit

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from tasks.data.findings import Finding
 from tasks.reports.page import PageSection, page
 
 
-def findings_page(findings: Sequence[Finding]) -> str:
-    """Returns the findings as an HTML page, failures first."""
+def findings_page(findings: Sequence[Finding], pictures: Mapping[str, Path] | None = None) -> str:
+    """Returns the findings as an HTML page, failures first. `pictures` are PNG files by the title of their finding."""
     sections = [
         PageSection(
             heading=finding.title,
@@ -19,6 +20,7 @@ def findings_page(findings: Sequence[Finding]) -> str:
             status="good" if finding.success else "bad" if finding.severity == "critical" else "mild",
             columns=["rows"],
             rows=[[row] for row in finding.rows],
+            picture=None if finding.success else (pictures or {}).get(finding.title),
         )
         for finding in sorted(findings, key=lambda finding: finding.success)
     ]

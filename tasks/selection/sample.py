@@ -6,7 +6,7 @@ import pandas as pd
 
 from tasks.core.schema import HAS, Column, Split
 from tasks.data.manifest import of_split
-from tasks.data.splits import unit_hash
+from tasks.data.units import unit_hash
 
 CLASS_SIZE = 5  # images that a class should have in a sample; with more classes than fit, some are left out
 

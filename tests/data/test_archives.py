@@ -69,6 +69,36 @@ def test_an_archive_that_reaches_outside_is_refused_and_leaves_nothing(tmp_path,
     assert sorted(path.name for path in tmp_path.rglob("*")) in (["a.tar.gz"], ["a.tar.gz", "in"])
 
 
+def test_a_hard_link_to_an_earlier_member_is_a_copy_of_it(tmp_path):
+    entries = {"a.png": b"pixels", "b.png": link("b.png", "a.png", tarfile.LNKTYPE)}
+    folder = unpack(tar_of(tmp_path / "a.tar.gz", **entries), tmp_path / "out", 1)
+    assert [(folder / name).read_bytes() for name in entries] == [b"pixels"] * 2
+    for target in ("later.png", "../../etc/passwd", "/etc/passwd"):
+        entries = {"a.png": b"x", "b.png": link("b.png", target, tarfile.LNKTYPE), "later.png": b"y"}
+        with raises(DataRefusedError, "archive-link"):
+            unpack(tar_of(tmp_path / "a.tar.gz", **entries), tmp_path / "none", 1)
+    bomb = {"a.png": bytes(600_000), **{f"{n}.png": link(f"{n}.png", "a.png", tarfile.LNKTYPE) for n in range(9)}}
+    with raises(DataRefusedError, "data.archive_limit"):
+        unpack(tar_of(tmp_path / "a.tar.gz", **bomb), tmp_path / "none", 0.001)
+
+
+@pytest.mark.parametrize(
+    ("names", "root"),
+    [
+        (("a/b/cat/1.png", "a/b/dog/1.png"), "a/b"),
+        (("a/b/c/cat/1.png", "a/b/c/dog/1.png", "__MACOSX/a/._1.png"), "a/b/c"),
+        (("a/b/table.csv", "a/b/1.png"), "a/b"),
+        (("cat/1.png", "cat/2.png"), ""),
+        (("data/cat/1.png", "data/cat/2.png"), "data"),
+        (("a/readme.txt", "a/cat/1.png"), "a"),
+        (("a/1.png", "b/1.png"), ""),
+    ],
+)
+def test_folders_that_hold_one_folder_only_are_passed_through(tmp_path, names, root):
+    archive = tar_of(tmp_path / "a.tar.gz", **dict.fromkeys(names, b"x"))
+    assert unpack(archive, tmp_path / "out", 1) == tmp_path / "out" / root
+
+
 def test_links_and_ways_out_are_refused_in_zips_too(tmp_path):
     for name, mode, key in (("link", 0o120777, "archive-link"), ("../out", 0o100644, "archive-path")):
         archive = tmp_path / "a.zip"

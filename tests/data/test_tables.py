@@ -36,7 +36,8 @@ def table(tmp_path):
 
 
 def ingested(paths, folder):
-    ingest(paths.model_copy(update={"raw": folder}), IngestParams(ingest={"validation": 0.2, "test": 0.2}, **DECODING))
+    section = {"classes": "auto", "validation": 0.2, "test": 0.2}
+    ingest(paths.model_copy(update={"raw": folder}), IngestParams(ingest=section, **DECODING))
     return pd.read_parquet(paths.manifest)
 
 

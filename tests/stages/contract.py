@@ -66,7 +66,7 @@ def _pinned(tmp_path, monkeypatch):
 
 
 def ingested(paths, **changes):
-    return ingest(paths, IngestParams(ingest={"validation": 0.2, "test": 0.2}, **DECODING | changes))
+    return ingest(paths, IngestParams(ingest={"classes": "auto", "validation": 0.2, "test": 0.2}, **DECODING | changes))
 
 
 def validated(paths, **changes):

@@ -9,7 +9,7 @@ import pandas as pd
 from tasks.core.errors import DataRefusedError
 from tasks.core.progress import say
 from tasks.core.schema import TARGET, Column, Split
-from tasks.data.splits import SPLIT_FOLDERS
+from tasks.data.split_words import SPLIT_FOLDERS
 from tasks.data.tables.cells import column_names, map_cells, rows_of
 from tasks.data.tables.labels import BITS
 from tasks.data.tables.text import normal_name
