@@ -7,10 +7,12 @@ import pandas as pd
 from PIL import Image
 
 from tasks.core.errors import DataRefusedError
+from tasks.core.files import read_json
 from tasks.core.schema import Column
 from tasks.data.decoding import load
+from tasks.data.split_memory import write_memory
 from tasks.scorer.decode import Decoding
-from tests.drawn import drawn
+from tests.drawn import drawn, write_shapes
 from tests.errors import raises
 from tests.stages.contract import ingested
 
@@ -107,3 +109,58 @@ def test_ingest_reads_a_class_of_another_suffix(paths):
         drawn("bar", 300 + number).save(paths.raw / "train" / "bar" / f"{number}.jfif", "JPEG")
     assert ingested(paths).quarantined == 0
     assert pd.read_parquet(paths.manifest)[Column.PATH].str.endswith(".jfif").sum() == 9
+
+
+def without_splits(paths, tmp_path, count=9):
+    """Returns paths to images of three classes without splits."""
+    return paths.model_copy(update={"raw": write_shapes(tmp_path / "plain", {"": count})})
+
+
+def test_a_copy_in_another_format_has_the_split_of_its_original(paths, tmp_path):
+    paths = without_splits(paths, tmp_path)
+    for file in sorted(paths.raw.rglob("*.png")):
+        with Image.open(file) as image:
+            large = image.resize((96, 96), Image.Resampling.BICUBIC)
+        large.save(file)
+        large.save(file.with_suffix(".webp"), quality=95)
+    ingested(paths)
+    manifest = pd.read_parquet(paths.manifest)
+    by_name = manifest.groupby(manifest[Column.PATH].str.rsplit(".", n=1).str[0])
+    assert len(manifest) == 2 * by_name.ngroups == 54
+    assert (by_name[Column.SPLIT].nunique() == 1).all()
+    assert (by_name[Column.GROUP].nunique() == 1).all()
+
+
+def test_a_small_set_has_images_of_every_class_in_every_split(paths, tmp_path):
+    paths = without_splits(paths, tmp_path, count=3)
+    ingested(paths)
+    manifest = pd.read_parquet(paths.manifest)
+    assert manifest.groupby([Column.LABEL, Column.SPLIT]).size().to_list() == [1] * 9
+    assert read_json(paths.split_record) == {"ours": True, "near_duplicates": [], "unsearched": 0}
+
+
+def test_images_of_earlier_versions_keep_their_splits(paths, tmp_path):
+    paths = without_splits(paths, tmp_path)
+    ingested(paths)
+    first = pd.read_parquet(paths.manifest)
+    opposite = {"train": "test", "test": "train", "validation": "train"}
+    write_memory(paths.splits, dict(zip(first[Column.PIXEL_HASH], first[Column.SPLIT].map(opposite), strict=True)))
+    ingested(paths)
+    assert list(pd.read_parquet(paths.manifest)[Column.SPLIT]) == list(first[Column.SPLIT].map(opposite))
+
+
+def test_near_duplicates_in_two_splits_of_the_source_are_drawn(paths):
+    copied = Image.open(paths.raw / "train" / "bar" / "0.png").resize((96, 96), Image.Resampling.BICUBIC)
+    copied.save(paths.raw / "train" / "bar" / "copy.png")
+    copied.save(paths.raw / "test" / "bar" / "copy.webp", quality=95)
+    ingested(paths)
+    record = read_json(paths.split_record)
+    assert not record["ours"]
+    assert ["test/bar/copy.webp", "train/bar/copy.png"] in record["near_duplicates"]
+    assert Image.open(paths.near_duplicates).width == 192
+
+
+def test_notes_on_folders_are_said(paths, capsys):
+    (paths.raw / "test").rename(paths.raw / "test_set")
+    ingested(paths)
+    assert "splits from folders: test_set is test" in capsys.readouterr().out

@@ -3,9 +3,11 @@ from __future__ import annotations
 import shutil
 
 import pandas as pd
+from PIL import Image
 
 from tasks.core.errors import DataRefusedError
 from tasks.core.files import read_json
+from tests.drawn import write_shapes
 from tests.errors import raises
 from tests.stages.contract import ingested, validated
 
@@ -43,3 +45,25 @@ def test_a_label_that_no_training_image_has_is_refused(scenes):
     with raises(DataRefusedError, "validation-failed") as caught:
         validated(scenes)
     assert "disc: 0 train" in str(caught.value)
+
+
+def test_near_duplicates_in_two_splits_are_a_warning_with_thumbnails(paths):
+    with Image.open(paths.raw / "train" / "bar" / "0.png") as image:
+        large = image.resize((96, 96), Image.Resampling.BICUBIC)
+    large.save(paths.raw / "train" / "bar" / "copy.png")
+    large.save(paths.raw / "test" / "bar" / "copy.webp", quality=95)
+    ingested(paths)
+    assert validated(paths).warnings == 1
+    page = paths.validation_page.read_text()
+    assert "test/bar/copy.webp: almost the same picture as train/bar/copy.png (train)" in page
+    assert "data:image/png" in page
+
+
+def test_a_class_too_small_for_test_images_is_a_warning_if_the_source_has_no_splits(paths, tmp_path):
+    raw = write_shapes(tmp_path / "plain", {"": 6})
+    for number in range(1, 6):
+        (raw / "ring" / f"{number}.png").unlink()
+    paths = paths.model_copy(update={"raw": raw})
+    ingested(paths)
+    assert validated(paths).warnings == 2
+    assert "ring: 1 train, 0 validation, 0 test" in paths.validation_page.read_text()
