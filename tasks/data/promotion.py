@@ -40,11 +40,11 @@ def promote(units: Mapping[str, Unit]) -> None:
     ]
     members = _members(units, {name for name, _ in lacking})
     for name, split in lacking:
-        unit = next(_spare(members[name], name, size, count), None)
-        if unit and not count[name, split]:
-            count.update({(each, split): 1 for each in unit.classes})
-            count.subtract({(each, unit.split): 1 for each in unit.classes})
-            unit.split = split
+        spare = next(_spare(members[name], name, size, count), None)
+        if spare and not count[name, split]:
+            count.update({(each, split): 1 for each in spare.classes})
+            count.subtract({(each, spare.split): 1 for each in spare.classes})
+            spare.split = split
 
 
 def _members(units: Mapping[str, Unit], names: set[str]) -> dict[str, list[Unit]]:
