@@ -66,7 +66,8 @@ def _in_other_split(group: pd.Series, past: pd.Series) -> pd.Series:
     counts = pd.crosstab(group, past.fillna("")).reindex(columns=list(LABELED_SPLITS), fill_value=0)
     torn = counts[(counts > 0).sum(axis=1) > 1]
     kept = group.map(torn.idxmax(axis=1) if len(torn) else {})
-    return pd.Series(np.where(kept.notna() & past.notna() & (past != kept), OTHER_SPLIT, None), group.index, object)
+    moved = kept.notna() & past.notna() & (past != kept)
+    return moved.map({True: OTHER_SPLIT, False: None}).astype(object)
 
 
 def _units(

@@ -110,7 +110,7 @@ def _alike(files: ImageFiles, names: np.ndarray, pairs_P2: np.ndarray) -> np.nda
     """Returns whether the thumbnails of each pair are almost equal, (P,) bool."""
     places = np.unique(pairs_P2)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        thumbnails = list(pool.map(lambda place: files.thumbnail(names[place]), places))
+        thumbnails = list(pool.map(lambda place: files.thumbnail(str(names[place])), places))
     stacked = np.stack(thumbnails) if thumbnails else np.empty((0, SIDE, SIDE, 3), np.uint8)
     index_P2 = np.searchsorted(places, pairs_P2)
     parts = [alike(stacked[part[:, 0]], stacked[part[:, 1]]) for part in _chunks(index_P2)]
@@ -132,7 +132,7 @@ def alike(a_PHWC: np.ndarray, b_PHWC: np.ndarray) -> np.ndarray:
     a_P, b_P = a_PD.std(1), b_PD.std(1)
     correlation_P = (a_PD * b_PD).mean(1) / np.maximum(a_P * b_P, 1e-6)
     contrast_P = np.minimum(a_P, b_P)
-    return (correlation_P > MIN_CORRELATION) & (difference_P < MAX_DIFFERENCE) & (contrast_P > MIN_CONTRAST)
+    return np.asarray((correlation_P > MIN_CORRELATION) & (difference_P < MAX_DIFFERENCE) & (contrast_P > MIN_CONTRAST))
 
 
 def sheet(files: ImageFiles, pairs: Sequence[tuple[str, str]]) -> Image.Image:

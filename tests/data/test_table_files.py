@@ -95,7 +95,7 @@ def test_what_is_not_utf_8_is_read_as_windows_1252_and_said(tables, capsys):
         ("t.csv", b"PK\x03\x04 and more", "table-kind", "export it as .csv"),
         ("t.csv", "version https://git-lfs.github.com/spec/v1\n", "table-kind", "git lfs pull"),
         ("t.csv", "\n<!DOCTYPE html><html>", "table-kind", "HTML page"),
-        ("t.csv.gz", gzip.compress(b"path,label\n")[:-9], "table-damaged", "cannot be read"),
+        ("t.csv.gz", gzip.compress(b"path,label\n", mtime=0)[:-9], "table-damaged", "cannot be read"),
         ("t.jsonl", '[{"path": "a.png"}]', "table-kind", "JSON list; write a .jsonl file"),
         (
             "t.jsonl",

@@ -28,7 +28,7 @@ from tasks.heads.flip_check import (
 from tests.project import ROOT
 
 EMBEDDED = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
-SIZES = {"resize": None, "crop": None, "letterbox": False, "cut": "layer"}
+SIZES = {"resize": None, "crop": None, "letterbox": False, "cut": "layer", "candidates": {}, "download": False}
 RESNET10 = BackboneParams(architecture="resnet10", weights=str(EMBEDDED), match="strict", **SIZES)
 
 
