@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from ruamel.yaml import YAML
 
 from flows.config.parameters import stage_params
 from tasks.core.files import read_json
-from tasks.core.params import PARAMS_FILE
+from tasks.core.params import PARAMS_FILE, read_document
 from tasks.core.paths import Paths
 from tasks.core.schema import AUTO, Candidate
 from tasks.data.manifest import target_spec, usable
@@ -32,7 +31,7 @@ class Study:
     """A folder with images, weights and modified parameters in which stages are run."""
 
     def __init__(self, root: Path, raw: Path, pretrained: Path, changes: dict[str, Any]) -> None:
-        self.document = YAML(typ="safe").load(PARAMS_FILE)
+        self.document = read_document(PARAMS_FILE)
         self.reports: dict[str, Any] = {}  # by stage
         self.change(changes)
         places = {name: root / Path(place).name for name, place in self.document["paths"].items()}
@@ -60,7 +59,7 @@ class Study:
             write(self.paths.teacher, {})
         for stage in stages:
             params = stage_params(stage)
-            typed = params.model_validate({key: self.document[key] for key in params.sections()})
+            typed = params.of(self.document)
             function = getattr(import_module(f"tasks.{stage}"), stage)
             with contextlib.redirect_stdout(io.StringIO()):
                 started = time.perf_counter()

@@ -29,13 +29,14 @@ else:
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps([listing.images, listing.others, reasons, peak]))
 """
-MAX_PEAK = 2 * 2**20  # KiB
+MUTATED = 300  # files
+MAX_PEAK = {"ingest": 1.75 * 2**20, "scorer": 2.5 * 2**20}  # KiB; the scorer imports torch, which takes 0.5 GiB
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", ["ingest", "scorer"])
 def test_hostile_files_are_accounted_for_once_within_a_limit_of_memory(tmp_path, reader):
-    write_mutated(tmp_path / "c", 1000)
+    write_mutated(tmp_path / "c", MUTATED)
     names = []
     for name, content in crafted():
         (tmp_path / "c" / f"x-{name}").write_bytes(content)
@@ -48,7 +49,7 @@ def test_hostile_files_are_accounted_for_once_within_a_limit_of_memory(tmp_path,
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert sorted([*images, *others]) == files
     answered = {image for image, reason in zip(images, reasons, strict=True) if not reason}
-    assert 100 < len(answered) < 900
+    assert 0.1 < len(answered) / MUTATED < 0.9
     assert {"c/x-rgb.png", "c/x-real.jpg", "c/x-frames.gif", "c/x-pages.tif"} <= answered
     assert (
         not {
@@ -62,4 +63,4 @@ def test_hostile_files_are_accounted_for_once_within_a_limit_of_memory(tmp_path,
         & answered
     )
     assert ("c/x-reduced.jpg" in answered) == (reader == "scorer")
-    assert peak < MAX_PEAK
+    assert peak < MAX_PEAK[reader]

@@ -7,8 +7,8 @@ from tasks.core.errors import DataRefusedError
 from tasks.core.schema import TABLE, Column
 from tasks.data.tables.copying import bring_together
 from tasks.data.tables.options import TableOptions
-from tasks.ingest import IngestParams, ingest
 from tests.errors import raises
+from tests.stages.contract import ingested
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def manifest_of(tables, tmp_path, paths):
 
     def manifest(content, name="t.csv", **options):
         raw = bring_together(tables.write(content, name), tmp_path / "together", TableOptions(**options))
-        ingest(paths.model_copy(update={"raw": raw}), IngestParams(ingest={"validation": 0.2, "test": 0.2}))
+        ingested(paths.model_copy(update={"raw": raw}))
         return pd.read_parquet(paths.manifest)
 
     return manifest

@@ -28,7 +28,7 @@ def job(finished, tmp_path) -> Project:
     [
         pytest.param("", 0, "passed the gate", marks=pytest.mark.slow),
         ("--gate.floors.accuracy 1.01", 3, "was refused by the gate"),
-        pytest.param("--data.source nowhere", 1, "was not made: the run broke", marks=pytest.mark.slow),
+        pytest.param("--data.source nowhere", 2, "was not made: the run broke", marks=pytest.mark.slow),
     ],
 )
 def test_the_job_itself_retrains_reports_and_ends_with_the_verdicts_code(job, tmp_path, arguments, code, fact):
@@ -37,11 +37,11 @@ def test_the_job_itself_retrains_reports_and_ends_with_the_verdicts_code(job, tm
     done = job.script("run.sh", RETRAIN_ARGS=arguments, GITHUB_SERVER_URL="https://git.example", **github)
     assert done.returncode == code, done.stdout + done.stderr
     assert fact in summary.read_text()
-    assert ("| fine-tuned |" in summary.read_text()) == (code != 1)
+    assert ("| fine-tuned |" in summary.read_text()) == (code != 2)
     links = re.findall(r"https://git\.example/team/repo/raw/rootstock-reports/7/(\w+\.png)", summary.read_text())
     pictures = {file.name for file in (job.root / ".state" / "pictures").glob("*.png")}
     assert set(links) == pictures
-    assert ("confusion.png" in pictures) == (code != 1)
+    assert ("confusion.png" in pictures) == (code != 2)
 
 
 def test_plots_are_pushed_to_a_separate_branch_and_accumulate_there(job):

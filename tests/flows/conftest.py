@@ -58,7 +58,7 @@ def params(tmp_path, monkeypatch):
 
     def changed(**sections):
         for name, values in sections.items():
-            document[name] = {**document[name], **values}
+            document[name].update(values)
         return check(document)
 
     return changed

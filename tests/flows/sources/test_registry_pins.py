@@ -16,4 +16,4 @@ def test_the_package_for_heic_is_pinned_so_that_ingest_runs_again_once_it_is_ins
     monkeypatch.setattr(registry_pins, "heif_version", lambda: version)
     PINS.parent.mkdir()
     registry_pins.pin(params)
-    assert read_json(PINS) == {"init": None, "heif": version}
+    assert read_json(PINS) == {"choice": None, "init": None, "heif": version}
