@@ -30,7 +30,9 @@ from tasks.models.backbone import Backbone, embed
 if TYPE_CHECKING:
     from tasks.core.sections import BackboneParams  # parameter descriptions must not change the key
 
-CODE = (__name__, "tasks.models.weights_file", "tasks.embedding.feature_store")  # computes and stores features
+CODE = (  # computes and stores features
+    *(__name__, "tasks.models.weights_file", "tasks.embedding.pretrained", "tasks.embedding.feature_store"),
+)
 SHARD = 32  # batches yielded together
 
 
