@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 from filelock import FileLock
 
 from flows.local.environment import REGISTRY
@@ -50,5 +49,7 @@ def _present(paths: Paths) -> dict[str, str]:
     """Returns the splits of the manifest by pixel hash; empty without a manifest, or if the source defines splits."""
     if not (paths.manifest.exists() and paths.split_record.exists()):
         return {}
+    import pandas as pd
+
     is_ours = SplitRecord.model_validate(read_json(paths.split_record)).ours
     return splits_of(pd.read_parquet(paths.manifest)) if is_ours else {}

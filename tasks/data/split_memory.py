@@ -8,11 +8,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from tasks.core.files import replacing
 from tasks.core.schema import LABELED_SPLITS, Column
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HEADER = [Column.PIXEL_HASH.value, Column.SPLIT.value]
 
