@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from flows.local.environment import CHECKOUT
+from flows.local.interruption import remember_interrupts
 from tasks.core.errors import EXIT_INTERRUPTED, EXIT_USAGE, as_user_error
 
 if TYPE_CHECKING:
@@ -213,4 +214,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    remember_interrupts()
     sys.exit(main(sys.argv[1:]))

@@ -179,6 +179,7 @@ def test_only_these_stages_keep_anything(finished):
     assert {path.name for path in state.iterdir()} <= {
         "facts.json",
         "features",
+        "logs",
         "predict",
         "reports",
         "result.md",

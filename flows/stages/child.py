@@ -17,6 +17,7 @@ from typing import IO, Annotated, cast
 
 from pydantic import Discriminator, TypeAdapter, ValidationError
 
+from flows.local.interruption import check_interrupted
 from tasks.core.messages import (
     SEPARATOR,
     SUPERVISED,
@@ -117,6 +118,7 @@ def _follow(child: subprocess.Popen[bytes], output: Output, timeout: float) -> b
     """Handles the child's lines until it exits. Returns False if it exceeded `timeout` seconds."""
     deadline = time.monotonic() + timeout
     for line in _lines(child):
+        check_interrupted()
         records = len(output.records)
         output.take(line)
         if len(output.records) > records:
