@@ -106,7 +106,7 @@ def up(_arguments: Sequence[str]) -> None:
     addresses = start()
     for name, address in addresses.items():
         print(f"{name:<12}{address}")
-    print(next_steps(addresses["prefect"], addresses["mlflow"], model))
+    print(next_steps(addresses["mlflow"], model))
 
 
 def down(_arguments: Sequence[str]) -> None:

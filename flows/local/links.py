@@ -1,4 +1,7 @@
-"""Links to pages of the Prefect and MLflow servers, and what to do next after they have been started."""
+"""The link to the model's page in MLflow, and what to do next after the servers have been started.
+
+Pages below Prefect's address cannot be opened directly: with current versions of FastAPI, Prefect 3.8 answers 404.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,6 @@ from urllib.request import urlopen
 
 MACHINE_LEARNING = "workflowType=machine_learning"  # otherwise MLflow opens its pages for language models
 TIMEOUT = 10.0  # seconds
-
-
-def runs_page(prefect: str) -> str:
-    """Returns the address of the list of flow runs."""
-    return f"{prefect}/runs"
-
-
-def deployments_page(prefect: str) -> str:
-    """Returns the address of the list of deployments."""
-    return f"{prefect}/deployments"
 
 
 def model_page(mlflow: str, model: str | None) -> str:
@@ -40,14 +33,13 @@ def is_registered(mlflow: str, model: str) -> bool:
         return False
 
 
-def next_steps(prefect: str, mlflow: str, model: str) -> str:
+def next_steps(mlflow: str, model: str) -> str:
     """Returns the links to open, what to do next, and how to stop the servers, a line each."""
     exists = is_registered(mlflow, model)
     request = "in MLflow, set the alias champion on a version; if its verdict allows it, it is live within a minute"
     return "\n".join(
         [
             f"{'models':<12}{model_page(mlflow, model if exists else None)}",
-            f"{'deployments':<12}{deployments_page(prefect)}",
             f"{'next':<12}{request if exists else 'make run registers the first version'}",
             f"{'stop':<12}make down",
         ]

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.config.parameters import FlowParams
-from flows.local.links import model_page, runs_page
+from flows.local.links import model_page
 from flows.local.servers import running
 from flows.registry.kinds import SUMMARY_COLUMNS
 from flows.registry.runs import Run
@@ -103,7 +103,7 @@ def where_next(paths: Paths, model: str) -> str:
     return "\n".join(
         [
             f"pictures    {paths.results_page.resolve().as_uri()}",
-            f"flow runs   {runs_page(pages['prefect']) if 'prefect' in pages else 'make up'}",
+            f"flow runs   {pages.get('prefect', 'make up')}",
             f"models      {model_page(pages['mlflow'], model) if 'mlflow' in pages else 'make up'}",
             'your images make run ARGS="--data.source ../my-images"',
         ]

@@ -8,7 +8,7 @@ import pytest
 from flows.local import links
 from flows.local.links import model_page, next_steps
 
-PREFECT, MLFLOW = "http://127.0.0.1:4200", "http://127.0.0.1:5000"
+MLFLOW = "http://127.0.0.1:5000"
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,10 @@ def test_next_is_what_can_be_done(monkeypatch, code, step):
         return io.BytesIO(b"{}")
 
     monkeypatch.setattr(links, "urlopen", answer)
-    lines = next_steps(PREFECT, MLFLOW, "rootstock").splitlines()
+    lines = next_steps(MLFLOW, "rootstock").splitlines()
     assert lines[0] == f"models      {model_page(MLFLOW, None if code else 'rootstock')}"
-    assert lines[1] == f"deployments {PREFECT}/deployments"
-    assert step in lines[2]
-    assert lines[3] == "stop        make down"
+    assert step in lines[1]
+    assert lines[2] == "stop        make down"
 
 
 def test_a_server_that_is_broken_is_no_missing_model(monkeypatch):
@@ -45,4 +44,4 @@ def test_a_server_that_is_broken_is_no_missing_model(monkeypatch):
 
     monkeypatch.setattr(links, "urlopen", answer)
     with pytest.raises(HTTPError):
-        next_steps(PREFECT, MLFLOW, "rootstock")
+        next_steps(MLFLOW, "rootstock")

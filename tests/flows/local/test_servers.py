@@ -28,9 +28,9 @@ def test_both_servers_respond_on_loopback_and_show_the_runs_results(served: Proj
     assert int(shown.version) in served.numbers()
 
 
-def test_the_links_lead_to_the_model_and_the_deployments(served: Project):
+def test_the_links_lead_to_the_model_and_to_prefect(served: Project):
     assert served.addresses["models"].endswith("/#/models/rootstock?workflowType=machine_learning")
-    assert b"Prefect" in urlopen(served.addresses["deployments"]).read()
+    assert b"Prefect" in urlopen(served.addresses["prefect"]).read()
 
 
 def test_starting_again_keeps_the_servers(served: Project):
