@@ -36,11 +36,6 @@ class TerminalHandler(logging.Handler):
             except Exception:  # as logging's own handlers do: a run goes on where a line cannot be shown
                 self.handleError(record)
 
-    def close(self) -> None:
-        """Ends the live line."""
-        self._view.stop()
-        super().close()
-
     def _show(self, step: str, text: str, record: logging.LogRecord) -> None:
         event: Event | None = getattr(record, EVENT, None)
         if record.levelno >= logging.WARNING:
@@ -97,11 +92,12 @@ def display(file: Path) -> Iterator[None]:
     try:
         yield
     except Exception:
-        handlers[0].close()
+        shown.stop()
         if file.exists():
             print(details(file), flush=True)
         raise
     finally:
+        shown.stop()  # not when the handler is closed: a library that configures logging closes all handlers
         root.handlers = before
         for handler in handlers:
             handler.close()

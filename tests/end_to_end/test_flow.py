@@ -344,7 +344,14 @@ def test_ctrl_c_is_answered_in_one_line_and_leaves_nothing_running(prepared, tmp
     wait_until(lambda: not stage.is_running(), 5)
     lines = terminal.lines()
     assert lines[-1] == "interrupted: what was computed is kept; run the command again to go on"
-    assert [line.split()[0] for line in lines[:-1]] == ["source", "source", "ingest", "validate", "augment"], lines
+    assert [line.split()[0] for line in lines[:-1]] == [
+        "source",
+        "source",
+        "ingest",
+        "validate",
+        "choose",
+        "augment",
+    ], lines
     assert any("━" in frame for frame in terminal.frames())
     assert statuses(project) == ["KILLED"]
 
