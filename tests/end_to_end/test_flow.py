@@ -344,14 +344,9 @@ def test_ctrl_c_is_answered_in_one_line_and_leaves_nothing_running(prepared, tmp
     wait_until(lambda: not stage.is_running(), 5)
     lines = terminal.lines()
     assert lines[-1] == "interrupted: what was computed is kept; run the command again to go on"
-    assert [line.split()[0] for line in lines[:-1]] == [
-        "source",
-        "source",
-        "ingest",
-        "validate",
-        "choose",
-        "augment",
-    ], lines
+    steps = [line.split()[0] for line in lines[:-1]]
+    assert steps[:6] == ["source", "source", "ingest", "validate", "choose", "augment"], lines
+    assert steps[6:] in ([], ["features"]), lines  # this stage takes a second
     assert any("━" in frame for frame in terminal.frames())
     assert statuses(project) == ["KILLED"]
 
