@@ -42,20 +42,12 @@ def data(arguments: Sequence[str]) -> None:
 
 def choose(arguments: Sequence[str]) -> None:
     """Compares the candidates for the backbone again, on the images as they are now, and pins the choice."""
+    from flows.choose import choose as again
     from flows.config.overrides import overridden
     from flows.config.parameters import load
-    from flows.sources import choices
-    from flows.sources.images import bring_in
-    from flows.stages import dvc_cli
 
-    with overridden(arguments, "choose"):
-        params = load()
-        choices.forget(params)
-        for name, outcome in bring_in(params).items():
-            print(f"{name} {outcome}")
-        dvc_cli.reproduce_through("choose")
-        choices.remember(params)
-        print(choices.table(params))
+    with overridden(arguments, "choose", _check_names):
+        print(again(load()))
 
 
 def predict(arguments: Sequence[str]) -> None:

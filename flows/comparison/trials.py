@@ -16,7 +16,7 @@ from pathlib import Path
 from flows.comparison.preparation import RESULT, SHARED_STAGES, TRIAL_PREFIX, TRIAL_STAGES, Trial, prepare
 from flows.config.parameters import FlowParams, check
 from flows.local.environment import CHECKOUT
-from flows.stages.child import run_supervised, timeout_message
+from flows.stages.child import check_outcome, run_supervised
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.files import read_json, write_json
 from tasks.core.messages import DisplayMessage
@@ -24,7 +24,6 @@ from tasks.core.params import PARAMS_FILE, read_document
 from tasks.core.schema import VALUE, Candidate, Metric
 
 DONE = "done"  # marks a data set that has been ingested and validated
-SHOWN = 10  # lines of output shown in the error of a failed trial
 
 
 @dataclass(frozen=True)
@@ -103,13 +102,4 @@ def run_stages(
     """
     command = [sys.executable, "-m", "tasks", *stages]
     code, output = run_supervised(command, timeout, on_message, cwd=place, PYTHONPATH=str(CHECKOUT))
-    if code is None:
-        stage = stages[min(len(output.records), len(stages) - 1)]
-        raise RootstockError(timeout_message(stage, timeout), key="run.timeout")
-    if code and output.failure:
-        raise RootstockError(
-            f"{output.failure.stage}: {output.failure.error}", key=output.failure.key or "stage-failed"
-        )
-    if code:
-        silent = f"its stages exited with code {code} and without any output; is there enough memory?"
-        raise RootstockError("\n".join([*output.tail][-SHOWN:]) or silent, key="stage-crashed")
+    check_outcome(stages, code, output, timeout)

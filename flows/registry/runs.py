@@ -104,16 +104,10 @@ class Run:
         self._log_metrics(dict(score_values(read_json(self._paths.metrics))))
         for folder in (self._paths.evaluate, self._paths.validate_):
             self.client.log_artifacts(self.id, str(folder), folder.name)
-        for file in (
-            self._paths.choice,
-            self._paths.preview,
-            self._paths.policy,
-            self._paths.probe,
-            self._paths.curves,
-        ):
+        paths = self._paths
+        for file in (paths.choice, paths.preview, paths.policy, paths.probe, paths.curves):
             self.client.log_artifact(self.id, str(file), file.parent.name)
-        for file in (dvc_cli.LOCK, self._paths.splits):
-            self.client.log_artifact(self.id, str(file), "lineage")
+        self.client.log_artifact(self.id, str(dvc_cli.LOCK), "lineage")
 
     def metrics_so_far(self) -> Mapping[str, float]:
         """Returns the latest value of each metric of the run; empty if there is no run."""

@@ -89,9 +89,17 @@ def _copied(named: NamedWeights, folder: Path, state: Path) -> BackboneCandidate
     from tasks.models.weights_file import described
 
     target = folder / f"{named.architecture}.weights"
-    if named.file.resolve().is_relative_to(state.resolve()):
-        os.link(named.file.resolve(), target)
-    else:
-        shutil.copyfile(named.file, target)
+    source = named.file.resolve()
+    if not (source.is_relative_to(state.resolve()) and _linked(source, target)):
+        shutil.copyfile(source, target)
     license_text = str(described(target).get("license", named.license))
     return BackboneCandidate(named.architecture, target.name, sha256_of(target), license_text)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Returns whether `target` is now a hard link to `source`, which not every file system supports."""
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True

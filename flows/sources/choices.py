@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from flows.local.environment import REGISTRY
 from flows.stages import dvc_cli
 from tasks.core.files import read_json, write_json
@@ -30,22 +32,26 @@ def remember(params: FlowParams) -> None:
     fields = read_json(params.paths.choice)
     if not Choice.of(fields).table or read_json(PINS)[CHOICE] == remembered(params) == fields:
         return
-    write_json(FILE, {**_all(), _key(params): fields})
+    with FileLock(FILE.with_suffix(".lock")):  # other checkouts may choose at the same time
+        write_json(FILE, {**_all(), _key(params): fields})
     write_json(PINS, {**read_json(PINS), CHOICE: fields})
     dvc_cli.accept("choose")
 
 
 def table(params: FlowParams) -> str:
-    """Returns the options and their scores as a table, the chosen one first line."""
+    """Returns the options and their scores as a table, and the choice in its last line."""
     choice = Choice.load(params.paths.choice)
     rows = [f"{row.option:<28} {row.score:6.3f} +- {row.standard_error:.3f}  {row.gflops:7.2f}" for row in choice.table]
     head = f"{'backbone':<28} score              GFLOPs"
     return "\n".join([head, *rows, choice.describe(choice.images)] if rows else [choice.describe(choice.images)])
 
 
-def forget(params: FlowParams) -> None:
-    """Removes the choice for the model's source, so that the next run compares the candidates again."""
-    write_json(FILE, {key: choice for key, choice in _all().items() if key != _key(params)})
+def unpin() -> None:
+    """Removes the pin of this checkout, so that the stage compares the candidates again.
+
+    Until that ends well, the earlier choice is remembered, and the next run pins it again.
+    """
+    write_json(PINS, {**read_json(PINS), CHOICE: None})
 
 
 def _all() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import IO, Annotated, cast
 from pydantic import Discriminator, TypeAdapter, ValidationError
 
 from flows.local.interruption import check_interrupted
+from tasks.core.errors import RootstockError
 from tasks.core.messages import (
     SEPARATOR,
     SUPERVISED,
@@ -35,6 +36,7 @@ TAIL = 30  # number of other output lines kept for an error message
 SHOWN = 2000  # maximum length of each of these lines, in characters
 LONGEST_LINE = 2**20  # bytes; longer lines are split
 CHUNK = 2**16  # bytes per read
+LAST = 10  # lines of output shown in the error of stages that crashed
 
 MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Discriminator("kind")])
 
@@ -107,6 +109,19 @@ def run_supervised(
     finally:
         _end(child)
     return (child.returncode if in_time else None), output
+
+
+def check_outcome(stages: Sequence[str], code: int | None, output: Output, timeout: float) -> None:
+    """Raises RootstockError if one of the stages that a child ran in order failed or took too long."""
+    if code is None:
+        stage = stages[min(len(output.records), len(stages) - 1)]
+        raise RootstockError(timeout_message(stage, timeout), key="run.timeout")
+    if code and output.failure:
+        failure = output.failure
+        raise RootstockError(f"{failure.stage}: {failure.error}", key=failure.key or "stage-failed")
+    if code:
+        silent = f"its stages exited with code {code} and without any output; is there enough memory?"
+        raise RootstockError("\n".join([*output.tail][-LAST:]) or silent, key="stage-crashed")
 
 
 def timeout_message(stage: str, timeout: float) -> str:

@@ -80,12 +80,6 @@ def reproduction(stage: str) -> list[str]:
     return ["dvc", "repro", "--single-item", stage]
 
 
-def reproduce_through(stage: str) -> None:
-    """Brings a stage and all stages before it up to date, with their output on the terminal."""
-    if subprocess.run(["dvc", "repro", "--quiet", stage], check=False).returncode:
-        raise DvcError(f"{stage} could not be brought up to date; see its message above", key="dvc-failed")
-
-
 def restore(stage: str) -> None:
     """Restores the last good results of a stage, if there are any."""
     if stage in locked_stages():

@@ -30,7 +30,7 @@ peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps([listing.images, listing.others, reasons, peak]))
 """
 MUTATED = 300  # files
-MAX_PEAK = 2.5 * 2**20  # KiB, measured: 1.4 to 2.3 GiB, since freed memory is not always returned
+MAX_PEAK = 2.5 * 2**20  # KiB; measured: 1.4 to 2.3 GiB
 
 
 @pytest.mark.slow
