@@ -98,12 +98,12 @@ def write(backbone: nn.Module, params: FlowParams, scores: dict[int, Accuracy], 
     from tasks.embedded.pretraining import ARCHITECTURE, preprocessing
     from tasks.hardware.device import choose
     from tasks.models import weights_file
-    from tasks.models.backbone import described
+    from tasks.models.backbone import preprocessing_fields
 
     halves = {
         name: value.half() if value.is_floating_point() else value for name, value in backbone.state_dict().items()
     }
-    weights_file.write(EMBEDDED, halves, {"preprocessing": described(preprocessing(params.pretrain.side))})
+    weights_file.write(EMBEDDED, halves, {"preprocessing": preprocessing_fields(preprocessing(params.pretrain.side))})
     recipe: dict[str, Any] = {
         "architecture": ARCHITECTURE,
         "sha256": sha256_of(EMBEDDED),

@@ -43,7 +43,7 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     from tasks.images.transforms import RenderStyle
     from tasks.images.view_plan import plan_views
     from tasks.models.backbone import preprocessing_of
-    from tasks.models.weights_file import described
+    from tasks.models.weights_file import read_description
     from tasks.reports.preview import preview
 
     backbone = params.backbone
@@ -55,7 +55,7 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     with replacing(paths.plan) as beside:
         planned.to_parquet(beside, index=False)
     sizes, decoding = (backbone.resize, backbone.crop), load(paths.decoding)
-    description = described(paths.pretrained)
+    description = read_description(paths.pretrained)
     preprocessing = preprocessing_of(backbone.architecture, description, *sizes, backbone.letterbox, decoding)
     preview(paths.preview, paths.raw, planned, preprocessing, RenderStyle.of(policy))
     say(f"{len(planned)} views of {len(train)} training images planned")

@@ -44,7 +44,7 @@ def choose(paths: Paths, params: ChooseParams) -> ChooseReport:
     from tasks.core.files import read_json
     from tasks.core.progress import say
     from tasks.models.backbone import assumption_of
-    from tasks.models.weights_file import described
+    from tasks.models.weights_file import read_description
     from tasks.selection.candidates import read_candidates
     from tasks.selection.choice import Choice
     from tasks.selection.sample import labeled
@@ -54,7 +54,7 @@ def choose(paths: Paths, params: ChooseParams) -> ChooseReport:
     choice = pinned if pinned and pinned.among(candidates) else compare(paths, params, candidates, rows)
     write_backbone(paths, params.backbone, candidates, choice)
     choice.save(paths.choice)
-    if assumption := assumption_of(choice.architecture, described(paths.pretrained)):
+    if assumption := assumption_of(choice.architecture, read_description(paths.pretrained)):
         say(assumption)
     say(f"backbone: {choice.describe(len(rows))}")
     return ChooseReport(architecture=choice.architecture, crop=choice.crop, options=max(len(choice.table), 1))
@@ -91,7 +91,7 @@ def options_of_all(
     """Returns the options of all candidates; sizes given in the parameters are the only ones."""
     from tasks.core.schema import Column
     from tasks.models.backbone import preprocessing_of
-    from tasks.models.weights_file import described
+    from tasks.models.weights_file import read_description
     from tasks.selection.options import options_of
 
     is_free = backbone.architecture == AUTO and not (backbone.resize or backbone.crop)
@@ -100,7 +100,7 @@ def options_of_all(
     for candidate in candidates:
         sizes = (backbone.resize, backbone.crop)
         own = preprocessing_of(
-            candidate.architecture, described(paths.candidates / candidate.file), *sizes, backbone.letterbox
+            candidate.architecture, read_description(paths.candidates / candidate.file), *sizes, backbone.letterbox
         )
         every = options_of(candidate, (own.resize, own.crop), median_side, len(rows))
         options += every if is_free else every[:1]
@@ -110,10 +110,10 @@ def options_of_all(
 def write_backbone(paths: Paths, backbone: BackboneParams, candidates: list[BackboneCandidate], choice: Choice) -> None:
     """Writes the chosen weights: a copy, or, if chosen automatically, with architecture and size in the description."""
     import shutil
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
     from tasks.core.files import replacing
-    from tasks.models.backbone import ARCHITECTURE, preprocessing_of
+    from tasks.models.backbone import ARCHITECTURE, preprocessing_fields, preprocessing_of
     from tasks.models.weights_file import read, write
 
     candidate = choice.among(candidates)
@@ -126,4 +126,5 @@ def write_backbone(paths: Paths, backbone: BackboneParams, candidates: list[Back
     state, description = read(file)
     own = preprocessing_of(choice.architecture, description, None, None)
     sized = replace(own, resize=choice.resize, crop=choice.crop)
-    write(paths.pretrained, state, {**description, ARCHITECTURE: choice.architecture, "preprocessing": asdict(sized)})
+    description = {**description, ARCHITECTURE: choice.architecture, "preprocessing": preprocessing_fields(sized)}
+    write(paths.pretrained, state, description)

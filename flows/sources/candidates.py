@@ -86,13 +86,13 @@ def _requested(weights: dict[str, str], folder: Path, *, download: bool) -> Iter
 
 def _copied(named: NamedWeights, folder: Path, state: Path) -> BackboneCandidate:
     """Copies a weights file into `folder`; a file that Rootstock itself wrote is linked instead."""
-    from tasks.models.weights_file import described
+    from tasks.models.weights_file import read_description
 
     target = folder / f"{named.architecture}.weights"
     source = named.file.resolve()
     if not (source.is_relative_to(state.resolve()) and _linked(source, target)):
         shutil.copyfile(source, target)
-    license_text = str(described(target).get("license", named.license))
+    license_text = str(read_description(target).get("license", named.license))
     return BackboneCandidate(named.architecture, target.name, sha256_of(target), license_text)
 
 

@@ -42,7 +42,7 @@ def packaged(name: str, architecture: str, folder: Path, key: str) -> Path:
     architecture.
     """
     from tasks.models import weights_file
-    from tasks.models.backbone import described
+    from tasks.models.backbone import preprocessing_fields
     from tasks.scorer.architectures import BUILTIN_ARCHITECTURES
 
     weights = entry_of(name, architecture, key)
@@ -51,7 +51,7 @@ def packaged(name: str, architecture: str, folder: Path, key: str) -> Path:
         state, _ = weights_file.read(_checked(name, weights, key))
         names = BUILTIN_ARCHITECTURES[weights.architecture]().state_dict()  # same tensors in the same order
         description = {
-            "preprocessing": described(_preprocessing()),
+            "preprocessing": preprocessing_fields(_preprocessing()),
             "license": weights.license,
             "source": PACKAGE + name,
         }

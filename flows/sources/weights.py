@@ -41,7 +41,7 @@ def matched(file: Path, params: FlowParams) -> Path:
     from tasks.models.backbone import (
         assumption_of,
         check_architecture,
-        described,
+        preprocessing_fields,
         preprocessing_of,
         torchvision_name,
     )
@@ -59,7 +59,7 @@ def matched(file: Path, params: FlowParams) -> Path:
         head = {name: tensor for name, tensor in state.items() if name.startswith(EARLIER)}
         classes = {"classes": description["classes"]} if "classes" in description else {}
         taken = "; ".join(filter(None, [report, assumption_of(architecture, description)]))
-        new_description = {"preprocessing": described(preprocessing), "taken": taken, **classes}
+        new_description = {"preprocessing": preprocessing_fields(preprocessing), "taken": taken, **classes}
         weights_file.write(target, {**head, **initialized}, new_description)
     say(f"backbone: {weights_file.read(target)[1]['taken']}")
     return target
@@ -127,7 +127,7 @@ def random_weights(params: FlowParams) -> Path:
     import torch
 
     from tasks.models import weights_file
-    from tasks.models.backbone import check_architecture, described, torchvision_preprocessing
+    from tasks.models.backbone import check_architecture, preprocessing_fields, torchvision_preprocessing
     from tasks.scorer.architectures import BUILTIN_ARCHITECTURES, build_backbone
 
     architecture, cut = params.backbone.architecture, params.backbone.cut
@@ -137,7 +137,9 @@ def random_weights(params: FlowParams) -> Path:
         torch.manual_seed(0)
         module, _ = build_backbone(architecture, cut)
         like = "resnet18" if architecture in BUILTIN_ARCHITECTURES else architecture
-        weights_file.write(file, module.state_dict(), {"preprocessing": described(torchvision_preprocessing(like))})
+        weights_file.write(
+            file, module.state_dict(), {"preprocessing": preprocessing_fields(torchvision_preprocessing(like))}
+        )
     return file
 
 
@@ -173,7 +175,7 @@ def downloaded(architecture: str, name: str, folder: Path, key: str = "backbone.
     parameter `key`, if there are no such weights or the download fails.
     """
     from tasks.models import weights_file
-    from tasks.models.backbone import described, torchvision_preprocessing
+    from tasks.models.backbone import preprocessing_fields, torchvision_preprocessing
 
     entry = torchvision_entry(architecture, name, key)
     file = folder / f"{architecture}-{entry.name}.safetensors"
@@ -186,7 +188,7 @@ def downloaded(architecture: str, name: str, folder: Path, key: str = "backbone.
                 f"{_cached(entry)}, or set {key} to the file",
                 key="download-failed",
             ) from None
-        description = {"preprocessing": described(torchvision_preprocessing(architecture, entry.name))}
+        description = {"preprocessing": preprocessing_fields(torchvision_preprocessing(architecture, entry.name))}
         weights_file.write(file, dict(state), description)
     return file
 

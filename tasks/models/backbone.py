@@ -163,7 +163,7 @@ def torchvision_preprocessing(architecture: str, name: str | None = None) -> Pre
     )
 
 
-def described(preprocessing: Preprocessing) -> dict[str, object]:
+def preprocessing_fields(preprocessing: Preprocessing) -> dict[str, object]:
     """Returns the description of a weights file's preprocessing; how images are decoded belongs to the data."""
     fields = asdict(preprocessing)
     del fields["decoding"]

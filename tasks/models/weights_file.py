@@ -39,7 +39,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }, description
 
 
-def described(path: Path) -> dict[str, Any]:
+def read_description(path: Path) -> dict[str, Any]:
     """Returns the description in a file, as `read` does, without loading its tensors."""
     try:
         with safe_open(path, "pt") as file:

@@ -29,7 +29,7 @@ from tasks.heads.kinds import LinearFit, fit_linear, standardize, unstandardize_
 from tasks.heads.linear import Rows, Train, best
 from tasks.images.transforms import VIEW_PARAMETERS, RenderStyle
 from tasks.models.backbone import Backbone, build, check_architecture
-from tasks.models.weights_file import described, read
+from tasks.models.weights_file import read, read_description
 from tasks.scorer.architectures import build_backbone, folded
 from tasks.scorer.heads import build_head
 from tasks.scorer.network import Network
@@ -155,7 +155,7 @@ def whole(state: dict[str, Tensor], spec: Mapping[str, Any], target: TargetSpec,
 
 def check_teacher_classes(file: Path, target: TargetSpec) -> None:
     """Raises ParamsError if the teacher in `file` is a full model that predicts other classes or targets."""
-    if spec := described(file).get(SPEC):
+    if spec := read_description(file).get(SPEC):
         check_classes(spec, target)
 
 

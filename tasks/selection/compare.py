@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from tasks.core.progress import counted, say
+from tasks.core.progress import say
 from tasks.core.schema import Column
 from tasks.core.sections import BackboneParams, ComputeParams
 from tasks.core.target import TargetSpec
+from tasks.embedding.extract import extract
 from tasks.hardware.device import choose
-from tasks.images.loading import ImageSquares, prefetch
-from tasks.models.backbone import Backbone, build, embed
+from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
+from tasks.models.backbone import Backbone, build
 from tasks.models.weights_file import read
 from tasks.scorer.decode import Decoding
 from tasks.selection.options import Option
@@ -71,15 +73,9 @@ class Comparison:
     def _features(self, backbone: Backbone, files: Sequence[str]) -> Tensor:
         """Returns the features of clean images, (N, D) float32."""
         device, batch = choose(self._compute.device, "float32"), self._compute.batch
-        squares = ImageSquares(self._raw, files, backbone.preprocessing, memory=0)
-        starts = range(0, len(files), batch)
-        ahead = prefetch(squares[range(start, min(start + batch, len(files)))] for start in starts)
-        module = device.place(backbone.module)
-        inputs = (backbone.preprocessing.network_input(square_N3RR) for square_N3RR in ahead)
-        parts = [
-            embed(module, device.place(x_N3SS)).cpu() for x_N3SS in counted(inputs, len(starts), "batches embedded")
-        ]
-        return torch.cat(parts)
+        rows = pd.DataFrame({Column.PATH: files, **dict(zip(VIEW_PARAMETERS, CLEAN, strict=True))})
+        parts = extract(self._raw, rows, backbone, device, RenderStyle(), batch)
+        return torch.from_numpy(np.concatenate([matrix for _, matrix in parts]))
 
 
 def flops(backbone: Backbone) -> float:

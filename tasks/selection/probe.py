@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tasks.core.schema import Column
 from tasks.core.target import TargetKind, TargetSpec
+from tasks.heads.cross_validation import folds_by_group
 from tasks.heads.kinds import LinearFit, fit_linear, standardize
 from tasks.heads.linear import Probe
 from tasks.metrics.multilabel import mean_average_precision
@@ -36,27 +37,7 @@ def problem_of(rows: pd.DataFrame, target: TargetSpec) -> ProbeProblem:
     """Builds the problem for the labeled images in `rows`; of the classes, only those of the images count."""
     target = PRESENT[target.kind](rows, target)
     y = standardize(torch.from_numpy(target.encode(rows)), target)
-    return ProbeProblem(target, y, folds(rows, target))
-
-
-def folds(rows: pd.DataFrame, target: TargetSpec) -> np.ndarray:
-    """Assigns each image's group to a fold, (N,) int; classes are spread over the folds as evenly as groups allow."""
-    import warnings
-
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
-    group_N = rows[Column.GROUP].to_numpy()
-    label_N = STRATA[target.kind](rows)
-    most = len(rows) if label_N is None else rows[Column.LABEL].value_counts().max()  # StratifiedGroupKFold's limit
-    kind = GroupKFold if label_N is None or most < 2 else StratifiedGroupKFold
-    count = min(FOLDS, len(set(group_N)), max(most, 2))
-    fold_N = np.empty(len(rows), dtype=int)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a class with fewer groups than folds is missing from some
-        splits = kind(count, shuffle=True, random_state=0).split(group_N, label_N, group_N)
-        for fold, (_, test) in enumerate(splits):
-            fold_N[test] = fold
-    return fold_N
+    return ProbeProblem(target, y, folds_by_group(rows, min(FOLDS, rows[Column.GROUP].nunique())))
 
 
 def score_parts(x_ND: Tensor, problem: ProbeProblem) -> np.ndarray:
@@ -106,11 +87,6 @@ PRESENT: Mapping[TargetKind, Callable[[pd.DataFrame, TargetSpec], TargetSpec]] =
     TargetKind.CLASSIFICATION: _only_present,
     TargetKind.MULTILABEL: lambda _rows, target: target,
     TargetKind.REGRESSION: lambda _rows, target: target,
-}
-STRATA: Mapping[TargetKind, Callable[[pd.DataFrame], np.ndarray | None]] = {
-    TargetKind.CLASSIFICATION: lambda rows: rows[Column.LABEL].to_numpy(),
-    TargetKind.MULTILABEL: lambda _rows: None,  # most combinations of labels are rare
-    TargetKind.REGRESSION: lambda _rows: None,
 }
 PARTS: Mapping[TargetKind, Callable[[Tensor, Tensor], np.ndarray]] = {
     TargetKind.CLASSIFICATION: _hits,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.core.schema import HAS, TARGET, Column, Split
 from tasks.core.target import TargetKind, TargetSpec
-from tasks.selection.probe import folds, problem_of, score_parts
+from tasks.selection.probe import problem_of, score_parts
 from tasks.selection.sample import labeled, sample
 
 CLASSES = TargetSpec(classes=("a", "b"))
@@ -62,7 +62,7 @@ def test_every_image_is_in_one_fold_with_its_group(sizes, seed):
     groups = np.random.default_rng(seed).integers(0, max(len(labels) // 2, 2), len(labels)).tolist()
     groups[:2] = [0, 1]
     rows = rows_of(labels, groups)
-    fold_N = folds(rows, TargetSpec(classes=tuple(sorted(set(labels)))))
+    fold_N = problem_of(rows, TargetSpec(classes=tuple(sorted(set(labels))))).fold_N
     assert fold_N.min() == 0
     assert fold_N.max() < 5
     assert pd.Series(fold_N).groupby(rows[Column.GROUP]).nunique().max() == 1
