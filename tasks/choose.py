@@ -49,7 +49,8 @@ def choose(paths: Paths, params: ChooseParams) -> ChooseReport:
     from tasks.selection.choice import Choice
     from tasks.selection.sample import labeled
 
-    rows, candidates = labeled(pd.read_parquet(paths.manifest)), read_candidates(paths.candidates)
+    rows = labeled(pd.read_parquet(paths.manifest))
+    candidates = of_architecture(read_candidates(paths.candidates), params.backbone.architecture)
     pinned = Choice.of(fields) if (fields := read_json(PINS)[CHOICE]) else None
     choice = pinned if pinned and pinned.among(candidates) else compare(paths, params, candidates, rows)
     write_backbone(paths, params.backbone, candidates, choice)
@@ -58,6 +59,19 @@ def choose(paths: Paths, params: ChooseParams) -> ChooseReport:
         say(assumption)
     say(f"backbone: {choice.describe(len(rows))}")
     return ChooseReport(architecture=choice.architecture, crop=choice.crop, options=max(len(choice.table), 1))
+
+
+def of_architecture(candidates: list[BackboneCandidate], architecture: str) -> list[BackboneCandidate]:
+    """Returns the candidates of a named architecture, or all for `auto`. Raises RootstockError if there are none."""
+    from tasks.core.errors import RootstockError
+
+    fitting = [each for each in candidates if architecture in {AUTO, each.architecture}]
+    if not fitting:
+        raise RootstockError(
+            f"backbone.architecture: no weights of {architecture} have been brought in; run make data",
+            key="backbone.architecture",
+        )
+    return fitting
 
 
 def compare(paths: Paths, params: ChooseParams, candidates: list[BackboneCandidate], rows: pd.DataFrame) -> Choice:

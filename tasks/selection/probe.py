@@ -21,7 +21,7 @@ from tasks.heads.linear import Probe
 from tasks.metrics.multilabel import mean_average_precision
 
 FOLDS = 5
-L2_PENALTIES = (0.01, 0.1, 1.0)
+L2_PENALTIES = (0.01, 0.1, 1.0, 10.0)
 
 
 @dataclass(frozen=True)

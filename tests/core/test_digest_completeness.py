@@ -84,7 +84,9 @@ class Case(NamedTuple):
 
 OBJECTIVES = sorted(Objective, key=Objective.DISTILLATION.__eq__)  # last, so that evaluate has a teacher
 CASES = [
-    *(Case("classes", stage, {}) for stage in ("ingest", "validate", "choose", "augment", "features")),
+    *(Case("classes", stage, {}) for stage in ("ingest", "validate")),
+    Case("classes", "choose", {"backbone.architecture": "auto", "backbone.weights": "auto"}),
+    *(Case("classes", stage, {}) for stage in ("choose", "augment", "features")),
     Case("classes", "head", {"head.kind": "knn", "finetune.epochs": 0}),
     *(Case("classes", "head", {"head.kind": kind}) for kind in ("dense", "prototype", "linear")),
     *(Case("classes", "finetune", {"objective": name.value, **CHANGES.get(name, {})}) for name in OBJECTIVES),

@@ -90,3 +90,11 @@ def test_a_candidate_whose_weights_do_not_fit_is_refused(paths, candidates):
     shutil.copy(paths.candidates / "bad.weights", paths.candidates / "good.weights")
     with raises(RootstockError, "backbone.weights"):
         chosen(paths)
+
+
+def test_weights_of_another_architecture_are_not_used(paths, candidates):
+    """As after a change of params.yaml without make data."""
+    ingested(paths)
+    assert chosen(paths, architecture="resnet8", weights="x.pth", resize=SIDE, crop=SIDE).architecture == "resnet8"
+    with raises(RootstockError, "backbone.architecture"):
+        chosen(paths, architecture="resnet18", weights="x.pth")
