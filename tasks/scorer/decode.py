@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ from .readers import opened
 WHITE_LEVEL = 2**16 - 1  # of gray with 16 bits
 BITS_PER_SAMPLE = 258  # tag of TIFF
 MAX_SIDE = 2**20  # pixels
+COPIES = {"WEBP": 2, "AVIF": 2, "HEIF": 2, "JPEG2000": 3}  # memory of decoders that hold images several times
+BAND = 2**22  # pixels that are converted at a time
 ORIENTATION = 274  # tag of EXIF
 TRANSPOSED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -79,24 +81,28 @@ def decoded(data: bytes, least: int | None = None, decoding: Decoding = DEFAULT)
     full, mode = stored.size, stored.mode
     if least:
         stored.draft(None, (least, least))
-    reserved = _pixels(full if _is_buffered(stored) else stored.size, decoding)
+    reserved = _pixels(full if _is_buffered(stored) else stored.size, str(stored.format), decoding)
     with MEMORY.reserve(reserved):
         try:
-            rgb, peak = upright_rgb(stored, decoding), _peak(stored)
+            peak, rgb = _peak(stored), upright_rgb(stored, decoding)
         except Exception as error:  # Pillow's decoders raise all kinds of exceptions for broken files
             raise ValueError(f"broken image: {error}") from None
         yield Decoded(rgb, mode, peak)
 
 
-def _pixels(size: tuple[int, int], decoding: Decoding) -> int:
+def _pixels(size: tuple[int, int], kind: str, decoding: Decoding) -> int:
     """Returns the number of pixels to decode. Raises ValueError if they are more than the limit."""
     width, height = size
-    if decoding.max_pixels is not None and width * height > decoding.max_pixels:
+    pixels = width * height * COPIES.get(kind, 1)
+    if decoding.max_pixels is not None and pixels > decoding.max_pixels:
+        counted = f", each counted {COPIES[kind]} times in {kind}," if kind in COPIES else ""
         limit = f"data.max_pixels, {decoding.max_pixels}"
-        raise ValueError(f"{width} x {height} pixels are more than {limit}; reduce the image, or raise the limit")
+        raise ValueError(
+            f"{width} x {height} pixels{counted} are more than {limit}; reduce the image, or raise the limit"
+        )
     if decoding.max_pixels is not None and max(size) > MAX_SIDE:  # Pillow takes 8 bytes for each row besides its pixels
         raise ValueError(f"{width} x {height} pixels: no side may be longer than {MAX_SIDE}; cut the image")
-    return width * height
+    return pixels
 
 
 def _is_buffered(image: ImageFile) -> bool:
@@ -114,7 +120,13 @@ def upright_rgb(image: ImageFile, decoding: Decoding) -> Image.Image:
     image.load()
     transposed = TRANSPOSED.get(orientation(image))
     rgb = in_rgb(image, decoding)
-    return rgb if transposed is None else rgb.transpose(transposed)
+    if rgb is not image:
+        image.close()  # frees its pixels before the next copy
+    if transposed is None:
+        return rgb
+    upright = rgb.transpose(transposed)
+    rgb.close()
+    return upright
 
 
 def orientation(image: Image.Image) -> int:
@@ -152,19 +164,39 @@ def in_rgb(image: Image.Image, decoding: Decoding = DEFAULT) -> Image.Image:
 
     Transparent images are put on the background. Raises ValueError for 32-bit gray, which has no white level.
     """
-    transparent = image.info.get("transparency")
     if is_16_bit(image):
-        gray_HW = np.asarray(image)
-        opaque_HW = None if transparent is None or decoding.background is None else gray_HW != transparent
-        white_level = declared_white_level(image) or decoding.white_level
-        image = Image.fromarray(_scale_to_8_bits(white_level)[gray_HW])
-        return image.convert("RGB") if opaque_HW is None else _pasted(image, Image.fromarray(opaque_HW), decoding)
+        return _in_bands(image, partial(_rgb_of_16_bits, decoding, declared_white_level(image) or decoding.white_level))
     if image.mode in {"I", "F"}:
         raise ValueError("grayscale with 32 bits per pixel; save the image with 8 or 16 bits")
     if decoding.background is not None and image.has_transparency_data:
-        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
-        return _pasted(rgba, rgba, decoding)
+        return _in_bands(image, partial(_opaque, decoding))
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Converts an image band by band, so that no copy but the result is as large as the image."""
+    width, height = image.size
+    rows = max(BAND // width, 1)
+    if rows >= height:
+        return convert(image)
+    rgb = Image.new("RGB", image.size)
+    for top in range(0, height, rows):
+        rgb.paste(convert(image.crop((0, top, width, min(top + rows, height)))), (0, top))
+    return rgb
+
+
+def _rgb_of_16_bits(decoding: Decoding, white_level: int, image: Image.Image) -> Image.Image:
+    transparent = image.info.get("transparency")
+    gray_HW = np.asarray(image)
+    rgb = Image.fromarray(_scale_to_8_bits(white_level)[gray_HW]).convert("RGB")
+    if transparent is None or decoding.background is None:
+        return rgb
+    return _pasted(rgb, Image.fromarray(gray_HW != transparent), decoding)
+
+
+def _opaque(decoding: Decoding, image: Image.Image) -> Image.Image:
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    return _pasted(rgba, rgba, decoding)
 
 
 def _pasted(image: Image.Image, mask: Image.Image, decoding: Decoding) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Limits the pixels that are decoded at the same time."""
+"""Limits the memory of images: the pixels that are decoded at the same time, and what is kept of them afterwards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition
+
+from PIL import Image
 
 
 class Memory:
@@ -29,3 +31,5 @@ class Memory:
 
 
 MEMORY = Memory(max(100_000_000, 16_000_000 * (os.cpu_count() or 1)))
+# Pillow's blocks of 16 MiB are reused by the C library, thread by thread, and never given back; larger ones are.
+Image.core.set_block_size(2**26)  # type: ignore[attr-defined]

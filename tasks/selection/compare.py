@@ -53,13 +53,20 @@ class Comparison:
         say(f"{len(near)} of {len(scored)} are near the best; they are compared on {min(len(rows), SECOND)} images")
         return self._scored([each.option for each in near], sample(rows, SECOND))
 
+    def features(self, option: Option, files: Sequence[str]) -> tuple[Tensor, float]:
+        """Returns the features of clean images, (N, D) float32, and the floating-point operations for one image."""
+        backbone = self._built(option)
+        device, batch = choose(self._compute.device, "float32"), self._compute.batch
+        rows = pd.DataFrame({Column.PATH: files, **dict(zip(VIEW_PARAMETERS, CLEAN, strict=True))})
+        parts = extract(self._raw, rows, backbone, device, RenderStyle(), batch)
+        return torch.from_numpy(np.concatenate([matrix for _, matrix in parts])), flops_of(backbone)
+
     def _scored(self, options: Sequence[Option], rows: pd.DataFrame) -> list[Scored]:
         problem = problem_of(rows, self._target)
         scored = []
         for option in options:
-            backbone = self._built(option)
-            part_U = score_parts(self._features(backbone, rows[Column.PATH].tolist()), problem)
-            scored.append(Scored(option, part_U, len(rows), flops(backbone)))
+            x_ND, flops = self.features(option, rows[Column.PATH].tolist())
+            scored.append(Scored(option, score_parts(x_ND, problem), len(rows), flops))
             say(f"{option.name}: {scored[-1].score:.3f} +- {scored[-1].standard_error:.3f} on {len(rows)} images")
         return scored
 
@@ -70,15 +77,8 @@ class Comparison:
         named = (candidate.architecture, state, description)
         return build(*named, *sizes, params.cut, params.letterbox, self._decoding).folded()
 
-    def _features(self, backbone: Backbone, files: Sequence[str]) -> Tensor:
-        """Returns the features of clean images, (N, D) float32."""
-        device, batch = choose(self._compute.device, "float32"), self._compute.batch
-        rows = pd.DataFrame({Column.PATH: files, **dict(zip(VIEW_PARAMETERS, CLEAN, strict=True))})
-        parts = extract(self._raw, rows, backbone, device, RenderStyle(), batch)
-        return torch.from_numpy(np.concatenate([matrix for _, matrix in parts]))
 
-
-def flops(backbone: Backbone) -> float:
+def flops_of(backbone: Backbone) -> float:
     """Returns the floating-point operations for one image, a cost that every machine counts alike."""
     side = backbone.preprocessing.crop
     with FlopCounterMode(display=False) as counter, torch.inference_mode():

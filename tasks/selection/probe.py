@@ -46,22 +46,28 @@ def score_parts(x_ND: Tensor, problem: ProbeProblem) -> np.ndarray:
     Parts: hits of images for classes; average precision of folds for several labels; 1 - squared error of images, in
     units of the variance, for regression. The penalty is the one with the lowest cross-validated loss.
     """
-    splits = [torch.from_numpy(problem.fold_N == fold) for fold in range(problem.fold_N.max() + 1)]
-    fitted_FP = [_fitted(x_ND, problem, held_out_N) for held_out_N in splits]
-    size_F = np.array([int(held_out_N.sum()) for held_out_N in splits])
-    loss_FP = np.array([[probe.loss for probe in probes] for probes in fitted_FP])
-    best = int((loss_FP * size_F[:, None]).sum(0).argmin())
+    fitted = _fitted(x_ND, problem)
     parts = PARTS[problem.target.kind]
     with torch.inference_mode():
-        return np.concatenate(
-            [
-                parts(probes[best].head(x_ND[held_out_N].float()), problem.y[held_out_N])
-                for probes, held_out_N in zip(fitted_FP, splits, strict=True)
-            ]
-        )
+        return np.concatenate([parts(probe.head(x_ND[held_N].float()), problem.y[held_N]) for probe, held_N in fitted])
 
 
-def _fitted(x_ND: Tensor, problem: ProbeProblem, held_out_N: Tensor) -> list[Probe]:
+def best_penalty(x_ND: Tensor, problem: ProbeProblem) -> float:
+    """Returns the penalty with the lowest cross-validated loss on features (N, D)."""
+    return _fitted(x_ND, problem)[0][0].setting
+
+
+def _fitted(x_ND: Tensor, problem: ProbeProblem) -> list[tuple[Probe, Tensor]]:
+    """Returns the probe of each fold with the penalty that is best over all, and which rows it was not fitted on."""
+    splits = [torch.from_numpy(problem.fold_N == fold) for fold in range(problem.fold_N.max() + 1)]
+    probe_FP = [_fitted_without(x_ND, problem, held_out_N) for held_out_N in splits]
+    size_F = np.array([int(held_out_N.sum()) for held_out_N in splits])
+    loss_FP = np.array([[probe.loss for probe in probes] for probes in probe_FP])
+    best = int((loss_FP * size_F[:, None]).sum(0).argmin())
+    return [(probes[best], held_out_N) for probes, held_out_N in zip(probe_FP, splits, strict=True)]
+
+
+def _fitted_without(x_ND: Tensor, problem: ProbeProblem, held_out_N: Tensor) -> list[Probe]:
     """Returns a probe for each penalty, fitted on the images that are not held out."""
     train = (x_ND[~held_out_N], problem.y[~held_out_N], torch.ones(int((~held_out_N).sum())))
     return fit_linear(train, (x_ND[held_out_N], problem.y[held_out_N]), LinearFit(problem.target, L2_PENALTIES))

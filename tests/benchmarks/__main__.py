@@ -16,6 +16,7 @@ BENCHMARKS = (
     "methods",
     "precision",
     "orchestration",
+    "choice",
     "gate",
     "speed",
     "extraction",

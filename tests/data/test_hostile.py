@@ -10,7 +10,7 @@ from tests.data.hostile import crafted, write_mutated
 from tests.project import ROOT, run_python
 
 READ = """
-import json, os, resource, sys, warnings
+import json, os, sys, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 os.cpu_count = lambda: 2
@@ -23,14 +23,14 @@ else:
     from tasks.scorer.answer import Scorer, spec_of
     from tasks.scorer.network import build_network
     from tasks.scorer.preprocessing import Preprocessing
-    preprocessing = Preprocessing(232, 224, (0.5,) * 3, (0.5,) * 3, "bilinear")
-    scorer = Scorer(build_network("resnet8", 2), spec_of("resnet8", ("a", "b"), preprocessing))
+    preprocessing = Preprocessing(64, 64, (0.5,) * 3, (0.5,) * 3, "bilinear")
+    scorer = Scorer(build_network("resnet10", 2), spec_of("resnet10", ("a", "b"), preprocessing))
     reasons = [reason for _, reason in scorer.stream((root / file).read_bytes() for file in listing.images)]
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+peak = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 print(json.dumps([listing.images, listing.others, reasons, peak]))
 """
 MUTATED = 300  # files
-MAX_PEAK = 2.5 * 2**20  # KiB; measured: 1.4 to 2.3 GiB
+MAX_PEAK = {"ingest": 1.5, "scorer": 1.75}  # GiB; of the scorer's, PyTorch's libraries take 0.8 without an image
 
 
 @pytest.mark.slow
@@ -63,4 +63,4 @@ def test_hostile_files_are_accounted_for_once_within_a_limit_of_memory(tmp_path,
         & answered
     )
     assert ("c/x-reduced.jpg" in answered) == (reader == "scorer")
-    assert peak < MAX_PEAK
+    assert peak / 2**20 < MAX_PEAK[reader]

@@ -141,6 +141,24 @@ def test_transparent_pixels_show_the_background(kind, mode, background):
     assert np.abs(pixels - expected).max() <= (12 if kind == "AVIF" else 0)
 
 
+@pytest.mark.parametrize(("kind", "mode"), TRANSPARENT)
+def test_a_large_image_is_converted_in_bands_to_the_same_pixels(kind, mode, monkeypatch):
+    data = with_transparency(kind, mode)
+    whole = decode(data).tobytes()
+    monkeypatch.setattr("tasks.scorer.decode.BAND", 70)
+    assert decode(data).tobytes() == whole
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_gray_of_16_bits_is_converted_in_bands_to_the_same_pixels(kind, monkeypatch):
+    gray_HW = np.random.default_rng(0).integers(0, 65536, (33, 20), np.uint16)
+    data = b"P5 20 33 65535\n" + gray_HW.astype(">u2").tobytes()
+    data = data if kind == "PPM" else encoded(Image.fromarray(gray_HW), kind)
+    whole = decode(data).tobytes()
+    monkeypatch.setattr("tasks.scorer.decode.BAND", 70)
+    assert decode(data).tobytes() == whole
+
+
 @pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGBA"), ("PNG", "LA"), ("WEBP", "RGBA"), ("TIFF", "RGBA")])
 def test_half_transparent_pixels_are_mixed_with_the_background(kind, mode):
     pixels = np.asarray(decode(with_transparency(kind, mode, SOFT)))
@@ -212,6 +230,14 @@ def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(size):
     with pytest.raises(ValueError, match=r"data\.max_pixels, 99"):
         decode(encoded(Image.new("RGB", (10, 10))), None, Decoding(max_pixels=99))
     assert decode(encoded(Image.new("RGB", (10, 10))), None, Decoding(max_pixels=100)).size == (10, 10)
+
+
+@pytest.mark.parametrize(("kind", "copies"), [("WEBP", 2), ("AVIF", 2), ("JPEG2000", 3)])
+def test_pixels_count_several_times_where_the_decoder_holds_them_several_times(kind, copies):
+    data = encoded(Image.new("RGB", (64, 64)), kind)
+    assert decode(data, None, Decoding(max_pixels=copies * 64 * 64)).size == (64, 64)
+    with pytest.raises(ValueError, match=f"64 x 64 pixels, each counted {copies} times in {kind}, are more than"):
+        decode(data, None, Decoding(max_pixels=copies * 64 * 64 - 1))
 
 
 @pytest.mark.parametrize("size", [(2**20 + 1, 1), (1, 90_000_000)])
