@@ -72,6 +72,13 @@ def test_a_column_split_is_the_split(tables, capsys):
     assert "trian (line 3); use train, validation, test" in str(caught.value)
 
 
+def test_a_column_split_may_name_splits_in_phrases(tables):
+    words = ["training set", "val_set", "TestImages", "PublicTest", "PrivateTest", "unlabelled"]
+    splits = ["train", "validation", "test", "validation", "test", "unlabelled"]
+    rows = tables.rows(tables.frame.assign(split=words * 2))
+    assert list(rows["split"]) == splits * 2
+
+
 def test_a_target_or_label_is_no_split(tables, capsys):
     rows = tables.rows(tables.frame.assign(fold=range(12)), targets=("fold",))
     assert rows["split"].isna().all()

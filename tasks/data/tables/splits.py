@@ -9,7 +9,7 @@ import pandas as pd
 from tasks.core.errors import DataRefusedError
 from tasks.core.progress import say
 from tasks.core.schema import TARGET, Column, Split
-from tasks.data.split_words import SPLIT_FOLDERS
+from tasks.data.split_words import SPLIT_FOLDERS, split_in
 from tasks.data.tables.cells import column_names, map_cells, rows_of
 from tasks.data.tables.labels import BITS
 from tasks.data.tables.text import normal_name
@@ -33,7 +33,7 @@ def with_splits(file: Path, table: pd.DataFrame) -> pd.DataFrame:
     Raises DataRefusedError for words in the column `split` that are no splits.
     """
     if Column.SPLIT in table:
-        splits = map_cells(table[Column.SPLIT], _split_of)
+        splits = map_cells(table[Column.SPLIT], _split_in)
         wrong = table[Column.SPLIT][table[Column.SPLIT].notna() & splits.isna()]
         if len(wrong):
             words = wrong.drop_duplicates()
@@ -54,6 +54,12 @@ def _split_of(word: object) -> str | None:
     challenge = {PUBLIC_TEST: Split.VALIDATION, PRIVATE_TEST: Split.TEST}
     split = SPLIT_FOLDERS.get(text) or challenge.get(text)
     return split.value if split else None
+
+
+def _split_in(text: object) -> str | None:
+    """Returns the split that a word means, or the words in a phrase such as `training set`."""
+    split = split_in(str(text))
+    return _split_of(text) or (split.value if split else None)
 
 
 def _from_other_columns(file: Path, table: pd.DataFrame) -> pd.Series:
