@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tasks.core.progress import say
 from tasks.hardware.device import Device, choose
 from tasks.hardware.machine_cache import measure_once
+from tasks.hardware.threads import one_thread
 
 IMAGES, ROUNDS = 8, 4
 MIN_SPEEDUP = 1.1  # of bfloat16 over float32, which is more accurate
@@ -57,12 +58,8 @@ def measure(module: nn.Module, side: int) -> tuple[float, float]:
     network = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)
     random = torch.Generator().manual_seed(0)  # leaves the global generator, on which training depends, untouched
     x_N3SS = torch.rand(IMAGES, 3, side, side, generator=random).to(memory_format=torch.channels_last)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         rounds = [[_seconds(network, x_N3SS, dtype) for dtype in TYPES] for _ in range(ROUNDS)]
-    finally:
-        torch.set_num_threads(threads)
     float32, bfloat16 = (min(seconds) for seconds in zip(*rounds, strict=True))
     return float32, bfloat16
 

@@ -17,6 +17,7 @@ from tasks.core.sections import BackboneParams, ComputeParams
 from tasks.core.target import TargetSpec
 from tasks.embedding.extract import extract
 from tasks.hardware.device import choose
+from tasks.hardware.threads import one_thread
 from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
 from tasks.models.backbone import Backbone, build
 from tasks.models.weights_file import read
@@ -66,7 +67,9 @@ class Comparison:
         scored = []
         for option in options:
             x_ND, flops = self.features(option, rows[Column.PATH].tolist())
-            scored.append(Scored(option, score_parts(x_ND, problem), len(rows), flops))
+            with one_thread():
+                part_U = score_parts(x_ND, problem)
+            scored.append(Scored(option, part_U, len(rows), flops))
             say(f"{option.name}: {scored[-1].score:.3f} +- {scored[-1].standard_error:.3f} on {len(rows)} images")
         return scored
 
