@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,7 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
     """
     from tasks.evaluation.batch_prediction import state_of
 
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of files that the answers list as broken
     params = parameters.load()
     place = Path(source)
     is_image = place.is_file() and not is_table(place)

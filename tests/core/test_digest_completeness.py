@@ -42,6 +42,7 @@ NO_FEATURE = {  # loaded by the features stage, but features do not depend on th
     "tasks.data.decoding",  # reads settings, whose values are in the keys
     *("tasks.core.target", "tasks.data.manifest", "tasks.embedding.index"),  # images and views are in the keys
     *("tasks.hardware.machine_cache", "tasks.hardware.precision"),  # device and dtype are in the keys
+    "tasks.hardware.threads",  # precision measures with it
     *(
         "tasks.embedding.compiled",
         "tasks.embedding.packages",

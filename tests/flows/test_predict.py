@@ -17,6 +17,8 @@ from flows.predict import files_of
 from flows.registry.tags import Tag
 from tasks.core.errors import EXIT_BROKEN
 from tasks.core.files import read_json
+from tasks.scorer.decode import decode
+from tests.data.hostile import gray_tags, tiff
 from tests.drawn import drawn
 from tests.project import Project, environment, wait_until
 
@@ -216,6 +218,16 @@ def test_code_that_differs_from_what_was_registered_is_not_run(finished, picture
 def test_drawn_images_of_any_size_get_a_prediction(finished, tmp_path):
     drawn("disc", 5, 400).save(tmp_path / "large.jpg")
     assert "large.jpg: " in predict(finished, tmp_path / "large.jpg").stdout
+
+
+@pytest.mark.slow
+def test_pillows_warnings_about_a_file_are_not_shown(finished, tmp_path):
+    (tmp_path / "odd.tif").write_bytes(tiff([*gray_tags(8, 8), (270, 2, 2**32 - 1, 8)]))
+    with pytest.warns(UserWarning, match="Tag data larger than file"):
+        decode((tmp_path / "odd.tif").read_bytes())
+    done = predict(finished, tmp_path / "odd.tif")
+    assert "odd.tif: " in done.stdout
+    assert "Tag data" not in done.stdout + done.stderr
 
 
 @pytest.mark.slow
