@@ -18,9 +18,11 @@ from tasks.core.files import read_json
 from tasks.core.params import PARAMS_FILE, read_document
 from tasks.core.paths import Paths
 from tasks.core.schema import AUTO, Candidate
+from tasks.data import decoding
 from tasks.data.manifest import target_spec, usable
 from tasks.models.weights_file import read, write
 from tasks.objectives.teacher import SPEC
+from tasks.scorer.decode import Decoding
 from tests.candidates import write_chosen
 
 NETWORKS = (Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED)  # candidates that are trained
@@ -72,10 +74,15 @@ class Study:
         return pd.read_parquet(self.paths.manifest)
 
     def use(self, manifest: pd.DataFrame) -> None:
-        """Replaces the manifest, and derives the target specification from its rows, as ingest does."""
+        """Replaces the manifest, and derives the target specification from its rows, as ingest does.
+
+        Without an ingest before it, images are decoded as by default.
+        """
         self.paths.manifest.parent.mkdir(parents=True, exist_ok=True)
         manifest.to_parquet(self.paths.manifest, index=False)
         target_spec(usable(manifest)).save(self.paths.task)
+        if not self.paths.decoding.exists():
+            decoding.save(self.paths.decoding, Decoding())
 
     def becomes_teacher(self, file: Path) -> None:
         """Writes the tuned model as a teacher file."""
