@@ -64,7 +64,6 @@ class GateSection(Section):
     margin: float = Field(gt=0, description="tolerated loss against the live model")
     error: float = Field(gt=0, le=0.5, description="probability that a model which loses the whole margin passes")
     group_margin: float = Field(gt=0, le=1, description="tolerated loss of accuracy in a class or slice")
-    resamples: int = Field(ge=100, description="paired bootstrap resamples, for metrics other than accuracy")
     person_decides: bool = Field(
         description="whether a person may promote a model that has too few test images to decide"
     )

@@ -103,7 +103,7 @@ def against(live: ModelVersion, paths: Paths, section: GateSection, slices: Sequ
     if _are_labels(ours) != _are_labels(theirs):
         reason = "one model is a classifier, the other is multi-label"
         return [Check("against live", reason, "two models of one kind", Verdict.UNDECIDED)]
-    criteria = GateCriteria(section.metric, section.margin, section.error, section.group_margin, section.resamples)
+    criteria = GateCriteria(section.metric, section.margin, section.error, section.group_margin)
     return COMPARISONS[kind](rows, ours, theirs, criteria, slices)
 
 

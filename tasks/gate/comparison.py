@@ -1,6 +1,6 @@
 """Compares a candidate with the live model on the same images, by target kind. Returns checks of the gate.
 
-Shapes: N images, C classes of either model, L labels or K targets shared by both models, B rows in a resample.
+Shapes: N images, C classes of either model, L labels or K targets shared by both models.
 """
 
 from __future__ import annotations
@@ -13,25 +13,24 @@ import pandas as pd
 
 from tasks.core.schema import HAS, TARGET, Column, Metric
 from tasks.data.slices import slices_of
-from tasks.gate.checks import Check, Verdict, compare_gains, compare_groups, compare_hits, compare_scores
-from tasks.gate.paired_tests import PairedScores, min_images_to_pass
-from tasks.metrics import classification
-from tasks.metrics.multilabel import label_macro_f1
+from tasks.gate.checks import Check, Verdict, compare_gains, compare_groups, compare_hits, compare_means, difference
+from tasks.gate.f1_gains import PairedPredictions, f1_bounds
+from tasks.gate.paired_tests import PairedScores
+from tasks.metrics.classification import nll_per_image
 
-MEASURES = {Metric.MACRO_F1: classification.macro_f1, Metric.NLL: classification.nll}
-MIN_IMAGES = 8  # minimum for bootstrapping regression errors
+MIN_IMAGES = 8  # minimum for comparing regression errors
+MIN_WRONG = 10  # for comparing NLL: images that either model gets wrong, since these decide over it
 AUTO = "auto"  # accuracy, or the mean absolute error for regression
 
 
 @dataclass(frozen=True)
 class GateCriteria:
-    """The metric, the tolerated loss overall and per group, the error probability, and the number of resamples."""
+    """The metric, the tolerated loss overall and per group, and the error probability."""
 
     metric: str
     margin: float
     error: float
     group_margin: float
-    resamples: int
 
 
 def compare_classes(
@@ -65,13 +64,21 @@ def _compare_all_classes(
     classes = sorted({*ours.columns, *live.columns})
     p_NC, q_NC = (table.reindex(columns=classes, fill_value=0.0).to_numpy() for table in (ours, live))
     y_N = pd.Categorical(label_N, classes).codes.astype(np.int64)
-    measure, sign = MEASURES[metric], 1 if metric.higher_is_better else -1
+    if metric is Metric.MACRO_F1:
+        one_hot = np.eye(len(classes))
+        predictions = PairedPredictions(one_hot[p_NC.argmax(1)], one_hot[q_NC.argmax(1)], one_hot[y_N])
+        return _compare_f1(predictions, criteria, what, exclusive=True)
+    gain_N = nll_per_image(q_NC, y_N) - nll_per_image(p_NC, y_N)
+    wrong = int(((hits.candidate_N < 1) | (hits.live_N < 1)).sum())
+    if wrong < MIN_WRONG:
+        found, wanted = f"{gain_N.mean():+.4f}, {wrong} wrong", f"{MIN_WRONG} images that either model gets wrong"
+        return Check(what, found, wanted, Verdict.UNDECIDED)
+    return compare_means(gain_N, criteria.margin, criteria.error, what)
 
-    def gain(row_B: np.ndarray) -> float:
-        return sign * (measure(p_NC[row_B], y_N[row_B]) - measure(q_NC[row_B], y_N[row_B]))
 
-    min_images = min_images_to_pass(criteria.margin, criteria.error)
-    return compare_scores(gain, len(label_N), criteria.margin, criteria.error, criteria.resamples, 0, what, min_images)
+def _compare_f1(pair: PairedPredictions, criteria: GateCriteria, what: str, *, exclusive: bool) -> Check:
+    low, high = f1_bounds(pair, criteria.error, exclusive=exclusive)
+    return difference(what, low, high, float(pair.gains().mean()), criteria.margin, criteria.error)
 
 
 def compare_labels(
@@ -122,12 +129,8 @@ def _compare_all_labels(
     if criteria.metric != Metric.MACRO_F1:
         return Check(what, "not available for predicted labels", "gate.metric: auto", Verdict.UNDECIDED)
 
-    def gain(row_B: np.ndarray) -> float:
-        ours, live = (label_macro_f1(predicted_NL[row_B], truth_NL[row_B]) for predicted_NL in predicted)
-        return ours - live
-
-    min_images = min_images_to_pass(criteria.margin, criteria.error)
-    return compare_scores(gain, count, criteria.margin, criteria.error, criteria.resamples, 0, what, min_images)
+    predictions = PairedPredictions(*(np.asarray(table_NL, float) for table_NL in (*predicted, truth_NL)))
+    return _compare_f1(predictions, criteria, what, exclusive=False)
 
 
 def compare_values(
@@ -155,9 +158,8 @@ def compare_values(
 
 
 def _compare_all_values(gain_N: np.ndarray, criteria: GateCriteria) -> Check:
-    def gain(row_B: np.ndarray) -> float:
-        return float(gain_N[row_B].mean())
-
-    count, margin, error = len(gain_N), criteria.margin, criteria.error
+    count = len(gain_N)
     what = f"{Metric.MAE} against live, {count} images, relative"
-    return compare_scores(gain, count, margin, error, criteria.resamples, 0, what, MIN_IMAGES)
+    if count < MIN_IMAGES:
+        return Check(what, f"{count} images", f"{MIN_IMAGES} images or more", Verdict.UNDECIDED)
+    return compare_means(gain_N, criteria.margin, criteria.error, what)

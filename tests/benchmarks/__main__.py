@@ -18,6 +18,7 @@ BENCHMARKS = (
     "orchestration",
     "choice",
     "gate",
+    "gate_errors",
     "speed",
     "extraction",
     "cache",

@@ -8,7 +8,7 @@ from tasks.core.schema import Column
 from tasks.gate.checks import Verdict
 from tasks.gate.comparison import GateCriteria, compare_classes, compare_labels, compare_values
 
-CRITERIA = GateCriteria("auto", margin=0.02, error=0.05, group_margin=0.1, resamples=500)
+CRITERIA = GateCriteria("auto", margin=0.02, error=0.05, group_margin=0.1)
 
 
 def classified(truth: list[str], hits: np.ndarray, classes: list[str]) -> pd.DataFrame:
@@ -71,12 +71,25 @@ def test_values_of_a_handful_of_images_decide_nothing():
     assert compare_values(rows, better, better + 1, CRITERIA, [])[0].verdict is Verdict.UNDECIDED
 
 
-def test_log_likelihoods_of_too_few_images_decide_nothing():
-    truth = ["cat", "dog"] * 60
-    table = classified(truth, np.ones(120), ["cat", "dog"])
-    criteria = GateCriteria("nll", margin=0.02, error=0.05, group_margin=0.1, resamples=500)
-    (check,) = compare_classes(pd.DataFrame({"label": truth}), table, table, criteria, [])
-    assert (check.verdict, check.wanted) == (Verdict.UNDECIDED, "133 images or more")
+def test_log_likelihoods_decide_only_with_enough_wrong_images():
+    random, truth = np.random.default_rng(0), ["cat", "dog"] * 500
+    criteria = GateCriteria("nll", margin=0.02, error=0.05, group_margin=0.1)
+    found = {}
+    for right in (0.999, 0.9):
+        table = classified(truth, random.random(1000) < right, ["cat", "dog"]).clip(0.1, 0.9)
+        (found[right],) = compare_classes(pd.DataFrame({"label": truth}), table, table, criteria, [])
+    assert (found[0.999].verdict, found[0.999].wanted) == (Verdict.UNDECIDED, "10 images that either model gets wrong")
+    assert found[0.9].verdict is Verdict.PASS
+
+
+def test_macro_f1_of_a_class_with_few_images_passes_no_equal_model():
+    criteria = GateCriteria("macro_f1", margin=0.01, error=0.05, group_margin=0.1)
+    verdicts = []
+    for rare in (10, 500):
+        truth = ["cat"] * (1000 - rare) + ["fox"] * rare
+        table = classified(truth, np.ones(1000), ["cat", "fox"])
+        verdicts.append(compare_classes(pd.DataFrame({"label": truth}), table, table, criteria, [])[0].verdict)
+    assert verdicts == [Verdict.UNDECIDED, Verdict.PASS]
 
 
 def compared(right, live_right, criteria=CRITERIA, labels=("a", "b")):
@@ -98,9 +111,9 @@ def test_a_prediction_is_correct_if_all_its_labels_are():
     assert "exactly the right labels" in worse[0].what
     assert "label b" in worse[1].what
     assert compared(400, 400, labels=("c", "d"))[0].verdict is Verdict.UNDECIDED
-    assert compared(400, 400, GateCriteria("nll", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.UNDECIDED
-    assert compared(400, 395, GateCriteria("macro_f1", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.PASS
-    assert compared(200, 400, GateCriteria("macro_f1", 0.02, 0.05, 0.1, 500))[0].verdict is Verdict.REFUSED
+    assert compared(400, 400, GateCriteria("nll", 0.02, 0.05, 0.1))[0].verdict is Verdict.UNDECIDED
+    assert compared(400, 395, GateCriteria("macro_f1", 0.02, 0.05, 0.1))[0].verdict is Verdict.PASS
+    assert compared(200, 400, GateCriteria("macro_f1", 0.02, 0.05, 0.1))[0].verdict is Verdict.REFUSED
 
 
 def test_a_rare_label_that_is_no_longer_predicted_refuses_though_the_whole_passes():

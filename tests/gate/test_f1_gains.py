@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tasks.gate.f1_gains import PairedPredictions, f1_bounds, f1_shares
+from tasks.metrics.classification import macro_f1
+from tasks.metrics.multilabel import label_macro_f1
+
+
+def one_hot(y_N: np.ndarray, classes: int) -> np.ndarray:
+    return np.eye(classes)[y_N]
+
+
+def test_the_mean_over_images_is_macro_f1():
+    random = np.random.default_rng(0)
+    y_N, predicted_N = random.integers(0, 4, 60), random.integers(0, 5, 60)
+    expected = macro_f1(one_hot(predicted_N, 6), y_N)
+    assert f1_shares(one_hot(predicted_N, 6), one_hot(y_N, 6)).mean() == pytest.approx(expected)
+    predicted_NC, true_NC = random.random((50, 7)) < 0.3, random.random((50, 7)) < 0.2
+    expected = label_macro_f1(predicted_NC, true_NC)
+    assert f1_shares(predicted_NC.astype(float), true_NC.astype(float)).mean() == pytest.approx(expected)
+
+
+def test_the_variance_over_images_is_that_of_macro_f1():
+    """Compared with the spread of macro F1 over resamples of many images, which the delta method approximates."""
+    random = np.random.default_rng(0)
+    y_N = random.choice(3, 2000, p=[0.6, 0.3, 0.1])
+    predicted_N = np.where(random.random(2000) < 0.8, y_N, random.integers(0, 3, 2000))
+    draws = (random.integers(0, 2000, 2000) for _ in range(400))
+    spread = np.std([macro_f1(one_hot(predicted_N[draw], 3), y_N[draw]) for draw in draws])
+    shares_N = f1_shares(one_hot(predicted_N, 3), one_hot(y_N, 3))
+    assert shares_N.std() / 2000**0.5 == pytest.approx(spread, rel=0.1)
+
+
+def test_bounds_mirror_when_the_models_swap():
+    random = np.random.default_rng(1)
+    tables = [one_hot(random.integers(0, 3, 100), 3) for _ in range(3)]
+    pair = PairedPredictions(*tables)
+    low, high = f1_bounds(pair, 0.05, exclusive=True)
+    assert f1_bounds(pair.swapped(), 0.05, exclusive=True) == pytest.approx((-high, -low))
+    assert low < pair.gains().mean() < high
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.1), (0.9, 0.07, 0.03)])
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_model_that_loses_the_margin_in_the_rarest_class_rarely_passes(shares, exclusive):
+    """The models differ only by these losses; without one more loss, up to 43% of the candidates pass."""
+    random, trials, margin, classes = np.random.default_rng(0), 600, 0.05, len(shares)
+    loss = loss_in_the_rarest(np.array(shares), margin, exclusive=exclusive)
+    passed = 0
+    for _ in range(trials):
+        y_N = random.choice(classes, 100, p=shares)
+        lost_N = (y_N == classes - 1) & (random.random(100) < loss)
+        true_NC = one_hot(y_N, classes)
+        candidate_NC = np.where(lost_N[:, None], np.eye(classes)[0] * exclusive, true_NC)
+        low, _ = f1_bounds(PairedPredictions(candidate_NC, true_NC, true_NC), 0.05, exclusive=exclusive)
+        passed += low > -margin
+    assert passed / trials <= 0.05 + 2 * (0.05 * 0.95 / trials) ** 0.5
+
+
+def loss_in_the_rarest(share_C: np.ndarray, margin: float, *, exclusive: bool) -> float:
+    """Returns the share of the rarest class whose loss, to the first class, costs `margin` of macro F1."""
+    rare, first = share_C[-1], share_C[0]
+    for loss in np.linspace(0, 1, 10_001):
+        f1_rare = 2 * rare * (1 - loss) / (rare * (2 - loss))
+        f1_first = 2 * first / (2 * first + rare * loss) if exclusive else 1.0
+        if (2 - f1_rare - f1_first) / len(share_C) >= margin:
+            return float(loss)
+    raise AssertionError("losing the whole class costs less than the margin")
