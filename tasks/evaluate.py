@@ -42,14 +42,14 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
     from tasks.core.schema import VALUE, Candidate
     from tasks.core.target import TargetSpec
     from tasks.evaluation.kinds import evaluate_candidates
-    from tasks.metrics.headline import HEADLINES
+    from tasks.metrics.headline import headline_of
 
     target = TargetSpec.load(paths.task)
     case = evaluation_input(paths, params, target)
     result = evaluate_candidates(case)
     write_json(paths.spec, model_spec(case, params, result))
     write_json(paths.metrics, result.table)
-    headline = HEADLINES[target.kind]
+    headline = headline_of(target.kind, result.table[Candidate.TUNED])
     scores = [f"{name} {headline.describe(row)}" for name, row in result.table.items()]
     say(f"{headline.name} on {len(case.test)} test images: {', '.join(scores)}")
     tuned = {metric: score[VALUE] for metric, score in result.table[Candidate.TUNED].items()}

@@ -27,7 +27,6 @@ SMALL = {
     "augment.views": 3,
     "finetune.epochs": 3,
     "finetune.batch": 8,
-    "evaluate.resamples": 100,
     "evaluate.corrupted": 6,
     "run.retries": 0,
     "gate.floors.accuracy": 0.1,

@@ -30,7 +30,8 @@ class SpecRecord(TypedDict):
     label_thresholds: list[float]
 
 
-SUMMARY_COLUMNS: Mapping[TargetKind, tuple[SummaryColumn, ...]] = {  # the first column is shown with its interval
+# The first of the metrics that a model has is shown with its interval.
+SUMMARY_COLUMNS: Mapping[TargetKind, tuple[SummaryColumn, ...]] = {
     TargetKind.CLASSIFICATION: (
         SummaryColumn(Metric.ACCURACY, "test accuracy", ".1%"),
         SummaryColumn(Metric.MACRO_F1, "macro F1", ".3f"),
@@ -43,6 +44,7 @@ SUMMARY_COLUMNS: Mapping[TargetKind, tuple[SummaryColumn, ...]] = {  # the first
     ),
     TargetKind.REGRESSION: (
         SummaryColumn(Metric.MAE, "mean abs. error", ".4g"),
+        SummaryColumn(Metric.SCALED_MAE, "mean abs. error, in std", ".4g"),
         SummaryColumn(Metric.RMSE, "RMSE", ".4g"),
         SummaryColumn(Metric.R2, "R²", ".3f"),
     ),

@@ -16,7 +16,7 @@ from flows.registry.tags import Tag
 from flows.registry.verdict import COLUMNS, FILE, FOLDER, NONE, VerdictRecord
 from tasks.core.schema import HIGH, LOW, Candidate, Metric
 from tasks.core.target import TargetKind
-from tasks.metrics.headline import HEADLINES
+from tasks.metrics.headline import headline_of
 from tasks.reports.page import PageSection, markdown, page
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def card(kind: TargetKind, run: Run, verdict: VerdictRecord | None) -> list[Page
         for metric in Metric
         if f"{slug}/{metric}" in metrics
     ]
-    first = HEADLINES[kind].metric
+    prefix = f"{Candidate.TUNED.slug}/"
+    first = headline_of(kind, {name.removeprefix(prefix) for name in metrics if name.startswith(prefix)}).metric
     others = [
         [candidate, _number(metrics, f"{candidate.slug}/{first}")]
         for candidate in Candidate

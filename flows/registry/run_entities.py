@@ -59,9 +59,10 @@ def curve_metrics(row: Mapping[str, Any]) -> Iterator[Metric]:
 def score_values(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[tuple[str, float]]:
     """Yields the name and value of each candidate's test metrics, such as tuned/accuracy, and of their bounds.
 
-    The bounds of their intervals are named tuned/accuracy_low and tuned/accuracy_high.
+    The bounds of an interval are named tuned/accuracy_low and tuned/accuracy_high.
     """
     for candidate, metrics in table.items():
         for metric, score in metrics.items():
             name = f"{Candidate(candidate).slug}/{metric}"
-            yield from ((name, score[VALUE]), (f"{name}_{LOW}", score[LOW]), (f"{name}_{HIGH}", score[HIGH]))
+            yield name, score[VALUE]
+            yield from ((f"{name}_{bound}", score[bound]) for bound in (LOW, HIGH) if bound in score)

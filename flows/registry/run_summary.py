@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from rich.table import Table
 from flows.config.parameters import FlowParams
 from flows.local.links import model_page
 from flows.local.servers import running
-from flows.registry.kinds import SUMMARY_COLUMNS
+from flows.registry.kinds import SUMMARY_COLUMNS, SummaryColumn
 from flows.registry.runs import Run
 from flows.registry.verdict import Judgement
 from flows.stages.supervise import Outcome
@@ -42,9 +42,10 @@ COST: dict[Candidate, tuple[str, ...]] = {
 
 def result_rows(paths: Paths, kind: TargetKind, run_metrics: Mapping[str, float]) -> list[list[str]]:
     """Returns a row per candidate: name, first metric, its interval, other metrics; seconds if computed in this run."""
-    first, *others = SUMMARY_COLUMNS[kind]
+    table = read_json(paths.metrics)
+    first, *others = summary_columns(kind, table[Candidate.TUNED])
     rows = []
-    for name, scores in read_json(paths.metrics).items():
+    for name, scores in table.items():
         low, high = (f"{scores[first.metric][bound]:{first.number_format}}" for bound in (LOW, HIGH))
         value, *rest = (f"{scores[column.metric][VALUE]:{column.number_format}}" for column in (first, *others))
         rows.append([name, value, f"{low} to {high}", *rest, _seconds(Candidate(name), run_metrics)])
@@ -56,9 +57,15 @@ def _seconds(candidate: Candidate, run_metrics: Mapping[str, float]) -> str:
     return f"{sum(run_metrics[key] for key in keys):.1f}" if set(keys) <= run_metrics.keys() else "not computed now"
 
 
-def columns_of(kind: TargetKind) -> tuple[str, ...]:
+def summary_columns(kind: TargetKind, names: Container[str]) -> list[SummaryColumn]:
+    """Returns the columns of the metrics that a model has."""
+    return [column for column in SUMMARY_COLUMNS[kind] if column.metric in names]
+
+
+def columns_of(paths: Paths, kind: TargetKind) -> tuple[str, ...]:
     """Returns the column headings of `result_rows`."""
-    first, *others = (column.heading for column in SUMMARY_COLUMNS[kind])
+    tuned = read_json(paths.metrics)[Candidate.TUNED]
+    first, *others = (column.heading for column in summary_columns(kind, tuned))
     return ("model", first, "95% interval", *others, "seconds")
 
 
@@ -77,7 +84,7 @@ def publish(
     paths = params.paths
     pictures = (paths.comparison, paths.curves_picture, paths.confusion, paths.residuals, paths.wrong)
     kind = TargetSpec.load(paths.task).kind
-    rows, columns = result_rows(paths, kind, run.metrics_so_far()), columns_of(kind)
+    rows, columns = result_rows(paths, kind, run.metrics_so_far()), columns_of(paths, kind)
     markdown = "\n\n".join(
         [
             f"## {version.name} version {version.version}: {judgement.verdict}",

@@ -48,6 +48,7 @@ class StageFiles:
     metrics = File("evaluate", "metrics.json")  # each candidate's scores, with intervals
     predictions = File("evaluate", "predictions.parquet")  # the fine-tuned model's prediction for every test image
     per_class = File("evaluate", "per_class.csv")  # precision, recall, F1 and support
+    per_target = File("evaluate", "per_target.csv")  # in regression: errors and R² of each target
     selective = File("evaluate", "selective.json")  # the rejection threshold, with coverage and risk
     slices = File("evaluate", "slices.csv")  # accuracy of each slice
     robustness = File("evaluate", "robustness.csv")  # accuracy under each corruption

@@ -74,6 +74,7 @@ class Metric(StrEnum):
     R2 = "r2"
     MAE = "mae"
     RMSE = "rmse"
+    SCALED_MAE = "scaled_mae"  # of several targets: mean absolute error in standard deviations of the training targets
     AGREEMENT = "agreement"  # fraction of images on which the model agrees with the teacher
 
     @property
@@ -103,7 +104,7 @@ HAS: Final = "label:"  # prefix of the manifest's 0/1 columns in multi-label dat
 TARGET: Final = "target:"  # prefix of the manifest's regression target columns
 ANSWER: Final = "predicted:"  # prefix of the predicted-target columns
 FEATURES: Final = "features"  # name of the feature matrix in its file
-VALUE, LOW, HIGH = "value", "low", "high"  # a metric's value and its 95% interval
+VALUE, LOW, HIGH = "value", "low", "high"  # a metric's value and the bounds of its 95% interval, where it has one
 
 
 class Balance(StrEnum):

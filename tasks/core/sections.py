@@ -187,7 +187,6 @@ class EvaluateSection(Section):
     """Metrics, slices, corruptions and attacks on the test split."""
 
     bins: int = Field(ge=2, description="confidence bins of the calibration error")
-    resamples: int = Field(ge=100, description="bootstrap resamples of each interval except accuracy's")
     wrong: int = Field(ge=1, description="largest number of misclassified images shown")
     risk: float = Field(gt=0, lt=1, description="accepted error rate among the images that are answered")
     slices: tuple[str, ...] = Field(description="columns of the manifest whose values are scored separately")

@@ -16,12 +16,15 @@ from tasks.evaluation.candidates import EvaluationInput, EvaluationResult, Table
 from tasks.evaluation.robustness import score_under_corruptions
 from tasks.evaluation.uncertainty import write_uncertainty
 from tasks.metrics.answers import Answers, OperatingPoint, calibrate, choose_operating_point
-from tasks.metrics.classification import accuracy, confusion, per_class, scores
-from tasks.metrics.intervals import with_intervals
+from tasks.metrics.classification import confusion, hit_score, per_class, scores
+from tasks.metrics.selective import NO_THRESHOLD, min_images
 from tasks.reports import diagrams
 from tasks.reports.page import PageSection
 
-INTERVALS = "In brackets: 95% intervals over the test images; Wilson for accuracy, bootstrap for the other metrics."
+INTERVALS = (
+    "In brackets: 95% intervals over the test images; Wilson for accuracy, else Student's t with one more image. ECE "
+    "has none, and NLL none with fewer than ten wrong images."
+)
 
 
 def evaluate_classification(case: EvaluationInput) -> EvaluationResult:
@@ -39,7 +42,7 @@ def evaluate_classification(case: EvaluationInput) -> EvaluationResult:
     extra = {"coverage": operating_point["coverage"], "risk": operating_point["risk"]}
     if case.section.attacked:
         extra |= evaluate_attacks(case)
-    report.write_page(case.paths, table, INTERVALS, page_sections(case.paths, operating_point))
+    report.write_page(case, table, INTERVALS, page_sections(case.paths, operating_point))
     return EvaluationResult(table, tuned.temperature, operating_point["threshold"], extra=extra)
 
 
@@ -49,15 +52,13 @@ def _hits(logits_BC: Tensor, y_B: Tensor) -> Tensor:
 
 def score_table(case: EvaluationInput, answers: Mapping[Candidate, Answers]) -> Table:
     """Returns each candidate's metrics with intervals, and its agreement with the teacher if there is one."""
-    resamples, seed = case.section.resamples, case.seed
     table: Table = {
-        name: scores(answer.raw_NC, answer.scaled_NC, answer.y_N, case.section.bins, resamples, seed)
-        for name, answer in answers.items()
+        name: scores(answer.raw_NC, answer.scaled_NC, answer.y_N, case.section.bins) for name, answer in answers.items()
     }
     if Candidate.TEACHER in answers:
         teacher_N = answers[Candidate.TEACHER].scaled_NC.argmax(1)
         for name, answer in answers.items():
-            table[name] |= with_intervals({Metric.AGREEMENT: accuracy}, answer.scaled_NC, teacher_N, resamples, seed)
+            table[name][Metric.AGREEMENT] = hit_score(answer.scaled_NC, teacher_N)
     return table
 
 
@@ -103,8 +104,15 @@ def page_sections(paths: Paths, operating_point: OperatingPoint) -> list[PageSec
 
 def selective_text(point: OperatingPoint) -> str:
     """Describes the threshold with its coverage and risk on the test split."""
+    risk, images = point["wanted_risk"], point["validation_images"]
+    if point["threshold"] == NO_THRESHOLD:
+        return (
+            f"No threshold keeps the risk at {risk:.1%} or less at the 95% confidence level on the {images} validation "
+            f"images, so every prediction is marked as uncertain. It takes {min_images(risk)} images that the model "
+            "gets right with the highest probabilities, or a higher evaluate.risk."
+        )
     return (
-        f"The model answers if the probability is at least {point['threshold']:.3f}. On test it answers for "
-        f"{point['coverage']:.1%} of the images, and {point['risk']:.1%} of these answers are wrong (the threshold "
-        f"allows {point['wanted_risk']:.1%} on validation)."
+        f"The model answers if the probability is at least {point['threshold']:.3f}: by {images} validation images, "
+        f"at most {risk:.1%} of its answers are wrong, at the 95% confidence level. On test it answers for "
+        f"{point['coverage']:.1%} of the images, and {point['risk']:.1%} of these answers are wrong."
     )

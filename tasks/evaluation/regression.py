@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+import pandas as pd
+import torch
 from torch import Tensor
 
 from tasks.core.paths import Paths
 from tasks.core.schema import ANSWER, TARGET, Candidate, Column, Metric
+from tasks.core.target import TargetSpec
 from tasks.evaluation import report
 from tasks.evaluation.candidates import EvaluationInput, EvaluationResult, Table
 from tasks.evaluation.robustness import score_under_corruptions
-from tasks.metrics.regression import value_scores
+from tasks.metrics.headline import headline_of
+from tasks.metrics.regression import target_scores, value_scores
 from tasks.reports.diagrams import residuals
 from tasks.reports.page import PageSection
 
-INTERVALS = "In brackets: 95% bootstrap intervals over the test images."
+INTERVALS = (
+    "In brackets: 95% intervals over the test images; Student's t with one more image. Metrics of squared errors have "
+    "none, since a few images decide over them. Errors of several targets are averaged in standard deviations of the "
+    "training targets."
+)
 FLOATS = "%.4g"  # in tables: targets may have any unit
 LABEL_CHANGING = ("flip", "rotation")  # corruptions that may change a target, such as an angle
 
@@ -24,29 +34,35 @@ def evaluate_regression(case: EvaluationInput) -> EvaluationResult:
     y_NK = case.target.encode(case.test).astype(float)
     predicted = {Candidate.MEAN: np.tile(np.array(case.target.mean_K), (len(case.test), 1))}
     predicted |= {name: values.numpy()[len(case.validation) :].astype(float) for name, values in case.outputs.items()}
-    table: Table = {
-        name: value_scores(values_NK, y_NK, case.target.std_K, case.section.resamples, case.seed)
-        for name, values_NK in predicted.items()
-    }
-    write_answers(case, predicted[Candidate.TUNED])
-    robust = score_under_corruptions(case, Metric.MAE, _errors, LABEL_CHANGING)
+    table: Table = {name: value_scores(values_NK, y_NK, case.target.std_K) for name, values_NK in predicted.items()}
+    headline = headline_of(case.target.kind, table[Candidate.TUNED])
+    write_answers(case, predicted[Candidate.TUNED], headline.metric)
+    robust = score_under_corruptions(case, headline.metric, partial(_errors, unit_of(case.target)), LABEL_CHANGING)
     report.write_table(case.paths.robustness, robust, FLOATS)
-    report.draw_candidates(case.paths, table, Metric.MAE, "mean absolute error", percent=False)
-    report.write_page(case.paths, table, INTERVALS, page_sections(case.paths), number_format=".4g")
+    report.draw_candidates(case.paths, table, headline.metric, headline.name, percent=False)
+    report.write_page(case, table, INTERVALS, page_sections(case.paths), number_format=".4g")
     return EvaluationResult(table)
 
 
-def _errors(value_BK: Tensor, y_BK: Tensor) -> Tensor:
-    return (value_BK - y_BK).abs().mean(1)
+def unit_of(target: TargetSpec) -> Tensor:
+    """Returns the units in which errors are averaged, (K,): standard deviations if there are several targets."""
+    return torch.tensor(target.std_K if target.num_outputs > 1 else [1.0], dtype=torch.float64)
 
 
-def write_answers(case: EvaluationInput, predicted_NK: np.ndarray) -> None:
-    """Writes the tuned model's predictions, (N, K), error by slice, residuals, and images with the largest errors."""
+def _errors(unit_K: Tensor, value_BK: Tensor, y_BK: Tensor) -> Tensor:
+    return ((value_BK - y_BK).abs() / unit_K).mean(1)
+
+
+def write_answers(case: EvaluationInput, predicted_NK: np.ndarray, metric: Metric) -> None:
+    """Writes the tuned model's predictions, (N, K), scores by target and slice, residuals, and the largest errors."""
     targets, columns = case.target.targets, [f"{TARGET}{name}" for name in case.target.targets]
     y_NK = case.test[columns].to_numpy(float)
     answers = {f"{ANSWER}{name}": predicted_NK[:, index] for index, name in enumerate(targets)}
     report.write_predictions(case.paths, case.test[[Column.PATH, *columns]].assign(**answers))
-    report.write_slices(case, np.abs(predicted_NK - y_NK).mean(1), Metric.MAE, FLOATS)
+    by_target = pd.DataFrame.from_dict(target_scores(predicted_NK, y_NK, case.target.std_K, targets), orient="index")
+    report.write_table(case.paths.per_target, by_target.rename_axis("target"), FLOATS, index=True)
+    error_N = (np.abs(predicted_NK - y_NK) / unit_of(case.target).numpy()).mean(1)
+    report.write_slices(case, error_N, metric, FLOATS)
     residuals(case.paths.residuals, predicted_NK, y_NK, targets)
     draw_errors(case, predicted_NK, y_NK)
 
@@ -68,6 +84,7 @@ def draw_errors(case: EvaluationInput, predicted_NK: np.ndarray, y_NK: np.ndarra
 def page_sections(paths: Paths) -> list[PageSection]:
     """Returns the page sections specific to regression."""
     return [
+        report.table_section("Targets", paths.per_target),
         PageSection("Predicted against true values", picture=paths.residuals),
         PageSection("The largest errors", picture=paths.wrong),
         report.slices_section(paths),

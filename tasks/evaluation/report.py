@@ -76,14 +76,19 @@ def draw_images(paths: Paths, files: pd.Series, captions: Sequence[str]) -> None
 
 
 def write_page(
-    paths: Paths, table: Table, intervals: str, sections: Sequence[PageSection], number_format: str = ".3f"
+    case: EvaluationInput, table: Table, intervals: str, sections: Sequence[PageSection], number_format: str = ".3f"
 ) -> None:
     """Writes the page: the candidates' metrics with the note `intervals`, training, `sections`, and sample views."""
+    paths = case.paths
+    basis = (
+        f"{len(case.test)} test images. Penalty, epoch, temperature and thresholds were chosen on "
+        f"{len(case.validation)} validation images, which are none of these. "
+    )
     metrics = list(next(iter(table.values())))
     columns = ["model", *(metric.replace("_", " ") for metric in metrics)]
     rows = [[name, *(interval_text(row[metric], number_format) for metric in metrics)] for name, row in table.items()]
     all_sections = [
-        PageSection(text=intervals, columns=columns, rows=rows),
+        PageSection(text=basis + intervals, columns=columns, rows=rows),
         PageSection(
             "From scratch, frozen or fine-tuned, with the same number of optimizer steps", picture=paths.comparison
         ),
@@ -121,5 +126,6 @@ def table_section(heading: str, file: Path, empty: str = "") -> PageSection:
 
 
 def interval_text(score: Mapping[str, float], number_format: str) -> str:
-    """Formats a value with its interval."""
-    return "{0:{3}} [{1:{3}}, {2:{3}}]".format(*(score[name] for name in (VALUE, LOW, HIGH)), number_format)
+    """Formats a value with its interval, if it has one."""
+    bounds = [f"{score[name]:{number_format}}" for name in (LOW, HIGH) if name in score]
+    return f"{score[VALUE]:{number_format}}" + (f" [{', '.join(bounds)}]" if bounds else "")

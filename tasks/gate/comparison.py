@@ -17,9 +17,9 @@ from tasks.gate.checks import Check, Verdict, compare_gains, compare_groups, com
 from tasks.gate.f1_gains import PairedPredictions, f1_bounds
 from tasks.gate.paired_tests import PairedScores
 from tasks.metrics.classification import nll_per_image
+from tasks.metrics.intervals import MIN_WRONG
 
 MIN_IMAGES = 8  # minimum for comparing regression errors
-MIN_WRONG = 10  # for comparing NLL: images that either model gets wrong, since these decide over it
 AUTO = "auto"  # accuracy, or the mean absolute error for regression
 
 

@@ -13,6 +13,8 @@ from typing import Self
 
 import numpy as np
 
+from tasks.metrics.intervals import t_bounds
+
 NORMAL = NormalDist()
 
 
@@ -74,16 +76,6 @@ def t_statistic(gain_N: np.ndarray, at: float) -> float:
     return (float(gain_N.mean()) - at) / error
 
 
-def t_lower_bound(gain_N: np.ndarray, error: float) -> float:
-    """Returns the lower confidence bound of the mean of (N,) gains, with error probability `error` (Student's t)."""
-    from scipy.stats import t as student
-
-    if len(gain_N) < 2:
-        return -math.inf
-    spread = float(gain_N.std(ddof=1)) / math.sqrt(len(gain_N))
-    return float(gain_N.mean()) - float(student.ppf(1 - error, len(gain_N) - 1)) * spread
-
-
 def with_a_loss(gain_N: np.ndarray) -> np.ndarray:
     """Adds an image that loses as much as the largest difference among (N,) gains: returns (N + 1,).
 
@@ -98,7 +90,7 @@ def mean_bounds(gain_N: np.ndarray, error: float) -> tuple[float, float]:
 
     The lower bound has one more loss, the upper one more gain, as large as the largest difference.
     """
-    return t_lower_bound(with_a_loss(gain_N), error), -t_lower_bound(with_a_loss(-gain_N), error)
+    return t_bounds(with_a_loss(gain_N), error)[0], t_bounds(-with_a_loss(-gain_N), error)[1]
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -39,10 +39,11 @@ class Answers:
 
 
 class OperatingPoint(TypedDict):
-    """The confidence threshold for a risk accepted on validation, and its coverage and risk on test."""
+    """The confidence threshold for an accepted risk, the validation images, and its coverage and risk on test."""
 
     wanted_risk: float
     threshold: float
+    validation_images: int
     coverage: float
     risk: float
 
@@ -61,8 +62,14 @@ def calibrate(logits_MC: Tensor, y_V: np.ndarray, y_N: np.ndarray) -> Answers:
 
 
 def choose_operating_point(answers: Answers, risk: float) -> OperatingPoint:
-    """Chooses the threshold whose risk on validation is at most `risk`. Returns it with coverage and risk on test."""
+    """Chooses the threshold on validation, by `threshold_for`. Returns it with coverage and risk on test."""
     hit_V = answers.validation_VC.argmax(1) == answers.y_V
     threshold = threshold_for(answers.validation_VC.max(1), hit_V, risk)
     coverage, test_risk = coverage_and_risk(answers.confidence_N, answers.hit_N, threshold)
-    return {"wanted_risk": risk, "threshold": threshold, "coverage": coverage, "risk": test_risk}
+    return {
+        "wanted_risk": risk,
+        "threshold": threshold,
+        "validation_images": len(hit_V),
+        "coverage": coverage,
+        "risk": test_risk,
+    }

@@ -1,45 +1,70 @@
-"""95% confidence intervals of scores over images. Shapes: N images, C classes or targets."""
+"""95% confidence intervals of scores over images: Wilson's for hits, Student's t with one more image for means.
+
+An interval is given only where it covers the truth in 93% of simulated cases or more (make bench ARGS=coverage).
+Shapes: N images, C classes or labels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from math import sqrt
+from math import inf, sqrt
 from statistics import NormalDist
 
 import numpy as np
 
-from tasks.core.schema import HIGH, LOW, VALUE, Metric
+from tasks.core.schema import HIGH, LOW, VALUE
+from tasks.metrics.f1 import f1_shares, mistaken, rarest
 
-Score = Callable[[np.ndarray, np.ndarray], float]
-
-
-def interval(
-    score: Score, probability_NC: np.ndarray, y_N: np.ndarray, resamples: int, seed: int
-) -> tuple[float, float]:
-    """Returns the 95% percentile bootstrap interval of a score of (N, C) predictions (Efron and Tibshirani, 1993)."""
-    random = np.random.default_rng(seed)
-    draws = (random.integers(0, len(y_N), len(y_N)) for _ in range(resamples))
-    scores = [score(probability_NC[draw], y_N[draw]) for draw in draws]
-    low, high = np.quantile(scores, [0.025, 0.975])
-    return float(low), float(high)
+Bounds = tuple[float, float]
+TAIL = 0.025  # error probability of each bound
+MIN_WRONG = 10  # wrong images for an interval of NLL: below, the largest losses are yet to be seen
 
 
-def hit_interval(rate: float, count: int) -> tuple[float, float]:
-    """Returns the 95% interval of a hit rate (Wilson, 1927); unlike a bootstrap's, its width is never 0."""
-    z = NormalDist().inv_cdf(0.975)
+def score(value: float, bounds: Bounds | None = None) -> dict[str, float]:
+    """Returns a score as in metrics.json: its value, and its bounds unless there are none."""
+    return {VALUE: value} | ({LOW: bounds[0], HIGH: bounds[1]} if bounds else {})
+
+
+def hit_interval(rate: float, count: int) -> Bounds:
+    """Returns the 95% interval of a hit rate (Wilson, 1927); its width is never 0."""
+    z = NormalDist().inv_cdf(1 - TAIL)
     middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z * sqrt(rate * (1 - rate) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def with_intervals(
-    measures: Mapping[Metric, Score], predicted: np.ndarray, y: np.ndarray, resamples: int, seed: int
-) -> dict[str, dict[str, float]]:
-    """Returns each metric of (N, C) predictions with its 95% interval: Wilson's for accuracy, otherwise a bootstrap."""
-    table = {}
-    for metric, measure in measures.items():
-        value = measure(predicted, y)
-        hits = metric is Metric.ACCURACY
-        low, high = hit_interval(value, len(y)) if hits else interval(measure, predicted, y, resamples, seed)
-        table[metric.value] = {VALUE: value, LOW: low, HIGH: high}
-    return table
+def t_bounds(value_N: np.ndarray, error: float) -> Bounds:
+    """Returns the bounds of the mean of (N,), each with error probability `error` (Student's t); infinite for N < 2."""
+    from scipy.stats import t as student
+
+    if len(value_N) < 2:
+        return -inf, inf
+    half = float(student.ppf(1 - error, len(value_N) - 1)) * float(value_N.std(ddof=1)) / sqrt(len(value_N))
+    return float(value_N.mean()) - half, float(value_N.mean()) + half
+
+
+def mean_interval(value_N: np.ndarray) -> Bounds:
+    """Returns the 95% interval of a mean over images, (N,), of values that are not negative.
+
+    Each bound has one more image, as small as the smallest or as large as the largest: the images may lack the rare
+    large values on which a skewed mean depends.
+    """
+    low, _ = t_bounds(np.append(value_N, value_N.min()), TAIL)
+    _, high = t_bounds(np.append(value_N, value_N.max()), TAIL)
+    return max(low, 0.0), high
+
+
+def nll_interval(loss_N: np.ndarray, wrong: int) -> Bounds | None:
+    """Returns the 95% interval of the mean loss (N,), or None if too few images are wrong."""
+    return mean_interval(loss_N) if wrong >= MIN_WRONG else None
+
+
+def f1_interval(predicted_NC: np.ndarray, true_NC: np.ndarray, *, exclusive: bool) -> Bounds:
+    """Returns the 95% interval of macro F1 from memberships (N, C) of 0 or 1; `exclusive`: one class an image.
+
+    Each bound has one more image of the rarest class, mistaken or recognized.
+    """
+    right_C = rarest(true_NC)
+    tables = (np.vstack([predicted_NC, row]) for row in (mistaken(right_C, exclusive=exclusive), right_C))
+    true_MC = np.vstack([true_NC, right_C])
+    (low, _), (_, high) = (t_bounds(f1_shares(predicted_MC, true_MC), TAIL) for predicted_MC in tables)
+    return max(low, 0.0), min(high, 1.0)

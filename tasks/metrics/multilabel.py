@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 
 from tasks.core.schema import Metric
-from tasks.metrics.intervals import with_intervals
+from tasks.metrics import intervals
+from tasks.metrics.average_precision import mean_average_precision
 
 
 def label_macro_f1(predicted_NC: np.ndarray, y_NC: np.ndarray) -> float:
@@ -46,39 +44,22 @@ def exact(predicted_NC: np.ndarray, y_NC: np.ndarray) -> float:
     return float((predicted_NC == (y_NC > 0.5)).all(1).mean())
 
 
-def nll(probability_NC: np.ndarray, y_NC: np.ndarray) -> float:
-    """Returns the mean negative log-likelihood over images and labels, (N, C), in nats."""
+def nll_per_image(probability_NC: np.ndarray, y_NC: np.ndarray) -> np.ndarray:
+    """Returns the negative log-likelihood of each image, (N,), averaged over labels, (N, C), in nats."""
     likelihood_NC = np.where(y_NC > 0.5, probability_NC, 1 - probability_NC).astype(np.float64)
-    return float(-np.log(np.maximum(likelihood_NC, 1e-12)).mean())
+    return np.asarray(-np.log(np.maximum(likelihood_NC, 1e-12)).mean(1))
 
 
-def mean_average_precision(probability_NC: np.ndarray, y_NC: np.ndarray) -> float:
-    """Returns the mean average precision of probabilities (N, C) over the labels that occur in `y_NC`."""
-    from sklearn.metrics import average_precision_score
-
-    present_C = (y_NC > 0.5).any(0)
-    if not present_C.any():
-        return 0.0
-    return float(average_precision_score(y_NC[:, present_C] > 0.5, probability_NC[:, present_C], average="macro"))
-
-
-def label_scores(
-    probability_NC: np.ndarray, y_NC: np.ndarray, threshold_C: np.ndarray, resamples: int, seed: int
-) -> dict[str, dict[str, float]]:
-    """Returns every metric of (N, C) probabilities with its 95% interval."""
-    measures: dict[Metric, Callable[[np.ndarray, np.ndarray], float]] = {
-        Metric.ACCURACY: partial(_at_threshold, exact, threshold_C),
-        Metric.MACRO_F1: partial(_at_threshold, label_macro_f1, threshold_C),
-        Metric.MAP: mean_average_precision,
-        Metric.NLL: nll,
+def label_scores(probability_NC: np.ndarray, y_NC: np.ndarray, threshold_C: np.ndarray) -> dict[str, dict[str, float]]:
+    """Returns every metric of (N, C) probabilities, with its 95% interval; mean average precision has none."""
+    predicted_NC, true_NC = probability_NC >= threshold_C, y_NC > 0.5
+    rate = exact(predicted_NC, y_NC)
+    loss_N = nll_per_image(probability_NC, y_NC)
+    wrong = int((predicted_NC != true_NC).any(1).sum())
+    of_f1 = intervals.f1_interval(predicted_NC.astype(float), true_NC.astype(float), exclusive=False)
+    return {
+        Metric.ACCURACY: intervals.score(rate, intervals.hit_interval(rate, len(y_NC))),
+        Metric.MACRO_F1: intervals.score(label_macro_f1(predicted_NC, y_NC), of_f1),
+        Metric.MAP: intervals.score(mean_average_precision(probability_NC, y_NC)),
+        Metric.NLL: intervals.score(float(loss_N.mean()), intervals.nll_interval(loss_N, wrong)),
     }
-    return with_intervals(measures, probability_NC, y_NC, resamples, seed)
-
-
-def _at_threshold(
-    measure: Callable[[np.ndarray, np.ndarray], float],
-    threshold_C: np.ndarray,
-    probability_NC: np.ndarray,
-    y_NC: np.ndarray,
-) -> float:
-    return measure(probability_NC >= threshold_C, y_NC)

@@ -3,46 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from tasks.core.schema import Metric
-from tasks.metrics.intervals import Score, with_intervals
-
-
-def variance(y_NK: Tensor, std_K: Tensor) -> Tensor:
-    """Returns the variance of each target of (N, K), or the square of `std_K` if its values are constant."""
-    variance_K, fallback_K = y_NK.var(0, correction=0), std_K.square()
-    return torch.where(variance_K > 1e-12 * fallback_K, variance_K, fallback_K)
+from tasks.core.schema import HIGH, LOW, VALUE, Metric
+from tasks.metrics import intervals
+from tasks.metrics.variance import variance
 
 
-def r2(predicted_NK: np.ndarray, y_NK: np.ndarray, variance_K: np.ndarray) -> float:
-    """Returns R² of (N, K) predictions, 1 - mean squared error / variance, averaged over targets."""
-    return float((1 - ((predicted_NK - y_NK) ** 2).mean(0) / variance_K).mean())
+def r2(predicted_NK: np.ndarray, y_NK: np.ndarray, variance_K: np.ndarray) -> np.ndarray:
+    """Returns R² of each target, (K,), from (N, K) predictions: 1 - mean squared error / variance."""
+    return np.asarray(1 - ((predicted_NK - y_NK) ** 2).mean(0) / variance_K)
 
 
-def mae(predicted_NK: np.ndarray, y_NK: np.ndarray) -> float:
-    """Returns the mean absolute error over images and targets, (N, K)."""
-    return float(np.abs(predicted_NK - y_NK).mean())
+def value_scores(predicted_NK: np.ndarray, y_NK: np.ndarray, std_K: Sequence[float]) -> dict[str, dict[str, float]]:
+    """Returns every metric of (N, K) predictions; errors of several targets in standard deviations of training.
 
-
-def rmse(predicted_NK: np.ndarray, y_NK: np.ndarray) -> float:
-    """Returns the root mean squared error over images and targets, (N, K)."""
-    return float(((predicted_NK - y_NK) ** 2).mean() ** 0.5)
-
-
-def value_scores(
-    predicted_NK: np.ndarray, y_NK: np.ndarray, std_K: Sequence[float], resamples: int, seed: int
-) -> dict[str, dict[str, float]]:
-    """Returns every metric of (N, K) predictions with its 95% bootstrap interval.
-
-    R² divides by the variance of all N values, not of the resample, which may be almost constant; if all N values are
-    equal, it divides by the squared standard deviation in training, `std_K`.
+    Targets have units of their own, so their errors are never pooled: see `target_scores`. Errors have a 95% interval;
+    metrics of squared errors have none, since a few images decide over them. R² divides by the variance of the N
+    values, or by the square of `std_K`, (K,), if they are all equal.
     """
-    variance_K = variance(torch.from_numpy(y_NK), torch.tensor(std_K, dtype=torch.float64)).numpy()
-    relative = partial(r2, variance_K=variance_K)
-    measures: dict[Metric, Score] = {Metric.R2: relative, Metric.MAE: mae, Metric.RMSE: rmse}
-    return with_intervals(measures, predicted_NK, y_NK, resamples, seed)
+    variance_K = variance(torch.tensor(y_NK), torch.tensor(std_K, dtype=torch.float64)).numpy()
+    of_fit = {Metric.R2.value: intervals.score(float(r2(predicted_NK, y_NK, variance_K).mean()))}
+    error_NK = np.abs(predicted_NK - y_NK)
+    if len(std_K) > 1:
+        scaled_N = scaled_errors(error_NK, std_K)
+        return of_fit | {Metric.SCALED_MAE: intervals.score(float(scaled_N.mean()), intervals.mean_interval(scaled_N))}
+    return of_fit | {
+        Metric.MAE: intervals.score(float(error_NK.mean()), intervals.mean_interval(error_NK[:, 0])),
+        Metric.RMSE: intervals.score(float((error_NK**2).mean() ** 0.5)),
+    }
+
+
+def scaled_errors(error_NK: np.ndarray, std_K: Sequence[float]) -> np.ndarray:
+    """Returns the mean over targets of each image's absolute errors (N, K) in standard deviations: (N,)."""
+    return np.asarray((error_NK / np.array(std_K)).mean(1))
+
+
+def target_scores(
+    predicted_NK: np.ndarray, y_NK: np.ndarray, std_K: Sequence[float], names: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Returns the metrics of each target by name: mean absolute error with its interval, RMSE and R²."""
+    table = {}
+    for index, name in enumerate(names):
+        column = slice(index, index + 1)
+        metrics = value_scores(predicted_NK[:, column], y_NK[:, column], std_K[column])
+        error = metrics.pop(Metric.MAE)
+        table[name] = {Metric.MAE.value: error[VALUE], LOW: error[LOW], HIGH: error[HIGH]}
+        table[name] |= {metric: score[VALUE] for metric, score in metrics.items()}
+    return table

@@ -18,7 +18,7 @@ from tasks.core.target import TargetKind, TargetSpec
 from tasks.heads.cross_validation import folds_by_group
 from tasks.heads.kinds import LinearFit, fit_linear, standardize
 from tasks.heads.linear import Probe
-from tasks.metrics.multilabel import mean_average_precision
+from tasks.metrics.average_precision import mean_average_precision
 
 FOLDS = 5
 L2_PENALTIES = (0.01, 0.1, 1.0, 10.0)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.metrics.regression import variance
+from tasks.metrics.variance import variance
 from tasks.training.class_balance import equal_class_weights
 from tasks.training.types import Measure
 

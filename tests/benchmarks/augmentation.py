@@ -48,7 +48,6 @@ POLICIES: dict[str, dict[str, Any]] = {  # all others are compared with the firs
 }
 COMMON = {
     "evaluate.corrupted": 10**6,
-    "evaluate.resamples": 100,
     "scratch.run": False,
     "evaluate.corruptions": {
         "shift": [0.1, 0.2],

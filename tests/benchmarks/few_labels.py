@@ -59,7 +59,7 @@ def by_labels(
 def one(root: Path, labels: int, seed: int) -> dict[str, float]:
     """Returns the test accuracy of each candidate, in percent."""
     pretrained = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
-    study = Study(root / "study", root / "raw", pretrained, {"seed": seed, "evaluate.resamples": 100})
+    study = Study(root / "study", root / "raw", pretrained, {"seed": seed})
     study.forget()
     study.run("ingest")
     study.use(drawn(study.manifest(), labels, seed))

@@ -14,9 +14,9 @@ import matplotlib as mpl
 import numpy as np
 from scipy.stats import t as student
 
-from tasks.gate.comparison import MIN_WRONG
 from tasks.gate.f1_gains import f1_bounds
 from tasks.gate.paired_tests import mean_bounds
+from tasks.metrics.intervals import MIN_WRONG
 from tasks.reports.page import markdown_table
 from tests.benchmarks.gate_populations import (
     MAE,

@@ -21,7 +21,7 @@ from tests.project import ROOT
 
 GLYPHS = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
 # Only the tuned model's test accuracy is measured.
-PLAIN = {"scratch.run": False, "evaluate.corrupted": 0, "evaluate.resamples": 100}
+PLAIN = {"scratch.run": False, "evaluate.corrupted": 0}
 WHOLE = {"finetune.blocks": 99, "finetune.batchnorm": "training", "finetune.decay": 1.0, "finetune.cache": 0.0}
 
 

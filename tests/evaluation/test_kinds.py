@@ -8,7 +8,7 @@ from tasks.evaluation.answer_text import CAPTIONS, LINES
 from tasks.evaluation.batch_prediction import SCHEMAS
 from tasks.evaluation.kinds import EVALUATORS
 from tasks.evaluation.requirements import ATTACKS_SUPPORTED
-from tasks.metrics.headline import HEADLINES
+from tasks.metrics.headline import HEADLINES, headline_of
 from tasks.scorer.answer import Scorer, spec_of
 from tasks.scorer.network import Network
 from tasks.scorer.preprocessing import Preprocessing
@@ -50,7 +50,8 @@ def test_a_prediction_is_formatted_by_kind_and_matches_its_columns(kind):
         (TargetKind.CLASSIFICATION, "accuracy", "98.8%"),
         (TargetKind.MULTILABEL, "accuracy", "98.8%"),
         (TargetKind.REGRESSION, "mae", "0.988"),
+        (TargetKind.REGRESSION, "scaled_mae", "0.988"),
     ],
 )
 def test_the_headline_is_the_mean_error_for_targets_and_accuracy_otherwise(kind, metric, text):
-    assert HEADLINES[kind].describe({metric: {"value": 0.98765}}) == text
+    assert headline_of(kind, [metric]).describe({metric: {"value": 0.98765}}) == text

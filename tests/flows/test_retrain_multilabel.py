@@ -37,7 +37,7 @@ def test_several_labels_from_a_table_to_predictions(prepared, tmp_path):
     assert set(pd.read_csv(out / "predictions.csv", keep_default_na=False)["label"]) <= {"", "bar", "disc", "bar|disc"}
 
     project.mlflow().set_registered_model_alias("rootstock", LIVE, "1")
-    changed = ("--evaluate.resamples", "120", "--gate.margin", "0.001", "--evaluate.slices", "[lot]")
+    changed = ("--evaluate.bins", "12", "--gate.margin", "0.001", "--evaluate.slices", "[lot]")
     done = project.retrain(*changed, "--gate.floors.accuracy", "0.0")
     assert done.returncode in {0, EXIT_UNDECIDED}, done.stdout + done.stderr
     assert "exactly the right labels, against live, 20 images: +0.0000" in done.stdout

@@ -40,6 +40,6 @@ def test_targets_from_a_table_to_predictions(prepared, tmp_path):
     assert list(pd.read_csv(out / "predictions.csv").columns) == ["path", "radius", "x", "reason"]
 
     project.mlflow().set_registered_model_alias("rootstock", LIVE, "1")
-    done = project.retrain("--evaluate.resamples", "120", "--gate.margin", "0.001", "--evaluate.slices", "[lot]")
+    done = project.retrain("--evaluate.bins", "12", "--gate.margin", "0.001", "--evaluate.slices", "[lot]")
     assert done.returncode in {0, EXIT_UNDECIDED}, done.stdout + done.stderr
     assert "mae against live, 12 images, relative: +0.0000" in done.stdout

@@ -118,7 +118,7 @@ def tuned(paths, scratch=True, balance="none", objective="labels", teacher=NOBOD
 
 CORRUPTIONS = {"shift": [0.1], "scale": [0.8], "flip": [1], "rotation": [9], "noise": [0.1], "blur": [0.02]}
 CORRUPTIONS |= {"jpeg": [50, 10]}
-EVALUATE = {"bins": 10, "resamples": 100, "wrong": 5, "risk": 0.1, "slices": [], "corrupted": 6, "attacked": 0}
+EVALUATE = {"bins": 10, "wrong": 5, "risk": 0.1, "slices": [], "corrupted": 6, "attacked": 0}
 
 
 def evaluated(paths, objective="labels", teacher=NOBODY, **changes):

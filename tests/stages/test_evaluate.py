@@ -22,7 +22,7 @@ def test_evaluate_scores_all_three_with_the_code_that_serves(paths):
     report = evaluated(paths)
     table = read_json(paths.metrics)
     assert list(table) == [Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED]
-    of_others = {Metric.MAP, Metric.R2, Metric.MAE, Metric.RMSE, Metric.AGREEMENT}
+    of_others = {Metric.MAP, Metric.R2, Metric.MAE, Metric.RMSE, Metric.SCALED_MAE, Metric.AGREEMENT}
     assert set(table[Candidate.TUNED]) == set(Metric) - of_others
     predictions = pd.read_parquet(paths.predictions)
     assert list(predictions.columns) == COLUMNS
@@ -92,8 +92,12 @@ def test_targets_go_through_every_stage(discs, kind):
     report = evaluated(discs, slices=["lot"])
     table = read_json(discs.metrics)
     assert list(table) == [Candidate.MEAN, Candidate.SCRATCH, Candidate.PROBE, Candidate.TUNED]
-    assert set(report.scores) == {"r2", "mae", "rmse"}
-    assert table[Candidate.PROBE]["mae"]["value"] < table[Candidate.MEAN]["mae"]["value"]
+    assert set(report.scores) == {"r2", "scaled_mae"}
+    assert table[Candidate.PROBE]["scaled_mae"]["value"] < table[Candidate.MEAN]["scaled_mae"]["value"]
+    per_target = pd.read_csv(discs.per_target)
+    assert list(per_target["target"]) == ["radius", "x"]
+    assert per_target["mae"].between(per_target["low"], per_target["high"]).all()
+    assert "Targets" in discs.results_page.read_text()
     assert abs(table[Candidate.MEAN]["r2"]["value"]) < 0.3
     rows = pd.read_parquet(discs.predictions)
     assert list(rows.columns) == ["path", "target:radius", "target:x", "predicted:radius", "predicted:x"]

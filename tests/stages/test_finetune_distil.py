@@ -66,7 +66,7 @@ def test_targets_are_distilled_too(paths, tmp_path):
     assert losses.min() < losses.iloc[0]
     assert report.more[Curve.AGREEMENT] > curve(paths)[Curve.AGREEMENT].iloc[0]
     evaluated(paths, objective="distillation", teacher=BACKBONE_AS_TEACHER)
-    assert Metric.MAE in read_json(paths.metrics)[Candidate.TEACHER]
+    assert Metric.SCALED_MAE in read_json(paths.metrics)[Candidate.TEACHER]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tasks.core.schema import Curve
 from tasks.core.target import TargetKind, TargetSpec
-from tasks.metrics.regression import variance
+from tasks.metrics.variance import variance
 from tasks.training.losses.partial_truth import features_and_outputs, is_labeled, scatter_rows_scaled, supervised_rows
 from tasks.training.types import Batch, Forward, Loss, Measure, Outputs, Score, Scoring
 

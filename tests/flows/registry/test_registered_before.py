@@ -27,9 +27,7 @@ from tests.registered.drawing import COUNT, SHAPES, picture
 
 STORED = Path(__file__).parents[2] / "registered" / "0.1.0"
 THEN = pd.read_csv(STORED / "predictions.csv")
-GATE = GateSection(
-    metric="nll", margin=0.05, error=0.05, group_margin=0.9, person_decides=False, floors={}
-)
+GATE = GateSection(metric="nll", margin=0.05, error=0.05, group_margin=0.9, person_decides=False, floors={})
 
 
 @pytest.fixture
