@@ -95,6 +95,9 @@ class FinetuneSection(Section):
         ge=1,
         description="epochs without a lower validation loss before stopping; of classes, at the best temperature",
     )
+    interpolation: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        description="candidate points from the probe (0) to the last epoch (1); []: the best epoch is kept"
+    )
     average: float = Field(ge=0, lt=1, description="decay of the exponential moving average of the weights; 0: none")
     batchnorm: Literal["frozen", "training"] = Field(
         description="frozen: trained blocks keep their BatchNorm statistics; training: they update them"

@@ -47,7 +47,10 @@ class Tuned:
     def best(self) -> Row:
         """Returns the kept row; its epoch is counted across all rounds, as in the curve."""
         row = self.progress.rows[self.progress.kept]
-        return {**row, Curve.EPOCH: row[Curve.EPOCH] + self.before}
+        row = {**row, Curve.EPOCH: row[Curve.EPOCH] + self.before}
+        if self.progress.interpolated:
+            row[Curve.VALIDATION_SCORE] = self.progress.interpolated[0]
+        return row
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ def fit_with(
     """Fits with one adaptation-loss weight; with pseudo-labels, in `unlabelled.rounds` rounds."""
     torch.manual_seed(seed)  # seeds the auxiliary module
     network, base = plan_on_labels(context, section)
+    if methods.objective is not Objective.LABELS:
+        base = replace(base, alphas=())  # these choose the epoch by criteria of their own
     if curves != context.trainer.curves:
         curves.parent.mkdir(parents=True, exist_ok=True)
         curves.unlink(missing_ok=True)
@@ -112,6 +117,8 @@ def fit_with(
 
 def extra_columns(progress: Progress) -> Numbers:
     """Returns the extra columns of the best epoch, plus the oracle score (best epoch by target labels) if recorded."""
+    if progress.interpolated:
+        return {"alpha": progress.interpolated[1]}
     usual = {Curve.CANDIDATE, Curve.EPOCH, Curve.STEP, Curve.TRAIN_LOSS, Curve.VALIDATION_LOSS, Curve.VALIDATION_SCORE}
     numbers = {name: value for name, value in progress.rows[progress.kept].items() if name not in usual}
     if Curve.TARGET_SCORE in numbers:
@@ -139,6 +146,7 @@ def plan_on_labels(context: TrainingContext, section: FinetuneSection) -> tuple[
         dropout=bool(section.dropout),
         cache_gib=0.0 if section.mixup or section.cutmix else section.cache,  # mixed images differ every time
         compile=section.compile,
+        alphas=section.interpolation,
     )
 
 
@@ -197,4 +205,10 @@ def conclude(paths: Paths, target: TargetSpec, tuned: Tuned) -> None:
     if not rank():
         shutil.rmtree(paths.checkpoints, ignore_errors=True)
     score_text = target.describe(tuned.best[Curve.VALIDATION_SCORE])
-    say(f"kept epoch {tuned.best[Curve.EPOCH]} of {tuned.before + tuned.progress.epoch}: {score_text}")
+    epochs = tuned.before + tuned.progress.epoch
+    if tuned.progress.interpolated is None:
+        say(f"kept epoch {tuned.best[Curve.EPOCH]} of {epochs}: {score_text}")
+    elif alpha := tuned.progress.interpolated[1]:
+        say(f"kept {alpha:g} of the way from the probe to epoch {epochs}: {score_text}")
+    else:
+        say(f"kept the probe: {epochs} epochs of fine-tuning gained no more than chance may: {score_text}")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.core.errors import ParamsError
 from tasks.core.schema import Balance
 from tasks.core.target import TargetKind, TargetSpec
+from tasks.metrics.calibration import temperature
 from tasks.training.calibrated_loss import at_best_temperature
 from tasks.training.class_balance import equal_class_weights
+from tasks.training.interpolation import RowLoss
 from tasks.training.losses.binary_cross_entropy import binary_cross_entropy
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.losses.squared_error import squared_error
@@ -32,6 +35,11 @@ def measure_for(target: TargetSpec, balance: Balance = Balance.NONE) -> Measure:
     The classification loss is computed at the best temperature; with a `balance`, all classes have equal weight.
     """
     return MEASURES[target.kind](target, balance)
+
+
+def row_loss_for(target: TargetSpec, balance: Balance = Balance.NONE) -> RowLoss:
+    """Returns the validation loss of each image, (N,), as in `measure_for`."""
+    return ROW_LOSSES[target.kind](target, balance)
 
 
 def check_balance_supported(balance: Balance, target: TargetSpec) -> None:
@@ -66,6 +74,29 @@ def _class_measure(target: TargetSpec, balance: Balance) -> Measure:
     return at_best_temperature(measure_balanced, equal_class_weights)
 
 
+def _class_row_loss(target: TargetSpec, balance: Balance) -> RowLoss:
+    del target
+
+    def row_loss(logits_NC: Tensor, y_N: Tensor) -> Tensor:
+        weight_N = None if balance is Balance.NONE else equal_class_weights(y_N, logits_NC.shape[1])
+        loss_N = F.cross_entropy(logits_NC / temperature(logits_NC, y_N, weight_N), y_N, reduction="none")
+        return loss_N if weight_N is None else loss_N * weight_N
+
+    return row_loss
+
+
+def _label_row_loss(target: TargetSpec, balance: Balance) -> RowLoss:
+    del target, balance
+    return lambda logits_NC, y_NC: F.binary_cross_entropy_with_logits(
+        logits_NC, y_NC.to(logits_NC.dtype), reduction="none"
+    ).mean(1)
+
+
+def _value_row_loss(target: TargetSpec, balance: Balance) -> RowLoss:
+    del balance
+    return lambda value_NK, y_NK: ((value_NK - y_NK) / value_NK.new_tensor(target.std_K)).square().mean(1)
+
+
 BALANCES: Mapping[TargetKind, frozenset[Balance]] = {  # class balancing methods that a problem type supports
     TargetKind.CLASSIFICATION: frozenset(Balance),
     TargetKind.MULTILABEL: frozenset({Balance.NONE}),
@@ -80,4 +111,9 @@ MEASURES: Mapping[TargetKind, Callable[[TargetSpec, Balance], Measure]] = {
     TargetKind.CLASSIFICATION: _class_measure,
     TargetKind.MULTILABEL: lambda _target, _balance: measure_labels,
     TargetKind.REGRESSION: lambda target, _balance: measure_values(target.std_K),
+}
+ROW_LOSSES: Mapping[TargetKind, Callable[[TargetSpec, Balance], RowLoss]] = {
+    TargetKind.CLASSIFICATION: _class_row_loss,
+    TargetKind.MULTILABEL: _label_row_loss,
+    TargetKind.REGRESSION: _value_row_loss,
 }

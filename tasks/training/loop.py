@@ -83,11 +83,13 @@ def fit(
     checkpoint: Checkpoint,
     on_row: Callable[[Row], None],
     callbacks: Sequence[Callback] = (),
+    keep_last: bool = False,
 ) -> Progress:
     """Trains with early stopping and leaves the network with its best weights, which may be the initial weights.
 
-    `prepare_epoch` sets the trainable layers of an epoch and the modules' modes. `on_row` is called with every row of
-    the curve, including those from before a resume. Raises RootstockError if a loss is not finite.
+    With `keep_last`, it is left with the last weights, or their moving average. `prepare_epoch` sets the trainable
+    layers of an epoch and the modules' modes. `on_row` is called with every row of the curve, including those from
+    before a resume. Raises RootstockError if a loss is not finite.
     """
     run = Fit(network, loss, schedule, device, callbacks)
     state = FitState(network, _optimizer(groups, schedule, device), schedule.ema_decay)
@@ -111,7 +113,7 @@ def fit(
         progress.seconds += time.perf_counter() - started
         state.save(checkpoint)
         on_row(progress.rows[-1])
-    network.load_state_dict(progress.best, strict=False)
+    network.load_state_dict(state.result() if keep_last else progress.best, strict=False)
     return progress
 
 
@@ -122,8 +124,16 @@ def _is_over(progress: Progress, run: Fit) -> bool:
 
 
 def _optimizer(groups: Sequence[ParameterGroup], schedule: Schedule, device: Device) -> torch.optim.Optimizer:
-    """Returns AdamW with each group's full learning rate stored as `base_lr`."""
-    settings = [{"params": group.parameters, "base_lr": group.lr, "lr": 0.0} for group in groups]
+    """Returns AdamW with each group's full learning rate stored as `base_lr`; biases and norms are not decayed."""
+    settings = [
+        {"params": part, "base_lr": group.lr, "lr": 0.0} | ({} if decayed else {"weight_decay": 0.0})
+        for group in groups
+        for decayed, part in (
+            (True, [p for p in group.parameters if p.dim() > 1]),
+            (False, [p for p in group.parameters if p.dim() <= 1]),
+        )
+        if part
+    ]
     return torch.optim.AdamW(settings, weight_decay=schedule.weight_decay, fused=device.fuses)
 
 

@@ -6,7 +6,7 @@ A state consists of named tensors and JSON values. Random generators are reseede
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.hardware.distributed import all_reduce_mean, count
-from tasks.models.freezing import BATCH_NORMS
+from tasks.models.freezing import BATCH_NORMS, ParameterGroup
 from tasks.training.moving_average import MovingAverage
 from tasks.training.types import Row
 
@@ -36,7 +36,8 @@ class Checkpoint(Protocol):
 class Progress:
     """The position after `epoch` epochs; `best` holds the trained tensors for the row `kept`, `lowest` its loss.
 
-    `parts`: micro-batches per batch in the last epoch (it grows after out-of-memory errors).
+    `parts`: micro-batches per batch in the last epoch (it grows after out-of-memory errors). `interpolated`: the score
+    at the point that was chosen between the initial and the last weights, and how far it lies from the initial ones.
     """
 
     epoch: int = 0
@@ -47,6 +48,7 @@ class Progress:
     lowest: float = math.inf
     rows: list[Row] = field(default_factory=list)
     best: Tensors = field(default_factory=dict)
+    interpolated: tuple[float, float] | None = None
 
 
 class FitState:
@@ -56,8 +58,7 @@ class FitState:
         self.network = network
         self.optimizer = optimizer
         self.progress = Progress()
-        learning = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        self._names = changing(network, {name for name, p in network.named_parameters() if id(p) in learning})
+        self._names = changing(network, (p for group in optimizer.param_groups for p in group["params"]))
         self._ema = MovingAverage(self.learned(), decay)
 
     def learned(self) -> Tensors:
@@ -92,6 +93,10 @@ class FitState:
         self.network.load_state_dict(self._ema.tensors, strict=False)
         yield
         self.network.load_state_dict(now, strict=False)
+
+    def result(self) -> Tensors:
+        """Returns the moving average, if there is one, else the present weights."""
+        return self._ema.tensors or self.learned()
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Saves everything that `resume` needs."""
@@ -128,8 +133,16 @@ class FitState:
         self.progress = Progress(**values, best=_part(tensors, "best"))
 
 
-def changing(network: nn.Module, learning: set[str]) -> set[str]:
-    """Returns the names of the state that training changes: the trainable parameters and their modules' buffers."""
+def trained_tensors(network: nn.Module, groups: Iterable[ParameterGroup]) -> Tensors:
+    """Copies the part of the network's state that training these groups changes."""
+    names = changing(network, (p for group in groups for p in group.parameters))
+    return {name: tensor.clone() for name, tensor in network.state_dict().items() if name in names}
+
+
+def changing(network: nn.Module, parameters: Iterable[nn.Parameter]) -> set[str]:
+    """Returns the names of the state that training `parameters` changes: their own and their modules' buffers."""
+    trained = {id(parameter) for parameter in parameters}
+    learning = {name for name, parameter in network.named_parameters() if id(parameter) in trained}
     modules = {name.rpartition(".")[0] for name in learning}
     return learning | {name for name, _ in network.named_buffers() if name.rpartition(".")[0] in modules}
 

@@ -25,10 +25,11 @@ from tasks.training.batches import Batches
 from tasks.training.callbacks import Callback
 from tasks.training.checkpoint import FileCheckpoint
 from tasks.training.compiled import compiled_fit
-from tasks.training.loop import Schedule, fit, score
+from tasks.training.interpolation import RowLoss, between, choose_alpha, refresh_statistics
+from tasks.training.loop import Schedule, fit, outputs, score
 from tasks.training.mixed_batches import MixedBatches
-from tasks.training.state import Progress
-from tasks.training.types import Batch, Loss, Row, Score, Scoring
+from tasks.training.state import Progress, Tensors, trained_tensors
+from tasks.training.types import Batch, Loss, Outputs, Row, Score, Scoring
 
 AUXILIARY = "auxiliary"
 SAVE_SECONDS = 10.0  # between checkpoints: the most training that is lost if the process is killed
@@ -51,6 +52,7 @@ class TrainingPlan:
     train: MixedBatches | None = None  # replaces the trainer's batches; never cached activations
     auxiliary_module: nn.Module | None = None  # trained with the network, then discarded
     callbacks: tuple[Callback, ...] = ()
+    alphas: Sequence[float] = ()  # candidate points from the initial to the last weights, if no callback decides
 
     def with_auxiliary(self, module: nn.Module | None) -> TrainingPlan:
         """Returns the plan with a module that is trained at the head's rate and discarded after the fit."""
@@ -85,6 +87,7 @@ class Trainer:
     curves: Path
     target: TargetSpec
     scoring: Scoring
+    row_loss: RowLoss  # by which a point between two models is chosen
     offset: tuple[int, int] = (0, 0)  # epochs and steps of earlier rounds, added to the curve's
     cache_counts: dict[str, float] = field(default_factory=dict)  # for the report
 
@@ -99,6 +102,7 @@ class Trainer:
         learner, train, validation = self._without_prefix(network, schedule, plan)
         if plan.auxiliary_module:
             learner.add_module(AUXILIARY, self.device.place(plan.auxiliary_module))
+        first = {} if plan.callbacks or not plan.alphas else trained_tensors(learner, plan.groups)
         with compiled_fit(learner.backbone, enabled=plan.compile):
             progress = fit(
                 learner,
@@ -112,12 +116,41 @@ class Trainer:
                 checkpoint=FileCheckpoint(self.checkpoints / f"{candidate.slug}{key}.safetensors", SAVE_SECONDS),
                 on_row=partial(self._log_row, candidate, schedule.epochs),
                 callbacks=plan.callbacks,
+                keep_last=bool(first),
             )
         if plan.auxiliary_module:
             delattr(learner, AUXILIARY)
+        if first and progress.epoch:
+            self._interpolate(learner, network, first, (train, validation), plan, progress)
         if isinstance(train, CachedBatches) and isinstance(validation, CachedBatches):
             self._count_cached(train.asked + validation.asked, train.computed + validation.computed)
         return progress
+
+    def _interpolate(
+        self,
+        learner: Network,
+        network: Network,
+        first: Tensors,
+        batches: tuple[Batches | CachedBatches, Batches | CachedBatches],
+        plan: TrainingPlan,
+        progress: Progress,
+    ) -> None:
+        """Leaves the network at the best point between the weights `first` and the present ones, by validation."""
+        last = trained_tensors(learner, plan.groups)
+        train, validation = batches
+
+        def at(alpha: float) -> Outputs:
+            learner.load_state_dict(between(first, last, alpha), strict=False)
+            if plan.batch_statistics and 0 < alpha < 1:
+                plan.prepare_epoch(network, progress.epoch)
+                refresh_statistics(learner, (batch.inputs for batch in train.clean()))
+            return outputs(learner, validation.clean(), self.device)
+
+        found = {alpha: at(alpha) for alpha in (0.0, *plan.alphas)}
+        alpha = choose_alpha({alpha: self.row_loss(each.output, each.target) for alpha, each in found.items()})
+        at(alpha)
+        progress.kept = len(progress.rows) - 1
+        progress.interpolated = (self.scoring(found[alpha]).score, alpha)
 
     def _log_row(self, candidate: Candidate, epochs: int, row: Row) -> None:
         if rank():

@@ -13,6 +13,7 @@ BENCHMARKS = (
     "rotations",
     "few_labels",
     "hymenoptera",
+    "interpolation",
     "methods",
     "precision",
     "orchestration",
