@@ -20,6 +20,7 @@ BENCHMARKS = (
     "choice",
     "gate",
     "gate_errors",
+    "coverage",
     "speed",
     "extraction",
     "cache",
