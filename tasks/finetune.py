@@ -59,7 +59,10 @@ class FinetuneParams(StageParams):
 
 
 class FinetuneReport(Section):
-    """Steps, the best epoch and its score, both models' training times in seconds, and objective-specific numbers."""
+    """Steps, an epoch and a score, both models' training times in seconds, and objective-specific numbers.
+
+    The epoch is the kept one, or the last one if a point between it and the probe is kept, which has the score.
+    """
 
     steps: int
     best_epoch: int

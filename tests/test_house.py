@@ -37,7 +37,8 @@ BARE = {"torch", "torchvision", "numpy", "PIL", "safetensors"}  # Pillow comes w
 COMPUTE = ("tasks.scorer", "tasks.hardware", "tasks.models", "tasks.training", "tasks.metrics")
 MORE = {  # additional packages that individual modules need
     "tasks.hardware.machine_cache": {"platformdirs"},
-    "tasks.metrics.intervals": {"scipy"},  # in a function, as in the next two; installed with MLflow
+    "tasks.metrics.f1": {"scipy"},  # in functions, as in the next three; installed with MLflow
+    "tasks.metrics.intervals": {"scipy"},
     "tasks.metrics.selective": {"scipy"},
     "tasks.metrics.average_precision": {"sklearn"},
 }

@@ -81,7 +81,7 @@ def write_page(
     """Writes the page: the candidates' metrics with the note `intervals`, training, `sections`, and sample views."""
     paths = case.paths
     basis = (
-        f"{len(case.test)} test images. Penalty, epoch, temperature and thresholds were chosen on "
+        f"{len(case.test)} test images. Penalty, epoch or interpolation, temperature and thresholds were chosen on "
         f"{len(case.validation)} validation images, which are none of these. "
     )
     metrics = list(next(iter(table.values())))

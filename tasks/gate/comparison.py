@@ -17,6 +17,7 @@ from tasks.gate.checks import Check, Verdict, compare_gains, compare_groups, com
 from tasks.gate.f1_gains import PairedPredictions, f1_bounds
 from tasks.gate.paired_tests import PairedScores
 from tasks.metrics.classification import nll_per_image
+from tasks.metrics.f1 import label_memberships, memberships
 from tasks.metrics.intervals import MIN_WRONG
 
 MIN_IMAGES = 8  # minimum for comparing regression errors
@@ -65,8 +66,8 @@ def _compare_all_classes(
     p_NC, q_NC = (table.reindex(columns=classes, fill_value=0.0).to_numpy() for table in (ours, live))
     y_N = pd.Categorical(label_N, classes).codes.astype(np.int64)
     if metric is Metric.MACRO_F1:
-        one_hot = np.eye(len(classes))
-        predictions = PairedPredictions(one_hot[p_NC.argmax(1)], one_hot[q_NC.argmax(1)], one_hot[y_N])
+        numbers = (p_NC.argmax(1), q_NC.argmax(1), y_N)
+        predictions = PairedPredictions(*(memberships(class_N, len(classes)) for class_N in numbers))
         return _compare_f1(predictions, criteria, what, exclusive=True)
     gain_N = nll_per_image(q_NC, y_N) - nll_per_image(p_NC, y_N)
     wrong = int(((hits.candidate_N < 1) | (hits.live_N < 1)).sum())
@@ -129,7 +130,7 @@ def _compare_all_labels(
     if criteria.metric != Metric.MACRO_F1:
         return Check(what, "not available for predicted labels", "gate.metric: auto", Verdict.UNDECIDED)
 
-    predictions = PairedPredictions(*(np.asarray(table_NL, float) for table_NL in (*predicted, truth_NL)))
+    predictions = PairedPredictions(*(label_memberships(table_NL) for table_NL in (*predicted, truth_NL)))
     return _compare_f1(predictions, criteria, what, exclusive=False)
 
 

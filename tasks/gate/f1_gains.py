@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.metrics.f1 import f1_shares, mistaken, rarest
+from tasks.metrics.f1 import f1_shares, rarest_and_mistaken, with_row
 from tasks.metrics.intervals import t_bounds
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True)
 class PairedPredictions:
-    """The memberships that the candidate and the live model predict, and the true ones: (N, C) each, 0 or 1."""
+    """The memberships that the candidate and the live model predict, and the true ones: (N, C) each."""
 
-    candidate_NC: np.ndarray
-    live_NC: np.ndarray
-    true_NC: np.ndarray
+    candidate_NC: csr_array
+    live_NC: csr_array
+    true_NC: csr_array
 
     def gains(self) -> np.ndarray:
         """Returns the gain of each image, (N,): their mean is the difference of macro F1, candidate minus live."""
@@ -28,10 +32,9 @@ class PairedPredictions:
 
     def with_a_loss(self, *, exclusive: bool) -> PairedPredictions:
         """Adds an image of the rarest class that only the live model recognizes; `exclusive`: one class an image."""
-        right_C = rarest(self.true_NC)
-        rows = (mistaken(right_C, exclusive=exclusive), right_C, right_C)
-        tables = (self.candidate_NC, self.live_NC, self.true_NC)
-        return PairedPredictions(*(np.vstack([table, row]) for table, row in zip(tables, rows, strict=True)))
+        right_C, wrong_C = rarest_and_mistaken(self.true_NC, exclusive=exclusive)
+        rows = ((self.candidate_NC, wrong_C), (self.live_NC, right_C), (self.true_NC, right_C))
+        return PairedPredictions(*(with_row(table, row_C) for table, row_C in rows))
 
 
 def f1_bounds(pair: PairedPredictions, error: float, *, exclusive: bool) -> tuple[float, float]:

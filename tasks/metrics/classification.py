@@ -7,6 +7,7 @@ import numpy as np
 from tasks.core.schema import Metric
 from tasks.metrics import intervals
 from tasks.metrics.calibration import ece
+from tasks.metrics.f1 import memberships
 
 
 def accuracy(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
@@ -34,11 +35,6 @@ def macro_f1(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
     """Returns the mean F1 over the classes that occur in the labels or predictions of (N, C) probabilities."""
     counts = confusion(probability_NC.argmax(1), y_N, probability_NC.shape[1])
     return float(per_class(counts)["f1"][counts.sum(0) + counts.sum(1) > 0].mean())
-
-
-def nll(probability_NC: np.ndarray, y_N: np.ndarray) -> float:
-    """Returns the mean negative log-likelihood of the labels (N,) under probabilities (N, C), in nats."""
-    return float(nll_per_image(probability_NC, y_N).mean())
 
 
 def nll_per_image(probability_NC: np.ndarray, y_N: np.ndarray) -> np.ndarray:
@@ -70,6 +66,7 @@ def hit_score(probability_NC: np.ndarray, y_N: np.ndarray) -> dict[str, float]:
 
 def f1_score(probability_NC: np.ndarray, y_N: np.ndarray) -> dict[str, float]:
     """Returns macro F1 of probabilities (N, C) for labels (N,), with its interval."""
-    one_hot_CC = np.eye(probability_NC.shape[1])
-    bounds = intervals.f1_interval(one_hot_CC[probability_NC.argmax(1)], one_hot_CC[y_N], exclusive=True)
+    classes = probability_NC.shape[1]
+    predicted_NC = memberships(probability_NC.argmax(1), classes)
+    bounds = intervals.f1_interval(predicted_NC, memberships(y_N, classes), exclusive=True)
     return intervals.score(macro_f1(probability_NC, y_N), bounds)

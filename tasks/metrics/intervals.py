@@ -1,6 +1,6 @@
 """95% confidence intervals of scores over images: Wilson's for hits, Student's t with one more image for means.
 
-An interval is given only where it covers the truth in 93% of simulated cases or more (make bench ARGS=coverage).
+A metric has an interval only if it covers the truth often enough in simulation (make bench ARGS=coverage).
 Shapes: N images, C classes or labels.
 """
 
@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from math import inf, sqrt
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.core.schema import HIGH, LOW, VALUE
-from tasks.metrics.f1 import f1_shares, mistaken, rarest
+from tasks.metrics.f1 import f1_shares, rarest_and_mistaken, with_row
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Bounds = tuple[float, float]
 TAIL = 0.025  # error probability of each bound
@@ -58,13 +62,12 @@ def nll_interval(loss_N: np.ndarray, wrong: int) -> Bounds | None:
     return mean_interval(loss_N) if wrong >= MIN_WRONG else None
 
 
-def f1_interval(predicted_NC: np.ndarray, true_NC: np.ndarray, *, exclusive: bool) -> Bounds:
-    """Returns the 95% interval of macro F1 from memberships (N, C) of 0 or 1; `exclusive`: one class an image.
+def f1_interval(predicted_NC: csr_array, true_NC: csr_array, *, exclusive: bool) -> Bounds:
+    """Returns the 95% interval of macro F1 from memberships (N, C); `exclusive`: one class an image.
 
     Each bound has one more image of the rarest class, mistaken or recognized.
     """
-    right_C = rarest(true_NC)
-    tables = (np.vstack([predicted_NC, row]) for row in (mistaken(right_C, exclusive=exclusive), right_C))
-    true_MC = np.vstack([true_NC, right_C])
-    (low, _), (_, high) = (t_bounds(f1_shares(predicted_MC, true_MC), TAIL) for predicted_MC in tables)
-    return max(low, 0.0), min(high, 1.0)
+    right_C, wrong_C = rarest_and_mistaken(true_NC, exclusive=exclusive)
+    true_MC = with_row(true_NC, right_C)
+    low, high = (t_bounds(f1_shares(with_row(predicted_NC, row_C), true_MC), TAIL) for row_C in (wrong_C, right_C))
+    return max(low[0], 0.0), min(high[1], 1.0)

@@ -7,6 +7,7 @@ import numpy as np
 from tasks.core.schema import Metric
 from tasks.metrics import intervals
 from tasks.metrics.average_precision import mean_average_precision
+from tasks.metrics.f1 import label_memberships
 
 
 def label_macro_f1(predicted_NC: np.ndarray, y_NC: np.ndarray) -> float:
@@ -56,7 +57,7 @@ def label_scores(probability_NC: np.ndarray, y_NC: np.ndarray, threshold_C: np.n
     rate = exact(predicted_NC, y_NC)
     loss_N = nll_per_image(probability_NC, y_NC)
     wrong = int((predicted_NC != true_NC).any(1).sum())
-    of_f1 = intervals.f1_interval(predicted_NC.astype(float), true_NC.astype(float), exclusive=False)
+    of_f1 = intervals.f1_interval(label_memberships(predicted_NC), label_memberships(true_NC), exclusive=False)
     return {
         Metric.ACCURACY: intervals.score(rate, intervals.hit_interval(rate, len(y_NC))),
         Metric.MACRO_F1: intervals.score(label_macro_f1(predicted_NC, y_NC), of_f1),

@@ -211,4 +211,4 @@ def conclude(paths: Paths, target: TargetSpec, tuned: Tuned) -> None:
     elif alpha := tuned.progress.interpolated[1]:
         say(f"kept {alpha:g} of the way from the probe to epoch {epochs}: {score_text}")
     else:
-        say(f"kept the probe: {epochs} epochs of fine-tuning gained no more than chance may: {score_text}")
+        say(f"kept the probe: {epochs} epochs of fine-tuning gained too little to tell from chance: {score_text}")

@@ -1,16 +1,15 @@
-"""Chooses a point between the initial and the trained weights, so that fine-tuning is never worse by noise.
+"""Chooses a point between the initial and the trained weights, so that chance alone rarely moves a model.
 
 After WiSE-FT (Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", 2022). Shapes: N images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tasks.models.freezing import BATCH_NORMS
 from tasks.training.state import Tensors
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]  # outputs and targets to the loss of each image, (N,)
@@ -37,17 +36,3 @@ def between(first: Tensors, last: Tensors, alpha: float) -> Tensors:
         name: torch.lerp(first[name], tensor, alpha) if tensor.is_floating_point() else tensor
         for name, tensor in last.items()
     }
-
-
-def refresh_statistics(network: nn.Module, inputs: Iterable[Tensor]) -> None:
-    """Re-estimates the statistics of the BatchNorm layers in training mode, as the average over batches of `inputs`."""
-    norms = [layer for layer in network.modules() if isinstance(layer, BATCH_NORMS) and layer.training]
-    momenta = [layer.momentum for layer in norms]
-    for layer in norms:
-        layer.reset_running_stats()
-        layer.momentum = None  # the cumulative average
-    with torch.no_grad():
-        for x in inputs:
-            network(x)
-    for layer, momentum in zip(norms, momenta, strict=True):
-        layer.momentum = momentum

@@ -11,7 +11,7 @@ from tasks.core.errors import ParamsError
 from tasks.core.schema import Balance
 from tasks.core.target import TargetKind, TargetSpec
 from tasks.metrics.calibration import temperature
-from tasks.training.calibrated_loss import at_best_temperature
+from tasks.training.calibrated_loss import PLAIN, at_best_temperature
 from tasks.training.class_balance import equal_class_weights
 from tasks.training.interpolation import RowLoss
 from tasks.training.losses.binary_cross_entropy import binary_cross_entropy
@@ -79,7 +79,11 @@ def _class_row_loss(target: TargetSpec, balance: Balance) -> RowLoss:
 
     def row_loss(logits_NC: Tensor, y_N: Tensor) -> Tensor:
         weight_N = None if balance is Balance.NONE else equal_class_weights(y_N, logits_NC.shape[1])
-        loss_N = F.cross_entropy(logits_NC / temperature(logits_NC, y_N, weight_N), y_N, reduction="none")
+        scaled_N, plain_N = (
+            F.cross_entropy(logits_NC / divisor, y_N, reduction="none")
+            for divisor in (temperature(logits_NC, y_N, weight_N), 1.0)
+        )
+        loss_N = scaled_N + PLAIN * plain_N
         return loss_N if weight_N is None else loss_N * weight_N
 
     return row_loss

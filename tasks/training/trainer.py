@@ -25,11 +25,11 @@ from tasks.training.batches import Batches
 from tasks.training.callbacks import Callback
 from tasks.training.checkpoint import FileCheckpoint
 from tasks.training.compiled import compiled_fit
-from tasks.training.interpolation import RowLoss, between, choose_alpha, refresh_statistics
+from tasks.training.interpolation import RowLoss, between, choose_alpha
 from tasks.training.loop import Schedule, fit, outputs, score
 from tasks.training.mixed_batches import MixedBatches
 from tasks.training.state import Progress, Tensors, trained_tensors
-from tasks.training.types import Batch, Loss, Outputs, Row, Score, Scoring
+from tasks.training.types import Batch, Loss, Row, Score, Scoring
 
 AUXILIARY = "auxiliary"
 SAVE_SECONDS = 10.0  # between checkpoints: the most training that is lost if the process is killed
@@ -52,7 +52,15 @@ class TrainingPlan:
     train: MixedBatches | None = None  # replaces the trainer's batches; never cached activations
     auxiliary_module: nn.Module | None = None  # trained with the network, then discarded
     callbacks: tuple[Callback, ...] = ()
-    alphas: Sequence[float] = ()  # candidate points from the initial to the last weights, if no callback decides
+    alphas: Sequence[float] = ()  # candidate points from the initial to the last weights
+
+    @property
+    def interpolates(self) -> bool:
+        """Returns whether a point between the initial and the last weights is chosen, instead of the best epoch.
+
+        Callbacks have criteria of their own, and running statistics between two models fit neither.
+        """
+        return bool(self.alphas) and not self.callbacks and not self.batch_statistics
 
     def with_auxiliary(self, module: nn.Module | None) -> TrainingPlan:
         """Returns the plan with a module that is trained at the head's rate and discarded after the fit."""
@@ -102,7 +110,7 @@ class Trainer:
         learner, train, validation = self._without_prefix(network, schedule, plan)
         if plan.auxiliary_module:
             learner.add_module(AUXILIARY, self.device.place(plan.auxiliary_module))
-        first = {} if plan.callbacks or not plan.alphas else trained_tensors(learner, plan.groups)
+        first = trained_tensors(learner, plan.groups) if plan.interpolates else {}
         with compiled_fit(learner.backbone, enabled=plan.compile):
             progress = fit(
                 learner,
@@ -121,7 +129,7 @@ class Trainer:
         if plan.auxiliary_module:
             delattr(learner, AUXILIARY)
         if first and progress.epoch:
-            self._interpolate(learner, network, first, (train, validation), plan, progress)
+            self._interpolate(learner, first, validation, plan, progress)
         if isinstance(train, CachedBatches) and isinstance(validation, CachedBatches):
             self._count_cached(train.asked + validation.asked, train.computed + validation.computed)
         return progress
@@ -129,26 +137,23 @@ class Trainer:
     def _interpolate(
         self,
         learner: Network,
-        network: Network,
         first: Tensors,
-        batches: tuple[Batches | CachedBatches, Batches | CachedBatches],
+        validation: Batches | CachedBatches,
         plan: TrainingPlan,
         progress: Progress,
     ) -> None:
         """Leaves the network at the best point between the weights `first` and the present ones, by validation."""
         last = trained_tensors(learner, plan.groups)
-        train, validation = batches
 
-        def at(alpha: float) -> Outputs:
+        def move(alpha: float) -> None:
             learner.load_state_dict(between(first, last, alpha), strict=False)
-            if plan.batch_statistics and 0 < alpha < 1:
-                plan.prepare_epoch(network, progress.epoch)
-                refresh_statistics(learner, (batch.inputs for batch in train.clean()))
-            return outputs(learner, validation.clean(), self.device)
 
-        found = {alpha: at(alpha) for alpha in (0.0, *plan.alphas)}
+        found = {}
+        for alpha in (0.0, *plan.alphas):
+            move(alpha)
+            found[alpha] = outputs(learner, validation.clean(), self.device)
         alpha = choose_alpha({alpha: self.row_loss(each.output, each.target) for alpha, each in found.items()})
-        at(alpha)
+        move(alpha)
         progress.kept = len(progress.rows) - 1
         progress.interpolated = (self.scoring(found[alpha]).score, alpha)
 

@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from tasks.metrics.f1 import memberships
 from tasks.metrics.intervals import f1_interval, hit_interval, mean_interval, nll_interval
 from tasks.reports.page import markdown_table
 from tests.benchmarks.gate_populations import LARGE, MAE, SHARES, class_joint, logits, macro_f1_of
@@ -70,12 +71,11 @@ def cases() -> dict[str, tuple[float, Draw]]:
 
 def classes(joint: np.ndarray, random: np.random.Generator, size: int) -> tuple[Bounds, Bounds]:
     """Draws true and predicted classes, (N,), until every class occurs, and returns the intervals of macro F1."""
-    one_hot = np.eye(len(joint))
     while True:
         y_N, predicted_N = np.unravel_index(random.choice(joint.size, abs(size), p=joint.ravel()), joint.shape)
         if len(np.unique(y_N)) == len(joint):
             break
-    now = f1_interval(one_hot[predicted_N], one_hot[y_N], exclusive=True)
+    now = f1_interval(*(memberships(class_N, len(joint)) for class_N in (predicted_N, y_N)), exclusive=True)
     if size < 0:
         return now, None
     counts = np.histogram2d(y_N, predicted_N, bins=[np.arange(len(joint) + 1)] * 2)[0]

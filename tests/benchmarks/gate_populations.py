@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 
 from tasks.gate.f1_gains import PairedPredictions
+from tasks.metrics.f1 import memberships
 
 Losses = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]  # live's and the candidate's, (N,)
 LARGE = 2_000_000  # images from which a true difference is computed
@@ -131,5 +132,4 @@ def predictions(joint: np.ndarray, random: np.random.Generator, count: int) -> P
     """Draws N images from joint probabilities (C, C, C)."""
     cell_N = random.choice(joint.size, count, p=joint.ravel())
     y_N, ours_N, live_N = np.unravel_index(cell_N, joint.shape)
-    one_hot = np.eye(len(joint))
-    return PairedPredictions(one_hot[ours_N], one_hot[live_N], one_hot[y_N])
+    return PairedPredictions(*(memberships(class_N, len(joint)) for class_N in (ours_N, live_N, y_N)))

@@ -1,4 +1,4 @@
-"""The registered model beside its probe: what fine-tuning with interpolation gains, and that it never costs.
+"""The registered model beside its probe: what fine-tuning gains or costs with interpolation, and with the best epoch.
 
 Ants and bees, the embedded digits, and CIFAR-10 with 10 and 100 labels per class, with the default recipe. A seed draws
 the labeled images or the validation split, the views and the order.

@@ -22,7 +22,7 @@ def test_targets_from_a_table_to_predictions(prepared, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "targets radius, x: 24 train, 12 validation, 12 test" in done.stdout
     assert re.search(r"^mean of train +\d", done.stdout, re.MULTILINE)
-    assert re.search(r"^model +mean abs. error +95% interval +RMSE +R²", done.stdout, re.MULTILINE)
+    assert re.search(r"^model +mean abs. error, in std +95% interval +R²", done.stdout, re.MULTILINE)
     (version,) = project.versions()
     assert version.tags[Tag.VERDICT] == "pass"
     assert "a number per target" in version.description

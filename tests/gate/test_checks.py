@@ -62,6 +62,13 @@ def test_agreement_with_a_teacher_has_a_floor():
     assert verdicts == [Verdict.PASS, Verdict.REFUSED]
 
 
+def test_a_floor_in_the_units_of_one_target_cannot_judge_several():
+    floors = {Metric.MAE: 2.0, Metric.SCALED_MAE: 0.5}
+    verdicts = [check.verdict for check in checks.floors(floors, {Metric.SCALED_MAE: 0.3, Metric.R2: 0.9})]
+    assert verdicts == [Verdict.PASS, Verdict.UNDECIDED]
+    assert [check.verdict for check in checks.floors(floors, {Metric.MAE: 3.0})] == [Verdict.REFUSED]
+
+
 def test_mean_gains_pass_refuse_or_cannot_tell():
     random = np.random.default_rng(0)
     gain_N = 0.5 + random.normal(size=400)

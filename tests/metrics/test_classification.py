@@ -11,7 +11,7 @@ def test_scores_are_scikit_learns(scored):
     p, y, _ = scored
     assert classification.accuracy(p, y) == pytest.approx(accuracy_score(y, p.argmax(1)))
     assert classification.macro_f1(p, y) == pytest.approx(f1_score(y, p.argmax(1), average="macro"))
-    assert classification.nll(p, y) == pytest.approx(log_loss(y, p))
+    assert classification.nll_per_image(p, y).mean() == pytest.approx(log_loss(y, p))
     counts = classification.confusion(p.argmax(1), y, 4)
     assert np.array_equal(counts, confusion_matrix(y, p.argmax(1)))
     theirs = precision_recall_fscore_support(y, p.argmax(1))

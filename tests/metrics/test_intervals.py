@@ -7,6 +7,7 @@ import pytest
 
 from tasks.core.schema import HIGH, LOW, VALUE, Metric
 from tasks.metrics import classification, intervals
+from tasks.metrics.f1 import memberships
 
 TRIALS = 400
 OF_OTHERS = {Metric.MAP, Metric.R2, Metric.MAE, Metric.RMSE, Metric.SCALED_MAE, Metric.AGREEMENT}
@@ -25,13 +26,12 @@ def covered(draw: Callable[[np.random.Generator], tuple[float, float]], truth: f
 def test_the_interval_of_macro_f1_covers_with_rare_classes_and_few_errors(images, shares, right):
     """A percentile bootstrap covers 67 to 97% of these."""
     classes = len(shares)
-    one_hot = np.eye(classes)
 
     def draw(random: np.random.Generator) -> tuple[float, float]:
         y_N = np.append(np.arange(classes), random.choice(classes, images - classes, p=shares))  # each class occurs
         other_N = (y_N + random.integers(1, classes, images)) % classes
         predicted_N = np.where(random.random(images) < right, y_N, other_N)
-        return intervals.f1_interval(one_hot[predicted_N], one_hot[y_N], exclusive=True)
+        return intervals.f1_interval(memberships(predicted_N, classes), memberships(y_N, classes), exclusive=True)
 
     occurs_C = (1 + (images - classes) * np.array(shares)) / images
     joint_CC = (1 - right) / (classes - 1) * np.repeat(occurs_C[:, None], classes, 1)
@@ -82,4 +82,5 @@ def test_an_interval_stays_wide_when_few_predictions_are_all_correct():
 
 def test_a_single_image_has_an_interval_too():
     assert intervals.mean_interval(np.array([0.3])) == (0.3, 0.3)
-    assert intervals.f1_interval(np.eye(2)[[0]], np.eye(2)[[0]], exclusive=True)[1] == 1.0
+    one = memberships(np.array([0]), 2)
+    assert intervals.f1_interval(one, one, exclusive=True)[1] == 1.0

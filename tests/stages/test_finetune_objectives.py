@@ -39,6 +39,7 @@ def test_missing_unlabeled_images_are_an_error(paths, objective):
 @pytest.mark.parametrize(
     ("objective", "changes", "last"),
     [
+        ("labels", {}, 2),
         ("distillation", {"distillation": {"features": 1.0, "agreement": 1.0}}, 2),
         ("pseudo_labels", {"unlabelled": {"threshold": 0.0, "precision": 0.1, "rounds": 2}}, 3),
         ("pseudo_labels", {"unlabelled": {"threshold": 0.0, "precision": 0.1, "rounds": 2, "neighbours": 3}}, 6),
@@ -54,6 +55,7 @@ def test_a_killed_run_ends_with_the_same_weights_under_every_objective(paths, mo
     write(paths.teacher, torch.load(paths.pretrained))
     teacher = BACKBONE_AS_TEACHER if objective == "distillation" else NOBODY
     options = {"objective": objective, "teacher": teacher, "methods": methods(**changes), "scratch": False}
+    options["interpolation"] = [0.5, 1.0]  # only of labels
     tuned(paths, **options)
     undisturbed, rows = load_file(paths.tuned), curve(paths)
 

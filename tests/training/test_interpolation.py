@@ -7,7 +7,7 @@ import torch
 from tasks.core.files import read_json
 from tasks.core.schema import Curve
 from tasks.models.weights_file import read
-from tasks.training.interpolation import between, choose_alpha, refresh_statistics
+from tasks.training.interpolation import between, choose_alpha
 from tests.stages.contract import evaluated, through_head, tuned
 from tests.stages.objectives import curve
 
@@ -52,27 +52,14 @@ def test_points_lie_on_the_line_and_counters_are_the_last():
     assert between(first, last, 1.0)["w"].tolist() == [3.0, 3.0]
 
 
-def test_statistics_are_averaged_over_the_batches_of_layers_in_training_mode():
-    frozen, trained = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
-    network = torch.nn.Sequential(frozen.eval(), trained)
-    trained.running_mean.fill_(9.0)
-    batches = [torch.randn(8, 2), torch.randn(8, 2) + 1]
-    refresh_statistics(network, batches)
-    mean_2 = torch.stack([batch.mean(0) for batch in batches]).mean(0) / (1 + frozen.eps) ** 0.5
-    torch.testing.assert_close(trained.running_mean, mean_2)
-    assert (frozen.running_mean == 0).all()
-    assert (trained.momentum, frozen.momentum) == (0.1, 0.1)
-
-
-@pytest.mark.parametrize("batchnorm", ["frozen", "training"])
-def test_the_tuned_model_lies_between_the_probe_and_the_last_epoch(paths, batchnorm):
+def test_the_tuned_model_lies_between_the_probe_and_the_last_epoch(paths):
     through_head(paths)
-    report = tuned(paths, scratch=False, epochs=3, interpolation=ALPHAS, batchnorm=batchnorm)
+    report = tuned(paths, scratch=False, epochs=3, interpolation=ALPHAS)
     alpha = report.more["alpha"]
     assert alpha in {0.0, *ALPHAS}
     assert report.best_epoch == curve(paths)[Curve.EPOCH].max() == 3
     head, (final, _) = read(paths.head_weights)[0], read(paths.tuned)
-    tuned(paths, scratch=False, epochs=3, interpolation=[1.0e-9], batchnorm=batchnorm)
+    tuned(paths, scratch=False, epochs=3, interpolation=[1.0e-9])
     near = read(paths.tuned)[0]
     torch.testing.assert_close(near["head.weight"], head["weight"])
     if alpha == 0:
@@ -88,3 +75,8 @@ def test_a_probe_that_cannot_be_improved_is_registered_unchanged(paths):
     assert report.more["alpha"] == 0.0
     assert report.validation_score == pytest.approx(curve(paths)[Curve.VALIDATION_SCORE].iloc[0])
     torch.testing.assert_close(read(paths.tuned)[0]["head.weight"], read(paths.head_weights)[0]["weight"])
+
+
+def test_with_trained_statistics_the_best_epoch_is_kept(paths):
+    through_head(paths)
+    assert "alpha" not in tuned(paths, scratch=False, epochs=1, interpolation=ALPHAS, batchnorm="training").more
