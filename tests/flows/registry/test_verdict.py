@@ -75,9 +75,10 @@ def test_what_is_live_is_not_compared_with_itself(project):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("metric", ["macro_f1", "nll"])
-def test_other_metrics_are_compared_by_their_mean_gain(project, metric):
+@pytest.mark.parametrize(("metric", "code"), [("macro_f1", 0), ("nll", EXIT_UNDECIDED)])
+def test_other_metrics_are_compared_by_their_mean_gain(project, metric, code):
+    """For NLL, twelve images hold too few wrong ones."""
     project.mlflow().set_registered_model_alias("rootstock", LIVE, "1")
     done = project.retrain("--evaluate.bins", "7", "--gate.metric", metric, "--gate.margin", "0.5")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == code, done.stdout + done.stderr
     assert f"{metric} against live, 12 images: +0.0000" in done.stdout
