@@ -173,5 +173,5 @@ def test_metrics_of_runs():
     }
     assert [metric.value for metric in Metric] == [
         *("accuracy", "macro_f1", "nll", "ece", "nll_uncalibrated", "ece_uncalibrated"),
-        *("map", "r2", "mae", "rmse", "agreement"),
+        *("map", "r2", "mae", "rmse", "agreement", "scaled_mae"),
     ]

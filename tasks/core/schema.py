@@ -74,8 +74,8 @@ class Metric(StrEnum):
     R2 = "r2"
     MAE = "mae"
     RMSE = "rmse"
-    SCALED_MAE = "scaled_mae"  # of several targets: mean absolute error in standard deviations of the training targets
     AGREEMENT = "agreement"  # fraction of images on which the model agrees with the teacher
+    SCALED_MAE = "scaled_mae"  # of several targets: mean absolute error in standard deviations of the training targets
 
     @property
     def higher_is_better(self) -> bool:
