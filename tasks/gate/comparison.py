@@ -72,7 +72,8 @@ def _compare_all_classes(
     gain_N = nll_per_image(q_NC, y_N) - nll_per_image(p_NC, y_N)
     wrong = int(((hits.candidate_N < 1) | (hits.live_N < 1)).sum())
     if wrong < MIN_WRONG:
-        found, wanted = f"{gain_N.mean():+.4f}, {wrong} wrong", f"{MIN_WRONG} images that either model gets wrong"
+        gain = round(float(gain_N.mean()), 4) + 0.0  # + 0.0 turns -0.0 into 0.0
+        found, wanted = f"{gain:+.4f}, {wrong} wrong", f"{MIN_WRONG} images that either model gets wrong"
         return Check(what, found, wanted, Verdict.UNDECIDED)
     return compare_means(gain_N, criteria.margin, criteria.error, what)
 
