@@ -68,8 +68,8 @@ def floors(limits: Mapping[Metric, float], scores: Mapping[str, float]) -> list[
         if metric in scores
     ]
     unmeasured = {Metric.MAE, Metric.RMSE} & set(limits) if Metric.SCALED_MAE in scores else set()
-    wanted = f"gate.floors.{Metric.SCALED_MAE} for several targets"
-    return checks + [Check(f"{m} on test", "not measured", wanted, Verdict.UNDECIDED) for m in sorted(unmeasured)]
+    required = f"gate.floors.{Metric.SCALED_MAE} for several targets"
+    return checks + [Check(f"{m} on test", "not measured", required, Verdict.UNDECIDED) for m in sorted(unmeasured)]
 
 
 def difference(what: str, low: float, high: float, estimate: float, margin: float, error: float) -> Check:

@@ -73,8 +73,8 @@ def _compare_all_classes(
     wrong = int(((hits.candidate_N < 1) | (hits.live_N < 1)).sum())
     if wrong < MIN_WRONG:
         gain = round(float(gain_N.mean()), 4) + 0.0  # + 0.0 turns -0.0 into 0.0
-        found, wanted = f"{gain:+.4f}, {wrong} wrong", f"{MIN_WRONG} images that either model gets wrong"
-        return Check(what, found, wanted, Verdict.UNDECIDED)
+        required = f"{MIN_WRONG} images that either model gets wrong"
+        return Check(what, f"{gain:+.4f}, {wrong} wrong", required, Verdict.UNDECIDED)
     return compare_means(gain_N, criteria.margin, criteria.error, what)
 
 

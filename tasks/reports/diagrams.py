@@ -179,7 +179,7 @@ def curves(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
                 label=name,
                 color=COLORS[Candidate(name)],
             )
-        cell.set(xlabel="optimiser steps", title=column.replace("_", " "))
+        cell.set(xlabel="optimizer steps", title=column.replace("_", " "))
         cell.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False)
     save(figure, path)

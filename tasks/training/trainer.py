@@ -148,14 +148,14 @@ class Trainer:
         def move(alpha: float) -> None:
             learner.load_state_dict(between(first, last, alpha), strict=False)
 
-        found = {}
+        outputs_at = {}
         for alpha in (0.0, *plan.alphas):
             move(alpha)
-            found[alpha] = outputs(learner, validation.clean(), self.device)
-        alpha = choose_alpha({alpha: self.row_loss(each.output, each.target) for alpha, each in found.items()})
+            outputs_at[alpha] = outputs(learner, validation.clean(), self.device)
+        alpha = choose_alpha({alpha: self.row_loss(each.output, each.target) for alpha, each in outputs_at.items()})
         move(alpha)
         progress.kept = len(progress.rows) - 1
-        progress.interpolated = (self.scoring(found[alpha]).score, alpha)
+        progress.interpolated = (self.scoring(outputs_at[alpha]).score, alpha)
 
     def _log_row(self, candidate: Candidate, epochs: int, row: Row) -> None:
         if rank():

@@ -74,7 +74,7 @@ def run(results: Results) -> str:
 
 def tests() -> dict[str, tuple[Passes, Passes]]:
     """Returns the gate's test and the earlier one for each metric and population."""
-    found: dict[str, tuple[Passes, Passes]] = {}
+    by_name: dict[str, tuple[Passes, Passes]] = {}
     for name, shares in SHARES.items():
         for rarest in (False, True):
             for disagree in DISAGREE:
@@ -82,9 +82,9 @@ def tests() -> dict[str, tuple[Passes, Passes]]:
                 population = partial(losing, shares, 0.92, disagree, rarest=rarest)
                 label = f"macro F1, {name}" if (rarest, disagree) == (False, DISAGREE[0]) else ""
                 label = label or f"macro F1, {name}, lost {where}, {100 * disagree:g}% disagree"
-                found[label] = (partial(f1_passes, population), partial(f1_passed, population))
-    found |= {f"NLL, {name}": (partial(nll_passes, of), partial(mean_passed, of)) for name, of in NLL.items()}
-    return found | {f"MAE, {name}": (partial(mean_passes, of), partial(mean_passed, of)) for name, of in MAE.items()}
+                by_name[label] = (partial(f1_passes, population), partial(f1_passed, population))
+    by_name |= {f"NLL, {name}": (partial(nll_passes, of), partial(mean_passed, of)) for name, of in NLL.items()}
+    return by_name | {f"MAE, {name}": (partial(mean_passes, of), partial(mean_passed, of)) for name, of in MAE.items()}
 
 
 def share(test: Passes, pairs: int, images: int, margin: float, gain: float) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from statistics import NormalDist
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def logits(right: float, *, noise: float = 0.0, sharper: float = 1.0, apart: flo
     spread = 2.5
 
     def draw(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        center = spread * quantile(right)
+        center = spread * NormalDist().inv_cdf(right)
         live_N = random.normal(center, spread, count)
         own_N = random.normal(center, spread, count)
         ours_N = center + (1 - apart**2) ** 0.5 * (live_N - center) + apart * (own_N - center)
@@ -71,13 +72,6 @@ MAE: Mapping[str, Losses] = {
     "2% five times as large": errors(rare=0.02, factor=5),
     "1% ten times as large": errors(rare=0.01, factor=10),
 }
-
-
-def quantile(share: float) -> float:
-    """Returns the standard normal quantile."""
-    from statistics import NormalDist
-
-    return NormalDist().inv_cdf(share)
 
 
 @cache

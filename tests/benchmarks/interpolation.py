@@ -15,17 +15,17 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from tasks.core.schema import Candidate, Column, Split
+from tasks.core.schema import Candidate
 from tasks.embedded.digits import render
 from tasks.reports.page import markdown_table
 from tests.benchmarks.hymenoptera import redrawn
-from tests.benchmarks.methods import CIFAR, COMMON, TEST, VALIDATION
+from tests.benchmarks.methods import CIFAR, COMMON, some_objects
 from tests.benchmarks.results import Results, assets_folder, machine, spread
-from tests.benchmarks.sets import GLYPHS, PLAIN, as_split, ingested, some, unpacked
+from tests.benchmarks.sets import GLYPHS, PLAIN, ingested
 from tests.benchmarks.study import Study
 
 RECIPES = {"interpolation": {}, "best epoch": {"finetune.interpolation": []}}
-SETS: dict[str, tuple[int, Callable[[Path, int], tuple[Study, pd.DataFrame]]]] = {}  # name: seeds, drawing
+Drawing = Callable[[Path, int], tuple[Study, pd.DataFrame]]  # from a folder and a seed
 
 
 def run(results: Results) -> str:
@@ -33,11 +33,11 @@ def run(results: Results) -> str:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, (seeds, drawn) in SETS.items():
-            found = [
+            by_seed = [
                 results.measured(f"{name}, seed {seed}", partial(one, Path(folder), drawn, seed))
                 for seed in range(seeds)
             ]
-            table = pd.DataFrame(found)
+            table = pd.DataFrame(by_seed)
             gains = [table[recipe] - table["probe"] for recipe in RECIPES]
             alphas = " ".join(f"{alpha:g}" for alpha in table["alpha"])
             columns = [spread(table[column]) for column in ("probe", *RECIPES)]
@@ -52,7 +52,7 @@ def gain_text(gain: pd.Series) -> str:
     return f"{gain.mean():+.2f}, at least {low:+.2f}"
 
 
-def one(root: Path, drawn: Callable[[Path, int], tuple[Study, pd.DataFrame]], seed: int) -> dict[str, float]:
+def one(root: Path, drawn: Drawing, seed: int) -> dict[str, float]:
     """Returns the test accuracies of the probe and of both recipes, in percent, and the alpha that was chosen."""
     study, manifest = drawn(root, seed)
     study.use(manifest)
@@ -84,18 +84,13 @@ def digits(root: Path, seed: int) -> tuple[Study, pd.DataFrame]:
 
 def objects(labels: int, root: Path, seed: int) -> tuple[Study, pd.DataFrame]:
     """Returns CIFAR-10; a seed draws the labeled images."""
-    raw = unpacked(root / "cifar", "cifar10_jpg.tar.gz") / "cifar10_jpg"
-    whole = ingested(root, raw)
-    labeled = some(whole[whole[Column.SPLIT] != Split.TEST], labels + VALIDATION, seed)
-    validation = some(labeled, VALIDATION, seed + 100)
-    test = some(whole[whole[Column.SPLIT] == Split.TEST], TEST, 0)
-    parts = [as_split(labeled.drop(validation.index), Split.TRAIN), as_split(validation, Split.VALIDATION), test]
+    raw, manifest = some_objects(root, labels, seed)
     weights = assets_folder() / "weights" / "mobilenet_v2.pth"
     study = Study(root / f"objects-{labels}", raw, weights, {**CIFAR, "seed": seed})
-    return study, pd.concat(parts, ignore_index=True)
+    return study, manifest
 
 
-SETS |= {
+SETS: dict[str, tuple[int, Drawing]] = {  # name: seeds, drawing
     "digits": (10, digits),
     "ants and bees": (10, photographs),
     "CIFAR-10, 10 labels per class": (5, partial(objects, 10)),

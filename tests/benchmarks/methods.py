@@ -92,13 +92,19 @@ def ants_and_bees(root: Path, changes: dict[str, Any], seed: int) -> dict[str, f
 
 def objects(root: Path, labels: int, changes: dict[str, Any], seed: int) -> dict[str, float]:
     """Returns a method's test accuracy on CIFAR-10 and its seconds; a seed draws the labeled images."""
+    raw, manifest = some_objects(root, labels, seed)
+    return one(root, raw, manifest, {**CIFAR, **changes}, seed)
+
+
+def some_objects(root: Path, labels: int, seed: int) -> tuple[Path, pd.DataFrame]:
+    """Returns the folder of CIFAR-10, and a manifest of some of its images; a seed draws the labeled ones."""
     raw = unpacked(root / "cifar", "cifar10_jpg.tar.gz") / "cifar10_jpg"
     whole = ingested(root, raw)
     labeled = some(whole[whole[Column.SPLIT] != Split.TEST], labels + VALIDATION, seed)
     validation = some(labeled, VALIDATION, seed + 100)
     test = some(whole[whole[Column.SPLIT] == Split.TEST], TEST, 0)
     parts = [as_split(labeled.drop(validation.index), Split.TRAIN), as_split(validation, Split.VALIDATION), test]
-    return one(root, raw, pd.concat(parts, ignore_index=True), {**CIFAR, **changes}, seed)
+    return raw, pd.concat(parts, ignore_index=True)
 
 
 def one(root: Path, raw: Path, manifest: pd.DataFrame, changes: dict[str, Any], seed: int) -> dict[str, float]:

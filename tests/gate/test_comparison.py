@@ -74,12 +74,15 @@ def test_values_of_a_handful_of_images_decide_nothing():
 def test_log_likelihoods_decide_only_with_enough_wrong_images():
     random, truth = np.random.default_rng(0), ["cat", "dog"] * 500
     criteria = GateCriteria("nll", margin=0.02, error=0.05, group_margin=0.1)
-    found = {}
+    by_accuracy = {}
     for right in (0.999, 0.9):
         table = classified(truth, random.random(1000) < right, ["cat", "dog"]).clip(0.1, 0.9)
-        (found[right],) = compare_classes(pd.DataFrame({"label": truth}), table, table, criteria, [])
-    assert (found[0.999].verdict, found[0.999].wanted) == (Verdict.UNDECIDED, "10 images that either model gets wrong")
-    assert found[0.9].verdict is Verdict.PASS
+        (by_accuracy[right],) = compare_classes(pd.DataFrame({"label": truth}), table, table, criteria, [])
+    assert (by_accuracy[0.999].verdict, by_accuracy[0.999].wanted) == (
+        Verdict.UNDECIDED,
+        "10 images that either model gets wrong",
+    )
+    assert by_accuracy[0.9].verdict is Verdict.PASS
 
 
 def test_macro_f1_of_a_class_with_few_images_passes_no_equal_model():

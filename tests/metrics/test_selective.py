@@ -30,9 +30,9 @@ def test_the_true_risk_rarely_exceeds_the_accepted_one(images, risk):
     random, splits = np.random.default_rng(0), 200
     confidence_M, hit_M = drawn(random, 200_000)
     thresholds = [threshold_for(*drawn(random, images), risk) for _ in range(splits)]
-    found = [coverage_and_risk(confidence_M, hit_M, threshold) for threshold in thresholds]
-    assert np.mean([true_risk > risk for _, true_risk in found]) <= 0.05
-    assert np.mean([coverage for coverage, _ in found]) > 0.2
+    outcomes = [coverage_and_risk(confidence_M, hit_M, threshold) for threshold in thresholds]
+    assert np.mean([true_risk > risk for _, true_risk in outcomes]) <= 0.05
+    assert np.mean([coverage for coverage, _ in outcomes]) > 0.2
 
 
 def test_the_coverage_is_full_if_every_answer_may_be_trusted():

@@ -34,14 +34,13 @@ def test_without_any_difference_the_initial_weights_are_kept():
     assert choose_alpha({0.0: torch.ones(1), 1.0: torch.zeros(1)}) == 1.0
 
 
-def test_noise_alone_rarely_costs():
-    """Of models that are equal up to noise, the loss of the chosen ones is a fraction of that of the best on paper."""
-    random, lost = np.random.default_rng(0), []
+def test_over_random_gains_and_losses_the_chosen_points_gain():
+    random, gained = np.random.default_rng(0), []
     for _ in range(300):
         step_N, true = torch.tensor(random.normal(size=50)), float(random.normal() * 0.1)
         alpha = chosen({alpha: alpha * (step_N + true) for alpha in ALPHAS})
-        lost.append(alpha * true)
-    assert np.mean(lost) > 0
+        gained.append(alpha * true)
+    assert np.mean(gained) > 0
 
 
 def test_points_lie_on_the_line_and_counters_are_the_last():
@@ -62,8 +61,7 @@ def test_the_tuned_model_lies_between_the_probe_and_the_last_epoch(paths):
     tuned(paths, scratch=False, epochs=3, interpolation=[1.0e-9])
     near = read(paths.tuned)[0]
     torch.testing.assert_close(near["head.weight"], head["weight"])
-    if alpha == 0:
-        torch.testing.assert_close(final["head.weight"], head["weight"])
+    assert torch.allclose(final["head.weight"], head["weight"]) == (alpha == 0)
     evaluated(paths)
     assert read_json(paths.metrics)
 
