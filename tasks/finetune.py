@@ -107,7 +107,8 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     from tasks.core.objective_sections import ObjectiveParams
     from tasks.core.schema import Curve
     from tasks.objectives.context import build_context
-    from tasks.objectives.finetuning import conclude, from_scratch, last_of, tune
+    from tasks.objectives.finetuning import conclude, from_scratch, tune
+    from tasks.objectives.plans import last_of
 
     section = params.finetune
     context = build_context(

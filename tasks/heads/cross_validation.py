@@ -7,20 +7,9 @@ out, D features, C classes or labels.
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
-from tasks.core.schema import Column
-
-FOLDS = 10
 PENALTY = 0.1  # L2, with a mean squared norm of the features of 1
 FLOOR = 1e-6  # lower bound of a feature's standard deviation
-
-
-def folds_by_group(rows: pd.DataFrame, folds: int = FOLDS) -> np.ndarray:
-    """Returns the fold of each manifest row, (N,) int; groups stay together, and labels are spread over the folds."""
-    groups = rows.sort_values([Column.LABEL, Column.PIXEL_HASH])[Column.GROUP].drop_duplicates()
-    fold = {group: place % folds for place, group in enumerate(groups)}
-    return np.array([fold[group] for group in rows[Column.GROUP]])
 
 
 def kernel_of(x_ND: np.ndarray) -> np.ndarray:

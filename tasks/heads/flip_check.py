@@ -17,9 +17,10 @@ from tasks.core.progress import counted
 from tasks.core.schema import Column
 from tasks.core.sections import FlipCheck
 from tasks.core.target import TargetSpec
+from tasks.data.folds import FOLDS, folds_by_group
 from tasks.gate.paired_tests import holm
 from tasks.hardware.device import Device
-from tasks.heads.cross_validation import FOLDS, folds_by_group, kernel_of, scores_of
+from tasks.heads.cross_validation import kernel_of, scores_of
 from tasks.images.loading import ImageSquares, prefetch
 from tasks.models.backbone import Backbone, embed
 

@@ -23,6 +23,7 @@ from tasks.models.weights_file import read
 from tasks.objectives.data import ImageLoader, TrainingData, load_data, views_of, weights_of
 from tasks.training.batches import Batches
 from tasks.training.checkpoint import digest_of
+from tasks.training.interpolation import choose_by
 from tasks.training.kinds import measure_for, row_loss_for
 from tasks.training.trainer import Trainer
 from tasks.training.types import scoring
@@ -97,7 +98,7 @@ def _trainer(paths: Paths, data: TrainingData, loader: ImageLoader, batch: int, 
         curves=paths.curves,
         target=data.target,
         scoring=scoring(measure_for(data.target, data.balance)),
-        row_loss=row_loss_for(data.target, data.balance),
+        choose_alpha=choose_by(row_loss_for(data.target, data.balance)),
     )
 
 

@@ -17,19 +17,16 @@ from tasks.core.sections import BackboneParams, FinetuneSection, refuse_tuning
 from tasks.core.target import TargetSpec
 from tasks.hardware.distributed import rank
 from tasks.models.freezing import EVERYTHING, freeze_all_but_last, parameter_groups, set_dropout
-from tasks.models.networks import probe_network, scratch_network
+from tasks.models.networks import scratch_network
 from tasks.models.weights_file import write
 from tasks.objectives.context import TrainingContext
-from tasks.objectives.data import TrainingData
+from tasks.objectives.plans import loss_on_labels, plan_on_labels, schedule_of
 from tasks.objectives.registry import Request, build_plan, check_supported
 from tasks.objectives.requirements import DOMAIN_ADAPTATION
 from tasks.scorer.network import Network
-from tasks.training.kinds import loss_for
-from tasks.training.loop import Schedule
-from tasks.training.losses.mixing import mixing
 from tasks.training.state import Progress
 from tasks.training.trainer import TrainingPlan
-from tasks.training.types import Loss, Row
+from tasks.training.types import Row
 
 Numbers = dict[str, float]  # for the report
 
@@ -49,7 +46,7 @@ class Tuned:
         row = self.progress.rows[self.progress.kept]
         row = {**row, Curve.EPOCH: row[Curve.EPOCH] + self.before}
         if self.progress.interpolated:
-            row[Curve.VALIDATION_SCORE] = self.progress.interpolated[0]
+            row[Curve.VALIDATION_SCORE] = self.progress.interpolated.score
         return row
 
 
@@ -118,36 +115,12 @@ def fit_with(
 def extra_columns(progress: Progress) -> Numbers:
     """Returns the extra columns of the best epoch, plus the oracle score (best epoch by target labels) if recorded."""
     if progress.interpolated:
-        return {"alpha": progress.interpolated[1]}
+        return {"alpha": progress.interpolated.alpha}
     usual = {Curve.CANDIDATE, Curve.EPOCH, Curve.STEP, Curve.TRAIN_LOSS, Curve.VALIDATION_LOSS, Curve.VALIDATION_SCORE}
     numbers = {name: value for name, value in progress.rows[progress.kept].items() if name not in usual}
     if Curve.TARGET_SCORE in numbers:
         numbers["oracle_score"] = max(row[Curve.TARGET_SCORE] for row in progress.rows)
     return numbers
-
-
-def last_of(section: FinetuneSection) -> tuple[int, str]:
-    """Returns the number of trained blocks or layers, counted from the last, and which of the two is counted."""
-    return (section.blocks, "blocks") if section.layers is None else (section.layers, "layers")
-
-
-def plan_on_labels(context: TrainingContext, section: FinetuneSection) -> tuple[Network, TrainingPlan]:
-    """Returns the probe's network, and the plan to fine-tune it on labeled images alone."""
-    network = probe_network(context.fresh_backbone(), context.files.head_weights, context.data.target.num_outputs)
-    learning = freeze_all_but_last(network.backbone, *last_of(section))
-    set_dropout(network.backbone, section.dropout, section.stochastic_depth)
-    return network, TrainingPlan(
-        learning=learning,
-        groups=parameter_groups(network, learning, section.head_rate, section.rate, section.decay),
-        loss=loss_on_labels(context.data, section),
-        smoothing=section.smoothing,
-        batch_statistics=section.batchnorm == "training",
-        unfreeze_every=section.unfreeze,
-        dropout=bool(section.dropout),
-        cache_gib=0.0 if section.mixup or section.cutmix else section.cache,  # mixed images differ every time
-        compile=section.compile,
-        alphas=section.interpolation,
-    )
 
 
 def from_scratch(
@@ -180,26 +153,6 @@ def from_scratch(
     return progress.seconds
 
 
-def loss_on_labels(data: TrainingData, section: FinetuneSection) -> Loss:
-    """Returns the supervised loss that fine-tuning and the baseline from scratch share."""
-    return mixing(loss_for(data.target, section.smoothing, data.log_prior_C), section.mixup, section.cutmix)
-
-
-def schedule_of(section: FinetuneSection, steps_per_epoch: int, seed: int) -> Schedule:
-    """Returns the schedule configured by the section `finetune`."""
-    return Schedule(
-        epochs=section.epochs,
-        steps_per_epoch=steps_per_epoch,
-        warmup=section.warmup,
-        weight_decay=section.weight_decay,
-        patience=section.patience,
-        seed=seed,
-        max_grad_norm=section.clip,
-        accumulation_steps=section.parts,
-        ema_decay=section.average,
-    )
-
-
 def conclude(paths: Paths, target: TargetSpec, tuned: Tuned) -> None:
     """Deletes the checkpoints and reports the kept epoch."""
     if not rank():
@@ -208,7 +161,7 @@ def conclude(paths: Paths, target: TargetSpec, tuned: Tuned) -> None:
     epochs = tuned.before + tuned.progress.epoch
     if tuned.progress.interpolated is None:
         say(f"kept epoch {tuned.best[Curve.EPOCH]} of {epochs}: {score_text}")
-    elif alpha := tuned.progress.interpolated[1]:
+    elif alpha := tuned.progress.interpolated.alpha:
         say(f"kept {alpha:g} of the way from the probe to epoch {epochs}: {score_text}")
     else:
         say(f"kept the probe: {epochs} epochs of fine-tuning gained too little to tell from chance: {score_text}")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tasks.core.schema import Column
 from tasks.core.target import TargetKind, TargetSpec
-from tasks.heads.cross_validation import folds_by_group
+from tasks.data.folds import folds_by_group
 from tasks.heads.kinds import LinearFit, fit_linear, standardize
 from tasks.heads.linear import Probe
 from tasks.metrics.average_precision import mean_average_precision

@@ -11,8 +11,15 @@ import torch
 from torch import Tensor
 
 from tasks.training.state import Tensors
+from tasks.training.types import Outputs
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]  # outputs and targets to the loss of each image, (N,)
+ChooseAlpha = Callable[[Mapping[float, Outputs]], float]  # from the outputs on validation images at each alpha
+
+
+def choose_by(row_loss: RowLoss) -> ChooseAlpha:
+    """Returns the choice of an alpha by `choose_alpha` from the outputs at each, including alpha 0."""
+    return lambda outputs: choose_alpha({alpha: row_loss(at.output, at.target) for alpha, at in outputs.items()})
 
 
 def choose_alpha(loss_by_alpha: Mapping[float, Tensor]) -> float:
@@ -20,14 +27,20 @@ def choose_alpha(loss_by_alpha: Mapping[float, Tensor]) -> float:
 
     `loss_by_alpha` holds the losses (N,) on validation images; alpha 0 are the initial weights. Ties go to the lower.
     """
-    first_N = loss_by_alpha[0.0].double()
+    first_N = loss_by_alpha[0.0]
+    return max(sorted(loss_by_alpha), key=lambda alpha: worth(first_N, loss_by_alpha[alpha], alpha))
 
-    def worth(alpha: float) -> float:
-        gain_N = first_N - loss_by_alpha[alpha].double()
-        error = gain_N.std() / len(gain_N) ** 0.5 if len(gain_N) > 1 else 0.0
-        return float(gain_N.mean() - alpha * error / 2)
 
-    return max(sorted(loss_by_alpha), key=worth)
+def worth(first_N: Tensor, loss_N: Tensor, alpha: float) -> float:
+    """Returns the mean gain of the losses (N,) over `first_N`, less alpha / 2 standard errors."""
+    mean, error = gain_of(first_N, loss_N)
+    return mean - alpha * error / 2
+
+
+def gain_of(first_N: Tensor, loss_N: Tensor) -> tuple[float, float]:
+    """Returns the mean of the paired gains, (N,), and its standard error; 0 for a single image."""
+    gain_N = first_N.double() - loss_N.double()
+    return float(gain_N.mean()), float(gain_N.std() / len(gain_N) ** 0.5) if len(gain_N) > 1 else 0.0
 
 
 def between(first: Tensors, last: Tensors, alpha: float) -> Tensors:

@@ -6,7 +6,7 @@ A state consists of named tensors and JSON values. Random generators are reseede
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tasks.hardware.distributed import all_reduce_mean, count
 from tasks.models.freezing import BATCH_NORMS, ParameterGroup
 from tasks.training.moving_average import MovingAverage
-from tasks.training.types import Row
+from tasks.training.types import Outputs, Row
 
 Tensors = dict[str, Tensor]
 
@@ -32,12 +32,24 @@ class Checkpoint(Protocol):
         """Replaces the saved tensors and values."""
 
 
+@dataclass(frozen=True)
+class Interpolated:
+    """The point chosen at `alpha` of the way from the initial to the last weights, its score, and the outputs at all.
+
+    Outputs are on the validation images, by alpha.
+    """
+
+    alpha: float
+    score: float
+    outputs: Mapping[float, Outputs]
+
+
 @dataclass
 class Progress:
     """The position after `epoch` epochs; `best` holds the trained tensors for the row `kept`, `lowest` its loss.
 
-    `parts`: micro-batches per batch in the last epoch (it grows after out-of-memory errors). `interpolated`: the score
-    at the point that was chosen between the initial and the last weights, and how far it lies from the initial ones.
+    `parts`: micro-batches per batch in the last epoch (it grows after out-of-memory errors). `interpolated` is set
+    after the fit if a point between the initial and the last weights was chosen.
     """
 
     epoch: int = 0
@@ -48,7 +60,7 @@ class Progress:
     lowest: float = math.inf
     rows: list[Row] = field(default_factory=list)
     best: Tensors = field(default_factory=dict)
-    interpolated: tuple[float, float] | None = None
+    interpolated: Interpolated | None = None
 
 
 class FitState:

@@ -25,10 +25,10 @@ from tasks.training.batches import Batches
 from tasks.training.callbacks import Callback
 from tasks.training.checkpoint import FileCheckpoint
 from tasks.training.compiled import compiled_fit
-from tasks.training.interpolation import RowLoss, between, choose_alpha
+from tasks.training.interpolation import ChooseAlpha, between
 from tasks.training.loop import Schedule, fit, outputs, score
 from tasks.training.mixed_batches import MixedBatches
-from tasks.training.state import Progress, Tensors, trained_tensors
+from tasks.training.state import Interpolated, Progress, Tensors, trained_tensors
 from tasks.training.types import Batch, Loss, Row, Score, Scoring
 
 AUXILIARY = "auxiliary"
@@ -95,7 +95,7 @@ class Trainer:
     curves: Path
     target: TargetSpec
     scoring: Scoring
-    row_loss: RowLoss  # by which a point between two models is chosen
+    choose_alpha: ChooseAlpha
     offset: tuple[int, int] = (0, 0)  # epochs and steps of earlier rounds, added to the curve's
     cache_counts: dict[str, float] = field(default_factory=dict)  # for the report
 
@@ -152,10 +152,10 @@ class Trainer:
         for alpha in (0.0, *plan.alphas):
             move(alpha)
             outputs_at[alpha] = outputs(learner, validation.clean(), self.device)
-        alpha = choose_alpha({alpha: self.row_loss(each.output, each.target) for alpha, each in outputs_at.items()})
+        alpha = self.choose_alpha(outputs_at)
         move(alpha)
         progress.kept = len(progress.rows) - 1
-        progress.interpolated = (self.scoring(outputs_at[alpha]).score, alpha)
+        progress.interpolated = Interpolated(alpha, self.scoring(outputs_at[alpha]).score, outputs_at)
 
     def _log_row(self, candidate: Candidate, epochs: int, row: Row) -> None:
         if rank():

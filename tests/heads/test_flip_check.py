@@ -11,9 +11,9 @@ from scipy.stats import binomtest
 from tasks.core.schema import Column
 from tasks.core.sections import BackboneParams, FlipCheck
 from tasks.core.target import TargetKind, TargetSpec
+from tasks.data.folds import folds_by_group
 from tasks.embedding.pretrained import frozen_backbone
 from tasks.hardware.device import choose
-from tasks.heads.cross_validation import folds_by_group
 from tasks.heads.flip_check import (
     MAX_CLASSES,
     SAMPLE_SIZE,
