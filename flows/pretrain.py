@@ -95,7 +95,8 @@ def measure(backbone: nn.Module, params: FlowParams) -> dict[int, Accuracy]:
 def write(backbone: nn.Module, params: FlowParams, scores: dict[int, Accuracy], seconds: float) -> None:
     """Writes the weights in float16 with their preprocessing, and a JSON file with the recipe and the accuracies."""
     from tasks.core.files import sha256_of, write_json
-    from tasks.embedded.pretraining import ARCHITECTURE, preprocessing
+    from tasks.core.schema import EMBEDDED_ARCHITECTURE
+    from tasks.embedded.pretraining import preprocessing
     from tasks.hardware.device import choose
     from tasks.models import weights_file
     from tasks.models.backbone import preprocessing_fields
@@ -105,7 +106,7 @@ def write(backbone: nn.Module, params: FlowParams, scores: dict[int, Accuracy], 
     }
     weights_file.write(EMBEDDED, halves, {"preprocessing": preprocessing_fields(preprocessing(params.pretrain.side))})
     recipe: dict[str, Any] = {
-        "architecture": ARCHITECTURE,
+        "architecture": EMBEDDED_ARCHITECTURE,
         "sha256": sha256_of(EMBEDDED),
         "made_by": "make backbone",
         "pretrain": params.pretrain.model_dump(),

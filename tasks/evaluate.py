@@ -63,11 +63,12 @@ def evaluation_input(paths: Paths, params: EvaluateParams, target: TargetSpec) -
     from tasks.core.schema import Candidate, Column, Split
     from tasks.data.decoding import load
     from tasks.data.manifest import of_split
-    from tasks.evaluation.candidates import EvaluationInput
+    from tasks.evaluation.candidates import EvaluationInput, chosen_apart, divided
     from tasks.evaluation.scorers import logits_of, scorers, teacher_scorer
     from tasks.hardware.device import choose
     from tasks.models.backbone import build
     from tasks.models.weights_file import read
+    from tasks.objectives.search_report import SearchReport
 
     section, batch = params.backbone, params.compute.batch
     manifest = pd.read_parquet(paths.manifest)
@@ -82,12 +83,17 @@ def evaluation_input(paths: Paths, params: EvaluateParams, target: TargetSpec) -
     if params.objective.has_teacher and params.teacher.weights is not None:
         teacher = teacher_scorer(paths.teacher, params.teacher, target, paths.teacher_head, backbone.preprocessing)
         outputs |= logits_of({Candidate.TEACHER: teacher}, paths.raw, files, device, batch)
+    by_candidate = {name: divided(output_MC, validation) for name, output_MC in outputs.items()}
+    if search := SearchReport.load(paths.search):
+        tuned = by_candidate[Candidate.TUNED]
+        by_candidate[Candidate.TUNED] = chosen_apart(tuned, validation, search, paths.out_of_fold)
     return EvaluationInput(
         paths=paths,
         target=target,
         validation=validation,
         test=test,
-        outputs=outputs,
+        search=search,
+        outputs=by_candidate,
         probe=candidates[Candidate.PROBE],
         tuned=candidates[Candidate.TUNED],
         section=params.evaluate,

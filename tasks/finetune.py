@@ -61,7 +61,8 @@ class FinetuneParams(StageParams):
 class FinetuneReport(Section):
     """Steps, an epoch and a score, both models' training times in seconds, and objective-specific numbers.
 
-    The epoch is the kept one, or the last one if a point between it and the probe is kept, which has the score.
+    The epoch is the kept one, or the last one if a point between it and the probe is kept, which has the score. The
+    recipe is the kept one of a search; empty without a search.
     """
 
     steps: int
@@ -69,6 +70,7 @@ class FinetuneReport(Section):
     validation_score: float
     seconds_tuned: float
     seconds_scratch: float
+    recipe: str = ""
     more: dict[str, float]
 
 
@@ -107,8 +109,10 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     from tasks.core.objective_sections import ObjectiveParams
     from tasks.core.schema import Curve
     from tasks.objectives.context import build_context
-    from tasks.objectives.finetuning import conclude, from_scratch, tune
+    from tasks.objectives.finetuning import check_tunable, conclude, from_scratch, tune
     from tasks.objectives.plans import last_of
+    from tasks.objectives.recipes import is_searched
+    from tasks.objectives.search import search
 
     section = params.finetune
     context = build_context(
@@ -121,7 +125,11 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
         key=params.model_dump_json(),
     )
     methods = ObjectiveParams(**{name: getattr(params, name) for name in ObjectiveParams.model_fields})
-    tuned, numbers = tune(context, section, methods, params.seed)
+    check_tunable(context, section, params.objective)
+    if is_searched(section, params.objective, context.backbone.architecture):
+        tuned, numbers = search(context, section, params.seed)
+    else:
+        tuned, numbers = tune(context, section, methods, params.seed)
     seconds = 0.0
     if params.scratch.run and tuned.steps:  # without any step, there is nothing to compare
         seconds = from_scratch(context, params.backbone, section, params.scratch.rate, tuned, params.seed)
@@ -132,5 +140,6 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
         validation_score=tuned.best[Curve.VALIDATION_SCORE],
         seconds_tuned=tuned.seconds,
         seconds_scratch=seconds,
+        recipe=tuned.recipe,
         more=numbers,
     )

@@ -25,6 +25,7 @@ SMALL = {
     "compute.precision": "float32",
     "compute.batch": 16,
     "augment.views": 3,
+    "finetune.recipe": "fixed",
     "finetune.epochs": 3,
     "finetune.batch": 8,
     "evaluate.corrupted": 6,

@@ -43,6 +43,8 @@ class StageFiles:
     tuned = File("finetune", "model.safetensors")
     teacher_head = File("finetune", "teacher_head.safetensors")  # fitted for a teacher that has no head
     scratch = File("finetune", "scratch.safetensors")  # the same network trained from random weights
+    search = File("finetune", "search.json")  # all fits of a search for a recipe
+    out_of_fold = File("finetune", "out_of_fold.safetensors")  # outputs for calibration, if few images choose
     curves = File("finetune", "curves.jsonl")  # one line per epoch
     spec = File("evaluate", "spec.json")  # everything the scorer needs besides the weights
     metrics = File("evaluate", "metrics.json")  # each candidate's scores, with intervals

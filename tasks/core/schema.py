@@ -8,7 +8,8 @@ from typing import Final
 STAGES: Final = (  # in order
     *("ingest", "validate", "choose", "augment", "features", "head", "finetune", "evaluate"),
 )
-AUTO: Final = "auto"  # backbone.architecture and backbone.weights: chosen for the images
+AUTO: Final = "auto"  # backbone.architecture, backbone.weights, finetune.recipe: chosen for the images
+EMBEDDED_ARCHITECTURE: Final = "resnet10"  # the architecture of the embedded network
 
 
 class Column(StrEnum):

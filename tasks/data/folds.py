@@ -28,4 +28,4 @@ def choosing_half(validation: pd.DataFrame) -> np.ndarray | None:
     """
     if validation[Column.GROUP].nunique() < MIN_GROUPS:
         return None
-    return np.equal(folds_by_group(validation, 2), 0)
+    return np.asarray(folds_by_group(validation, 2) == 0)

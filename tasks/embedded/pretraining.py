@@ -13,14 +13,14 @@ from PIL import Image
 from torch import nn
 
 from tasks.core.progress import say_progress
-from tasks.core.schema import Curve, Split
+from tasks.core.schema import EMBEDDED_ARCHITECTURE, Curve, Split
 from tasks.embedded.digits import digits
 from tasks.embedded.glyphs import CHARACTERS, clean_glyphs, photograph
 from tasks.hardware.device import Device
 from tasks.heads.linear import best, fit_probes
 from tasks.images.loading import prefetch
 from tasks.models.backbone import embed
-from tasks.models.freezing import freeze_all_but_last, learn_mode, parameter_groups
+from tasks.models.freezing import EVERYTHING, freeze_all_but_last, learn_mode, parameter_groups
 from tasks.scorer.network import Network, build_network
 from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.loop import Schedule, fit, score
@@ -28,9 +28,7 @@ from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.state import Checkpoint
 from tasks.training.types import Batch, Row
 
-ARCHITECTURE = "resnet10"
 VALIDATION_GLYPHS = 2048
-EVERYTHING = 10**6  # blocks; more than any network has
 SMOOTHING = 0.05  # label smoothing, because some characters look alike (0 and O, l and I)
 
 
@@ -58,7 +56,7 @@ def pretrained_network(
         say_progress(int(row[Curve.EPOCH]), schedule.epochs, f"epochs, {accuracy}")
 
     torch.manual_seed(schedule.seed)
-    network = build_network(ARCHITECTURE, len(CHARACTERS))
+    network = build_network(EMBEDDED_ARCHITECTURE, len(CHARACTERS))
     device.place(network)
     learning = freeze_all_but_last(network.backbone, EVERYTHING)
     fit(

@@ -1,4 +1,4 @@
-"""Evaluation of classifiers. Shapes: N test images, M validation and test images, C classes, B batch."""
+"""Evaluation of classifiers. Shapes: N test images, C classes, B batch."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ INTERVALS = (
 
 def evaluate_classification(case: EvaluationInput) -> EvaluationResult:
     """Calibrates the candidates on validation, scores them on test and writes the report."""
-    y_V, y_N = case.target.encode(case.validation), case.target.encode(case.test)
-    answers = {name: calibrate(logits_MC, y_V, y_N) for name, logits_MC in case.outputs.items()}
+    encode = case.target.encode
+    answers = {
+        name: calibrate(logits.calibration, encode(logits.rows), logits.test, encode(case.test))
+        for name, logits in case.outputs.items()
+    }
     table, tuned = score_table(case, answers), answers[Candidate.TUNED]
     operating_point = choose_operating_point(tuned, case.section.risk)
     write_json(case.paths.selective, operating_point)

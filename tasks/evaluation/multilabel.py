@@ -1,4 +1,4 @@
-"""Evaluation of multi-label models. Shapes: V validation images, N test images, M = V + N, C labels, B batch."""
+"""Evaluation of multi-label models. Shapes: N test images, C labels, B batch."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ INTERVALS = (
 
 def evaluate_multilabel(case: EvaluationInput) -> EvaluationResult:
     """Chooses each candidate's per-label thresholds on validation, scores on test and writes the report."""
-    y_VC, y_NC = case.target.encode(case.validation), case.target.encode(case.test)
-    probability = {name: logits_MC.sigmoid().numpy() for name, logits_MC in case.outputs.items()}
-    threshold = {name: thresholds_for(p_MC[: len(y_VC)], y_VC) for name, p_MC in probability.items()}
-    on_test = {name: p_MC[len(y_VC) :] for name, p_MC in probability.items()}
+    encode, y_NC = case.target.encode, case.target.encode(case.test)
+    threshold = {
+        name: thresholds_for(logits.calibration.sigmoid().numpy(), encode(logits.rows))
+        for name, logits in case.outputs.items()
+    }
+    on_test = {name: logits.test.sigmoid().numpy() for name, logits in case.outputs.items()}
     table: Table = {name: label_scores(p_NC, y_NC, threshold[name]) for name, p_NC in on_test.items()}
     threshold_C = threshold[Candidate.TUNED]
     tuned_threshold_C = torch.from_numpy(threshold_C)

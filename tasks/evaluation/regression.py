@@ -33,7 +33,7 @@ def evaluate_regression(case: EvaluationInput) -> EvaluationResult:
     """Scores the candidates and a constant baseline, the training mean, on test, and writes the report."""
     y_NK = case.target.encode(case.test).astype(float)
     predicted = {Candidate.MEAN: np.tile(np.array(case.target.mean_K), (len(case.test), 1))}
-    predicted |= {name: values.numpy()[len(case.validation) :].astype(float) for name, values in case.outputs.items()}
+    predicted |= {name: values.test.numpy().astype(float) for name, values in case.outputs.items()}
     table: Table = {name: value_scores(values_NK, y_NK, case.target.std_K) for name, values_NK in predicted.items()}
     headline = headline_of(case.target.kind, table[Candidate.TUNED])
     write_answers(case, predicted[Candidate.TUNED], headline.metric)

@@ -15,6 +15,7 @@ from tasks.core.paths import Paths
 from tasks.core.schema import HIGH, LOW, VALUE, Column, Metric
 from tasks.data.slices import slices_of
 from tasks.evaluation.candidates import EvaluationInput, Table
+from tasks.objectives.search_report import SearchReport
 from tasks.reports import diagrams, image_sheets
 from tasks.reports.page import PageSection, page
 from tasks.selection.choice import Choice
@@ -80,24 +81,64 @@ def write_page(
 ) -> None:
     """Writes the page: the candidates' metrics with the note `intervals`, training, `sections`, and sample views."""
     paths = case.paths
-    basis = (
-        f"{len(case.test)} test images. Penalty, epoch or interpolation, temperature and thresholds were chosen on "
-        f"{len(case.validation)} validation images, which are none of these. "
-    )
     metrics = list(next(iter(table.values())))
     columns = ["model", *(metric.replace("_", " ") for metric in metrics)]
     rows = [[name, *(interval_text(row[metric], number_format) for metric in metrics)] for name, row in table.items()]
     all_sections = [
-        PageSection(text=basis + intervals, columns=columns, rows=rows),
+        PageSection(text=basis_text(case) + intervals, columns=columns, rows=rows),
         PageSection(
             "From scratch, frozen or fine-tuned, with the same number of optimizer steps", picture=paths.comparison
         ),
         PageSection("Training", picture=paths.curves_picture),
         *sections,
+        *search_sections(case.search),
         *choice_sections(paths),
         PageSection("Some training images and their views", picture=paths.preview),
     ]
     write_text(paths.results_page, page("Results on the test split", all_sections))
+
+
+def basis_text(case: EvaluationInput) -> str:
+    """Describes which images tested, chose and calibrated the models."""
+    test, validation, search = len(case.test), len(case.validation), case.search
+    text = f"{test} test images. "
+    if search is None:
+        chosen = "Penalty, epoch or interpolation, temperature and thresholds were chosen on"
+        return f"{text}{chosen} {validation} validation images, which are none of these. "
+    text += f"The recipe and its interpolation were chosen on {search.images} of {validation} validation images"
+    if search.halved:
+        return f"{text}, temperature and thresholds on the others; none of them is a test image. "
+    return (
+        f"{text}. These are too few to divide, so temperature and thresholds use them, too: each image by a model "
+        "chosen without it. None of them is a test image. "
+    )
+
+
+def search_sections(search: SearchReport | None) -> list[PageSection]:
+    """Returns the table of the recipes that were compared, if there was a search."""
+    if search is None:
+        return []
+    rows = [
+        [
+            f"{fit.recipe}{' (kept)' if search.alpha and place == search.kept else ''}",
+            fit.rung + 1,
+            f"{fit.lr:g}",
+            fit.epochs,
+            fit.passes,
+            f"{fit.alpha:g}",
+            f"{fit.score:.3f}",
+            f"{fit.gain:+.4f} +- {fit.standard_error:.4f}",
+        ]
+        for place, fit in enumerate(search.fits)
+    ]
+    text = (
+        f"{search.passes} image passes. Of each fit, the point between the probe (0) and its end (1) with the highest "
+        "gain in validation loss over the probe, less half a standard error times its distance. "
+    )
+    if not search.alpha:
+        text += "No gain exceeds its part of the standard error, so the probe is kept."
+    columns = ["recipe", "rung", "lr", "epochs", "image passes", "point", "score", "gain in loss, +- one error"]
+    return [PageSection("Search for a recipe", text, columns=columns, rows=rows)]
 
 
 def choice_sections(paths: Paths) -> list[PageSection]:

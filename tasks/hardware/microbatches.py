@@ -44,7 +44,7 @@ class MicroBatches:
                 if self.count >= _length(batch):
                     raise RootstockError(
                         "the device ran out of memory with one image: take a smaller backbone or backbone.crop, train "
-                        "fewer blocks (finetune.blocks), or set compute.device to cpu",
+                        "fewer blocks (finetune.blocks, with finetune.recipe: fixed), or set compute.device to cpu",
                         key="out-of-memory",
                     ) from None
             self.count *= 2

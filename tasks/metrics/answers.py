@@ -48,12 +48,8 @@ class OperatingPoint(TypedDict):
     risk: float
 
 
-def calibrate(logits_MC: Tensor, y_V: np.ndarray, y_N: np.ndarray) -> Answers:
-    """Calibrates logits, (V + N, C) with validation first; the temperature is fitted on validation.
-
-    Labels are (V,) and (N,).
-    """
-    validation_VC, test_NC = logits_MC[: len(y_V)], logits_MC[len(y_V) :]
+def calibrate(validation_VC: Tensor, y_V: np.ndarray, test_NC: Tensor, y_N: np.ndarray) -> Answers:
+    """Calibrates logits, (V, C) and (N, C), of labels, (V,) and (N,); the temperature is fitted on validation."""
     chosen = temperature(validation_VC, torch.from_numpy(y_V), cautious=True)
     raw_NC, scaled_NC, scaled_VC = (
         logits.softmax(1).numpy() for logits in (test_NC, test_NC / chosen, validation_VC / chosen)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tasks.core.target import TargetSpec
 from tasks.models.backbone import Backbone
 from tasks.models.weights_file import read
-from tasks.scorer.heads import Scaled, build_head
+from tasks.scorer.heads import Prototypes, Scaled, build_head
 from tasks.scorer.network import Network, build_network
 
 
@@ -21,6 +22,15 @@ def probe_network(backbone: Backbone, head_weights: Path, outputs: int) -> Netwo
     head = build_head(backbone.width, outputs, **settings)
     head.load_state_dict(state)
     return Network(backbone.module, head)
+
+
+def shrink_head(head: nn.Module, factor: float) -> None:
+    """Multiplies the logits of a linear, dense or prototype head by `factor`, in place."""
+    last = head[-1] if isinstance(head, nn.Sequential) else head
+    parameters = [last.scale] if isinstance(last, Prototypes) else last.parameters()
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.mul_(factor)
 
 
 def scratch_network(architecture: str, cut: str, head: Mapping[str, Any], target: TargetSpec, seed: int) -> Network:

@@ -105,7 +105,7 @@ def _trainer(paths: Paths, data: TrainingData, loader: ImageLoader, batch: int, 
 def _start_files_afresh(paths: Paths) -> None:
     paths.finetune.mkdir(parents=True, exist_ok=True)
     if not rank():
-        for file in (paths.curves, paths.teacher_head):
+        for file in (paths.curves, paths.teacher_head, paths.search, paths.out_of_fold):
             file.unlink(missing_ok=True)
 
 

@@ -33,12 +33,16 @@ Numbers = dict[str, float]  # for the report
 
 @dataclass(frozen=True)
 class Tuned:
-    """The last round of the kept fit, its preceding epochs, the steps of all rounds, the seconds of all attempts."""
+    """The last round of the kept fit, its preceding epochs, the steps of all rounds, the seconds of all attempts.
+
+    `recipe` names the kept one of a search, or is empty.
+    """
 
     progress: Progress
     before: int
     steps: int
     seconds: float
+    recipe: str = ""
 
     @property
     def best(self) -> Row:
@@ -61,15 +65,19 @@ class Attempt:
     numbers: Numbers
 
 
+def check_tunable(context: TrainingContext, section: FinetuneSection, objective: Objective) -> None:
+    """Raises ParamsError if the head cannot be fine-tuned, or a requirement of the objective is missing."""
+    refuse_tuning(context.head["kind"], section.epochs)
+    check_supported(context.data, objective, mixed=bool(section.mixup or section.cutmix))
+
+
 def tune(
     context: TrainingContext, section: FinetuneSection, methods: ObjectiveParams, seed: int
 ) -> tuple[Tuned, Numbers]:
     """Fine-tunes from the probe (LP-FT, Kumar et al., 2022) and writes the network.
 
-    With several adaptation-loss weights, the best model is kept. Raises ParamsError if the head cannot be fine-tuned.
+    With several adaptation-loss weights, the best model is kept.
     """
-    refuse_tuning(context.head["kind"], section.epochs)
-    check_supported(context.data, methods.objective, mixed=bool(section.mixup or section.cutmix))
     weighted = methods.objective in DOMAIN_ADAPTATION - {Objective.BATCHNORM}
     weights = methods.domain.weights if weighted else (0.0,)
     trainer = context.trainer
@@ -159,6 +167,8 @@ def conclude(paths: Paths, target: TargetSpec, tuned: Tuned) -> None:
         shutil.rmtree(paths.checkpoints, ignore_errors=True)
     score_text = target.describe(tuned.best[Curve.VALIDATION_SCORE])
     epochs = tuned.before + tuned.progress.epoch
+    if tuned.recipe:
+        say(f"kept of the recipes: {tuned.recipe}")
     if tuned.progress.interpolated is None:
         say(f"kept epoch {tuned.best[Curve.EPOCH]} of {epochs}: {score_text}")
     elif alpha := tuned.progress.interpolated.alpha:

@@ -116,6 +116,11 @@ MEASURES: Mapping[TargetKind, Callable[[TargetSpec, Balance], Measure]] = {
     TargetKind.MULTILABEL: lambda _target, _balance: measure_labels,
     TargetKind.REGRESSION: lambda target, _balance: measure_values(target.std_K),
 }
+SATURATES: Mapping[TargetKind, bool] = {  # whether the loss has next to no gradient where predictions are certain
+    TargetKind.CLASSIFICATION: True,
+    TargetKind.MULTILABEL: True,
+    TargetKind.REGRESSION: False,
+}
 ROW_LOSSES: Mapping[TargetKind, Callable[[TargetSpec, Balance], RowLoss]] = {
     TargetKind.CLASSIFICATION: _class_row_loss,
     TargetKind.MULTILABEL: _label_row_loss,

@@ -35,6 +35,9 @@ AUXILIARY = "auxiliary"
 SAVE_SECONDS = 10.0  # between checkpoints: the most training that is lost if the process is killed
 
 
+Caches = tuple[CachedBatches, CachedBatches]  # of training and validation images
+
+
 @dataclass(frozen=True)
 class TrainingPlan:
     """The plan of a fit: trainable layers, learning rates, loss, batches and callbacks."""
@@ -98,6 +101,7 @@ class Trainer:
     choose_alpha: ChooseAlpha
     offset: tuple[int, int] = (0, 0)  # epochs and steps of earlier rounds, added to the curve's
     cache_counts: dict[str, float] = field(default_factory=dict)  # for the report
+    caches: dict[tuple[Names, ...], Caches] | None = None  # by trainable layers, to share between fits; None: not kept
 
     def fit(
         self, candidate: Candidate, network: Network, schedule: Schedule, plan: TrainingPlan, key: str = ""
@@ -108,6 +112,7 @@ class Trainer:
             synchronize_batchnorm(network, self.device.device)
         schedule = replace(schedule, steps_per_epoch=len(plan.train or self.train) * plan.passes)
         learner, train, validation = self._without_prefix(network, schedule, plan)
+        before = _cache_counts(train, validation)
         if plan.auxiliary_module:
             learner.add_module(AUXILIARY, self.device.place(plan.auxiliary_module))
         first = trained_tensors(learner, plan.groups) if plan.interpolates else {}
@@ -130,8 +135,10 @@ class Trainer:
             delattr(learner, AUXILIARY)
         if first and progress.epoch:
             self._interpolate(learner, first, validation, plan, progress)
-        if isinstance(train, CachedBatches) and isinstance(validation, CachedBatches):
-            self._count_cached(train.asked + validation.asked, train.computed + validation.computed)
+        if isinstance(train, CachedBatches):
+            self._count_cached(
+                *(now - then for now, then in zip(_cache_counts(train, validation), before, strict=True))
+            )
         return progress
 
     def _interpolate(
@@ -203,7 +210,17 @@ class Trainer:
         if not fits(halves[0], self.train, self.validation, self.device, folder, views, plan.cache_gib):
             return unchanged
         prefix, rest = halves
+        return Network(rest, network.head), *self._caches(prefix, tuple(plan.learning), folder)
+
+    def _caches(self, prefix: nn.Module, learning: tuple[Names, ...], folder: Path) -> Caches:
+        """Returns the activations of this prefix: those of an earlier fit, if they are shared."""
         train, validation = (
             CachedBatches(batches, prefix, self.device, folder) for batches in (self.train, self.validation)
         )
-        return Network(rest, network.head), train, validation
+        return (train, validation) if self.caches is None else self.caches.setdefault(learning, (train, validation))
+
+
+def _cache_counts(*batches: Batches | CachedBatches) -> tuple[int, int]:
+    """Returns for how many images the frozen blocks were asked for and computed."""
+    cached = [each for each in batches if isinstance(each, CachedBatches)]
+    return sum(each.asked for each in cached), sum(each.computed for each in cached)

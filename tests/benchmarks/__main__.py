@@ -14,6 +14,7 @@ BENCHMARKS = (
     "few_labels",
     "hymenoptera",
     "interpolation",
+    "recipes",
     "methods",
     "precision",
     "orchestration",

@@ -18,7 +18,7 @@ from tests.project import Project, environment
 
 SEEDS = [0, 1, 2]
 IMAGES = {"train": 40, "val": 20, "unlabelled": 100, "test": 50}  # per class
-WIDE = {"finetune.patience": 99, "augment.shift": 0.1}
+WIDE = {"finetune.recipe": "fixed", "finetune.patience": 99, "augment.shift": 0.1}
 BIG = {**WIDE, "backbone.architecture": "mobilenet_v2", "backbone.resize": 96, "backbone.crop": 96}
 NEW = {**WIDE, "backbone.weights": "random", "backbone.resize": 48, "backbone.crop": 48, "features.views": 0}
 NEW |= {"finetune.blocks": 99, "finetune.batchnorm": "training", "finetune.rate": 0.002, "finetune.head_rate": 0.002}

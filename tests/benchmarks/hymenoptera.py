@@ -27,6 +27,7 @@ CHANGES = {
     "backbone.architecture": "mobilenet_v2",
     "augment.flip": True,
     "augment.fill": "mirror",
+    "finetune.recipe": "fixed",
 }
 
 

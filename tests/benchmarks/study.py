@@ -34,6 +34,7 @@ class Study:
 
     def __init__(self, root: Path, raw: Path, pretrained: Path, changes: dict[str, Any]) -> None:
         self.document = read_document(PARAMS_FILE)
+        self.document["finetune"]["recipe"] = "fixed"  # what the benchmark configures
         self.reports: dict[str, Any] = {}  # by stage
         self.change(changes)
         places = {name: root / Path(place).name for name, place in self.document["paths"].items()}

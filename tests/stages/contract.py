@@ -21,6 +21,8 @@ from tests.conftest import CPU, TINY
 AUGMENT = {"views": 3, "shift": 0.1, "scale": 0.1, "flip": False, "colour": 0.2, "fill": "edge", "check": True}
 AUGMENT |= {"rotation": 0.0, "erase": 0.0, "automatic": "none"}
 FINETUNE = {
+    "recipe": "fixed",
+    "budget": 20,
     "interpolation": [],
     "blocks": 1,
     "epochs": 3,

@@ -12,8 +12,8 @@ from tasks.core.sections import FinetuneSection
 from tasks.models.networks import probe_network
 from tasks.models.weights_file import read, write
 from tasks.objectives import self_train
-from tasks.objectives.plans import plan_on_labels
 from tasks.objectives.losses.fixmatch import FixMatch
+from tasks.objectives.plans import plan_on_labels
 from tasks.objectives.self_train import first_predictions, mixed_batches, pseudo_label
 from tasks.training.batches import Batches
 from tasks.training.losses.cross_entropy import cross_entropy

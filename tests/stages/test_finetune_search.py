@@ -1,0 +1,177 @@
+"""The search for a recipe: what is trained, what is kept, what calibrates it, and that a killed one ends the same."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tasks.core.files import read_json
+from tasks.core.schema import Curve
+from tasks.core.target import TargetSpec
+from tasks.data import folds
+from tasks.data.manifest import of_split
+from tasks.models.weights_file import read
+from tasks.objectives.search_report import SearchReport
+from tests.stages.contract import evaluated, through_head, tuned
+from tests.stages.objectives import Killed, begun, context_of, curve
+
+SEARCH = {"recipe": "search", "interpolation": [0.5, 1.0], "scratch": False}
+WHOLE, SMALL, LAST = "whole network", "whole network, small head", "last 1 blocks"
+
+
+@pytest.fixture
+def halved(monkeypatch):
+    """Makes nine validation images enough to halve them."""
+    monkeypatch.setattr(folds, "MIN_GROUPS", 9)
+
+
+def test_three_recipes_are_compared_on_few_images(paths, capsys):
+    through_head(paths)
+    report, search = tuned(paths, **SEARCH), SearchReport.load(paths.search)
+    assert [fit.recipe for fit in search.fits] == [WHOLE, SMALL, LAST]
+    assert {fit.epochs for fit in search.fits} == {6}
+    assert report.more["image_passes"] == search.passes == 3 * 6 * 18
+    best = max(search.fits, key=lambda fit: fit.worth)
+    assert search.fits[search.kept] == best
+    alpha = best.alpha if best.worth > 0 else 0.0
+    assert (report.recipe, report.more["alpha"]) == (best.recipe, alpha)
+    assert report.validation_score == pytest.approx(best.score if alpha else curve(paths)[Curve.VALIDATION_SCORE][0])
+    assert curve(paths)[Curve.EPOCH].tolist() == list(range(7)), "only that of the kept fit"
+    assert not paths.checkpoints.exists()
+    assert "3 recipes are compared in 324 image passes, about 1 min" in capsys.readouterr().out
+    evaluated(paths)
+    assert read_json(paths.selective)["validation_images"] == 9
+    page = paths.results_page.read_text()
+    assert "Search for a recipe" in page
+    assert "each image by a model chosen without it" in page
+
+
+def test_many_images_are_halved_and_recipes_end_in_rungs(paths, halved):
+    through_head(paths)
+    tuned(paths, **SEARCH)
+    search = SearchReport.load(paths.search)
+    by_rung = [[fit for fit in search.fits if fit.rung == rung] for rung in range(3)]
+    assert [[fit.recipe for fit in fits] for fits in by_rung[:1]] == [
+        [WHOLE, SMALL, LAST, *(f"{name}, lr x 3" for name in (WHOLE, SMALL, LAST))]
+    ]
+    for fits, following in pairwise(by_rung):
+        ranked = sorted(fits, key=lambda fit: -fit.worth)
+        assert [fit.recipe for fit in following] == [fit.recipe for fit in ranked[: len(following)]]
+    assert [(len(fits), fits[0].epochs) for fits in by_rung] == [(6, 1), (2, 3), (1, 6)]
+    assert search.passes <= 20 * 18
+    assert (search.kept, search.images, search.halved) == (8, 5, True)
+    assert not paths.out_of_fold.exists()
+    evaluated(paths)
+    assert read_json(paths.selective)["validation_images"] == 4
+    assert "on 5 of 9 validation images, temperature and thresholds on the others" in paths.results_page.read_text()
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("last", [4, 9, 16])
+def test_a_killed_search_ends_with_the_same_weights(paths, monkeypatch, many, last, request):
+    if many:
+        request.getfixturevalue("halved")
+    begun(paths, unlabeled=False)
+    tuned(paths, **SEARCH)
+    undisturbed, rows, report = load_file(paths.tuned), curve(paths), paths.search.read_bytes()
+    calibrating = paths.out_of_fold.read_bytes() if not many else b""
+    epochs_said = []
+
+    def die(done, total, text):
+        epochs_said.append(text)
+        if len(epochs_said) == last:
+            raise Killed
+
+    monkeypatch.setattr("tasks.training.trainer.SAVE_SECONDS", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.training.trainer.say_progress", die)
+        with pytest.raises(Killed):
+            tuned(paths, **SEARCH)
+        assert len(epochs_said) == last
+    tuned(paths, **SEARCH)
+    pd.testing.assert_frame_equal(curve(paths), rows)
+    assert paths.search.read_bytes() == report
+    assert many or paths.out_of_fold.read_bytes() == calibrating
+    for name, tensor in load_file(paths.tuned).items():
+        assert torch.equal(tensor, undisturbed[name]), name
+
+
+def test_finished_fits_are_not_trained_again(paths, monkeypatch, capsys):
+    through_head(paths)
+    finish = "tasks.objectives.search.SearchReport"
+    with monkeypatch.context() as patched:
+        patched.setattr(finish, lambda *_fields, **_options: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            tuned(paths, **SEARCH)
+    assert not list(paths.checkpoints.rglob("tuned*.safetensors")), "checkpoints of finished fits are removed"
+    capsys.readouterr()
+    tuned(paths, **SEARCH)
+    assert "epochs" not in capsys.readouterr().out.replace("finetune.epochs", "").replace("to epoch", "")
+
+
+def test_the_probe_is_kept_as_it_is_where_nothing_gains(paths, capsys):
+    """Learning rates that destroy the network; the small head's start has the probe's predictions, not its weights."""
+    through_head(paths)
+    report = tuned(paths, **SEARCH, rate=0.3, head_rate=0.3)
+    assert report.more["alpha"] == 0.0
+    assert "kept the probe" in capsys.readouterr().out
+    head, final = read(paths.head_weights)[0], read(paths.tuned)[0]
+    assert torch.equal(final["head.weight"], head["weight"])
+    pretrained = torch.load(paths.pretrained)
+    assert torch.equal(final["backbone.conv5.0.weight"], pretrained["conv5.0.weight"])
+
+
+def test_without_interpolation_the_best_epoch_of_the_best_recipe_is_kept(paths):
+    through_head(paths)
+    report = tuned(paths, **{**SEARCH, "interpolation": []})
+    rows = curve(paths)
+    assert report.more["alpha"] in {0.0, 1.0}
+    if report.more["alpha"]:
+        assert report.best_epoch == rows[Curve.EPOCH].iloc[rows[Curve.VALIDATION_LOSS].argmin()]
+    evaluated(paths)
+
+
+@pytest.mark.parametrize(("data", "recipes"), [("scenes", [WHOLE, SMALL, LAST]), ("discs", [WHOLE, LAST])])
+def test_labels_and_targets_are_searched_too(data, recipes, request):
+    paths = request.getfixturevalue(data)
+    through_head(paths)
+    tuned(paths, **SEARCH)
+    assert [fit.recipe for fit in SearchReport.load(paths.search).fits] == recipes
+    evaluated(paths)
+    validation = of_split(pd.read_parquet(paths.manifest), "validation")
+    outputs = TargetSpec.load(paths.task).num_outputs
+    assert read(paths.out_of_fold)[0]["outputs"].shape == (len(validation), outputs)
+
+
+def test_frozen_blocks_are_computed_once_for_all_fits(paths, halved):
+    through_head(paths)
+    report = tuned(paths, **SEARCH, rate=1e-5, head_rate=1e-2)
+    fits = [fit for fit in SearchReport.load(paths.search).fits if fit.recipe.startswith(LAST)]
+    assert len(fits) >= 2, "at two rates"
+    views = min(3, max(fit.epochs for fit in fits))
+    assert report.more["frozen_blocks_computed"] == views * 18 + 5
+    assert report.more["frozen_blocks_asked"] > report.more["frozen_blocks_computed"]
+
+
+@pytest.mark.parametrize("changes", [{"recipe": "fixed"}, {"recipe": "search", "epochs": 0}])
+def test_nothing_is_searched_if_not_asked_for(paths, changes):
+    through_head(paths)
+    assert tuned(paths, scratch=False, **changes).recipe == ""
+    assert not paths.search.exists()
+    evaluated(paths)
+    assert "Search for a recipe" not in paths.results_page.read_text()
+
+
+def test_a_later_fixed_recipe_leaves_no_search_behind(paths):
+    through_head(paths)
+    tuned(paths, **SEARCH)
+    tuned(paths, scratch=False)
+    assert not paths.search.exists()
+    assert not paths.out_of_fold.exists()
+    assert json.loads(paths.curves.read_text().splitlines()[0])
+    assert context_of(paths).trainer.caches is None, "only a search shares activations"
