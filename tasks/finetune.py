@@ -62,7 +62,7 @@ class FinetuneReport(Section):
     """Steps, an epoch and a score, both models' training times in seconds, and objective-specific numbers.
 
     The epoch is the kept one, or the last one if a point between it and the probe is kept, which has the score. The
-    recipe is the kept one of a search; empty without a search.
+    recipe is the kept one of a search, or "fixed".
     """
 
     steps: int
@@ -70,7 +70,7 @@ class FinetuneReport(Section):
     validation_score: float
     seconds_tuned: float
     seconds_scratch: float
-    recipe: str = ""
+    recipe: str
     more: dict[str, float]
 
 
@@ -140,6 +140,6 @@ def learn(paths: Paths, params: FinetuneParams) -> FinetuneReport:
         validation_score=tuned.best[Curve.VALIDATION_SCORE],
         seconds_tuned=tuned.seconds,
         seconds_scratch=seconds,
-        recipe=tuned.recipe,
+        recipe=tuned.recipe or "fixed",
         more=numbers,
     )

@@ -153,6 +153,7 @@ def test_tags():
         "VERDICT_AGAINST": "rootstock.verdict.against",
         "VERDICT_WHY": "rootstock.verdict.why",
         "RELEASE": "rootstock.release",
+        "RECIPE": "rootstock.recipe",
         "LEDGER": "rootstock.ledger",
         "DATA_MD5": "dvc.data_md5",
         "WEIGHTS_MD5": "dvc.weights_md5",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CARD = "card"  # folder in the artifacts of the version's run
 MAX_LENGTH = 5000  # maximum length, in characters, of a description in any database that MLflow supports
+FIXED_RECIPE = ("finetune.blocks", "finetune.epochs")  # parameters that a search replaces
 SHOWN_PARAMS = (
     "data.source",
     "data.targets",
@@ -33,8 +34,7 @@ SHOWN_PARAMS = (
     "backbone.architecture",
     "backbone.weights",
     "head.kind",
-    "finetune.blocks",
-    "finetune.epochs",
+    *FIXED_RECIPE,
     "balance",
     "objective",
     "teacher.weights",
@@ -82,7 +82,7 @@ def card(kind: TargetKind, run: Run, verdict: VerdictRecord | None) -> list[Page
             "What it is",
             ANSWER_TEXTS[kind],
             columns=["parameter", "value"],
-            rows=[[name, params[name]] for name in SHOWN_PARAMS if name in params],
+            rows=shown_params(params, tags),
         ),
         PageSection("Metrics on its test split", columns=["metric", "value", "95% interval"], rows=scores),
         PageSection("All candidates", columns=["model", first.value], rows=others),
@@ -98,6 +98,13 @@ def card(kind: TargetKind, run: Run, verdict: VerdictRecord | None) -> list[Page
             ],
         ),
     ]
+
+
+def shown_params(params: Mapping[str, str], tags: Mapping[str, str]) -> list[list[str]]:
+    """Returns the parameters that the card shows, with the recipe of a search in place of what it replaced."""
+    replaced = FIXED_RECIPE if Tag.RECIPE in tags else ()
+    rows = [[name, params[name]] for name in SHOWN_PARAMS if name in params and name not in replaced]
+    return [*rows, ["recipe", tags[Tag.RECIPE]]] if replaced else rows
 
 
 def _verdict_section(verdict: VerdictRecord | None) -> PageSection:

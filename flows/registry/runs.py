@@ -26,6 +26,7 @@ from tasks.core.files import read_json, write_json
 from tasks.core.params import PARAMS_FILE, read_document
 from tasks.core.paths import Paths
 from tasks.core.schema import Candidate, Curve
+from tasks.objectives.search_report import SearchReport
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -107,6 +108,9 @@ class Run:
         paths = self._paths
         for file in (paths.choice, paths.preview, paths.policy, paths.probe, paths.curves):
             self.client.log_artifact(self.id, str(file), file.parent.name)
+        if search := SearchReport.load(paths.search):
+            self.client.set_tag(self.id, Tag.RECIPE, search.fits[search.kept].recipe)
+            self.client.log_artifact(self.id, str(paths.search), paths.finetune.name)
         self.client.log_artifact(self.id, str(dvc_cli.LOCK), "lineage")
 
     def metrics_so_far(self) -> Mapping[str, float]:

@@ -20,6 +20,7 @@ class Tag(StrEnum):
     VERDICT_AGAINST = "rootstock.verdict.against"
     VERDICT_WHY = "rootstock.verdict.why"
     RELEASE = "rootstock.release"
+    RECIPE = "rootstock.recipe"  # the kept recipe of a search
     LEDGER = "rootstock.ledger"  # on the registered model: ID and location of the ledger that owns its releases
     DATA_MD5 = "dvc.data_md5"
     WEIGHTS_MD5 = "dvc.weights_md5"

@@ -78,5 +78,5 @@ def one(root: Path, drawn: Drawing, recipe: str, seed: int) -> dict[str, Any]:
         "temperature": read_json(study.paths.spec)["temperature"],
         "passes": float(passes),
         "seconds": seconds,
-        "kept": f"{report.recipe or recipe} {report.more.get('alpha', 1.0):g}",
+        "kept": f"{recipe if report.recipe == 'fixed' else report.recipe} {report.more.get('alpha', 1.0):g}",
     }

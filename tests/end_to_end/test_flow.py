@@ -295,12 +295,21 @@ def test_data_edited_by_hand_is_neither_used_nor_lost(project):
 
 
 @pytest.mark.slow
-def test_an_earlier_model_can_be_the_start(project):
-    done = project.retrain("--backbone.weights", "models:/rootstock@challenger")
+def test_an_earlier_model_can_be_the_start_of_a_search(project):
+    done = project.retrain("--backbone.weights", "models:/rootstock@challenger", "--finetune.recipe", "search")
     assert done.returncode == 0, done.stdout + done.stderr
     assert read_json(project.root / "data" / "pins.json")["init"] == "models:/rootstock/1"
     assert read_json(project.root / "data" / "evaluate" / "spec.json")["init"] == "models:/rootstock/1"
     assert project.numbers() == [1, 2]
+    run = max(project.runs(), key=lambda run: run.info.start_time)
+    search = read_json(project.root / "data" / "finetune" / "search.json")
+    assert run.data.tags["rootstock.recipe"] == search["fits"][search["kept"]]["recipe"]
+    assert run.data.metrics["finetune/image_passes"] == 3 * 13 * 18
+    card = next(
+        (project.root / ".registry" / "artifacts").rglob(f"{run.info.run_id}/artifacts/card/card.md")
+    ).read_text()
+    assert run.data.tags["rootstock.recipe"] in card
+    assert "finetune.epochs" not in card
 
 
 def test_the_data_can_be_restored_from_the_remote(project):
