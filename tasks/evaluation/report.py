@@ -15,7 +15,7 @@ from tasks.core.paths import Paths
 from tasks.core.schema import HIGH, LOW, VALUE, Column, Metric
 from tasks.data.slices import slices_of
 from tasks.evaluation.candidates import EvaluationInput, Table
-from tasks.objectives.search_report import SearchReport
+from tasks.objectives.search_report import RecipeFit, SearchReport
 from tasks.reports import diagrams, image_sheets
 from tasks.reports.page import PageSection, page
 from tasks.selection.choice import Choice
@@ -118,19 +118,8 @@ def search_sections(search: SearchReport | None) -> list[PageSection]:
     """Returns the table of the recipes that were compared, if there was a search."""
     if search is None:
         return []
-    rows = [
-        [
-            f"{fit.recipe}{' (kept)' if search.alpha and place == search.kept else ''}",
-            fit.rung + 1,
-            f"{fit.lr:g}",
-            fit.epochs,
-            fit.passes,
-            f"{fit.alpha:g}",
-            f"{fit.score:.3f}",
-            f"{fit.gain:+.4f} +- {fit.standard_error:.4f}",
-        ]
-        for place, fit in enumerate(search.fits)
-    ]
+    kept = search.kept if search.alpha else None
+    rows = [fit_cells(fit, is_kept=place == kept) for place, fit in enumerate(search.fits)]
     text = (
         f"{search.passes} image passes. Of each fit, the point between the probe (0) and its end (1) with the highest "
         "gain in validation loss over the probe, less half a standard error times its distance. "
@@ -139,6 +128,20 @@ def search_sections(search: SearchReport | None) -> list[PageSection]:
         text += "No gain exceeds its part of the standard error, so the probe is kept."
     columns = ["recipe", "rung", "lr", "epochs", "image passes", "point", "score", "gain in loss, +- one error"]
     return [PageSection("Search for a recipe", text, columns=columns, rows=rows)]
+
+
+def fit_cells(fit: RecipeFit, *, is_kept: bool) -> list[str | int]:
+    """Returns a row of the table of recipes."""
+    cells: list[str | int] = [
+        f"{fit.recipe} (kept)" if is_kept else fit.recipe,
+        fit.rung + 1,
+        f"{fit.lr:g}",
+        fit.epochs,
+        fit.passes,
+    ]
+    if not fit.alpha:
+        return [*cells, "", "", "the loss is not finite"]
+    return [*cells, f"{fit.alpha:g}", f"{fit.score:.3f}", f"{fit.gain:+.4f} +- {fit.standard_error:.4f}"]
 
 
 def choice_sections(paths: Paths) -> list[PageSection]:

@@ -45,14 +45,17 @@ def search(context: TrainingContext, section: FinetuneSection, seed: int) -> tup
     fits = RecipeFits(context, trainer, seed, keep_outputs=half_V is None)
     for number, rung in enumerate(rungs):
         recipes = fits.ranked(number, recipes[: rung.recipes], rung.epochs)
-    report = SearchReport(tuple(fits.done), fits.kept, trainer.validation.num_images, halved=half_V is not None)
+    folds = min(FOLDS, validation[Column.GROUP].nunique())
+    crossed = fits.out_of_fold(folds_by_group(validation, folds)) if half_V is None else None
+    report = SearchReport(
+        tuple(fits.state.done), fits.state.kept, trainer.validation.num_images, halved=half_V is not None
+    )
     if not rank():
-        shutil.copy(fits.curves(fits.kept), trainer.curves)
-        write(files.tuned, fits.weights)
+        shutil.copy(fits.curves(report.kept), trainer.curves)
+        write(files.tuned, fits.state.weights)
         report.save(files.search)
-        if half_V is None:
-            folds = min(FOLDS, validation[Column.GROUP].nunique())
-            write(files.out_of_fold, {"outputs": fits.out_of_fold(folds_by_group(validation, folds))})
+        if crossed is not None:
+            write(files.out_of_fold, {"outputs": crossed})
     return fits.tuned(), {**trainer.cache_counts, "alpha": report.alpha, "image_passes": float(report.passes)}
 
 

@@ -14,8 +14,8 @@ from tasks.core.files import read_json, write_json
 class RecipeFit:
     """A recipe's fit: its image passes, and its best point between the probe (alpha 0) and its end (alpha 1).
 
-    Score, and gain in loss over the probe, are those of this point on validation; the probe is kept if none is worth
-    more than 0.
+    Score, and gain in loss over the probe, are those of this point on validation. Recipes are compared by `worth`; the
+    probe is kept if none is worth more than 0. If the loss was not finite, it is WORST, and the rest is 0.
     """
 
     rung: int
@@ -23,11 +23,11 @@ class RecipeFit:
     lr: float
     epochs: int
     passes: int
-    alpha: float
-    score: float
-    gain: float
-    standard_error: float
-    worth: float  # by which recipes are compared
+    worth: float
+    alpha: float = 0.0
+    score: float = 0.0
+    gain: float = 0.0
+    standard_error: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ After WiSE-FT (Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", 2022).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from tasks.training.state import Tensors
 from tasks.training.types import Outputs
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]  # outputs and targets to the loss of each image, (N,)
+WORST = -1e300  # worth of a model whose losses are not finite
 ChooseAlpha = Callable[[Mapping[float, Outputs]], float]  # from the outputs on validation images at each alpha
 
 
@@ -32,9 +34,10 @@ def choose_alpha(loss_by_alpha: Mapping[float, Tensor]) -> float:
 
 
 def worth(first_N: Tensor, loss_N: Tensor, alpha: float) -> float:
-    """Returns the mean gain of the losses (N,) over `first_N`, less alpha / 2 standard errors."""
+    """Returns the mean gain of the losses (N,) over `first_N`, less alpha / 2 standard errors; WORST if not finite."""
     mean, error = gain_of(first_N, loss_N)
-    return mean - alpha * error / 2
+    value = mean - alpha * error / 2
+    return value if isfinite(value) else WORST
 
 
 def gain_of(first_N: Tensor, loss_N: Tensor) -> tuple[float, float]:

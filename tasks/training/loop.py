@@ -24,6 +24,7 @@ from tasks.training.measures import measure_classes
 from tasks.training.state import Checkpoint, FitState, Progress
 from tasks.training.types import Batch, EpochBatches, Loss, Outputs, Row, Score, Scoring, scoring
 
+NOT_FINITE = "loss-not-finite"  # key of the error
 SEED_STRIDE = 2**40  # offset between the seeds of processes, so that each has its own dropout masks
 BY_ACCURACY = scoring(measure_classes)
 
@@ -148,7 +149,7 @@ def run_epoch(run: Fit, state: FitState, batches: Iterable[Batch], micro: MicroB
         if not math.isfinite(losses[-1]):
             raise RootstockError(
                 f"the loss is {losses[-1]} at step {count + 1}: lower the learning rates of this stage",
-                key="loss-not-finite",
+                key=NOT_FINITE,
             )
         state.average(count + 1)
     return sum(losses) / len(losses)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tasks.core.errors import RootstockError
 from tasks.core.files import read_json
 from tasks.core.schema import Curve
 from tasks.core.target import TargetSpec
@@ -17,6 +18,7 @@ from tasks.data import folds
 from tasks.data.manifest import of_split
 from tasks.models.weights_file import read
 from tasks.objectives.search_report import SearchReport
+from tests.errors import raises
 from tests.stages.contract import evaluated, through_head, tuned
 from tests.stages.objectives import Killed, begun, context_of, curve
 
@@ -124,6 +126,27 @@ def test_the_probe_is_kept_as_it_is_where_nothing_gains(paths, capsys):
     assert torch.equal(final["head.weight"], head["weight"])
     pretrained = torch.load(paths.pretrained)
     assert torch.equal(final["backbone.conv5.0.weight"], pretrained["conv5.0.weight"])
+
+
+def test_a_recipe_whose_loss_is_not_finite_is_passed_over(paths, halved, monkeypatch, capsys):
+    monkeypatch.setattr("tasks.objectives.recipes.LR_FACTORS", (1.0, 1e30))
+    through_head(paths)
+    report = tuned(paths, **SEARCH)
+    assert "lr x 1e+30" not in report.recipe
+    broken = [fit for fit in SearchReport.load(paths.search).fits if "lr x" in fit.recipe]
+    assert len(broken) == 3
+    assert capsys.readouterr().out.count("lr x 1e+30: the loss is not finite") == 3
+    json.loads(paths.search.read_text(), parse_constant=pytest.fail)
+    evaluated(paths)
+    assert "the loss is not finite" in paths.results_page.read_text()
+
+
+def test_if_no_loss_is_finite_the_error_names_the_rates(paths):
+    through_head(paths)
+    for _ in range(2):  # also if it continues
+        with raises(RootstockError, "loss-not-finite") as caught:
+            tuned(paths, **SEARCH, rate=1e30)
+        assert "finetune.rate" in str(caught.value)
 
 
 def test_without_interpolation_the_best_epoch_of_the_best_recipe_is_kept(paths):
