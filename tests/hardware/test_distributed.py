@@ -10,6 +10,7 @@ import torch
 
 from tasks.core.schema import Candidate, Curve
 from tasks.models.weights_file import read
+from tasks.objectives.search_report import SearchReport
 from tasks.scorer.network import build_network
 from tasks.training.loop import score
 from tests.conftest import TINY
@@ -37,6 +38,23 @@ def test_two_processes_end_with_the_weights_of_one(paths, monkeypatch):
     assert losses == pytest.approx(other_losses, abs=1e-5)
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, two[name], atol=1e-5, rtol=1e-4)
+
+
+def test_two_processes_search_as_one(paths, monkeypatch):
+    """Each has every second row of a validation batch; the outputs for calibration are in the order of the manifest."""
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    through_head(paths)
+    results = []
+    for processes in (1, 2):
+        report = tuned(paths, scratch=False, processes=processes, recipe="search", interpolation=[1.0])
+        worths = [fit.worth for fit in SearchReport.load(paths.search).fits]
+        results.append((report.recipe, worths, read(paths.out_of_fold)[0]["outputs"], read(paths.tuned)[0]))
+    (recipe, worths, calibrating, weights), (other_recipe, other_worths, other_calibrating, other_weights) = results
+    assert recipe == other_recipe
+    assert worths == pytest.approx(other_worths, abs=1e-4)
+    torch.testing.assert_close(calibrating, other_calibrating, atol=1e-3, rtol=1e-3)
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, other_weights[name], atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.slow
