@@ -37,6 +37,14 @@ class FinetuneParams(StageParams):
     adversaries: AdversariesSection
 
     @model_validator(mode="after")
+    def _searches_on_labels(self) -> Self:
+        if self.finetune.recipe == "search" and self.objective is not Objective.LABELS:
+            raise ValueError(
+                "finetune.recipe: only the objective labels has recipes to search; set it to fixed or auto"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _learns_statistics(self) -> Self:
         fit = self.finetune
         if self.objective is Objective.BATCHNORM and (fit.batchnorm == "frozen" or fit.unfreeze or not fit.epochs):
@@ -62,7 +70,7 @@ class FinetuneReport(Section):
     """Steps, an epoch and a score, both models' training times in seconds, and objective-specific numbers.
 
     The epoch is the kept one, or the last one if a point between it and the probe is kept, which has the score. The
-    recipe is the kept one of a search, or "fixed".
+    recipe is the kept one of a search, "probe" or "fixed".
     """
 
     steps: int

@@ -109,7 +109,7 @@ class Run:
         for file in (paths.choice, paths.preview, paths.policy, paths.probe, paths.curves):
             self.client.log_artifact(self.id, str(file), file.parent.name)
         if search := SearchReport.load(paths.search):
-            self.client.set_tag(self.id, Tag.RECIPE, search.fits[search.kept].recipe)
+            self.client.set_tag(self.id, Tag.RECIPE, search.recipe)
             self.client.log_artifact(self.id, str(paths.search), paths.finetune.name)
         self.client.log_artifact(self.id, str(dvc_cli.LOCK), "lineage")
 

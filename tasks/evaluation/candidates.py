@@ -20,7 +20,7 @@ from tasks.core.sections import EvaluateSection
 from tasks.core.target import TargetSpec
 from tasks.data.folds import choosing_half
 from tasks.models.weights_file import read
-from tasks.objectives.search_report import SearchReport
+from tasks.objectives.search_report import CalibratedBy, SearchReport
 from tasks.scorer.answer import Scorer
 
 Table = dict[Candidate, dict[str, dict[str, float]]]  # candidate, metric, value and interval
@@ -37,7 +37,7 @@ class CandidateOutputs:
 
 @dataclass(frozen=True)
 class EvaluationInput:
-    """The validation images that choose and test images, the candidates' outputs, two models as scorers.
+    """The validation and test images, the candidates' outputs, two models as scorers.
 
     `search`: how the tuned model's recipe was chosen; None if it was fixed.
     """
@@ -77,11 +77,13 @@ def chosen_apart(
 ) -> CandidateOutputs:
     """Returns the outputs of the searched model, calibrated by images that did not choose it.
 
-    These are the other half of validation or, if it was not halved, all of it with outputs in the file `out_of_fold`.
+    These are the other half of validation, or all of it with the outputs in the file `out_of_fold`.
     """
-    half_V = choosing_half(validation)
-    if half_V is None or not search.halved:
+    if search.calibrated_by is CalibratedBy.OUT_OF_FOLD:
         return replace(outputs, calibration=read(out_of_fold)[0]["outputs"])
+    half_V = choosing_half(validation)
+    if half_V is None or search.calibrated_by is CalibratedBy.NOTHING:
+        return outputs
     return replace(outputs, calibration=outputs.calibration[~half_V], rows=validation[~half_V].reset_index(drop=True))
 
 

@@ -8,7 +8,6 @@ import pandas as pd
 from torch import Tensor
 
 from tasks.core.files import write_json
-from tasks.core.paths import Paths
 from tasks.core.schema import Candidate, Column, Metric
 from tasks.evaluation import report
 from tasks.evaluation.attacks import evaluate_attacks
@@ -18,6 +17,7 @@ from tasks.evaluation.uncertainty import write_uncertainty
 from tasks.metrics.answers import Answers, OperatingPoint, calibrate, choose_operating_point
 from tasks.metrics.classification import confusion, hit_score, per_class, scores
 from tasks.metrics.selective import NO_THRESHOLD, min_images
+from tasks.objectives.search_report import CalibratedBy
 from tasks.reports import diagrams
 from tasks.reports.page import PageSection
 
@@ -45,7 +45,7 @@ def evaluate_classification(case: EvaluationInput) -> EvaluationResult:
     extra = {"coverage": operating_point["coverage"], "risk": operating_point["risk"]}
     if case.section.attacked:
         extra |= evaluate_attacks(case)
-    report.write_page(case, table, INTERVALS, page_sections(case.paths, operating_point))
+    report.write_page(case, table, INTERVALS, page_sections(case, operating_point))
     return EvaluationResult(table, tuned.temperature, operating_point["threshold"], extra=extra)
 
 
@@ -84,15 +84,18 @@ def write_answers(case: EvaluationInput, tuned: Answers) -> None:
     report.draw_images(paths, wrong[Column.PATH], captions)
 
 
-def page_sections(paths: Paths, operating_point: OperatingPoint) -> list[PageSection]:
+def page_sections(case: EvaluationInput, operating_point: OperatingPoint) -> list[PageSection]:
     """Returns the page sections specific to classification."""
+    paths = case.paths
+    crossed = case.search is not None and case.search.calibrated_by is CalibratedBy.OUT_OF_FOLD
+    answers = selective_text(operating_point, crossed=crossed)
     sections = [
         PageSection("Confusion matrix", picture=paths.confusion),
         PageSection("Wrong answers with the highest probability", picture=paths.wrong),
         report.table_section("Classes", paths.per_class),
         PageSection("Calibration", picture=paths.reliability),
         PageSection("ROC, precision and recall", picture=paths.roc_pr),
-        PageSection('"Don\'t know": risk over coverage', selective_text(operating_point), picture=paths.risk_coverage),
+        PageSection('"Don\'t know": risk over coverage', answers, picture=paths.risk_coverage),
         report.slices_section(paths),
         PageSection(
             "Robustness to shift, scale, flip, rotation, noise, blur and JPEG", picture=paths.robustness_picture
@@ -105,8 +108,11 @@ def page_sections(paths: Paths, operating_point: OperatingPoint) -> list[PageSec
     )
 
 
-def selective_text(point: OperatingPoint) -> str:
-    """Describes the threshold with its coverage and risk on the test split."""
+def selective_text(point: OperatingPoint, *, crossed: bool) -> str:
+    """Describes the threshold with its coverage and risk on the test split.
+
+    `crossed`: it rests on outputs of several models, each chosen without the image.
+    """
     risk, images = point["wanted_risk"], point["validation_images"]
     if point["threshold"] == NO_THRESHOLD:
         return (
@@ -114,8 +120,9 @@ def selective_text(point: OperatingPoint) -> str:
             f"images, so every prediction is marked as uncertain. It takes {min_images(risk)} images that the model "
             "gets right with the highest probabilities, or a higher evaluate.risk."
         )
+    by = f"{'models chosen without each of ' if crossed else ''}{images} validation images"
     return (
-        f"The model answers if the probability is at least {point['threshold']:.3f}: by {images} validation images, "
+        f"The model answers if the probability is at least {point['threshold']:.3f}: by {by}, "
         f"at most {risk:.1%} of its answers are wrong, at the 95% confidence level. On test it answers for "
         f"{point['coverage']:.1%} of the images, and {point['risk']:.1%} of these answers are wrong."
     )

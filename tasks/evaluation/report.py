@@ -15,10 +15,19 @@ from tasks.core.paths import Paths
 from tasks.core.schema import HIGH, LOW, VALUE, Column, Metric
 from tasks.data.slices import slices_of
 from tasks.evaluation.candidates import EvaluationInput, Table
-from tasks.objectives.search_report import RecipeFit, SearchReport
+from tasks.objectives.search_report import CalibratedBy, RecipeFit, SearchReport
 from tasks.reports import diagrams, image_sheets
 from tasks.reports.page import PageSection, page
 from tasks.selection.choice import Choice
+
+CALIBRATION_TEXTS = {
+    CalibratedBy.OTHER_HALF: ", and the fine-tuned model's temperature and thresholds on the others",
+    CalibratedBy.OUT_OF_FOLD: (
+        ". The fine-tuned model's temperature and thresholds rest on the same images, each with the output of a model "
+        "that was chosen without it"
+    ),
+    CalibratedBy.NOTHING: "",
+}
 
 
 def write_table(file: Path, table: pd.DataFrame, float_format: str = "%.4f", *, index: bool = False) -> None:
@@ -105,28 +114,29 @@ def basis_text(case: EvaluationInput) -> str:
     if search is None:
         chosen = "Penalty, epoch or interpolation, temperature and thresholds were chosen on"
         return f"{text}{chosen} {validation} validation images, which are none of these. "
-    text += f"The recipe and its interpolation were chosen on {search.images} of {validation} validation images"
-    if search.halved:
-        return f"{text}, temperature and thresholds on the others; none of them is a test image. "
-    return (
-        f"{text}. These are too few to divide, so temperature and thresholds use them, too: each image by a model "
-        "chosen without it. None of them is a test image. "
+    text += (
+        f"The penalty of the head was chosen on {validation} validation images, the recipe and its interpolation on "
+        f"{search.images} of them"
     )
+    return f"{text}{CALIBRATION_TEXTS[search.calibrated_by]}. None of them is a test image. "
 
 
 def search_sections(search: SearchReport | None) -> list[PageSection]:
     """Returns the table of the recipes that were compared, if there was a search."""
     if search is None:
         return []
-    kept = search.kept if search.alpha else None
+    kept = search.best if search.alpha else None
     rows = [fit_cells(fit, is_kept=place == kept) for place, fit in enumerate(search.fits)]
     text = (
         f"{search.passes} image passes. Of each fit, the point between the probe (0) and its end (1) with the highest "
-        "gain in validation loss over the probe, less half a standard error times its distance. "
+        "gain over the probe in validation loss, less half a standard error times its distance. "
     )
-    if not search.alpha:
-        text += "No gain exceeds its part of the standard error, so the probe is kept."
-    columns = ["recipe", "rung", "lr", "epochs", "image passes", "point", "score", "gain in loss, +- one error"]
+    text += (
+        "As the highest of several, the kept gain is optimistic."
+        if search.alpha
+        else "No gain exceeds its part of the standard error, so the probe is kept."
+    )
+    columns = ["recipe", "rung", "lr", "epochs", "image passes", "point", "score", "loss below the probe's"]
     return [PageSection("Search for a recipe", text, columns=columns, rows=rows)]
 
 
@@ -139,8 +149,8 @@ def fit_cells(fit: RecipeFit, *, is_kept: bool) -> list[str | int]:
         fit.epochs,
         fit.passes,
     ]
-    if not fit.alpha:
-        return [*cells, "", "", "the loss is not finite"]
+    if fit.failed:
+        return [*cells, "", "", fit.failed]
     return [*cells, f"{fit.alpha:g}", f"{fit.score:.3f}", f"{fit.gain:+.4f} +- {fit.standard_error:.4f}"]
 
 

@@ -16,6 +16,8 @@ from tasks.core.errors import RootstockError
 from tasks.core.progress import say
 from tasks.hardware.distributed import all_reduce_min, count
 
+OUT_OF_MEMORY = "out-of-memory"  # key of the error if a single image does not fit
+
 Result = TypeVar("Result")
 Rows = TypeVar("Rows", bound=tuple[Tensor | None, ...])
 
@@ -38,14 +40,15 @@ class MicroBatches:
             except torch.OutOfMemoryError:
                 if count() > 1:
                     raise RootstockError(
-                        f"finetune.parts: the device ran out of memory with {self.count} micro-batches; raise it",
+                        f"finetune.parts: the device ran out of memory with {self.count} micro-batches; raise it, "
+                        "or set finetune.recipe to fixed if the whole network does not fit",
                         key="finetune.parts",
                     ) from None
                 if self.count >= _length(batch):
                     raise RootstockError(
                         "the device ran out of memory with one image: take a smaller backbone or backbone.crop, train "
                         "fewer blocks (finetune.blocks, with finetune.recipe: fixed), or set compute.device to cpu",
-                        key="out-of-memory",
+                        key=OUT_OF_MEMORY,
                     ) from None
             self.count *= 2
             say(f"out of memory: batches are computed in {self.count} parts from now on")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from queue import Queue
-from threading import Thread
-from typing import TypeVar
+from queue import Empty, Queue
+from threading import Event, Thread
+from typing import Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -45,23 +46,39 @@ class ImageSquares:
 
 
 def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:
-    """Yields `items`, computed up to `depth` ahead in a thread; exceptions from the thread are re-raised here."""
-    queue: Queue[tuple[Item | None, BaseException | None]] = Queue(depth)
-    done = object()
+    """Yields `items`, computed up to `depth` ahead in a thread; exceptions from the thread are re-raised here.
 
-    def work() -> None:
-        try:
-            for item in items:
-                queue.put((item, None))
-            queue.put((done, None))  # type: ignore[arg-type]
-        except BaseException as error:
-            queue.put((None, error))
+    The thread ends when the generator is closed early.
+    """
+    queue: Queue[_Entry[Item]] = Queue(depth)
+    closed = Event()
+    Thread(target=_fill, args=(queue, items, closed), daemon=True).start()
+    try:
+        while entry := queue.get():
+            if entry.error is not None:
+                raise entry.error
+            yield from entry.items
+    finally:
+        closed.set()
+        with suppress(Empty):  # makes room for the entry that the thread may wait to put
+            while True:
+                queue.get_nowait()
 
-    Thread(target=work, daemon=True).start()
-    while True:
-        item, error = queue.get()
-        if error is not None:
-            raise error
-        if item is done:
-            return
-        yield item  # type: ignore[misc]
+
+class _Entry(NamedTuple, Generic[Item]):
+    items: tuple[Item, ...]  # one; none at the end
+    error: BaseException | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.items or self.error)
+
+
+def _fill(queue: Queue[_Entry[Item]], items: Iterable[Item], closed: Event) -> None:
+    try:
+        for item in items:
+            queue.put(_Entry((item,)))
+            if closed.is_set():
+                return
+        queue.put(_Entry(()))
+    except BaseException as error:
+        queue.put(_Entry((), error))

@@ -114,6 +114,8 @@ def fit_with(
         trainer = replace(trainer, curves=curves, offset=(epochs, tuned.steps))
         schedule = schedule_of(section, len(trainer.train), seed)
         progress = trainer.fit(Candidate.TUNED, network, schedule, plan, f"{weight:g}-{turn}")
+        if progress.interpolated:  # their outputs would stay in memory
+            progress.interpolated = replace(progress.interpolated, outputs={})
         steps = tuned.steps + int(progress.rows[-1][Curve.STEP])
         tuned = Tuned(progress, epochs, steps, tuned.seconds + progress.seconds)
         epochs += progress.epoch
@@ -168,7 +170,7 @@ def conclude(paths: Paths, target: TargetSpec, tuned: Tuned) -> None:
     score_text = target.describe(tuned.best[Curve.VALIDATION_SCORE])
     epochs = tuned.before + tuned.progress.epoch
     if tuned.recipe:
-        say(f"kept of the recipes: {tuned.recipe}")
+        say(f"kept recipe: {tuned.recipe}")
     if tuned.progress.interpolated is None:
         say(f"kept epoch {tuned.best[Curve.EPOCH]} of {epochs}: {score_text}")
     elif alpha := tuned.progress.interpolated.alpha:

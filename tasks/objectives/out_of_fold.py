@@ -36,16 +36,16 @@ def best_point(outputs: Mapping[Point, Tensor], y: Tensor, row_loss: RowLoss) ->
 def out_of_fold(
     outputs: Mapping[Point, Tensor], y: Tensor, fold_V: np.ndarray, row_loss: RowLoss, kind: TargetKind
 ) -> Tensor:
-    """Returns outputs, (V, C), each at the point that is best on the other folds.
+    """Returns outputs, (V, C), each at the point that is best on the other folds; of a single fold, at the best one.
 
-    Models differ in the scale of their logits: the logits of each fold are divided by the temperature that fits the
-    other folds, and multiplied by that of the model that is best on all images.
+    Logits are brought to the scale of the model that is best on all images, by temperatures that fit all images: those
+    that fit the other folds are noisier than the choice is optimistic.
     """
-    temperature_of, result = TEMPERATURES[kind], outputs[PROBE].clone()
-    final = best_point(outputs, y, row_loss)
+    temperature_of, final = TEMPERATURES[kind], best_point(outputs, y, row_loss)
+    result, scale = outputs[final].clone(), temperature_of(outputs[final], y)
     for fold in np.unique(fold_V) if len(np.unique(fold_V)) > 1 else ():
         held_V = torch.from_numpy(fold_V == fold)
         others = {point: output[~held_V] for point, output in outputs.items()}
         point = best_point(others, y[~held_V], row_loss)
-        result[held_V] = outputs[point][held_V] / temperature_of(others[point], y[~held_V])
-    return result * temperature_of(outputs[final], y)
+        result[held_V] = outputs[point][held_V] * scale / temperature_of(outputs[point], y)
+    return result

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tasks.core.objective_sections import Objective
 from tasks.core.schema import AUTO, EMBEDDED_ARCHITECTURE
 from tasks.core.sections import FinetuneSection
 from tasks.core.target import TargetSpec
 from tasks.models.freezing import EVERYTHING
-from tasks.training.kinds import SATURATES
+from tasks.training.kinds import TAKES_SMALL_HEAD
 
-SMALL_HEAD = 0.1  # times the probe's head: the same predictions, but no training image is certain
-LR_FACTORS = (1.0, 3.0)  # times the learning rates, if there are enough validation images to tell
+SMALL_HEAD = 0.1  # times the probe's head: predicts the same, but is not certain of the training images
 REDUCTION = 3  # recipes per recipe that the next rung goes on with
 
 
@@ -41,25 +40,17 @@ def is_searched(section: FinetuneSection, objective: Objective, architecture: st
     return section.recipe == "search" or (section.recipe == AUTO and architecture != EMBEDDED_ARCHITECTURE)
 
 
-def recipes_of(section: FinetuneSection, target: TargetSpec, *, several_rates: bool) -> list[Recipe]:
+def recipes_of(section: FinetuneSection, target: TargetSpec) -> list[Recipe]:
     """Returns the recipes to compare: the configured layers, and the whole network at one learning rate.
 
-    The whole network is also trained from a small head, where a certain one would leave little gradient.
+    The whole network of a classifier is also trained from a small head.
     """
-    last = f"last {section.blocks} blocks" if section.layers is None else f"last {section.layers} layers"
+    unit, number = ("blocks", section.blocks) if section.layers is None else ("layers", section.layers)
     whole = section.model_copy(update={"blocks": EVERYTHING, "layers": None, "decay": 1.0, "unfreeze": 0})
     recipes = [Recipe("whole network", whole)]
-    if SATURATES[target.kind]:
+    if TAKES_SMALL_HEAD[target.kind]:
         recipes.append(Recipe("whole network, small head", whole, SMALL_HEAD))
-    recipes.append(Recipe(last, section))
-    return [_at_rate(recipe, factor) for factor in LR_FACTORS for recipe in recipes] if several_rates else recipes
-
-
-def _at_rate(recipe: Recipe, factor: float) -> Recipe:
-    if factor == 1.0:
-        return recipe
-    rates = {"rate": recipe.section.rate * factor, "head_rate": recipe.section.head_rate * factor}
-    return replace(recipe, name=f"{recipe.name}, lr x {factor:g}", section=recipe.section.model_copy(update=rates))
+    return [*recipes, Recipe(f"last {number} {unit}", section)]
 
 
 def rungs_of(recipes: int, budget: int, *, halving: bool) -> list[Rung]:

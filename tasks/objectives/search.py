@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 import torch
 
+from tasks.core.errors import RootstockError
 from tasks.core.progress import say
 from tasks.core.schema import Column, Split
 from tasks.core.sections import FinetuneSection
+from tasks.core.target import TargetKind
 from tasks.data.folds import FOLDS, choosing_half, folds_by_group
 from tasks.hardware.distributed import count, rank
 from tasks.hardware.microbatches import MicroBatches
@@ -22,36 +24,40 @@ from tasks.objectives.finetuning import Numbers, Tuned
 from tasks.objectives.plans import plan_on_labels, schedule_of
 from tasks.objectives.recipe_fits import RecipeFits
 from tasks.objectives.recipes import Recipe, Rung, passes, recipes_of, rungs_of
-from tasks.objectives.search_report import SearchReport
+from tasks.objectives.search_report import CalibratedBy, SearchReport
+from tasks.objectives.search_state import SearchState
 from tasks.training.loop import Fit, step
-from tasks.training.trainer import Trainer
+from tasks.training.trainer import SharedCaches, Trainer
+
+CALIBRATIONS: Mapping[TargetKind, CalibratedBy] = {  # with few validation images
+    TargetKind.CLASSIFICATION: CalibratedBy.OUT_OF_FOLD,
+    TargetKind.MULTILABEL: CalibratedBy.OUT_OF_FOLD,
+    TargetKind.REGRESSION: CalibratedBy.NOTHING,
+}
 
 
 def search(context: TrainingContext, section: FinetuneSection, seed: int) -> tuple[Tuned, Numbers]:
-    """Fits the recipes in rungs, keeps the best point of the last one and writes its network and the report.
+    """Fits the recipes in rungs, and writes the network of the best point and the report.
 
-    With enough validation images, one half of them chooses. Otherwise there are fewer recipes and no halving, and
-    outputs for calibration are written, each by a model that was chosen without the image.
+    Raises RootstockError if no recipe can be trained.
     """
-    files, validation = context.files, context.data.rows(Split.VALIDATION)
-    half_V = choosing_half(validation)
-    trainer = replace(context.trainer, caches={})
-    if half_V is not None:
-        chooses = validation[half_V].reset_index(drop=True)
-        trainer = replace(trainer, validation=context.clean_batches(chooses))
-    recipes = recipes_of(section, context.data.target, several_rates=half_V is not None)
+    files, kind, validation = context.files, context.data.target.kind, context.data.rows(Split.VALIDATION)
+    half_V, calibrated_by = choosing_half(validation), CALIBRATIONS[kind]
+    recipes = recipes_of(section, context.data.target)
     rungs = rungs_of(len(recipes), section.budget, halving=half_V is not None)
-    announce(context, trainer, recipes, rungs, seed)
-    fits = RecipeFits(context, trainer, seed, keep_outputs=half_V is None)
+    trainer = replace(context.trainer, shared=SharedCaches(max(rung.epochs for rung in rungs)))
+    if half_V is not None and calibrated_by is CalibratedBy.OUT_OF_FOLD:
+        calibrated_by = CalibratedBy.OTHER_HALF
+        trainer = replace(trainer, validation=context.clean_batches(validation[half_V].reset_index(drop=True)))
+    fits = RecipeFits(context, trainer, seed, keep_outputs=calibrated_by is CalibratedBy.OUT_OF_FOLD)
+    announce(context, trainer, recipes, rungs, fits.state, seed)
     for number, rung in enumerate(rungs):
         recipes = fits.ranked(number, recipes[: rung.recipes], rung.epochs)
-    folds = min(FOLDS, validation[Column.GROUP].nunique())
-    crossed = fits.out_of_fold(folds_by_group(validation, folds)) if half_V is None else None
-    report = SearchReport(
-        tuple(fits.state.done), fits.state.kept, trainer.validation.num_images, halved=half_V is not None
-    )
+    report = SearchReport(tuple(fits.state.done), fits.state.kept, trainer.validation.num_images, calibrated_by)
+    folds_V = folds_by_group(validation, min(FOLDS, validation[Column.GROUP].nunique()))
+    crossed = fits.out_of_fold(folds_V) if calibrated_by is CalibratedBy.OUT_OF_FOLD else None
     if not rank():
-        shutil.copy(fits.curves(report.kept), trainer.curves)
+        shutil.copy(fits.curves(fits.state.best), trainer.curves)
         write(files.tuned, fits.state.weights)
         report.save(files.search)
         if crossed is not None:
@@ -60,14 +66,23 @@ def search(context: TrainingContext, section: FinetuneSection, seed: int) -> tup
 
 
 def announce(
-    context: TrainingContext, trainer: Trainer, recipes: Sequence[Recipe], rungs: Sequence[Rung], seed: int
+    context: TrainingContext,
+    trainer: Trainer,
+    recipes: Sequence[Recipe],
+    rungs: Sequence[Rung],
+    state: SearchState,
+    seed: int,
 ) -> None:
-    """Says what is compared, and an upper estimate of its minutes, from a step of the whole network."""
+    """Says what is compared, and estimates the minutes that are left from a training step of the whole network."""
     total = passes(rungs, trainer.train.num_images)
-    minutes = seconds_per_image(context, trainer, recipes[0], seed) * total / 60
+    left = total - sum(fit.passes for fit in state.done)
+    try:
+        minutes = f"about {max(round(seconds_per_image(context, trainer, recipes[0], seed) * left / 60), 1)} min"
+    except RootstockError:  # out of memory, on which each fit decides by itself
+        minutes = "some time"
     say(
-        f"{len(recipes)} recipes are compared in {total} image passes, about {max(round(minutes), 1)} min or less "
-        "here; finetune.budget sets the passes, finetune.recipe: fixed trains one recipe for finetune.epochs"
+        f"{len(recipes)} recipes are compared in {total} image passes, which takes {minutes} here; finetune.budget "
+        "sets the passes, and finetune.recipe: fixed trains one recipe for finetune.epochs"
     )
 
 

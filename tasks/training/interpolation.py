@@ -1,4 +1,4 @@
-"""Chooses a point between the initial and the trained weights, so that chance alone rarely moves a model.
+"""Chooses a point between the initial and the trained weights, as far as the gain exceeds its noise.
 
 After WiSE-FT (Wortsman et al., "Robust Fine-Tuning of Zero-Shot Models", 2022). Shapes: N images.
 """
@@ -42,7 +42,7 @@ def worth(first_N: Tensor, loss_N: Tensor, alpha: float) -> float:
 
 def gain_of(first_N: Tensor, loss_N: Tensor) -> tuple[float, float]:
     """Returns the mean of the paired gains, (N,), and its standard error; 0 for a single image."""
-    gain_N = first_N.double() - loss_N.double()
+    gain_N = first_N.cpu().double() - loss_N.cpu().double()  # MPS lacks float64
     return float(gain_N.mean()), float(gain_N.std() / len(gain_N) ** 0.5) if len(gain_N) > 1 else 0.0
 
 

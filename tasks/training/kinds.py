@@ -116,9 +116,11 @@ MEASURES: Mapping[TargetKind, Callable[[TargetSpec, Balance], Measure]] = {
     TargetKind.MULTILABEL: lambda _target, _balance: measure_labels,
     TargetKind.REGRESSION: lambda target, _balance: measure_values(target.std_K),
 }
-SATURATES: Mapping[TargetKind, bool] = {  # whether the loss has next to no gradient where predictions are certain
+TAKES_SMALL_HEAD: Mapping[
+    TargetKind, bool
+] = {  # whether a small head is worth a try: its loss is that at the best temperature
     TargetKind.CLASSIFICATION: True,
-    TargetKind.MULTILABEL: True,
+    TargetKind.MULTILABEL: False,
     TargetKind.REGRESSION: False,
 }
 ROW_LOSSES: Mapping[TargetKind, Callable[[TargetSpec, Balance], RowLoss]] = {

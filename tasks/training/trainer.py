@@ -39,6 +39,14 @@ Caches = tuple[CachedBatches, CachedBatches]  # of training and validation image
 
 
 @dataclass(frozen=True)
+class SharedCaches:
+    """Activations that several fits share, by their trainable layers, with room for the longest fit's epochs."""
+
+    epochs: int
+    by_layers: dict[tuple[Names, ...], Caches] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """The plan of a fit: trainable layers, learning rates, loss, batches and callbacks."""
 
@@ -63,7 +71,8 @@ class TrainingPlan:
 
         Callbacks have criteria of their own, and running statistics between two models fit neither.
         """
-        return bool(self.alphas) and not self.callbacks and not self.batch_statistics
+        inside = any(alpha < 1 for alpha in self.alphas)
+        return bool(self.alphas) and not self.callbacks and not (self.batch_statistics and inside)
 
     def with_auxiliary(self, module: nn.Module | None) -> TrainingPlan:
         """Returns the plan with a module that is trained at the head's rate and discarded after the fit."""
@@ -101,7 +110,7 @@ class Trainer:
     choose_alpha: ChooseAlpha
     offset: tuple[int, int] = (0, 0)  # epochs and steps of earlier rounds, added to the curve's
     cache_counts: dict[str, float] = field(default_factory=dict)  # for the report
-    caches: dict[tuple[Names, ...], Caches] | None = None  # by trainable layers, to share between fits; None: not kept
+    shared: SharedCaches | None = None
 
     def fit(
         self, candidate: Candidate, network: Network, schedule: Schedule, plan: TrainingPlan, key: str = ""
@@ -206,18 +215,24 @@ class Trainer:
         halves = split_at_first_trainable(network.backbone.eval(), plan.learning)
         if halves is None or (plan.dropout and any(isinstance(layer, nn.Dropout) for layer in halves[0].modules())):
             return unchanged  # activations after dropout cannot be cached
-        views, folder = min(self.draw_NVP.shape[1], schedule.epochs), self.checkpoints.parent
-        if not fits(halves[0], self.train, self.validation, self.device, folder, views, plan.cache_gib):
-            return unchanged
         prefix, rest = halves
-        return Network(rest, network.head), *self._caches(prefix, tuple(plan.learning), folder)
+        caches = self._caches(prefix, schedule.epochs, plan)
+        return (Network(rest, network.head), *caches) if caches else unchanged
 
-    def _caches(self, prefix: nn.Module, learning: tuple[Names, ...], folder: Path) -> Caches:
-        """Returns the activations of this prefix: those of an earlier fit, if they are shared."""
+    def _caches(self, prefix: nn.Module, epochs: int, plan: TrainingPlan) -> Caches | None:
+        """Returns the activations of this prefix, those of an earlier fit if they are shared, or None without room."""
+        layers, folder = tuple(plan.learning), self.checkpoints.parent
+        if self.shared and layers in self.shared.by_layers:
+            return self.shared.by_layers[layers]
+        views = min(self.draw_NVP.shape[1], self.shared.epochs if self.shared else epochs)
+        if not fits(prefix, self.train, self.validation, self.device, folder, views, plan.cache_gib):
+            return None
         train, validation = (
             CachedBatches(batches, prefix, self.device, folder) for batches in (self.train, self.validation)
         )
-        return (train, validation) if self.caches is None else self.caches.setdefault(learning, (train, validation))
+        if self.shared:
+            self.shared.by_layers[layers] = train, validation
+        return train, validation
 
 
 def _cache_counts(*batches: Batches | CachedBatches) -> tuple[int, int]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
@@ -46,3 +48,13 @@ def test_prefetched_items_keep_their_order_and_errors_arrive():
     assert next(items) == 1
     with pytest.raises(ValueError, match="in the thread"):
         next(items)
+
+
+def test_the_thread_ends_when_the_items_are_left():
+    before = set(threading.enumerate())
+    items = prefetch(iter(range(100)))
+    assert next(items) == 0
+    (thread,) = set(threading.enumerate()) - before
+    items.close()
+    thread.join(5)
+    assert not thread.is_alive()

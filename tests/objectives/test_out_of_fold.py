@@ -45,7 +45,17 @@ def test_each_image_has_the_output_of_a_model_chosen_without_it():
     assert (calibrating_NC[~first_N].argmax(1) != y_N[~first_N]).all()
 
 
-def test_a_single_fold_leaves_the_probe():
-    outputs, y_N = drawn(torch.Generator().manual_seed(0), 20, models=1)
+def test_a_single_fold_leaves_the_best_model_as_it_is():
+    outputs, y_N = drawn(torch.Generator().manual_seed(0), 20)
     calibrating_NC = out_of_fold(outputs, y_N, np.zeros(20), ROW_LOSS, TargetKind.CLASSIFICATION)
-    assert torch.equal(calibrating_NC.argmax(1), outputs[PROBE].argmax(1))
+    assert torch.equal(calibrating_NC, outputs[best_point(outputs, y_N, ROW_LOSS)])
+
+
+def test_logits_of_all_folds_have_the_scale_of_the_best_model():
+    generator = torch.Generator().manual_seed(0)
+    outputs, y_N = drawn(generator, 200, models=6)
+    as_one = out_of_fold(outputs, y_N, np.arange(200) % 10, ROW_LOSS, TargetKind.CLASSIFICATION)
+    scaled = {point: output * 1.3 ** (point[0] + 1) for point, output in outputs.items()}
+    best = best_point(scaled, y_N, ROW_LOSS)
+    calibrating_NC = out_of_fold(scaled, y_N, np.arange(200) % 10, ROW_LOSS, TargetKind.CLASSIFICATION)
+    torch.testing.assert_close(calibrating_NC, as_one * 1.3 ** (best[0] + 1), rtol=1e-2, atol=1e-2)

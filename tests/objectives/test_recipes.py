@@ -34,7 +34,7 @@ def test_rungs_stay_within_the_budget_and_every_fit_has_an_epoch(recipes, budget
         ("auto", "labels", EMBEDDED_ARCHITECTURE, False),
         ("search", "labels", EMBEDDED_ARCHITECTURE, True),
         ("fixed", "labels", "mobilenet_v2", False),
-        ("search", "distillation", "mobilenet_v2", False),
+        ("auto", "distillation", "mobilenet_v2", False),
     ],
 )
 def test_auto_searches_for_own_images_and_the_objective_labels(recipe, objective, architecture, searched):
