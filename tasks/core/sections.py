@@ -77,13 +77,13 @@ class HeadSection(Section):
 
 
 class FinetuneSection(Section):
-    """Fine-tuning of the last blocks, with AdamW, or of what a search chooses."""
+    """Fine-tuning with AdamW, of the last blocks or of what a search chooses."""
 
     recipe: Literal["auto", "fixed", "search"] = Field(
         description="fixed: as configured here; search: the best of several; auto: a search, but not for resnet10"
     )
     budget: int = Field(
-        ge=20, description="of a search: image passes of all fits together, per training image; replaces epochs"
+        ge=6, description="of a search: image passes of all fits together, per training image; replaces epochs"
     )
     blocks: int = Field(ge=0, description="number of last backbone blocks that are trained with the head")
     layers: int | None = Field(ge=0, description="count single layers instead, as Keras does; null: count blocks")

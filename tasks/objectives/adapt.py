@@ -25,7 +25,7 @@ from tasks.training.batches import Batches
 from tasks.training.callbacks import Callback
 from tasks.training.kinds import measure_for
 from tasks.training.loop import outputs, score
-from tasks.training.trainer import TrainingPlan
+from tasks.training.plan import TrainingPlan
 from tasks.training.types import Row, Score, Scoring, scoring
 
 VALIDATED_WITHOUT_LABELS = {TargetKind.CLASSIFICATION: True, TargetKind.MULTILABEL: True, TargetKind.REGRESSION: False}

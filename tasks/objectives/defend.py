@@ -16,7 +16,8 @@ from tasks.objectives.losses.adversarial import FAST, Attack, GrowingAttack, adv
 from tasks.scorer.network import Network
 from tasks.training.callbacks import Callback
 from tasks.training.loop import outputs, score
-from tasks.training.trainer import Trainer, TrainingPlan
+from tasks.training.plan import TrainingPlan
+from tasks.training.trainer import Trainer
 from tasks.training.types import Batch, Loss, Outputs, Row, Score
 
 

@@ -27,7 +27,8 @@ from tasks.objectives.losses.distillation import Distillation, DistillationWeigh
 from tasks.objectives.teacher import Teacher, fit_head, load, with_head
 from tasks.training.callbacks import Callback
 from tasks.training.kinds import measure_for
-from tasks.training.trainer import Trainer, TrainingPlan
+from tasks.training.plan import TrainingPlan
+from tasks.training.trainer import Trainer
 from tasks.training.types import Row
 
 

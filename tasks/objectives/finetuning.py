@@ -24,8 +24,8 @@ from tasks.objectives.plans import loss_on_labels, plan_on_labels, schedule_of
 from tasks.objectives.registry import Request, build_plan, check_supported
 from tasks.objectives.requirements import DOMAIN_ADAPTATION
 from tasks.scorer.network import Network
+from tasks.training.plan import TrainingPlan
 from tasks.training.state import Progress
-from tasks.training.trainer import TrainingPlan
 from tasks.training.types import Row
 
 Numbers = dict[str, float]  # for the report

@@ -11,7 +11,7 @@ from tasks.scorer.network import Network
 from tasks.training.kinds import loss_for
 from tasks.training.loop import Schedule
 from tasks.training.losses.mixing import mixing
-from tasks.training.trainer import TrainingPlan
+from tasks.training.plan import TrainingPlan
 from tasks.training.types import Loss
 
 

@@ -17,7 +17,8 @@ from tasks.objectives.distil import distil
 from tasks.objectives.requirements import check_objective_supported
 from tasks.objectives.self_train import fixmatch, pseudo_label
 from tasks.scorer.network import Network
-from tasks.training.trainer import Trainer, TrainingPlan
+from tasks.training.plan import TrainingPlan
+from tasks.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ from tasks.objectives.recipe_fits import RecipeFits
 from tasks.objectives.recipes import Recipe, Rung, passes, recipes_of, rungs_of
 from tasks.objectives.search_report import CalibratedBy, SearchReport
 from tasks.objectives.search_state import SearchState
+from tasks.training.activation_cache import SharedCaches
 from tasks.training.loop import Fit, step
-from tasks.training.trainer import SharedCaches, Trainer
+from tasks.training.trainer import Trainer
 
 CALIBRATIONS: Mapping[TargetKind, CalibratedBy] = {  # with few validation images
     TargetKind.CLASSIFICATION: CalibratedBy.OUT_OF_FOLD,

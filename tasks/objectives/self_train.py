@@ -30,7 +30,8 @@ from tasks.training.class_balance import balance_weights, log_prior
 from tasks.training.kinds import loss_for
 from tasks.training.loop import outputs
 from tasks.training.mixed_batches import MixedBatches, PlannedViews
-from tasks.training.trainer import Trainer, TrainingPlan
+from tasks.training.plan import TrainingPlan
+from tasks.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tasks.core.progress import say
 from tasks.hardware.device import Device
 from tasks.hardware.microbatches import MicroBatches
 from tasks.images.transforms import RenderStyle
+from tasks.models.freezing import Names
 from tasks.training.batches import CLEAN_VIEW, Batches, split_evenly
 from tasks.training.types import Batch
 
@@ -78,6 +80,23 @@ class CachedBatches:
                 rows += len(part)
             self.computed += rows
         return self._views[view]
+
+
+Caches = tuple[CachedBatches, CachedBatches]  # of training and validation images
+
+
+@dataclass(frozen=True)
+class SharedCaches:
+    """Activations that several fits share, by their trainable layers, with room for the longest fit's epochs."""
+
+    epochs: int
+    by_layers: dict[tuple[Names, ...], Caches] = field(default_factory=dict)
+
+
+def image_counts(*batches: Batches | CachedBatches) -> tuple[int, int]:
+    """Returns for how many images the frozen blocks were asked for and computed."""
+    cached = [each for each in batches if isinstance(each, CachedBatches)]
+    return sum(each.asked for each in cached), sum(each.computed for each in cached)
 
 
 def activations(prefix: nn.Module, x_N3SS: Tensor, device: Device) -> Tensor:

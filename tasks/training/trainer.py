@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -17,81 +17,20 @@ from tasks.core.target import TargetSpec
 from tasks.hardware.device import Device
 from tasks.hardware.distributed import count, rank, synchronize_batchnorm
 from tasks.images.transforms import RenderStyle
-from tasks.models.freezing import Names, ParameterGroup, learn_mode, thaw, unfrozen
 from tasks.models.frozen_prefix import split_at_first_trainable
 from tasks.scorer.network import Network
-from tasks.training.activation_cache import CachedBatches, fits
+from tasks.training.activation_cache import CachedBatches, Caches, SharedCaches, fits, image_counts
 from tasks.training.batches import Batches
-from tasks.training.callbacks import Callback
 from tasks.training.checkpoint import FileCheckpoint
 from tasks.training.compiled import compiled_fit
 from tasks.training.interpolation import ChooseAlpha, between
 from tasks.training.loop import Schedule, fit, outputs, score
-from tasks.training.mixed_batches import MixedBatches
+from tasks.training.plan import TrainingPlan
 from tasks.training.state import Interpolated, Progress, Tensors, trained_tensors
-from tasks.training.types import Batch, Loss, Row, Score, Scoring
+from tasks.training.types import Batch, Row, Score, Scoring
 
 AUXILIARY = "auxiliary"
 SAVE_SECONDS = 10.0  # between checkpoints: the most training that is lost if the process is killed
-
-
-Caches = tuple[CachedBatches, CachedBatches]  # of training and validation images
-
-
-@dataclass(frozen=True)
-class SharedCaches:
-    """Activations that several fits share, by their trainable layers, with room for the longest fit's epochs."""
-
-    epochs: int
-    by_layers: dict[tuple[Names, ...], Caches] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """The plan of a fit: trainable layers, learning rates, loss, batches and callbacks."""
-
-    learning: Sequence[Names]
-    groups: Sequence[ParameterGroup]
-    loss: Loss
-    batch_statistics: bool
-    smoothing: float = 0.0  # label smoothing of the loss, for objectives that rebuild it
-    unfreeze_every: int = 0  # epochs between unfreezing one more block; 0: all from the start
-    passes: int = 1  # over the training images, per epoch
-    dropout: bool = False
-    cache_gib: float = 0.0  # limit on cached activations of the frozen prefix
-    compile: bool = False  # compiles the trainable part
-    train: MixedBatches | None = None  # replaces the trainer's batches; never cached activations
-    auxiliary_module: nn.Module | None = None  # trained with the network, then discarded
-    callbacks: tuple[Callback, ...] = ()
-    alphas: Sequence[float] = ()  # candidate points from the initial to the last weights
-
-    @property
-    def interpolates(self) -> bool:
-        """Returns whether a point between the initial and the last weights is chosen, instead of the best epoch.
-
-        Callbacks have criteria of their own, and running statistics between two models fit neither.
-        """
-        inside = any(alpha < 1 for alpha in self.alphas)
-        return bool(self.alphas) and not self.callbacks and not (self.batch_statistics and inside)
-
-    def with_auxiliary(self, module: nn.Module | None) -> TrainingPlan:
-        """Returns the plan with a module that is trained at the head's rate and discarded after the fit."""
-        if module is None:
-            return self
-        groups = [*self.groups, ParameterGroup(list(module.parameters()), self.groups[0].lr)]
-        return replace(self, auxiliary_module=module, groups=groups)
-
-    def prepare_epoch(self, network: Network, epoch: int) -> None:
-        """Runs the callbacks, unfreezes the blocks of this epoch and sets the modules' modes."""
-        for callback in self.callbacks:
-            callback.on_epoch_begin(epoch, network)
-        learning = unfrozen(self.learning, epoch, self.unfreeze_every)
-        thaw(network.backbone, learning)
-        learn_mode(network, learning, batch_statistics=self.batch_statistics, dropout=self.dropout)
-
-    def finish(self, network: Network) -> dict[str, float]:
-        """Runs `on_end` of the callbacks. Returns their numbers for the report."""
-        return {name: value for callback in self.callbacks for name, value in callback.on_end(network).items()}
 
 
 @dataclass(frozen=True)
@@ -121,7 +60,7 @@ class Trainer:
             synchronize_batchnorm(network, self.device.device)
         schedule = replace(schedule, steps_per_epoch=len(plan.train or self.train) * plan.passes)
         learner, train, validation = self._without_prefix(network, schedule, plan)
-        before = _cache_counts(train, validation)
+        before = image_counts(train, validation)
         if plan.auxiliary_module:
             learner.add_module(AUXILIARY, self.device.place(plan.auxiliary_module))
         first = trained_tensors(learner, plan.groups) if plan.interpolates else {}
@@ -145,9 +84,7 @@ class Trainer:
         if first and progress.epoch:
             self._interpolate(learner, first, validation, plan, progress)
         if isinstance(train, CachedBatches):
-            self._count_cached(
-                *(now - then for now, then in zip(_cache_counts(train, validation), before, strict=True))
-            )
+            self._count_cached(*(now - then for now, then in zip(image_counts(train, validation), before, strict=True)))
         return progress
 
     def _interpolate(
@@ -233,9 +170,3 @@ class Trainer:
         if self.shared:
             self.shared.by_layers[layers] = train, validation
         return train, validation
-
-
-def _cache_counts(*batches: Batches | CachedBatches) -> tuple[int, int]:
-    """Returns for how many images the frozen blocks were asked for and computed."""
-    cached = [each for each in batches if isinstance(each, CachedBatches)]
-    return sum(each.asked for each in cached), sum(each.computed for each in cached)

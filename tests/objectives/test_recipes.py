@@ -14,7 +14,7 @@ from tasks.scorer.heads import build_head
 from tests.stages.contract import FINETUNE
 
 
-@given(recipes=st.integers(1, 9), budget=st.integers(27, 500), halving=st.booleans())
+@given(recipes=st.integers(1, 3), budget=st.integers(6, 500), halving=st.booleans())
 def test_rungs_stay_within_the_budget_and_every_fit_has_an_epoch(recipes, budget, halving):
     rungs = rungs_of(recipes, budget, halving=halving)
     assert passes(rungs, 7) <= 7 * budget

@@ -7,6 +7,7 @@ import json
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from tasks.core.errors import RootstockError
@@ -220,3 +221,8 @@ def test_a_later_fixed_recipe_leaves_no_search_behind(paths):
     assert not paths.out_of_fold.exists()
     assert json.loads(paths.curves.read_text().splitlines()[0])
     assert context_of(paths).trainer.shared is None, "only a search shares activations"
+
+
+def test_a_search_is_refused_for_objectives_that_have_no_recipes(paths):
+    with pytest.raises(ValidationError, match=r"finetune\.recipe: only the objective labels"):
+        tuned(paths, **SEARCH, objective="mcc")
