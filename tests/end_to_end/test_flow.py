@@ -20,6 +20,7 @@ from flows.registry.tags import Tag
 from tasks.core.errors import EXIT_BROKEN, EXIT_DATA_REFUSED, EXIT_INTERRUPTED, EXIT_USAGE
 from tasks.core.files import read_json
 from tasks.core.schema import STAGES
+from tasks.objectives.search_report import SearchReport
 from tests.drawn import drawn
 from tests.project import Project, wait_until
 from tests.terminal import Terminal
@@ -302,8 +303,8 @@ def test_an_earlier_model_can_be_the_start_of_a_search(project):
     assert read_json(project.root / "data" / "evaluate" / "spec.json")["init"] == "models:/rootstock/1"
     assert project.numbers() == [1, 2]
     run = max(project.runs(), key=lambda run: run.info.start_time)
-    search = read_json(project.root / "data" / "finetune" / "search.json")
-    assert run.data.tags["rootstock.recipe"] == search["fits"][search["kept"]]["recipe"]
+    search = SearchReport.load(project.root / "data" / "finetune" / "search.json")
+    assert run.data.tags["rootstock.recipe"] == search.recipe
     assert run.data.metrics["finetune/image_passes"] == 3 * 13 * 18
     card = next(
         (project.root / ".registry" / "artifacts").rglob(f"{run.info.run_id}/artifacts/card/card.md")
