@@ -169,11 +169,10 @@ def conclude(paths: Paths, target: TargetSpec, tuned: Tuned) -> None:
         shutil.rmtree(paths.checkpoints, ignore_errors=True)
     score_text = target.describe(tuned.best[Curve.VALIDATION_SCORE])
     epochs = tuned.before + tuned.progress.epoch
-    if tuned.recipe:
-        say(f"kept recipe: {tuned.recipe}")
     if tuned.progress.interpolated is None:
         say(f"kept epoch {tuned.best[Curve.EPOCH]} of {epochs}: {score_text}")
     elif alpha := tuned.progress.interpolated.alpha:
-        say(f"kept {alpha:g} of the way from the probe to epoch {epochs}: {score_text}")
+        recipe = f" ({tuned.recipe})" if tuned.recipe else ""
+        say(f"kept {alpha:g} of the way from the probe to epoch {epochs}{recipe}: {score_text}")
     else:
         say(f"kept the probe: {epochs} epochs of fine-tuning gained too little to tell from chance: {score_text}")
