@@ -87,8 +87,8 @@ def write_answers(case: EvaluationInput, tuned: Answers) -> None:
 def page_sections(case: EvaluationInput, operating_point: OperatingPoint) -> list[PageSection]:
     """Returns the page sections specific to classification."""
     paths = case.paths
-    crossed = case.search is not None and case.search.calibrated_by is CalibratedBy.OUT_OF_FOLD
-    answers = selective_text(operating_point, crossed=crossed)
+    cross_fitted = case.search is not None and case.search.calibrated_by is CalibratedBy.OUT_OF_FOLD
+    answers = selective_text(operating_point, cross_fitted=cross_fitted)
     sections = [
         PageSection("Confusion matrix", picture=paths.confusion),
         PageSection("Wrong answers with the highest probability", picture=paths.wrong),
@@ -108,10 +108,10 @@ def page_sections(case: EvaluationInput, operating_point: OperatingPoint) -> lis
     )
 
 
-def selective_text(point: OperatingPoint, *, crossed: bool) -> str:
+def selective_text(point: OperatingPoint, *, cross_fitted: bool) -> str:
     """Describes the threshold with its coverage and risk on the test split.
 
-    `crossed`: it rests on outputs of several models, each chosen without the image.
+    `cross_fitted`: it rests on outputs of several models, each chosen without the image.
     """
     risk, images = point["wanted_risk"], point["validation_images"]
     if point["threshold"] == NO_THRESHOLD:
@@ -120,7 +120,7 @@ def selective_text(point: OperatingPoint, *, crossed: bool) -> str:
             f"images, so every prediction is marked as uncertain. It takes {min_images(risk)} images that the model "
             "gets right with the highest probabilities, or a higher evaluate.risk."
         )
-    by = f"{'models chosen without each of ' if crossed else ''}{images} validation images"
+    by = f"{'models chosen without each of ' if cross_fitted else ''}{images} validation images"
     return (
         f"The model answers if the probability is at least {point['threshold']:.3f}: by {by}, "
         f"at most {risk:.1%} of its answers are wrong, at the 95% confidence level. On test it answers for "

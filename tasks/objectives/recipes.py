@@ -10,9 +10,10 @@ from tasks.core.schema import AUTO, EMBEDDED_ARCHITECTURE
 from tasks.core.sections import FinetuneSection
 from tasks.core.target import TargetSpec
 from tasks.models.freezing import EVERYTHING
+from tasks.objectives.plans import last_of
 from tasks.training.kinds import TAKES_SMALL_HEAD
 
-SMALL_HEAD = 0.1  # times the probe's head: predicts the same, but is not certain of the training images
+SMALL_HEAD = 0.1  # times the probe's head: the same classes; the size of its weights harms (docs/fine-tuning.md)
 REDUCTION = 3  # recipes per recipe that the next rung goes on with
 
 
@@ -34,7 +35,7 @@ class Rung:
 
 
 def is_searched(section: FinetuneSection, objective: Objective, architecture: str) -> bool:
-    """Returns whether recipes are compared: those of other objectives, and of the embedded network, are fixed."""
+    """Returns whether recipes are compared: never for other objectives, by `auto` not for the embedded network."""
     if objective is not Objective.LABELS or not section.epochs:
         return False
     return section.recipe == "search" or (section.recipe == AUTO and architecture != EMBEDDED_ARCHITECTURE)
@@ -45,12 +46,12 @@ def recipes_of(section: FinetuneSection, target: TargetSpec) -> list[Recipe]:
 
     The whole network of a classifier is also trained from a small head.
     """
-    unit, number = ("blocks", section.blocks) if section.layers is None else ("layers", section.layers)
+    number, unit = last_of(section)
     whole = section.model_copy(update={"blocks": EVERYTHING, "layers": None, "decay": 1.0, "unfreeze": 0})
     recipes = [Recipe("whole network", whole)]
     if TAKES_SMALL_HEAD[target.kind]:
         recipes.append(Recipe("whole network, small head", whole, SMALL_HEAD))
-    return [*recipes, Recipe(f"last {number} {unit}", section)]
+    return [*recipes, Recipe(f"last {number} {unit if number != 1 else unit[:-1]}", section)]
 
 
 def rungs_of(recipes: int, budget: int, *, halving: bool) -> list[Rung]:

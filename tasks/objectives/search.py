@@ -56,13 +56,13 @@ def search(context: TrainingContext, section: FinetuneSection, seed: int) -> tup
         recipes = fits.ranked(number, recipes[: rung.recipes], rung.epochs)
     report = SearchReport(tuple(fits.state.done), fits.state.kept, trainer.validation.num_images, calibrated_by)
     folds_V = folds_by_group(validation, min(FOLDS, validation[Column.GROUP].nunique()))
-    crossed = fits.out_of_fold(folds_V) if calibrated_by is CalibratedBy.OUT_OF_FOLD else None
+    calibrating = fits.out_of_fold(folds_V) if calibrated_by is CalibratedBy.OUT_OF_FOLD else None
     if not rank():
         shutil.copy(fits.curves(fits.state.best), trainer.curves)
         write(files.tuned, fits.state.weights)
         report.save(files.search)
-        if crossed is not None:
-            write(files.out_of_fold, {"outputs": crossed})
+        if calibrating is not None:
+            write(files.out_of_fold, {"outputs": calibrating})
     return fits.tuned(), {**trainer.cache_counts, "alpha": report.alpha, "image_passes": float(report.passes)}
 
 

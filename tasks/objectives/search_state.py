@@ -11,7 +11,7 @@ from tasks.objectives.out_of_fold import Point
 from tasks.objectives.search_report import RecipeFit
 from tasks.training.state import Checkpoint, Progress, Tensors
 
-OUTSIDE = {"best", "interpolated"}  # of a fit's progress: not needed once it is finished
+NOT_SAVED = {"best", "interpolated"}  # of a fit's progress: not needed once it is finished
 
 
 @dataclass
@@ -37,7 +37,7 @@ class SearchState:
         """Replaces the saved state."""
         tensors = {f"weights.{name}": tensor for name, tensor in self.weights.items()}
         tensors |= {f"outputs.{place}.{alpha}": output for (place, alpha), output in self.outputs.items()}
-        progress = {name: value for name, value in vars(self.progress).items() if name not in OUTSIDE}
+        progress = {name: value for name, value in vars(self.progress).items() if name not in NOT_SAVED}
         fits = [asdict(fit) for fit in self.done]
         checkpoint.save(tensors, {"fits": fits, "kept": self.kept, "progress": progress, "seconds": self.seconds})
 

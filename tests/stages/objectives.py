@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pandas as pd
+import pytest
 
 from tasks.core.files import read_json
 from tasks.core.schema import Balance, Candidate, Curve
@@ -54,3 +57,20 @@ def as_teacher(paths):
 
 class Killed(Exception):  # noqa: N818
     pass
+
+
+@contextmanager
+def killed_at(monkeypatch, row):
+    """Expects that a fit is killed at this row of its curves, counted from 1; it is saved after every epoch."""
+    rows_said = []
+
+    def die(done, total, text):
+        rows_said.append(text)
+        if len(rows_said) == row:
+            raise Killed
+
+    monkeypatch.setattr("tasks.training.trainer.SAVE_SECONDS", 0.0)
+    with monkeypatch.context() as patched:
+        patched.setattr("tasks.training.trainer.say_progress", die)
+        with pytest.raises(Killed):
+            yield

@@ -14,7 +14,7 @@ from tasks.models.weights_file import write
 from tests.drawn import write_discs
 from tests.errors import raises
 from tests.stages.contract import NOBODY, through_head, tuned
-from tests.stages.objectives import BACKBONE_AS_TEACHER, Killed, begun, curve, methods
+from tests.stages.objectives import BACKBONE_AS_TEACHER, begun, curve, killed_at, methods
 
 
 @pytest.mark.parametrize(
@@ -58,19 +58,8 @@ def test_a_killed_run_ends_with_the_same_weights_under_every_objective(paths, mo
     options["interpolation"] = [0.5, 1.0]  # only of labels
     tuned(paths, **options)
     undisturbed, rows = load_file(paths.tuned), curve(paths)
-
-    rows_said = []
-
-    def die(done, total, text):
-        rows_said.append(text)
-        if len(rows_said) == last:
-            raise Killed
-
-    monkeypatch.setattr("tasks.training.trainer.SAVE_SECONDS", 0.0)
-    with monkeypatch.context() as patched:
-        patched.setattr("tasks.training.trainer.say_progress", die)
-        with pytest.raises(Killed):
-            tuned(paths, **options)
+    with killed_at(monkeypatch, last):
+        tuned(paths, **options)
     assert list(paths.checkpoints.rglob("*.safetensors"))
     tuned(paths, **options)
     pd.testing.assert_frame_equal(curve(paths), rows)

@@ -21,10 +21,10 @@ from tasks.objectives.recipes import recipes_of
 from tasks.objectives.search_report import CalibratedBy, SearchReport
 from tests.errors import raises
 from tests.stages.contract import evaluated, through_head, tuned
-from tests.stages.objectives import Killed, begun, context_of, curve
+from tests.stages.objectives import Killed, begun, context_of, curve, killed_at
 
 SEARCH = {"recipe": "search", "interpolation": [0.5, 1.0], "scratch": False}
-WHOLE, SMALL, LAST = "whole network", "whole network, small head", "last 1 blocks"
+WHOLE, SMALL, LAST = "whole network", "whole network, small head", "last 1 block"
 
 
 @pytest.fixture
@@ -79,19 +79,8 @@ def test_a_killed_search_ends_with_the_same_weights(paths, monkeypatch, many, la
     tuned(paths, **SEARCH)
     undisturbed, rows, report = load_file(paths.tuned), curve(paths), paths.search.read_bytes()
     calibrating = paths.out_of_fold.read_bytes() if not many else b""
-    epochs_said = []
-
-    def die(done, total, text):
-        epochs_said.append(text)
-        if len(epochs_said) == last:
-            raise Killed
-
-    monkeypatch.setattr("tasks.training.trainer.SAVE_SECONDS", 0.0)
-    with monkeypatch.context() as patched:
-        patched.setattr("tasks.training.trainer.say_progress", die)
-        with pytest.raises(Killed):
-            tuned(paths, **SEARCH)
-        assert len(epochs_said) == last
+    with killed_at(monkeypatch, last):
+        tuned(paths, **SEARCH)
     tuned(paths, **SEARCH)
     pd.testing.assert_frame_equal(curve(paths), rows)
     assert paths.search.read_bytes() == report
@@ -194,7 +183,7 @@ def test_labels_and_targets_are_searched_too(data, recipes, request):
 
 def test_frozen_blocks_are_computed_once_for_all_fits(paths, halved, monkeypatch):
     """Only the last block is trained, in two rungs."""
-    monkeypatch.setattr("tasks.objectives.search.recipes_of", lambda *given: recipes_of(*given)[2:] * 2)
+    monkeypatch.setattr("tasks.objectives.search.recipes_of", lambda *arguments: recipes_of(*arguments)[2:] * 2)
     monkeypatch.setattr("tasks.objectives.recipes.REDUCTION", 2)
     through_head(paths)
     report = tuned(paths, **SEARCH)
