@@ -49,13 +49,13 @@ unit: .venv/ready-dev  ## tests without servers, browsers and whole runs; ARGS f
 bench: .venv/ready-dev ## the README's figures; resumes where it stopped
 	@python -m tests.benchmarks $(ARGS)
 
-release: .venv/ready   ## answer promotions in MLflow now (make up does it every minute)
+release: .venv/ready   ## answer promotions in MLflow now (make up does it within seconds)
 	@python -m flows release
 
 rollback: .venv/ready  ## the model that was live before is live again
 	@python -m flows rollback
 
-up: .venv/ready        ## Prefect's and MLflow's pages, on loopback; a worker that retrains nightly and releases
+up: .venv/ready        ## Prefect's and MLflow's pages, on loopback; a worker that retrains nightly, a watcher that releases
 	@python -m flows up
 
 down: .venv/ready      ## stop them

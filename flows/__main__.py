@@ -65,7 +65,7 @@ def predict(arguments: Sequence[str]) -> None:
 
 
 def release(_arguments: Sequence[str]) -> None:
-    """Handles pending promotion requests now instead of within a minute."""
+    """Handles pending promotion requests now; the watcher of `up` does it within seconds."""
     from flows.config import parameters
     from flows.registry.ledger import describe
     from flows.registry.promotion import reconcile
@@ -85,15 +85,15 @@ def rollback(_arguments: Sequence[str]) -> None:
 
 
 def up(_arguments: Sequence[str]) -> None:
-    """Starts the Prefect and MLflow servers and a worker, and prints their addresses and what to do next."""
+    """Starts the Prefect and MLflow servers, a worker and the watcher. Prints their addresses and what to do next."""
     from flows.config.parameters import load
     from flows.local.links import next_steps
     from flows.local.servers import PORTS, running
     from flows.local.servers import up as start
-    from flows.local.worker import WORKER
+    from flows.local.worker import WATCHER, WORKER
 
     model, before = load().register_.model, running()
-    missing = [name for name in (*PORTS, WORKER) if name not in before]
+    missing = [name for name in (*PORTS, WORKER, WATCHER) if name not in before]
     print(f"starting {', '.join(missing)} ..." if missing else "all servers are running already", flush=True)
     addresses = start()
     for name, address in addresses.items():

@@ -1,4 +1,4 @@
-"""Release: makes a requested version live if the gate's verdict allows it. Run every minute or by hand.
+"""Release: makes a requested version live if the gate's verdict allows it. Run by the watcher or by hand.
 
 A person requests a version by setting the alias `champion` on it, or with MLflow's "Promote model" button, which copies
 the version to the registered model <name>-production. Only this flow moves the alias `live`.

@@ -23,6 +23,7 @@ MAIN_CHECKOUT = main_checkout_of(CHECKOUT)  # relative paths in params.yaml star
 DATABASE = REGISTRY / "mlflow.db"
 LOCAL_DATABASE = f"sqlite:///{DATABASE}"
 LOOPBACK = ("127.0.0.1", "localhost")
+FLOW_RUN_DAYS = 30  # after which Prefect's server removes a flow run, its logs and artifacts
 SERVERS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI")
 
 
@@ -50,10 +51,14 @@ def _defaults() -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # By default, leases are kept in memory: a restarted server would forget who holds a slot and never free it.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        # Without these, a server keeps every flow run for ever.
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(FLOW_RUN_DAYS * 24 * 3600),
         "DO_NOT_TRACK": "1",
         "DVC_NO_ANALYTICS": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight more processes, for jobs that Rootstock does not use
         "MLFLOW_TRACKING_URI": LOCAL_DATABASE,
         "PREFECT_LOGGING_FORMATTERS_STANDARD_FLOW_RUN_FMT": "%(message)s",
         "PREFECT_LOGGING_FORMATTERS_STANDARD_TASK_RUN_FMT": "%(task_run_name)-9s| %(message)s",

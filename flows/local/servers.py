@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from flows.local import worker
 from flows.local.environment import LOCAL_DATABASE, REGISTRY
-from flows.local.worker import WORKER, Server, started
+from flows.local.worker import WATCHER, WORKER, Server, started
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
 from tasks.core.paths import PathsParams
@@ -36,7 +36,7 @@ CLOCK_TOLERANCE = 60.0  # seconds by which a process's start time may shift when
 
 
 def up() -> dict[str, str]:
-    """Starts the servers that are not running, and a worker for the deployments. Returns their addresses by name.
+    """Starts the servers, a worker for the deployments, and the watcher, unless they run. Returns their addresses.
 
     Raises RootstockError if a server does not respond or the deployments cannot be registered.
     """
@@ -56,11 +56,14 @@ def _up() -> dict[str, str]:
     if WORKER not in servers:
         servers[WORKER] = worker.start(servers["prefect"]["url"], _log)
         write_json(_file(), servers)
+    if WATCHER not in servers:
+        servers[WATCHER] = worker.start_watcher(servers["mlflow"]["url"], _log)
+        write_json(_file(), servers)
     return {name: server["url"] for name, server in servers.items()}
 
 
 def down() -> list[str]:
-    """Stops the processes that `up` started, the worker first. Returns their names."""
+    """Stops the processes that `up` started, the last one first. Returns their names."""
     servers = dict(reversed(running().items()))
     for server in servers.values():
         _stop(psutil.Process(server["pid"]))
@@ -199,6 +202,15 @@ def _logs() -> Path:
     return PathsParams.load().paths.state / "logs"
 
 
+def server_logs() -> list[Path]:
+    """Returns the logs of the processes that `up` started, to be rotated."""
+    folder = _logs()
+    return [folder / f"{name}.log" for name in (*PORTS, WORKER, WATCHER)]
+
+
 def _log(name: str) -> IO[bytes]:
+    """Opens an empty log for appending, so that it can be rotated."""
     _logs().mkdir(parents=True, exist_ok=True)
-    return (_logs() / f"{name}.log").open("wb")
+    file = _logs() / f"{name}.log"
+    file.unlink(missing_ok=True)
+    return file.open("ab")

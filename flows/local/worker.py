@@ -1,4 +1,4 @@
-"""The Prefect worker that runs the deployments in deploy/prefect.yaml on this machine; started by make up."""
+"""The Prefect worker, which runs the deployments in deploy/prefect.yaml here, and the watcher; started by make up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypedDict
 
@@ -14,9 +15,10 @@ import psutil
 from flows.local.environment import MAIN_CHECKOUT
 from tasks.core.errors import RootstockError
 
-WORKER = "worker"
+WORKER, WATCHER = "worker", "watcher"
 POOL = "rootstock"
 DEPLOY = Path("deploy")
+OLD_DEPLOYMENT = "release/every-minute"  # until the watcher came
 TAIL = 20  # lines of a failed command's output shown in its error
 
 
@@ -38,18 +40,36 @@ def start(prefect_url: str, log: Callable[[str], IO[bytes]]) -> Server:
     env = environment(f"{prefect_url}/api")
     run_prefect(env, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     run_prefect(env, "deploy", "--all", "--prefect-file", str(DEPLOY / "prefect.yaml"))
+    _retire(env, OLD_DEPLOYMENT)
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-    with log(WORKER) as output:
+    return _background("retrains nightly (deploy/prefect.yaml)", command, env, log(WORKER))
+
+
+def start_watcher(mlflow_url: str, log: Callable[[str], IO[bytes]]) -> Server:
+    """Starts the watcher, which answers promotion requests in MLflow."""
+    command = [sys.executable, "-m", "flows.registry.watcher", mlflow_url]
+    return _background("releases what is promoted in MLflow", command, {**os.environ}, log(WATCHER))
+
+
+def _background(what: str, command: list[str], env: dict[str, str], log: IO[bytes]) -> Server:
+    """Starts a process that outlives this one, in the main checkout."""
+    with log:
         process = subprocess.Popen(
             command,
             cwd=MAIN_CHECKOUT,
             env=env,
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=log,
+            stderr=log,
             start_new_session=True,
         )
-    return started("retrains nightly, releases every minute (deploy/prefect.yaml)", process)
+    return started(what, process)
+
+
+def _retire(env: dict[str, str], deployment: str) -> None:
+    """Deletes a deployment of an earlier version of the project, with its schedule, if the server still has it."""
+    with suppress(RootstockError):
+        run_prefect(env, "deployment", "delete", deployment)
 
 
 def environment(api: str) -> dict[str, str]:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.registry.aliases import CHAMPION, LIVE, PRODUCTION
 from flows.registry.ledger import Entry, Event, Ledger
 from flows.registry.ledger_owner import claim, locked_ledger
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.verdict import NONE
-from flows.registry.versions import CHAMPION, LIVE, PRODUCTION, find, is_there, made_at
+from flows.registry.versions import find, is_there, made_at
 from tasks.core.errors import RootstockError
 from tasks.gate.checks import Verdict
 

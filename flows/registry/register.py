@@ -14,12 +14,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import tasks
+from flows.registry.aliases import CHALLENGER, PRODUCTION
 from flows.registry.kinds import ANSWER_COLUMNS, DIFFERENCES
 from flows.registry.runs import Run
 from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.store import client
 from flows.registry.tags import Tag, lineage
-from flows.registry.versions import CHALLENGER, PRODUCTION, find
+from flows.registry.versions import find
 from flows.stages import dvc_cli
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from flows.config.parameters import GateSection
+from flows.registry.aliases import LIVE
 from flows.registry.kinds import EVALUATED_ANSWERS
 from flows.registry.store import client
 from flows.registry.tags import Tag
-from flows.registry.versions import LIVE, find, scorer_of, scorer_thresholds
+from flows.registry.versions import find, scorer_of, scorer_thresholds
 from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.core.files import read_json, replacing
 from tasks.core.paths import Paths

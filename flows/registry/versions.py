@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from flows.registry.aliases import CHALLENGER, CHAMPION, LIVE
 from flows.registry.scorer_code import digest_of, read_code, run_code
 from flows.registry.store import client
 from flows.registry.tags import Tag
@@ -15,12 +16,8 @@ from tasks.core.target import TargetKind, kind_of
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-CHALLENGER = "challenger"  # set by retrain: the version with the newest results
-CHAMPION = "champion"  # set by a person: a request to make the version live
 ARTIFACTS, SPEC, WEIGHTS = "artifacts", "spec.json", "model.safetensors"  # a version's folder, and files in it
-PRODUCTION = "-production"  # suffix of the registered model that receives copies made with the Promote model button
 MISSING_CODES = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for a missing model or alias
-LIVE = "live"  # set only by release: the version that predict uses
 
 
 def resolve(name: str, reference: str) -> ModelVersion:

@@ -7,11 +7,12 @@ from itertools import count
 import pytest
 
 from flows.config.parameters import check
+from flows.registry.aliases import CHAMPION, PRODUCTION
 from flows.registry.promotion import reconcile
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.verdict import NONE
-from flows.registry.versions import CHAMPION, PRODUCTION, find
+from flows.registry.versions import find
 from tasks.core.params import read_document
 from tests.project import ROOT
 

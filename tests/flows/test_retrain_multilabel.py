@@ -8,8 +8,8 @@ import mlflow
 import pandas as pd
 import pytest
 
+from flows.registry.aliases import LIVE
 from flows.registry.tags import Tag
-from flows.registry.versions import LIVE
 from tasks.core.errors import EXIT_UNDECIDED
 from tests.drawn import write_scenes
 

@@ -62,7 +62,7 @@ def test_down_stops_what_up_started_and_nothing_else(finished, tmp_path):
     project.more = {}
     project.flows("up")
     servers = read_json(project.root / ".state" / "servers.json")
-    assert project.flows("down").stdout == "stopped: worker, mlflow, prefect\n"
+    assert project.flows("down").stdout == "stopped: watcher, worker, mlflow, prefect\n"
     wait_until(lambda: not any(psutil.pid_exists(server["pid"]) for server in servers.values()))
     assert project.flows("down").stdout == "stopped: nothing was running\n"
     stale = {"prefect": {"url": "http://127.0.0.1:1", "pid": os.getpid(), "created": 1.0}}

@@ -7,13 +7,13 @@ import time
 
 import pytest
 
+from flows.registry.aliases import CHAMPION, LIVE
 from flows.registry.ledger import Event, Ledger
 from flows.registry.ledger_owner import OtherLedgerError
 from flows.registry.promotion import reconcile, roll_back
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.verdict import NONE
-from flows.registry.versions import CHAMPION, LIVE
 from tasks.core.errors import RootstockError
 from tests.errors import raises
 

@@ -13,10 +13,11 @@ import pytest
 from mlflow import MlflowClient
 
 from flows.config.parameters import GateSection
+from flows.registry.aliases import LIVE
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.verdict import against, answers
-from flows.registry.versions import LIVE, find, scorer_of, scorer_thresholds
+from flows.registry.versions import find, scorer_of, scorer_thresholds
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
 from tasks.core.schema import Column

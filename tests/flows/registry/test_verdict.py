@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.registry.aliases import LIVE
 from flows.registry.tags import Tag
-from flows.registry.versions import LIVE
 from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.core.files import read_json
 from tests.project import Project
