@@ -16,7 +16,8 @@ from ruamel.yaml.comments import CommentedMap
 
 from flows.config.parameters import check, stage_params
 from flows.sources.candidates import candidates_of
-from flows.sources.images import images_of, listing
+from flows.sources.copies import listing
+from flows.sources.images import images_of
 from flows.sources.names import check_names
 from flows.sources.weights import teacher_of
 from tasks.core.digest import code_digest

@@ -37,9 +37,7 @@ def candidates_of(params: FlowParams) -> Path:
     Raises RootstockError if a file is missing or may not be downloaded.
     """
     named = list(_named(params))
-    facts = [
-        (each.architecture, str(each.file), each.file.stat().st_size, each.file.stat().st_mtime_ns) for each in named
-    ]
+    facts = [(each.architecture, sha256_of(each.file), each.license) for each in named]
     folder = params.paths.state / "source" / f"candidates-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
     if not folder.exists():
         beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")

@@ -8,21 +8,17 @@ import shutil
 from pathlib import Path
 
 from flows.config.parameters import DIGITS, ROTATIONS, FlowParams
-from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
+from flows.local.environment import MAIN_CHECKOUT
 from flows.sources import split_memory
 from flows.sources.candidates import candidates_of
+from flows.sources.copies import BROUGHT_IN, import_copy, listing
 from flows.sources.names import SOURCES, check_names
 from flows.sources.registry_pins import pin
 from flows.sources.weights import teacher_of
-from flows.stages import dvc_cli
 from tasks.core.errors import DataRefusedError, ParamsError, RootstockError
-from tasks.core.files import put_aside, read_json, write_json
 from tasks.core.schema import TABLE
 from tasks.data.archives import is_archive, single_folder, unpack
 from tasks.data.image_files import refuse_unusable
-
-BROUGHT_IN = "brought in"  # the outcome of an import that changed something
-UNFINISHED = {"unfinished": str(CHECKOUT)}  # marker present while an import into this checkout is running
 
 
 def bring_in(params: FlowParams) -> dict[str, str]:
@@ -33,9 +29,9 @@ def bring_in(params: FlowParams) -> dict[str, str]:
     check_names(params)
     pin(params)
     outcomes = {
-        "images": _bring_in(images_of(params), params.paths.raw, params.paths.state),
-        "weights": _bring_in(candidates_of(params), params.paths.candidates, params.paths.state),
-        "teacher": _bring_in(teacher_of(params), params.paths.teacher, params.paths.state),
+        "images": import_copy(images_of(params), params.paths.raw, params.paths.state),
+        "weights": import_copy(candidates_of(params), params.paths.candidates, params.paths.state),
+        "teacher": import_copy(teacher_of(params), params.paths.teacher, params.paths.state),
     }
     if outcomes["images"].startswith(BROUGHT_IN) or split_memory.is_contradicted(params.paths):
         split_memory.renew(params.paths)
@@ -130,60 +126,3 @@ def rendered(folder: Path, by: str) -> Path:
         getattr(digits, by)(beside)
         beside.rename(folder)
     return folder
-
-
-def _bring_in(source: Path, target: Path, state: Path) -> str:
-    """Copies `source` to `target` as a new version, unless its files are unchanged. Returns the outcome.
-
-    Leftovers of an interrupted import into this checkout are replaced; a copy without a version, or whose version has
-    changed since (`git pull`), is put aside. Raises RootstockError if `target` is not Rootstock's copy: if it overlaps
-    the source, was edited by hand, or was never imported.
-    """
-    _refuse_overlap(source, target)
-    note = state / "source" / f"{target.name}.json"
-    current = {"source": str(source.resolve()), "listing": listing(source)}
-    last = read_json(note) if note.exists() else {}
-    before = dvc_cli.tracked_md5(target) if dvc_cli.dvc_file(target).exists() else None
-    if before and target.exists() and last == {**current, "md5": before}:
-        return f"unchanged: {_short(source)}"
-    if target.exists() and (not before or last.get("md5", before) != before):
-        _put_aside(target, note, state)
-    elif target.exists() and last != UNFINISHED:
-        dvc_cli.refuse_edits(target)
-    write_json(note, UNFINISHED)
-    dvc_cli.track(source, target)
-    after = dvc_cli.tracked_md5(target)
-    write_json(note, {**current, "md5": after})
-    return f"{'unchanged' if after == before else BROUGHT_IN}: {_short(source)}"
-
-
-def _refuse_overlap(source: Path, target: Path) -> None:
-    """Raises RootstockError if one path is inside the other: the copy would overwrite its source."""
-    source_path, target_path = source.resolve(), target.resolve()
-    if source_path.is_relative_to(target_path) or target_path.is_relative_to(source_path):
-        message = f"{source}: Rootstock copies it to {target}; keep your data in another folder"
-        raise RootstockError(message, key="source-overlaps-copy")
-
-
-def _put_aside(target: Path, note: Path, state: Path) -> None:
-    """Puts aside a copy without a version. Raises RootstockError if Rootstock did not make the copy."""
-    if not note.exists():
-        message = f"{target}: Rootstock's copy goes here, but the present content is in no version: move it away"
-        raise RootstockError(message, key="copy-not-versioned")
-    put_aside(target, state / "failed" / target.name)
-
-
-def _short(source: Path) -> str:
-    """Returns the path relative to the main checkout if it is inside it, otherwise the path as is."""
-    return str(source.relative_to(MAIN_CHECKOUT) if source.is_relative_to(MAIN_CHECKOUT) else source)
-
-
-def listing(source: Path) -> str:
-    """Returns a digest of the names, sizes and mtimes of all files in `source`, without reading their contents."""
-    files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
-    facts = [
-        (str(path.relative_to(source)), status.st_size, status.st_mtime_ns)
-        for path in files
-        for status in [path.stat()]
-    ]
-    return hashlib.sha256(repr(facts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Versioning of data and artifacts: the only module that calls DVC, always as a child process.
+"""Versioning of data and artifacts: only `dvc` here calls DVC, always as a child process.
 
 dvc.lock and .dvc files are read as plain YAML, without DVC, so that reads never wait for DVC's own lock.
 """
@@ -33,15 +33,6 @@ def dvc(*arguments: str) -> str:
         key = "disk-full" if is_full else "dvc-failed"
         raise DvcError(f"dvc {' '.join(arguments)} failed:\n{reason}{remedy}", key=key)
     return done.stdout
-
-
-def track(source: Path, target: Path) -> None:
-    """Copies a file or folder to `target`, replacing it, and adds it to DVC's cache as a version."""
-    # The source is resolved: DVC truncates file names if an absolute source contains "..". Without --force, DVC refuses
-    # a source with the same name as a folder in the target. DVC reads the source without .dvcignore; the commit then
-    # records the version of the copy, without hidden files such as .DS_Store.
-    dvc("add", "--force", "--out", str(target), str(source.resolve()))
-    dvc("commit", "--force", str(dvc_file(target)))
 
 
 def refuse_edits(target: Path) -> None:

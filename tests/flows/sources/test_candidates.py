@@ -11,6 +11,7 @@ from flows.sources.candidates import candidates_of
 from flows.sources.names import check_names
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.files import sha256_of
+from tasks.models import weights_file
 from tasks.selection.candidates import read_candidates
 from tests.errors import raises
 
@@ -38,12 +39,16 @@ def test_own_images_choose_between_characters_and_photographs(params):
     assert candidates_of(chosen) == candidates_of(chosen)
 
 
-def test_named_weights_are_the_only_candidate(params, tiny_weights):
+def test_named_weights_are_the_only_candidate(params, tiny_weights, tmp_path):
     named = params(data=PHOTOS, backbone={"architecture": "shufflenet_v2_x0_5", "weights": str(tiny_weights)})
     assert listed(named) == ["shufflenet_v2_x0_5"]
-    other = shutil.copy(tiny_weights, tiny_weights.with_name("other.pth"))
-    again = params(data=PHOTOS, backbone={"architecture": "shufflenet_v2_x0_5", "weights": str(other)})
-    assert candidates_of(again) != candidates_of(named)
+    same = shutil.copy(tiny_weights, tmp_path / "same.pth")
+    again = params(data=PHOTOS, backbone={"architecture": "shufflenet_v2_x0_5", "weights": str(same)})
+    assert candidates_of(again) == candidates_of(named)
+    state, _ = weights_file.read(tiny_weights)
+    weights_file.write(tmp_path / "other.safetensors", {name: value + 1 for name, value in state.items()})
+    other = {"architecture": "shufflenet_v2_x0_5", "weights": str(tmp_path / "other.safetensors")}
+    assert candidates_of(params(data=PHOTOS, backbone=other)) != candidates_of(named)
 
 
 def test_more_candidates_are_files_or_allowed_downloads(params, tiny_weights, monkeypatch, tmp_path):

@@ -3,7 +3,8 @@ from __future__ import annotations
 import os
 import sys
 
-from flows.sources.images import images_of, listing
+from flows.sources.copies import listing
+from flows.sources.images import images_of
 from tasks.core.errors import DataRefusedError, RootstockError
 from tests.drawn import write_shapes
 from tests.errors import raises

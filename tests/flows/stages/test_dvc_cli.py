@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from flows.sources.images import _bring_in
-from flows.stages import dvc_cli
+from flows.sources.copies import import_copy
+from flows.stages import dvc_cli, dvc_versions
 from tasks.core.errors import RootstockError
 from tasks.core.files import write_json
 from tasks.core.schema import STAGES
@@ -34,18 +35,18 @@ def test_files_keep_their_names_however_the_source_is_written(checkout, shapes, 
         "absolute with ..": checkout / ".." / shapes.name,
         "relative": Path("..") / shapes.name,
     }[way]
-    dvc_cli.track(source, Path("data/raw"))
+    dvc_versions.track(source, Path("data/raw"))
     copied = {str(file.relative_to(checkout / "data" / "raw")) for file in (checkout / "data" / "raw").rglob("*.png")}
     assert copied == {str(file.relative_to(shapes)) for file in shapes.rglob("*.png")}
 
 
 def test_a_copy_that_was_edited_by_hand_is_not_replaced(checkout, shapes):
     target, state = Path("data/raw"), Path(".state")
-    assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+    assert import_copy(shapes, target, state) == f"brought in: {shapes}"
     edited = next((checkout / "data" / "raw").rglob("*.png"))
     edited.unlink()
     with raises(RootstockError, "edited-by-hand") as caught:
-        _bring_in(changed(shapes), target, state)
+        import_copy(changed(shapes), target, state)
     assert "dvc checkout --force data/raw" in str(caught.value)
     assert not edited.exists()
 
@@ -63,10 +64,10 @@ def test_hidden_files_of_desktops_and_of_git_are_no_edit(checkout, shapes):
         (shapes / name).parent.mkdir(exist_ok=True)
         (shapes / name).write_text("hidden")
     target, state = Path("data/raw"), Path(".state")
-    assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+    assert import_copy(shapes, target, state) == f"brought in: {shapes}"
     dvc_cli.refuse_edits(target)
     (shapes / ".DS_Store").write_text("another size")
-    assert _bring_in(shapes, target, state) == f"unchanged: {shapes}"
+    assert import_copy(shapes, target, state) == f"unchanged: {shapes}"
 
 
 def test_files_that_a_user_tracks_with_dvc_are_ignored(checkout, shapes):
@@ -77,16 +78,16 @@ def test_files_that_a_user_tracks_with_dvc_are_ignored(checkout, shapes):
     dvc_cli.dvc("add", "mine")
     changed(checkout / "mine")
     target = Path("data/raw")
-    _bring_in(shapes, target, Path(".state"))
+    import_copy(shapes, target, Path(".state"))
     assert dvc_cli.outdated(target) == list(STAGES)
 
 
 def test_a_source_may_be_named_like_a_folder_of_the_one_before(checkout, shapes):
     """The folder `bar` becomes the source while data/raw has a folder with this name."""
     target, state = Path("data/raw"), Path(".state")
-    _bring_in(shapes, target, state)
+    import_copy(shapes, target, state)
     (named,) = {path for path in shapes.rglob("bar") if path.parent.name == "test"}
-    _bring_in(named, target, state)
+    import_copy(named, target, state)
     assert listing_of(target) == listing_of(named)
 
 
@@ -100,10 +101,10 @@ def test_what_a_killed_import_left_is_replaced(checkout, shapes, monkeypatch):
 
     for name in ("one", "two"):
         with monkeypatch.context() as patch:
-            patch.setattr(dvc_cli, "track", killed)
+            patch.setattr(dvc_versions, "track", killed)
             with pytest.raises(KeyboardInterrupt):
-                _bring_in(changed(shapes, name), target, state)
-        assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+                import_copy(changed(shapes, name), target, state)
+        assert import_copy(shapes, target, state) == f"brought in: {shapes}"
         assert listing_of(target) == listing_of(shapes)
 
 
@@ -116,36 +117,96 @@ def test_the_place_of_the_copy_is_no_source_and_nothing_is_moved(checkout, shape
     shutil.copytree(shapes, target)
     for source in (target, target / "train", Path("data")):
         with raises(RootstockError, "source-overlaps-copy"):
-            _bring_in(source, target, state)
+            import_copy(source, target, state)
     with raises(RootstockError, "copy-not-versioned"):
-        _bring_in(shapes, target, state)
+        import_copy(shapes, target, state)
     assert listing_of(target) == listing_of(shapes)
 
 
 def test_a_copy_whose_version_is_gone_is_put_aside_and_made_again(checkout, shapes):
     """This happens when another branch is checked out."""
     target, state = Path("data/raw"), Path(".state")
-    _bring_in(shapes, target, state)
+    import_copy(shapes, target, state)
     dvc_cli.dvc_file(target).unlink()
-    assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+    assert import_copy(shapes, target, state) == f"brought in: {shapes}"
     assert listing_of(state / "failed" / "raw") == listing_of(target) == listing_of(shapes)
 
 
 def test_a_copy_whose_version_git_changed_is_put_aside_and_made_again(checkout, shapes):
     """This happens when a colleague's import is pulled without its data: nobody edited the copy."""
     target, state = Path("data/raw"), Path(".state")
-    _bring_in(shapes, target, state)
+    import_copy(shapes, target, state)
     file, md5 = dvc_cli.dvc_file(target), dvc_cli.tracked_md5(target)
     file.write_text(file.read_text().replace(md5, "0" * 32 + ".dir"))
-    assert _bring_in(shapes, target, state) == f"brought in: {shapes}"
+    assert import_copy(shapes, target, state) == f"brought in: {shapes}"
     assert dvc_cli.tracked_md5(target) == md5
     assert listing_of(state / "failed" / "raw") == listing_of(target) == listing_of(shapes)
 
 
+def stored(checkout) -> list[Path]:
+    """Returns the files of DVC's cache; in folders named by the first two digits, except leftovers."""
+    return [file for file in (checkout / ".dvc" / "cache").rglob("*") if file.is_file()]
+
+
+def test_an_import_stores_its_bytes_once_and_leaves_the_source_as_it_is(checkout, shapes):
+    """The cache has the list of the folder and each file; a changed import adds a list and the new file."""
+    target, state, sources = Path("data/raw"), Path(".state"), len(list(shapes.rglob("*.png")))
+    import_copy(shapes, target, state)
+    assert len(stored(checkout)) == sources + 1
+    assert all(file.stat().st_nlink == 2 for file in target.rglob("*.png"))
+    assert all(file.stat().st_nlink == 1 and os.access(file, os.W_OK) for file in shapes.rglob("*.png"))
+    (shapes / "new.png").write_bytes(b"new")
+    import_copy(shapes, target, state)
+    assert len(stored(checkout)) == sources + 3
+    assert not list(target.parent.glob(".*"))[1:]  # .gitignore
+
+
+def test_a_version_that_was_imported_before_comes_from_the_cache_or_the_remote(checkout, shapes, monkeypatch):
+    """A new worktree has the committed version but no files, or an older committed version than the last import's."""
+    target, state = Path("data/raw"), Path(".state")
+    import_copy(shapes, target, state)
+    dvc_cli.push()
+    older, cached = dvc_versions.version_of(target), len(stored(checkout))
+    import_copy(changed(shapes), target, state)
+    newer = dvc_versions.version_of(target)
+    monkeypatch.setattr(dvc_versions, "track", None)
+    for committed, outcome in ((newer, "unchanged"), (older, "brought in")):
+        dvc_versions._remove(target)
+        dvc_cli.dvc_file(target).write_text(committed)
+        assert import_copy(shapes, target, state) == f"{outcome}: {shapes}"
+        assert listing_of(target) == listing_of(shapes)
+    assert len(stored(checkout)) == cached + 1
+    dvc_cli.push()
+    for folder in (target, checkout / ".dvc" / "cache"):
+        dvc_versions._remove(folder)
+    assert import_copy(shapes, target, state) == f"unchanged: {shapes}"
+    assert listing_of(target) == listing_of(shapes)
+
+
+def test_a_version_that_is_gone_everywhere_is_imported_again(checkout, shapes):
+    target, state = Path("data/raw"), Path(".state")
+    import_copy(shapes, target, state)
+    for folder in (target, checkout / ".dvc" / "cache"):
+        dvc_versions._remove(folder)
+    assert import_copy(shapes, target, state) == f"unchanged: {shapes}"
+    assert listing_of(target) == listing_of(shapes)
+
+
+def test_old_leftovers_of_imports_are_removed_and_new_ones_may_be_in_use(checkout, shapes):
+    import_copy(shapes, Path("data/raw"), Path(".state"))
+    folder = dvc_versions.cache_folder() / "files" / "md5"
+    old, recent = folder / ".old.tmp", next(folder.glob("??")) / ".recent.tmp"
+    for file in (old, recent):
+        file.touch()
+    os.utime(old, (0, 0))
+    assert dvc_versions.remove_leftovers() == 1
+    assert (old.exists(), recent.exists()) == (False, True)
+
+
 def test_an_import_that_was_killed_in_another_checkout_excuses_no_edit_here(checkout, shapes):
     target, state = Path("data/raw"), Path(".state")
-    _bring_in(shapes, target, state)
+    import_copy(shapes, target, state)
     next((checkout / "data" / "raw").rglob("*.png")).unlink()
     write_json(state / "source" / "raw.json", {"unfinished": "elsewhere"})
     with raises(RootstockError, "edited-by-hand"):
-        _bring_in(changed(shapes), target, state)
+        import_copy(changed(shapes), target, state)

@@ -1,0 +1,87 @@
+"""Copies of sources in the checkout, versioned by DVC: a copy is made only if its version is not in DVC's cache."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
+from flows.stages import dvc_cli, dvc_versions
+from tasks.core.errors import RootstockError
+from tasks.core.files import put_aside, read_json, sha256_of, write_json
+
+BROUGHT_IN = "brought in"  # the outcome of an import that changed something
+UNFINISHED = {"unfinished": str(CHECKOUT)}  # note while an import into this checkout is running
+
+
+def import_copy(source: Path, target: Path, state: Path) -> str:
+    """Makes `target` the current version of `source`. Returns the outcome.
+
+    Nothing is done if the files are unchanged; a version that was imported before, here or in another worktree, is
+    taken from DVC's cache or remote; anything else is copied. Leftovers of an interrupted import into this checkout are
+    replaced; a copy without a version, or whose version has changed since (`git pull`), is put aside. Raises
+    RootstockError if `target` is not Rootstock's copy: if it overlaps the source, was edited by hand, or was never
+    imported.
+    """
+    _refuse_overlap(source, target)
+    note = state / "source" / f"{target.name}.json"
+    current = {"source": _short(source.resolve()), "listing": _identity(source)}
+    last = read_json(note) if note.exists() else {}
+    before = dvc_cli.tracked_md5(target) if dvc_cli.dvc_file(target).exists() else None
+    version = last.get("version") if last.items() >= current.items() else None
+    if before and target.exists() and version and last["md5"] == before:
+        return f"unchanged: {_short(source)}"
+    if target.exists() and (not before or last.get("md5", before) != before):
+        _put_aside(target, note, state)
+    elif target.exists() and last != UNFINISHED:
+        dvc_cli.refuse_edits(target)
+    write_json(note, UNFINISHED)
+    if not (version and dvc_versions.restore_version(target, version)):
+        dvc_versions.track(source, target)
+    after = dvc_cli.tracked_md5(target)
+    write_json(note, {**current, "md5": after, "version": dvc_versions.version_of(target)})
+    return f"{'unchanged' if after == before else BROUGHT_IN}: {_short(source)}"
+
+
+def _refuse_overlap(source: Path, target: Path) -> None:
+    """Raises RootstockError if one path is inside the other: the copy would overwrite its source."""
+    source_path, target_path = source.resolve(), target.resolve()
+    if source_path.is_relative_to(target_path) or target_path.is_relative_to(source_path):
+        message = f"{source}: Rootstock copies it to {target}; keep your data in another folder"
+        raise RootstockError(message, key="source-overlaps-copy")
+
+
+def _put_aside(target: Path, note: Path, state: Path) -> None:
+    """Puts aside a copy without a version. Raises RootstockError if Rootstock did not make the copy."""
+    if not note.exists():
+        message = f"{target}: Rootstock's copy goes here, but the present content is in no version: move it away"
+        raise RootstockError(message, key="copy-not-versioned")
+    put_aside(target, state / "failed" / target.name)
+
+
+def _short(source: Path) -> str:
+    """Returns the path relative to this checkout or the main checkout if it is inside one, otherwise the path as is.
+
+    So a file has the same name in every worktree.
+    """
+    for root in (CHECKOUT, MAIN_CHECKOUT):
+        if source.is_relative_to(root):
+            return str(source.relative_to(root))
+    return str(source)
+
+
+def _identity(source: Path) -> str:
+    """Returns a digest that changes with the files; of a single file, such as weights, the digest of its contents.
+
+    In a new worktree, a committed file has a new mtime.
+    """
+    return sha256_of(source) if source.is_file() else listing(source)
+
+
+def listing(source: Path) -> str:
+    """Returns a digest of the names, sizes and mtimes of all files in `source`, without reading their contents."""
+    digest = hashlib.sha256()
+    for path in dvc_versions.copied_files(source):
+        status = path.stat()
+        digest.update(repr((str(path.relative_to(source)), status.st_size, status.st_mtime_ns)).encode())
+    return digest.hexdigest()

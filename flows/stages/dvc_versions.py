@@ -1,0 +1,110 @@
+"""Versions of imported files: copied beside and renamed, added to DVC's cache, and restored from it.
+
+`dvc add --out` would leave a second copy of everything in the cache (treeverse/dvc#10783).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from flows.stages.dvc_cli import DvcError, dvc, dvc_file
+from tasks.core.files import write_text
+
+LEFT_OUT = "Thumbs.db"  # besides hidden files
+LEFTOVER_SECONDS = 3600.0  # age from which a temporary file in the cache belongs to no running command
+AT_ONCE = 2**30  # bytes per call
+
+
+def track(source: Path, target: Path) -> None:
+    """Copies a file or folder to `target`, replacing it, and adds it to DVC's cache as a version.
+
+    Hidden files are left out. The copy is then linked to the cache, so that the bytes are stored once.
+    """
+    beside, replaced = _beside(target, "new"), _beside(target, "old")
+    for leftover in (beside, replaced):
+        _remove(leftover)
+    _copy(source, beside)
+    if target.exists():
+        target.rename(replaced)
+    beside.rename(target)
+    _remove(replaced)
+    dvc("add", str(target))
+    dvc("checkout", "--relink", "--force", str(dvc_file(target)))
+    remove_leftovers()
+
+
+def restore_version(target: Path, version: str) -> bool:
+    """Makes `target` a version that `version_of` returned. Returns False if neither cache nor remote has all of it."""
+    file = str(dvc_file(target))
+    write_text(dvc_file(target), version)
+    for commands in ([["checkout", "--force", file]], [["fetch", file], ["checkout", "--force", file]]):
+        with suppress(DvcError):
+            for command in commands:
+                dvc(*command)
+            return True
+    return False
+
+
+def version_of(target: Path) -> str:
+    """Returns the version of a copy, as text: the contents of its .dvc file."""
+    return dvc_file(target).read_text(encoding="utf-8")
+
+
+def remove_leftovers() -> int:
+    """Removes what killed and earlier imports have left in DVC's cache. Returns the number of files."""
+    objects = cache_folder() / "files" / "md5"
+    old = time.time() - LEFTOVER_SECONDS
+    leftovers = [file for pattern in (".*.tmp", "*/.*.tmp") for file in objects.glob(pattern)]
+    removed = [file for file in leftovers if file.stat().st_mtime < old]
+    for file in removed:
+        file.unlink(missing_ok=True)
+    return len(removed)
+
+
+def cache_folder() -> Path:
+    """Returns the folder of DVC's cache, which several checkouts may share."""
+    return Path(dvc("cache", "dir").strip())
+
+
+def copied_files(source: Path) -> Iterator[Path]:
+    """Yields a file itself, or in order the files of a folder that are copied; Rootstock reads no hidden files."""
+    if source.is_dir():
+        for path in sorted(source.iterdir()):
+            if not path.name.startswith(".") and path.name != LEFT_OUT:
+                yield from copied_files(path)
+    elif source.is_file():
+        yield source
+
+
+def _beside(target: Path, what: str) -> Path:
+    return target.with_name(f".{target.name}.{what}.tmp")
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies contents only: what is read-only or private at the source must not be so here."""
+    for file in copied_files(source):
+        copy = target / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        _copy_file(file, copy)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    """Copies a file. File systems that can, such as Btrfs and XFS, share its blocks until one of the two changes."""
+    with suppress(OSError, AttributeError), source.open("rb") as read, target.open("wb") as written:
+        while os.copy_file_range(read.fileno(), written.fileno(), AT_ONCE):
+            pass
+        if os.fstat(read.fileno()).st_size == os.fstat(written.fileno()).st_size:
+            return
+    shutil.copyfile(source, target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
