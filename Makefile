@@ -16,7 +16,7 @@ export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run predict compare data choose attacks test unit bench release rollback up down backbone doctor clean lint lock graph
+.PHONY: help run predict compare data choose attacks test unit bench release rollback prune up down backbone doctor clean lint lock graph
 
 help:           ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -66,6 +66,9 @@ backbone: .venv/ready  ## make the embedded backbone again
 
 doctor: .venv/ready    ## what this machine has, and what to do about what it lacks
 	@python -m flows doctor
+
+prune: .venv/ready     ## show what retention in params.yaml does not keep; ARGS=--yes removes it
+	@python -m flows prune $(ARGS)
 
 clean: down            ## remove .state (locks, checkpoints, feature store, logs); .registry is kept
 	@python -m flows clean

@@ -75,6 +75,26 @@ def release(_arguments: Sequence[str]) -> None:
     print("\n".join(map(describe, entries)) or "nothing to release: there is no pending request")
 
 
+def prune(arguments: Sequence[str]) -> None:
+    """Shows what params.yaml's retention does not keep, or removes it."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="make prune ARGS=...", description=prune.__doc__)
+    parser.add_argument("--yes", action="store_true", help="remove it")
+    parser.add_argument("--shared", action="store_true", help="also from a DVC cache or remote outside of the project")
+    options = parser.parse_args(arguments)
+    from flows.config.parameters import load
+    from flows.local.lock import flow_lock
+    from flows.prune import carry_out, show
+
+    params = load()
+    with flow_lock(params.paths.state, "prune"):
+        if options.yes:
+            print("\n".join(carry_out(params, shared=options.shared)))
+        else:
+            print(f"{show(params)}\n\nnothing was removed; to do it: make prune ARGS=--yes")
+
+
 def rollback(_arguments: Sequence[str]) -> None:
     """Makes the previous live version live again."""
     from flows.config import parameters
@@ -180,7 +200,21 @@ def _prefect(name: str) -> Iterator[str]:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     command.__name__: command
-    for command in (retrain, data, choose, predict, compare, release, rollback, up, down, clean, doctor, backbone)
+    for command in (
+        retrain,
+        data,
+        choose,
+        predict,
+        compare,
+        release,
+        rollback,
+        prune,
+        up,
+        down,
+        clean,
+        doctor,
+        backbone,
+    )
 }
 
 

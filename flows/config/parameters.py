@@ -84,6 +84,13 @@ class RunSection(Section):
     slot: str | None = Field(description="Prefect concurrency limit that a stage holds while it computes; null: none")
 
 
+class RetentionSection(Section):
+    """What make prune keeps besides versions with an alias."""
+
+    keep_lives: int = Field(ge=0, description="versions that were live before the present one, for make rollback")
+    keep_days: int = Field(ge=1, description="days for which every version and every run is kept")
+
+
 class PretrainSection(Section):
     """The pretraining of the embedded backbone."""
 
@@ -128,6 +135,7 @@ class FlowParams(StageParams):
     gate: GateSection
     predict: PredictSection
     run: RunSection
+    retention: RetentionSection
     pretrain: PretrainSection
     compare: CompareSection
     paths: Paths

@@ -81,13 +81,13 @@ def _pending_requests(name: str, ledger: Ledger) -> Iterator[PromotionRequest]:
         text = f"copy {copy.version} in {copy.name}, made {copy.creation_timestamp}"
         answered_before = Tag.RELEASE in copy.tags and copy.creation_timestamp // 1000 <= ledger.began
         if not ledger.is_answered(text) and not answered_before:
-            yield PromotionRequest(_original_of(name, copy), text, str(copy.version))
+            yield PromotionRequest(original_of(name, copy), text, str(copy.version))
     champion = find(name, CHAMPION)
     if champion and str(champion.version) != ledger.live:
         yield PromotionRequest(str(champion.version), f"alias {CHAMPION}")
 
 
-def _original_of(name: str, copy: ModelVersion) -> str:
+def original_of(name: str, copy: ModelVersion) -> str:
     """Returns the number of the copied version of `name`; UNKNOWN if the copy comes from another model."""
     source = str(copy.source).removeprefix("models:/")
     original_name, _, number = source.rpartition("/")

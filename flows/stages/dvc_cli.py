@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,12 @@ def accept(stage: str) -> None:
 def push() -> None:
     """Pushes the current versions and the run cache to the default remote."""
     dvc("push", "--quiet", "--run-cache")
+
+
+def remote_url() -> str | None:
+    """Returns the address of the default remote; None without one."""
+    match = re.search(r"^\S+\s+(.+?)\s+\(default\)$", dvc("remote", "list"), re.MULTILINE)
+    return match[1] if match else None
 
 
 def locked_stages() -> dict[str, Any]:

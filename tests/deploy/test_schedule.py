@@ -71,11 +71,16 @@ def test_retrainings_never_collide(served):
     assert all(limit["global_concurrency_limit"]["limit"] == 1 for limit in limits.values())
 
 
+def stored(served: Project) -> set[str]:
+    """Returns the names of the files in DVC's cache, including temporary ones."""
+    return {file.name for file in (served.root / ".dvc" / "cache").rglob("*") if file.is_file()}
+
+
 @pytest.mark.slow
 def test_a_deployed_retraining_works_in_a_worktree_and_leaves_uncommitted_changes_alone(served):
     params, lock = ((served.root / name).read_text() for name in ("params.yaml", "dvc.lock"))
     (served.root / "params.yaml").write_text(params + "# an uncommitted change\n")
-    before = served.numbers()
+    before, cached = served.numbers(), stored(served)
     done = served.prefect(
         "deployment", "run", "retrain/on-demand", "--watch", "--params", '{"parameters": {"evaluate": {"bins": 7}}}'
     )
@@ -88,6 +93,8 @@ def test_a_deployed_retraining_works_in_a_worktree_and_leaves_uncommitted_change
     assert newest.data.params["evaluate.bins"] == "7"
     assert newest.info.status == "FINISHED"
     assert "seconds/finetune" not in newest.data.metrics, "finetune was computed again"
+    evaluated = len(list((served.root / "data" / "evaluate").iterdir()))
+    assert 0 < len(stored(served) - cached) <= evaluated + 1, "more than the folder of evaluate was stored"
 
 
 def test_each_run_has_a_separate_worktree_and_old_ones_are_removed(tmp_path):

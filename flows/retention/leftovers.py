@@ -1,0 +1,49 @@
+"""Files in .state and in DVC's run cache that only save time, and have not been used for long."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from flows.local.environment import MAIN_CHECKOUT
+from tasks.core.files import read_json
+from tasks.core.paths import Paths
+
+
+def old_leftovers(paths: Paths, cache: Path, cutoff: float) -> list[Path]:
+    """Returns the files and folders that were last changed before `cutoff`, in seconds since 1970.
+
+    These are sources that were rendered, unpacked or downloaded and are not in use now, cached answers, what failed
+    stages left, and DVC's memory of runs: all of it would be computed again.
+    """
+    used = [(MAIN_CHECKOUT / note["source"]).resolve() for note in _notes(paths.state / "source")]
+    places = [path for name in ("source", "answers", "failed") for path in _inside(paths.state / name)]
+    leftovers = [path for path in places if path.suffix != ".json" and not _holds(path.resolve(), used)]
+    leftovers += [path for path in (cache / "runs").rglob("*") if path.is_file()]
+    return [path for path in leftovers if path.lstat().st_mtime < cutoff]
+
+
+def remove_all(leftovers: list[Path]) -> None:
+    """Removes files and folders."""
+    for path in leftovers:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _holds(path: Path, used: list[Path]) -> bool:
+    return any(each.is_relative_to(path) for each in used)
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    return folder.iterdir() if folder.is_dir() else iter(())
+
+
+def _notes(folder: Path) -> Iterator[dict[str, str]]:
+    """Yields the notes of finished imports."""
+    for file in folder.glob("*.json"):
+        note = read_json(file)
+        if "source" in note:
+            yield note

@@ -1,0 +1,128 @@
+"""What make prune removes: versions and runs that no alias, no recent or earlier live version and no age keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flows.config.parameters import FlowParams
+from flows.registry.aliases import PRODUCTION
+from flows.registry.ledger import Ledger
+from flows.registry.promotion import original_of
+from flows.registry.store import client
+from flows.registry.tags import Tag
+from flows.retention.database import can_remove_for_good
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+DAY_MS = 24 * 3600 * 1000
+REFERENCE = "models:/"
+RUNNING = "RUNNING"  # state of an MLflow run
+
+
+@dataclass(frozen=True)
+class RetentionPlan:
+    """The versions (and promoted copies) and runs to remove, and the versions to keep with the reason for each."""
+
+    versions: tuple[ModelVersion, ...] = ()
+    runs: tuple[Run, ...] = ()
+    kept: dict[str, str] = field(default_factory=dict)  # number: reason
+
+    def ids(self) -> set[str]:
+        """Returns a name for each item to remove, which no other item will ever have."""
+        versions = {f"{each.name}/{each.version} {each.creation_timestamp}" for each in self.versions}
+        return versions | {each.info.run_id for each in self.runs}
+
+    def only(self, ids: set[str]) -> RetentionPlan:
+        """Returns the plan without the items that have other names."""
+        versions = [each for each in self.versions if f"{each.name}/{each.version} {each.creation_timestamp}" in ids]
+        runs = [each for each in self.runs if each.info.run_id in ids]
+        return RetentionPlan(tuple(versions), tuple(runs), self.kept)
+
+
+def make_plan(params: FlowParams, ledger: Ledger, now_ms: int) -> RetentionPlan:
+    """Returns the plan for the model and the experiment of params.yaml. Only what Rootstock made is in it."""
+    name, cutoff = params.register_.model, now_ms - params.retention.keep_days * DAY_MS
+    versions, copies = versions_of(name), versions_of(f"{name}{PRODUCTION}")
+    kept_copies = [copy for copy in copies if _is_copy_kept(copy, cutoff)]
+    reasons = _reasons(params, ledger, kept_copies)
+    kept: dict[str, str] = {}
+    for version in versions:
+        aliases = ", ".join(version.aliases)
+        age = "recent" if version.creation_timestamp >= cutoff else ""
+        theirs = "" if Tag.KEY in version.tags else "not made by Rootstock"
+        if reason := aliases or reasons.get(str(version.version)) or theirs or age:
+            kept[str(version.version)] = reason
+    going = [version for version in versions if str(version.version) not in kept]
+    going += [copy for copy in copies if copy not in kept_copies]
+    kept_runs = {str(each.run_id) for each in [*versions, *copies] if each not in going}
+    runs = [run for run in _runs(params.register_.experiment) if _is_run_over(run, cutoff, kept_runs)]
+    return RetentionPlan(tuple(going), tuple(runs), kept)
+
+
+def registered_runs(name: str) -> set[str]:
+    """Returns the runs of all versions of a model that Rootstock registered."""
+    return {str(version.run_id) for version in versions_of(name) if Tag.KEY in version.tags}
+
+
+def versions_of(name: str) -> list[ModelVersion]:
+    """Returns all versions of a registered model with their aliases; none if there is no such model."""
+    from mlflow.exceptions import MlflowException
+
+    listed = list(_pages(lambda token: client().search_model_versions(f"name = '{name}'", page_token=token)))
+    try:
+        aliases = client().get_registered_model(name).aliases if listed else {}
+    except MlflowException:  # deleted meanwhile
+        return []
+    for version in listed:  # a search leaves them out
+        version.aliases = [alias for alias, number in aliases.items() if str(number) == str(version.version)]
+    return listed
+
+
+def _reasons(params: FlowParams, ledger: Ledger, kept_copies: list[ModelVersion]) -> dict[str, str]:
+    """Returns the versions that something other than an alias or their age keeps, with the reason."""
+    name = params.register_.model
+    named = (params.backbone.weights, params.teacher.weights or "", f"{REFERENCE}{name}/{params.predict.model}")
+    reasons = {
+        reference.rpartition("/")[2]: "named in params.yaml"
+        for reference in named
+        if reference.startswith(f"{REFERENCE}{name}/")
+    }
+    reasons |= {original_of(name, copy): f"copied to {copy.name}" for copy in kept_copies}
+    before = [number for number, _ in ledger.before_live()][: params.retention.keep_lives]
+    reasons |= dict.fromkeys(before, "was live")
+    return reasons | ({ledger.live: "live"} if ledger.live else {})
+
+
+def _is_copy_kept(copy: ModelVersion, cutoff: int) -> bool:
+    """Returns whether a promoted copy stays: it has an alias, is recent, or is a request without an answer."""
+    return bool(copy.aliases) or copy.creation_timestamp >= cutoff or Tag.RELEASE not in copy.tags
+
+
+def _is_run_over(run: Run, cutoff: int, kept_runs: set[str]) -> bool:
+    is_ours = Tag.CHECKOUT in run.data.tags
+    return is_ours and run.info.status != RUNNING and run.info.start_time < cutoff and run.info.run_id not in kept_runs
+
+
+def _runs(experiment: str) -> Iterator[Run]:
+    """Yields the runs of an experiment, including deleted ones in a store that can remove them for good."""
+    from mlflow.entities import ViewType
+
+    tracker = client()
+    entry = tracker.get_experiment_by_name(experiment)
+    view = ViewType.ALL if can_remove_for_good() else ViewType.ACTIVE_ONLY
+    if entry:
+        ids = [entry.experiment_id]
+        yield from _pages(lambda token: tracker.search_runs(ids, run_view_type=view, page_token=token))
+
+
+def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
+    """Yields the entries of all pages of a search."""
+    page = search(None)
+    yield from page
+    while page.token:
+        page = search(page.token)
+        yield from page
