@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow, get_run_logger
@@ -19,6 +19,7 @@ from flows.local.environment import REGISTRY
 from flows.local.lock import flow_lock
 from flows.local.logs import plain_errors
 from flows.registry.ledger_owner import OtherLedgerError, locked_ledger
+from flows.registry.run_summary import text_table
 from flows.retention.leftovers import old_leftovers, remove_all
 from flows.retention.objects import collect
 from flows.retention.plan import DAY_MS, make_plan, registered_runs
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 LOCK_SECONDS = 4 * 3600.0  # longest wait of the weekly run; one started by hand fails at once
 SHOWN_DAYS = 6  # from a weekly run that shows what it would remove to the one that removes it
 COLUMNS = ("would be removed", "number", "which")
+SHOWN = 8  # items of a list
 GIB = 2**30
+
+Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
 
 
 @flow(name="prune")
@@ -60,22 +64,24 @@ def _weekly(params: FlowParams) -> str:
         with locked_ledger(params.register_.model, None) as ledger:
             plan = make_plan(params, ledger, _now_ms())
         write_json(note, {"at": time.time(), "ids": sorted(plan.ids())})
-    return "\n\n".join([*lines, show(params)])
+    return "\n\n".join([*lines, show(params, markdown_table)])
 
 
-def show(params: FlowParams) -> str:
+def show(params: FlowParams, table_of: Table = text_table) -> str:
     """Returns a table of what would be removed, and what is kept for which reason."""
     with locked_ledger(params.register_.model, None) as ledger:
         plan = make_plan(params, ledger, _now_ms())
     leftovers = old_leftovers(params.paths, dvc_versions.cache_folder(), _cutoff(params))
-    rows = [
-        ["versions and copies", len(plan.versions), _listed([f"{each.name} {each.version}" for each in plan.versions])],
-        ["runs", len(plan.runs), _listed([str(each.info.run_name) for each in plan.runs])],
-        ["files in .state and DVC's run cache", len(leftovers), _listed([path.name for path in leftovers])],
-    ]
-    kept = "\n".join(f"kept: version {number}, {reason}" for number, reason in plan.kept.items())
+    items = {
+        "versions and copies": [f"{each.name} {each.version}" for each in plan.versions],
+        "runs": [str(each.info.run_name) for each in plan.runs],
+        "files in .state and DVC's run cache": [path.name for path in leftovers],
+    }
+    rows = [[what, str(len(names)), _listed(names)] for what, names in items.items()]
+    kept = "\n".join(f"kept: version {number}, {reason}" for number, reason in list(plan.kept.items())[:SHOWN])
+    kept += f"\nkept: {len(plan.kept) - SHOWN} more versions" if len(plan.kept) > SHOWN else ""
     rest = "also: data in DVC's cache and remote that no kept version, branch, tag or checkout needs"
-    return f"{markdown_table(COLUMNS, rows)}\n\n{rest}\n\n{kept or 'no version is registered'}"
+    return f"{table_of(COLUMNS, rows)}\n\n{rest}\n\n{kept or 'no version is registered'}"
 
 
 def carry_out(params: FlowParams, *, shared: bool = False, only: set[str] | None = None) -> list[str]:
@@ -106,5 +112,5 @@ def _now_ms() -> int:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
-    return f"{shown}, ..." if len(names) > 8 else shown
+    shown = ", ".join(names[:SHOWN])
+    return f"{shown}, ..." if len(names) > SHOWN else shown

@@ -35,7 +35,7 @@ def collect(runs: Iterable[str], *, shared: bool) -> list[str]:
         _write_project(Path(folder), cache, [_stored_lock(run) for run in runs])
         keep = ("--workspace", "--all-branches", "--all-tags", "--projects", folder)
         output = dvc_cli.dvc("gc", "--force", *keep, *(["--cloud"] if cloud else []))
-    lines += [line for line in output.splitlines() if "emove" in line]
+    lines += [line for line in output.splitlines() if line.startswith("Removed")]
     if not cloud:
         lines.append("DVC's remote may be shared, so nothing was removed there: --shared allows it")
     return lines

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import json
-import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -89,9 +88,10 @@ def push() -> None:
 
 
 def remote_url() -> str | None:
-    """Returns the address of the default remote; None without one."""
-    match = re.search(r"^\S+\s+(.+?)\s+\(default\)$", dvc("remote", "list"), re.MULTILINE)
-    return match[1] if match else None
+    """Returns the address of the default remote, absolute if it is a folder; None without one."""
+    settings = dict(line.partition("=")[::2] for line in dvc("config", "--list").splitlines())
+    address = settings.get(f"remote.{settings.get('core.remote')}.url")
+    return address if address is None or "://" in address else str(Path(".dvc", address).resolve())
 
 
 def locked_stages() -> dict[str, Any]:
