@@ -16,7 +16,7 @@ export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run predict compare data choose attacks test unit bench release rollback prune up down backbone doctor clean lint lock graph
+.PHONY: help run predict compare data choose attacks test unit bench release rollback trust prune up down backbone doctor clean lint lock graph
 
 help:           ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -67,6 +67,9 @@ backbone: .venv/ready  ## make the embedded backbone again
 doctor: .venv/ready    ## what this machine has, and what to do about what it lacks
 	@python -m flows doctor
 
+trust: .venv/ready     ## look at a version's code, or allow it: make trust ARGS='17 --why "reviewed"'
+	@python -m flows trust $(ARGS)
+
 prune: .venv/ready     ## show what retention in params.yaml does not keep; ARGS=--yes removes it
 	@python -m flows prune $(ARGS)
 
@@ -76,7 +79,7 @@ clean: down            ## remove .state (locks, checkpoints, feature store, logs
 lint: .venv/ready-dev  ## ruff and mypy
 	@ruff check . && ruff format --check . && mypy
 
-graph: .venv/ready-dev ## write the code that each stage imports into dvc.yaml
+graph: .venv/ready-dev ## write the code that each stage imports into dvc.yaml, and the scorer's digest into flows/registry/scorers.txt
 	@python -m tests.test_graph
 
 lock: .venv/ready-dev  ## both locks from pyproject.toml; what is pinned stays where it fits

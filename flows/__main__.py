@@ -75,6 +75,24 @@ def release(_arguments: Sequence[str]) -> None:
     print("\n".join(map(describe, entries)) or "nothing to release: there is no pending request")
 
 
+def trust(arguments: Sequence[str]) -> None:
+    """Shows the code of a version that is not run, or allows it on this machine."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="make trust ARGS=...", description=trust.__doc__)
+    parser.add_argument("version", help="alias or number of a version")
+    parser.add_argument("--why", help="reason to allow its code, for the record; without it, the code is only shown")
+    options = parser.parse_args(arguments)
+    from flows.config.parameters import load
+    from flows.registry.review import allow, show_code
+
+    params = load()
+    if options.why:
+        print(allow(params.register_.model, options.version, options.why))
+    else:
+        print(show_code(params.register_.model, options.version, params.paths.state / "review"))
+
+
 def prune(arguments: Sequence[str]) -> None:
     """Shows what params.yaml's retention does not keep, or removes it."""
     import argparse

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from ruamel.yaml import YAML
 from safetensors.numpy import load_file, save_file
 
 from flows.config.parameters import FlowParams, stage_params
+from flows.registry.scorer_code import read_code
+from flows.registry.trusted_code import code_digest, is_trusted, ship
 from tasks.core.digest import closure
 from tasks.core.files import read_json, write_json, write_text
 from tasks.core.params import PINS, Section
 from tasks.core.schema import STAGES
+from tasks.scorer.answer import FORMAT
 from tests.project import Project, run_python
 
 ROOT = Path(__file__).parents[1]
@@ -219,6 +223,15 @@ def pollute(state: Path) -> None:
         target.write_bytes(b"not a checkpoint of ours")
 
 
+def present_scorer() -> dict[str, bytes]:
+    return read_code(ROOT / "tasks", f'{{"format": {FORMAT}}}'.encode())
+
+
+def test_the_present_scorer_is_in_the_list_of_those_that_may_run():
+    assert is_trusted(code_digest(present_scorer())), "make graph adds it"
+
+
 if __name__ == "__main__":
     DVC_YAML = ROOT / "dvc.yaml"
     write_text(DVC_YAML, with_code_deps(DVC_YAML.read_text(encoding="utf-8")))
+    ship(present_scorer(), f"{date.today()}, format {FORMAT}")

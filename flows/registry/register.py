@@ -20,7 +20,8 @@ from flows.registry.runs import Run
 from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.store import client
 from flows.registry.tags import Tag, lineage
-from flows.registry.versions import find
+from flows.registry.trusted_code import code_digest, trust
+from flows.registry.versions import find, scorer_of
 from flows.stages import dvc_cli
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
@@ -86,6 +87,7 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
     logged = run.client.create_logged_model(run.experiment, name=model, source_run_id=run.id)
     spec = paths.spec.read_bytes()
     code = read_code(TASKS, spec)
+    trust(code_digest(code), f"registered as {model}")
     files = digest_of(code, spec, paths.tuned)
     with warnings.catch_warnings(), TemporaryDirectory() as folder:
         # An input example would cost seconds, and prove() checks more.
@@ -133,20 +135,14 @@ def _signature(target: TargetSpec) -> object:
 
 def prove(version: ModelVersion, paths: Paths) -> None:
     """Loads the version from the registry. Raises RootstockError if its answers differ from the evaluation."""
-    import mlflow
     import pandas as pd
 
-    loaded = mlflow.pyfunc.load_model(f"models:/{version.name}/{version.version}")
+    scorer = scorer_of(version)
     rows = pd.read_parquet(paths.predictions)
     rows = rows.iloc[:: -(-len(rows) // MAX_PROOF_IMAGES)]
     pictures = iter([(paths.raw / path).read_bytes() for path in rows[Column.PATH]])
-    answers = pd.concat(
-        [
-            loaded.predict(pd.DataFrame({"image": batch}))
-            for size in (1, 2, 5, MAX_PROOF_IMAGES)
-            if (batch := list(islice(pictures, size)))
-        ]
-    )
+    batches = (list(islice(pictures, size)) for size in (1, 2, 5, MAX_PROOF_IMAGES))
+    answers = pd.DataFrame([scorer.row(logits_C) for batch in batches for logits_C in scorer.logits(batch)])
     target = TargetSpec.load(paths.task)
     difference = DIFFERENCES[target.kind](answers, rows, target)
     if not difference <= TOLERANCE:

@@ -1,4 +1,4 @@
-"""Finds registered versions by alias or number, and loads them with the scorer shipped with them."""
+"""Finds registered versions by alias or number, and loads them with the scorer shipped with them, if it is trusted."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from flows.registry.aliases import CHALLENGER, CHAMPION, LIVE
 from flows.registry.scorer_code import digest_of, read_code, run_code
 from flows.registry.store import client
 from flows.registry.tags import Tag
+from flows.registry.trusted_code import check_trusted
 from tasks.core.errors import RootstockError
 from tasks.core.target import TargetKind, kind_of
 
@@ -79,25 +80,39 @@ def scorer_of(version: ModelVersion) -> Any:  # noqa: ANN401 - its class is in t
     """Loads the version's own scorer after checking that its code, spec and weights match the registered digest.
 
     The scorer is loaded from a private copy, so that nothing can change between check and load. Raises RootstockError
-    if files cannot be read or do not match, since loading runs their code.
+    if files cannot be read or do not match, or if the code is not trusted, since loading runs it.
     """
+    with TemporaryDirectory() as private:
+        folder = downloaded(version, private)
+        code = checked_code(version, folder)
+        check_trusted(code, version.name, str(version.version))
+        return run_code(code).Scorer.load(folder / SPEC, folder / WEIGHTS)
+
+
+def downloaded(version: ModelVersion, target: str) -> Path:
+    """Copies a version's files to the folder `target`. Returns the folder of its code, spec and weights."""
     import mlflow
 
+    return Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=target)) / (
+        ARTIFACTS
+    )
+
+
+def checked_code(version: ModelVersion, folder: Path) -> dict[str, bytes]:
+    """Returns the code of a downloaded version by file name.
+
+    Raises RootstockError if code, spec or weights cannot be read or do not match the registered digest.
+    """
     name = f"version {version.version} of {version.name}"
-    with TemporaryDirectory() as private:
-        copy = mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=private)
-        folder = Path(copy) / ARTIFACTS
-        try:
-            spec = (folder / SPEC).read_bytes()
-            code = read_code(folder, spec)
-            is_registered = digest_of(code, spec, folder / WEIGHTS) == version.tags.get(Tag.FILES)
-        except (OSError, ValueError) as error:
-            raise RootstockError(f"{name} cannot be loaded: {error}", key="version-unreadable") from None
-        if not is_registered:
-            raise RootstockError(
-                f"{name} does not hold what was registered, so its code is not run", key="version-changed"
-            )
-        return run_code(code).Scorer.load(folder / SPEC, folder / WEIGHTS)
+    try:
+        spec = (folder / SPEC).read_bytes()
+        code = read_code(folder, spec)
+        is_registered = digest_of(code, spec, folder / WEIGHTS) == version.tags.get(Tag.FILES)
+    except (OSError, ValueError) as error:
+        raise RootstockError(f"{name} cannot be loaded: {error}", key="version-unreadable") from None
+    if not is_registered:
+        raise RootstockError(f"{name} does not hold what was registered, so its code is not run", key="version-changed")
+    return code
 
 
 def scorer_thresholds(scorer: Any) -> list[float]:  # noqa: ANN401 - its class may come from an older version

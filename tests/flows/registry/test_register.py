@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 from safetensors.torch import save_file
 
-from flows.registry import register
+from flows.registry import register, trusted_code
 from flows.registry.register import TASKS, key_of
-from flows.registry.scorer_code import CODE_FILES
+from flows.registry.review import allow, show_code
+from flows.registry.scorer_code import CODE_FILES, digest_of, read_code
 from flows.registry.store import client
 from flows.registry.tags import Tag
-from flows.registry.versions import scorer_of
+from flows.registry.versions import find, scorer_of
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
 from tasks.core.target import TargetSpec
@@ -101,6 +102,25 @@ def test_a_stale_pyc_beside_what_is_stored_is_not_run(version, stored, name):
     ordinary = importlib.util.spec_from_file_location("ordinary", stored / "artifacts" / name)
     with pytest.raises(SystemExit):
         ordinary.loader.exec_module(importlib.util.module_from_spec(ordinary))
+
+
+def test_code_that_somebody_else_registered_is_not_run_until_a_person_allows_it(version, stored, monkeypatch, tmp_path):
+    """The attacker can write files and tags: the digest of the changed files is in the tag."""
+    monkeypatch.setattr(trusted_code, "ALLOWED", tmp_path / "allowed.txt")
+    artifacts = stored / "artifacts"
+    answer = artifacts / "scorer" / "answer.py"
+    answer.write_bytes(answer.read_bytes() + b"\nprint('run')\n")
+    spec = (artifacts / "spec.json").read_bytes()
+    digest = digest_of(read_code(artifacts, spec), spec, artifacts / "model.safetensors")
+    client().set_model_version_tag("rootstock", version.version, Tag.FILES, digest)
+    with raises(RootstockError, "code-not-trusted"):
+        scorer_of(find("rootstock", str(version.version)))
+    shown = show_code("rootstock", str(version.version), tmp_path / "review")
+    place = Path(shown.splitlines()[1])
+    assert "print('run')" in (place / "scorer" / "answer.py.txt").read_text()
+    assert "may run on this machine" in allow("rootstock", str(version.version), "read by a tester")
+    assert scorer_of(find("rootstock", str(version.version))).classes == SHAPES
+    assert "may run already" in show_code("rootstock", str(version.version), tmp_path / "review")
 
 
 @pytest.mark.parametrize("name", [*CODE_FILES[FORMAT], "spec.json", "model.safetensors"])
