@@ -5,7 +5,6 @@ It is computed on every run, never in a cached stage, since the live model may c
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,12 +12,13 @@ from typing import TYPE_CHECKING, TypedDict
 
 from flows.config.parameters import GateSection
 from flows.registry.aliases import LIVE
+from flows.registry.answer_cache import answers
 from flows.registry.kinds import EVALUATED_ANSWERS
 from flows.registry.store import client
 from flows.registry.tags import Tag
-from flows.registry.versions import find, scorer_of, scorer_thresholds
+from flows.registry.versions import find
 from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED
-from tasks.core.files import read_json, replacing
+from tasks.core.files import read_json
 from tasks.core.paths import Paths
 from tasks.core.schema import VALUE, Candidate, Column
 from tasks.core.target import TargetSpec
@@ -110,27 +110,6 @@ def against(live: ModelVersion, paths: Paths, section: GateSection, slices: Sequ
 
 def _are_labels(answers: pd.DataFrame) -> bool:
     return all(dtype.kind == "b" for dtype in answers.dtypes)
-
-
-def answers(version: ModelVersion, paths: Paths, rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns the version's answers for N images: probabilities (N, C), labels (N, C) bool, or values (N, K).
-
-    They are computed once, then read from a cache in paths.state.
-    """
-    import pandas as pd
-
-    pixels = hashlib.sha256("".join(rows[Column.PIXEL_HASH]).encode()).hexdigest()
-    cached = paths.state / "answers" / f"{Path(str(version.source)).name}-{pixels[:16]}.parquet"
-    if not cached.exists():
-        scorer = scorer_of(version)
-        pictures = ((paths.raw / path).read_bytes() for path in rows[Column.PATH])
-        outputs = scorer.probabilities(pictures)
-        if thresholds := scorer_thresholds(scorer):
-            outputs = outputs >= outputs.new_tensor(thresholds)
-        table = pd.DataFrame(outputs.numpy(), columns=[*scorer.classes, *scorer.targets])
-        with replacing(cached) as temporary:
-            table.to_parquet(temporary, index=False)
-    return pd.read_parquet(cached)
 
 
 def write_verdict(version: ModelVersion, judgement: Judgement) -> None:

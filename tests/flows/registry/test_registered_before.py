@@ -14,9 +14,10 @@ from mlflow import MlflowClient
 
 from flows.config.parameters import GateSection
 from flows.registry.aliases import LIVE
+from flows.registry.answer_cache import answers
 from flows.registry.store import client
 from flows.registry.tags import Tag
-from flows.registry.verdict import against, answers
+from flows.registry.verdict import against
 from flows.registry.versions import find, scorer_of, scorer_thresholds
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
@@ -121,6 +122,11 @@ def test_a_version_without_a_digest_is_refused(live):
 def test_a_new_challenger_is_compared_with_it(live, evaluated):
     rows = pd.read_parquet(evaluated.manifest)
     np.testing.assert_allclose(answers(live, evaluated, rows), THEN[list(SHAPES)], atol=1e-4)
+    (cached,) = (evaluated.state / "answers").glob("*.parquet")
+    content = cached.read_bytes()
+    cached.write_bytes(content[:-9])
+    np.testing.assert_allclose(answers(live, evaluated, rows), THEN[list(SHAPES)], atol=1e-4)
+    assert cached.read_bytes() == content
     checks = against(live, evaluated, GATE, ())
     assert checks[0].what == f"nll against live, {COUNT} images"
     assert checks[0].verdict is not Verdict.PASS
