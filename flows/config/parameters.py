@@ -84,6 +84,14 @@ class RunSection(Section):
     slot: str | None = Field(description="Prefect concurrency limit that a stage holds while it computes; null: none")
 
 
+class UpSection(Section):
+    """The servers of make up."""
+
+    shared: bool = Field(
+        description="whether MLflow asks for a login, since other people have accounts on this machine"
+    )
+
+
 class PretrainSection(Section):
     """The pretraining of the embedded backbone."""
 
@@ -128,6 +136,7 @@ class FlowParams(StageParams):
     gate: GateSection
     predict: PredictSection
     run: RunSection
+    up: UpSection
     pretrain: PretrainSection
     compare: CompareSection
     paths: Paths

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from flows.local.servers import _alive
+from flows.local.processes import is_alive
 from tasks.core.errors import EXIT_BROKEN, EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.core.files import read_json
 from tasks.core.schema import STAGES
@@ -95,5 +95,5 @@ def test_without_a_server_a_temporary_one_comes_and_goes(finished, tmp_path):
 def test_a_clock_that_was_set_loses_no_server():
     """The kernel reports start times relative to the current clock."""
     start = psutil.Process().create_time()
-    assert _alive({"url": "", "pid": os.getpid(), "created": start + 2})
-    assert not _alive({"url": "", "pid": os.getpid(), "created": start + 3600})
+    assert is_alive({"url": "", "pid": os.getpid(), "created": start + 2})
+    assert not is_alive({"url": "", "pid": os.getpid(), "created": start + 3600})
