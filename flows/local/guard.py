@@ -25,6 +25,7 @@ HOSTS = "ROOTSTOCK_HOSTS"
 HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\]")
 PORT = r"(:[0-9]{1,5})?"
 POLICY_VIOLATION = 1008  # code of a closed websocket
+POLICY = (b"cross-origin-resource-policy", b"same-origin")
 TEXT = b"text/plain; charset=utf-8"
 
 BAD_HOST = (
@@ -61,7 +62,7 @@ class Guard:
         """Handles one request, websocket or lifespan."""
         complaint = None if scope["type"] == "lifespan" else self._complaint(scope)
         if complaint is None:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _for_own_pages(send))
         else:
             await refuse(scope, send, HTTPStatus.FORBIDDEN, complaint)
 
@@ -76,6 +77,17 @@ class Guard:
         if scope["type"] == "http" and not _is_from_here(scope):
             return BAD_ORIGIN
         return CLOSED if path.startswith(self._closed) else None
+
+
+def _for_own_pages(send: Send) -> Send:
+    """Returns a `send` that tells browsers to show answers to no other site's page, not even from their cache."""
+
+    async def send_with_policy(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), POLICY]}
+        await send(message)
+
+    return send_with_policy
 
 
 def _is_from_here(scope: Scope) -> bool:

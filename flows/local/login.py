@@ -26,7 +26,7 @@ COOKIE_SECONDS = 30 * 24 * 3600
 OPEN = {"/health"}  # served without login, as Prefect does
 SENTENCE = (
     "MLflow shows its pages to whoever has opened the link that make up prints in the checkout on this machine: run"
-    " make up again for a new link, which works once. Programs send HTTP Basic, with the variables that make env prints."
+    " make up again for a new link, which works once. Programs send HTTP Basic, with the variables that make env gives."
 )
 PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Rootstock</title>
 <body style="font: 16px/1.5 sans-serif; max-width: 40em; margin: 4em auto">

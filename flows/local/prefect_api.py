@@ -37,12 +37,19 @@ def prefect_api() -> Callable[[], None]:
 
 
 def _check_reachable() -> None:
-    """Raises RootstockError if no server responds at PREFECT_API_URL, or if its major version differs."""
+    """Raises RootstockError if the server at PREFECT_API_URL is down, refuses us, or has another major version."""
     from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
 
     try:
         with get_client(sync_client=True) as client:
             client.raise_for_api_version_mismatch()
+    except PrefectHTTPStatusError as error:
+        raise RootstockError(
+            f"PREFECT_API_URL: the server answered {error.response.status_code}; if it asks for a login, set"
+            f' {auth.CLIENT_VARIABLE}: eval "$(make -s env)" does for the servers of make up',
+            key="PREFECT_API_URL",
+        ) from None
     except RuntimeError as error:
         raise RootstockError(
             f"PREFECT_API_URL: {error}; start that server, or unset the variable to use a local one",

@@ -15,22 +15,25 @@ from tests.flows.local.asgi import INNER, application, ask
 
 GUARD = Guard(application, closed=("/closed",))
 HERE = "127.0.0.1:5000"
+NAMES = """
+evil.example 127.0.0.1.evil.example localhost.evil.example evil.example:5000 evil-localhost 127x0.0.1 localhost。
+localhost. 127.0.0.1. localhost.:5000 LOCALHOST Localhost:5000 localhost: localhost:port 127.0.0.1:-1 ⓛocalhost
+user@127.0.0.1 127.0.0.1@evil.example 127.0.0.1:5000@evil.example 127.0.0.1:123456 127.0.0.1:5000:80 127.0.0.1:５０００
+127.0.0.2 127.1 2130706433 0x7f000001 0177.0.0.1 0.0.0.0 169.254.169.254 127.0.0.1/ 127.0.0.1# 127.0.0.1? *
+::1 [::] [::ffff:127.0.0.1] [0:0:0:0:0:0:0:1] [::1 [::1]evil [::1%25lo] [::1].evil.example
+"""
 FORGED_HOSTS = (
-    *"evil.example 127.0.0.1.evil.example localhost.evil.example evil.example:5000 evil-localhost 127x0.0.1".split(),
-    *"localhost. 127.0.0.1. localhost.:5000 LOCALHOST Localhost:5000 localhost: localhost:port 127.0.0.1:-1".split(),
-    *"user@127.0.0.1 127.0.0.1@evil.example 127.0.0.1:5000@evil.example 127.0.0.1:123456 127.0.0.1:5000:80 *".split(),
-    *"127.0.0.2 127.1 2130706433 0x7f000001 0177.0.0.1 169.254.169.254 127.0.0.1/ 127.0.0.1# 127.0.0.1?".split(),
-    *"::1 [::] [::ffff:127.0.0.1] [0:0:0:0:0:0:0:1] [::1 [::1]evil [::1%25lo] [::1].evil.example 0.0.0.0".split(),
+    *(name.encode().decode("latin-1") for name in NAMES.split()),  # as a server decodes the bytes
     *("", " 127.0.0.1", "127.0.0.1 ", "127.0.0.1\t", "127.0.0.1\n", "127.0.0.1, localhost", "127.0.0.1 evil.example"),
-    *(name.encode().decode("latin-1") for name in ("127.0.0.1:５０００", "ⓛocalhost", "localhost。")),
 )
+ORIGINS = """
+null http://evil.example http://localhost:5000 http://[::1]:5000 http://127.0.0.1:5001 http://127.0.0.1 file:// *
+http://127.0.0.1:5000.evil.example http://127.0.0.1:5000@evil.example http://127.0.0.1:5000/ 127.0.0.1:5000
+//127.0.0.1:5000 ftp://127.0.0.1:5000 file://127.0.0.1:5000 chrome-extension://127.0.0.1:5000 HTTP://127.0.0.1:5000
+http://user@127.0.0.1:5000
+"""
 FORGED_ORIGINS = (
-    *"null http://evil.example http://localhost:5000 http://[::1]:5000 http://127.0.0.1:5001 http://127.0.0.1".split(),
-    *"http://127.0.0.1:5000.evil.example http://127.0.0.1:5000@evil.example http://127.0.0.1:5000/ file:// *".split(),
-    *(
-        f"{scheme}{HERE}"
-        for scheme in ("", "//", "ftp://", "file://", "chrome-extension://", "HTTP://", "http://user@")
-    ),
+    *ORIGINS.split(),
     *("", f"http://{HERE} http://{HERE}", f"http://{HERE}, http://evil.example", f" http://{HERE}", f"http://{HERE} "),
 )
 KINDS = ("http", "websocket")
@@ -113,6 +116,10 @@ def test_the_answer_is_one_sentence_that_no_browser_runs_or_keeps():
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_browsers_show_what_is_served_to_no_other_page_not_even_from_their_cache():
+    assert ask(GUARD, ("Host", HERE)).headers["cross-origin-resource-policy"] == "same-origin"
 
 
 def test_the_lifespan_is_passed_on():
