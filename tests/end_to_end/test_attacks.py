@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import HTTPError
 
 import pytest
@@ -267,6 +269,26 @@ def test_the_string_is_in_no_log_and_on_no_command_line(served):
     assert [name for name, server in servers.items() if password in str(psutil.Process(server["pid"]).cmdline())] == []
     assert password not in served.flows("up").stdout + served.flows("doctor").stdout
     assert ((served.root / ".registry" / "auth-string").stat().st_mode & 0o777) == 0o600
+
+
+def test_the_string_goes_to_no_other_server_even_while_ours_runs(served):
+    seen = []
+
+    class Recorder(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers["Authorization"])
+            self.send_response(401)
+            self.end_headers()
+
+        do_POST = do_GET
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        theirs = {"PREFECT_API_URL": f"http://127.0.0.1:{server.server_port}/api"}
+        for more in ({}, {"PREFECT_API_AUTH_STRING": "their:string"}):
+            assert run_python(served.root, "-m", "flows", "retrain", **theirs, **more).returncode == 1
+        server.shutdown()
+    assert set(seen) == {None, basic("their:string")}
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,13 @@ def test_next_is_what_can_be_done(monkeypatch, code, step):
     assert lines[3] == "stop        make down"
 
 
+def test_with_a_login_the_link_to_the_model_carries_a_token(monkeypatch):
+    monkeypatch.setattr(links, "urlopen", lambda _request, timeout: io.BytesIO(b"{}"))
+    monkeypatch.setattr(links, "new_link", lambda address: f"{address}/?login=once")
+    line = next_steps(MLFLOW, "rootstock", "rootstock:secret", shared=True).splitlines()[0]
+    assert line == f"models      {MLFLOW}/?login=once#/models/rootstock?workflowType=machine_learning (works once)"
+
+
 def test_a_server_that_is_broken_is_no_missing_model(monkeypatch):
     def answer(request, timeout):
         raise HTTPError(request.full_url, 500, "", None, None)
