@@ -6,7 +6,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.error import HTTPError
 
@@ -19,76 +18,12 @@ from flows.local.servers import free_port, is_healthy
 from flows.registry.watcher import RegistryState, registry_state
 from tests import session
 from tests.end_to_end.attackers import MLFLOW, PREFECT, RUN, SCRIPTS, Target, attackers_site, script_values
+from tests.end_to_end.forgeries import DETOURS, FORGED_HOSTS, FORGED_ORIGINS, RUNS_CODE, SOCKETS, STRANGERS
 from tests.end_to_end.test_promotion import browser  # noqa: F401 - a fixture
 from tests.project import environment, run_python, wait_until
 
 NAMES = ("prefect", "temporary", "mlflow", "shared")  # shared: MLflow with up.shared
 SECURED = ("prefect", "temporary", "shared")  # that have the auth string
-FORGED_HOSTS = {
-    "another_name": "Host: evil.example:{port}",
-    "rebinding": "Host: 127.0.0.1.evil.example:{port}",
-    "subdomain": "Host: localhost.evil.example",
-    "trailing_dot": "Host: localhost.:{port}",
-    "uppercase": "Host: LOCALHOST:{port}",
-    "userinfo": "Host: evil.example@127.0.0.1:{port}",
-    "userinfo_reversed": "Host: 127.0.0.1:{port}@evil.example",
-    "all_interfaces": "Host: 0.0.0.0:{port}",
-    "decimal": "Host: 2130706433:{port}",
-    "mapped_ipv6": "Host: [::ffff:127.0.0.1]:{port}",
-    "unspecified_ipv6": "Host: [::]:{port}",
-    "private_network": "Host: 192.168.0.1:{port}",
-    "empty": "Host:",
-    "list": "Host: 127.0.0.1:{port}, evil.example",
-    "twice": "Host: 127.0.0.1:{port}\r\nHost: evil.example",
-    "forwarded": "Host: evil.example\r\nX-Forwarded-Host: 127.0.0.1:{port}\r\nForwarded: host=127.0.0.1:{port}",
-    "folded": "Host: evil.example\r\n 127.0.0.1:{port}",
-}
-FORGED_ORIGINS = {
-    "another_site": "http://evil.example",
-    "another_port": "http://127.0.0.1:1",
-    "another_name": "http://localhost:{port}",
-    "opaque": "null",
-    "userinfo": "http://127.0.0.1:{port}@evil.example",
-    "longer": "http://127.0.0.1:{port}.evil.example",
-    "file": "file://",
-    "extension": "chrome-extension://127.0.0.1:{port}",
-    "repeated": "http://127.0.0.1:{port}\r\nOrigin: http://evil.example",
-    "empty": "",
-}
-STRANGERS = {  # requests without the auth string
-    "nothing": {},
-    "empty_basic": {"Authorization": "Basic "},
-    "user_only": {"Authorization": f"Basic {b64encode(b'rootstock:').decode()}"},
-    "wrong_password": {"Authorization": f"Basic {b64encode(b'rootstock:0123456789abcdef').decode()}"},
-    "bearer": {"Authorization": "Bearer rootstock"},
-    "api_key": {"Authorization": "Bearer pnu_0123456789", "X-Prefect-Api-Key": "pnu_0123456789"},
-    "cookie": {"Cookie": "rootstock=1; rootstock-00000000=9999999999.0; prefect-password=cm9vdHN0b2Nr"},
-    "forwarded": {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-User": "rootstock", "X-Original-Url": "/health"},
-    "method_override": {"X-HTTP-Method-Override": "GET", "X-Forwarded-Prefix": "/api/health"},
-}
-DETOURS = (
-    "//{0}",
-    "/health/..{0}",
-    "/./{0}",
-    "{0}?/health",
-    "{0}#/health",
-    "/%2e{0}",
-    "/api/health/..;{0}",
-    "{0};/health",
-)
-SOCKETS = ("/api/events/in", "/api/events/out", "/api/logs/out", "/api/work_pools/rootstock/workers/connect")
-RUNS_CODE = {  # what a stranger would call to run code
-    "deployment": ("/api/deployments/", {"name": "attack", "flow_id": "00000000-0000-0000-0000-000000000000"}),
-    "flow": ("/api/flows/", {"name": "attack"}),
-    "flow_run": ("/api/deployments/name/retrain/nightly/create_flow_run", {"name": "attack"}),
-    "work_pool": ("/api/work_pools/", {"name": "attack", "type": "process"}),
-    "block": ("/api/block_types/", {"name": "attack", "slug": "attack"}),
-    "automation": ("/api/automations/", {"name": "attack"}),
-    "events": ("/api/events", []),
-    "logs": ("/api/logs/filter", {}),
-    "settings": ("/api/admin/settings", None),
-    "schema": ("/api/openapi.json", None),
-}
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +33,9 @@ def targets(served, prefect_server):
     shared = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "flows.local.server", "mlflow", str(port), "--shared"]
     with (served.root / ".state" / "logs" / "shared.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=served.root, env=environment(), stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, cwd=served.root, env=environment(ROOTSTOCK_HOSTS="gpu7.example"), stdout=log, stderr=log
+        )
     string, temporary = served.env["PREFECT_API_AUTH_STRING"], session.auth_string()
     try:
         wait_until(lambda: is_healthy("mlflow", shared))
@@ -138,6 +75,15 @@ def test_the_owner_may_read_and_make(target):
     assert target.ask(target.paths["make"], body, **target.credentials)[0] in {200, 201}
     own = {"Origin": target.address, "Sec-Fetch-Site": "same-origin", **target.credentials}
     assert target.ask(target.paths["read"], **own)[0] == 200
+
+
+@of("shared")
+def test_a_named_host_is_served_by_mlflow_behind_the_guard_too(target):
+    here = {"Host": "gpu7.example", "Origin": "https://gpu7.example", **target.credentials}
+    body = {**target.paths["body"], "name": f"owner{free_port(0)}"}
+    assert target.ask(target.paths["make"], body, **here)[0] == 200
+    elsewhere = {**here, "Origin": "https://evil.example"}
+    assert target.ask(target.paths["make"], target.paths["body"], **elsewhere)[0] == 403
 
 
 @of(*NAMES)
