@@ -33,7 +33,7 @@ BAD_HOST = (
     f" another name, set {HOSTS} to that name and restart the servers (make down, make up)."
 )
 BAD_ORIGIN = "403: the request comes from a page of another site; open the address that make up prints instead."
-CLOSED = "403: this part of the server can run programs on this machine, so Rootstock keeps it closed; use the others."
+CLOSED = "403: this part of the server runs programs here for any caller, so it is kept closed; use the other parts."
 
 
 def more_hosts() -> list[str]:
