@@ -16,7 +16,7 @@ export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run predict compare data choose attacks test unit bench release rollback trust prune up down backbone doctor clean lint lock graph
+.PHONY: help run predict compare data choose attacks test unit bench release rollback trust prune up env down backbone doctor clean lint lock graph
 
 help:           ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -57,6 +57,9 @@ rollback: .venv/ready  ## the model that was live before is live again
 
 up: .venv/ready        ## Prefect's and MLflow's pages, on loopback; a worker that retrains nightly, a watcher that releases
 	@python -m flows up
+
+env: .venv/ready       ## what your own prefect and mlflow commands need while they run: eval "$(make -s env)"
+	@python -m flows env
 
 down: .venv/ready      ## stop them
 	@python -m flows down

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -125,18 +126,27 @@ def rollback(_arguments: Sequence[str]) -> None:
 def up(_arguments: Sequence[str]) -> None:
     """Starts the Prefect and MLflow servers, a worker and the watcher. Prints their addresses and what to do next."""
     from flows.config.parameters import load
+    from flows.local import auth
     from flows.local.links import next_steps
     from flows.local.servers import PORTS, running
     from flows.local.servers import up as start
     from flows.local.worker import WATCHER, WORKER
 
-    model, before = load().register_.model, running()
+    params, before = load(), running()
     missing = [name for name in (*PORTS, WORKER, WATCHER) if name not in before]
     print(f"starting {', '.join(missing)} ..." if missing else "all servers are running already", flush=True)
-    addresses = start()
+    addresses = start(shared=params.up.shared)
     for name, address in addresses.items():
         print(f"{name:<12}{address}")
-    print(next_steps(addresses["mlflow"], model))
+    print(next_steps(addresses["mlflow"], params.register_.model, auth.read(), shared=params.up.shared))
+
+
+def env(_arguments: Sequence[str]) -> None:
+    """Prints the variables that your own prefect and mlflow commands need: eval "$(make -s env)"."""
+    from flows.local.servers import client_variables
+
+    for name, value in client_variables().items():
+        print(f"export {name}={shlex.quote(value)}")
 
 
 def down(_arguments: Sequence[str]) -> None:
@@ -202,7 +212,7 @@ def _prefect(name: str) -> Iterator[str]:
 
     The server starts while modules are imported; prefect reads its address when it is imported.
     """
-    from flows.local.servers import prefect_api
+    from flows.local.prefect_api import prefect_api
     from tasks.core.paths import PathsParams
 
     ready = prefect_api()
@@ -216,23 +226,9 @@ def _prefect(name: str) -> Iterator[str]:
         yield details(file)
 
 
+RUNS = (retrain, data, choose, predict, compare, backbone)
 COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
-    command.__name__: command
-    for command in (
-        retrain,
-        data,
-        choose,
-        predict,
-        compare,
-        release,
-        rollback,
-        prune,
-        up,
-        down,
-        clean,
-        doctor,
-        backbone,
-    )
+    command.__name__: command for command in (*RUNS, release, rollback, trust, prune, up, env, down, clean, doctor)
 }
 
 

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from packaging.requirements import Requirement
 
 from flows.config import parameters
-from flows.local import git
+from flows.local import auth, git
 from flows.local.environment import CHECKOUT
 from flows.local.lock import holder
 from flows.local.servers import HOST, PORTS, running
@@ -104,9 +104,19 @@ def _is_held(file: Path) -> bool:
         return True
 
 
+def _auth_string() -> Finding:
+    try:
+        auth.read()
+    except RootstockError as error:
+        return Finding("the servers' auth string is not private", False, str(error))
+    return Finding(f"only you can read the servers' auth string, {auth.FILE}", True)
+
+
 def _servers() -> Iterator[Finding]:
-    """Checks the servers' default ports. A port in use is not a failure: make up chooses another one."""
+    """Checks the auth string and the default ports. A port in use is not a failure: make up chooses another one."""
     servers = running()
+    if auth.FILE.exists():
+        yield _auth_string()
     for name, port in PORTS.items():
         if name in servers:
             yield Finding(f"{name} is up at {servers[name]['url']}", True)

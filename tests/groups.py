@@ -7,6 +7,7 @@ import pytest
 ONE_WORKER = {  # fixtures for a single worker, since they are expensive or modified by tests, and their files
     "served": (
         *("tests/deploy/test_ci.py", "tests/deploy/test_schedule.py", "tests/end_to_end/test_promotion.py"),
+        "tests/end_to_end/test_attacks.py",
         "tests/flows/local/test_servers.py",
     ),
     "loaded": ("tests/core/test_digest_completeness.py",),

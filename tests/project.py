@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from tasks.core.files import read_json
+from tests import session
 
 ROOT = Path(__file__).parents[1]
 # A copy stores its databases in its own registry; what `make test ARGS=...` exports is not for a make within a test.
@@ -42,7 +43,7 @@ class Project:
 
     def __init__(self, root: Path, api: str | None = None) -> None:
         self.root = root
-        self.more = {"PREFECT_API_URL": api} if api else {}
+        self.more = {"PREFECT_API_URL": api, "PREFECT_API_AUTH_STRING": session.auth_string()} if api else {}
         self.env: dict[str, str] = {}
         self.addresses: dict[str, str] = {}
 

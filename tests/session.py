@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -41,6 +42,11 @@ def once(name: str, build: Callable[[], str]) -> str:
         if not file.exists():
             file.write_text(build())
     return file.read_text()
+
+
+def auth_string() -> str:
+    """Returns the auth string of the session's Prefect server."""
+    return once("auth", lambda: f"rootstock:{secrets.token_urlsafe()}")
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -47,10 +48,9 @@ def start_prefect_server() -> str:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "flows.local.temporary_server", str(port)]
+    env = environment(PREFECT_HOME=str(home), PREFECT_SERVER_API_AUTH_STRING=session.auth_string())
     with (home / "server.log").open("w") as log, session.LIFELINE.open() as lifeline:
-        server = subprocess.Popen(
-            command, cwd=ROOT, env=environment(PREFECT_HOME=str(home)), stdin=lifeline, stdout=log, stderr=log
-        )
+        server = subprocess.Popen(command, cwd=ROOT, env=env, stdin=lifeline, stdout=log, stderr=log)
     (session.FOLDER / "prefect_server.pid").write_text(str(server.pid))
 
     def healthy() -> bool:
@@ -120,10 +120,9 @@ def served(finished, tmp_path_factory: pytest.TempPathFactory):
     done = project.flows("up")
     assert done.returncode == 0, done.stdout + done.stderr
     project.addresses = dict(re.findall(r"^(\w+) +(http\S+)$", done.stdout, re.MULTILINE))
-    project.env = {
-        "PREFECT_HOME": str(project.root / ".registry" / "prefect"),
-        "PREFECT_API_URL": f"{project.addresses['prefect']}/api",
-    }
+    lines = shlex.split(project.flows("env").stdout)  # export NAME=value
+    project.env = {"PREFECT_HOME": str(project.root / ".registry" / "prefect")}
+    project.env |= dict(line.split("=", 1) for line in lines if line.startswith("PREFECT_"))
     SERVED.append(project)
     yield project
     stop_served()

@@ -91,6 +91,14 @@ class RetentionSection(Section):
     keep_days: int = Field(ge=1, description="days for which every version and every run is kept")
 
 
+class UpSection(Section):
+    """The servers of make up."""
+
+    shared: bool = Field(
+        description="whether MLflow asks for a login, since other people have accounts on this machine"
+    )
+
+
 class PretrainSection(Section):
     """The pretraining of the embedded backbone."""
 
@@ -136,6 +144,7 @@ class FlowParams(StageParams):
     predict: PredictSection
     run: RunSection
     retention: RetentionSection
+    up: UpSection
     pretrain: PretrainSection
     compare: CompareSection
     paths: Paths

@@ -1,15 +1,13 @@
-"""Prefect and MLflow servers on loopback: long-lived (make up, make down), or temporary, for a single flow."""
+"""The long-lived Prefect and MLflow servers on loopback, with their worker and watcher: make up, make down."""
 
 from __future__ import annotations
 
-import atexit
 import os
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -20,9 +18,10 @@ from urllib.request import urlopen
 import psutil
 from filelock import FileLock
 
-from flows.local import worker
-from flows.local.environment import LOCAL_DATABASE, REGISTRY
-from flows.local.worker import WATCHER, WORKER, Server, started
+from flows.local import auth, worker
+from flows.local.guard import more_hosts
+from flows.local.processes import Server, is_alive, started, stop
+from flows.local.worker import WATCHER, WORKER
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
 from tasks.core.paths import PathsParams
@@ -31,42 +30,51 @@ HOST = "127.0.0.1"
 PORTS = {"prefect": 4200, "mlflow": 5000}
 HEALTH = {"prefect": "/api/health", "mlflow": "/health"}
 START_SECONDS = 120.0
-STOP_SECONDS = 15.0
-CLOCK_TOLERANCE = 60.0  # seconds by which a process's start time may shift when the clock is adjusted
 
 
-def up() -> dict[str, str]:
+def up(*, shared: bool) -> dict[str, str]:
     """Starts the servers, a worker for the deployments, and the watcher, unless they run. Returns their addresses.
 
-    Raises RootstockError if a server does not respond or the deployments cannot be registered.
+    If `shared`, MLflow asks for a login. Raises RootstockError if a server does not respond or the deployments cannot
+    be registered.
     """
+    more_hosts()  # an error in words now, not in the servers' logs
     lock = Path(tempfile.gettempdir()) / f"rootstock-up-{os.getuid()}.lock"  # two checkouts could pick the same port
     with FileLock(lock):
-        return _up()
+        return _up(shared=shared)
 
 
-def _up() -> dict[str, str]:
+def _up(*, shared: bool) -> dict[str, str]:
     servers = running()
+    string = _auth_string(servers, shared=shared)
     missing = [name for name in PORTS if name not in servers]
     for name in missing:
-        servers[name] = _start(name)
+        servers[name] = _start(name, shared=shared)
         write_json(_file(), servers)
     for name in missing:
-        _await(name, servers[name])
+        wait_until_healthy(name, servers[name])
     if WORKER not in servers:
-        servers[WORKER] = worker.start(servers["prefect"]["url"], _log)
+        servers[WORKER] = worker.start(auth.prefect_variables(f"{servers['prefect']['url']}/api", string), log)
         write_json(_file(), servers)
     if WATCHER not in servers:
-        servers[WATCHER] = worker.start_watcher(servers["mlflow"]["url"], _log)
+        login = auth.mlflow_variables(string) if shared else {}
+        servers[WATCHER] = worker.start_watcher(servers["mlflow"]["url"], login, log)
         write_json(_file(), servers)
     return {name: server["url"] for name, server in servers.items()}
+
+
+def _auth_string(servers: dict[str, Server], *, shared: bool) -> str:
+    """Returns the auth string; makes it if no server runs yet. Raises RootstockError if it is not as they started."""
+    if "mlflow" in servers and servers["mlflow"].get("shared", False) != shared:
+        raise RootstockError("up.shared has changed since MLflow was started: run make down first", key="up.shared")
+    return auth.read() if servers else auth.ensure()
 
 
 def down() -> list[str]:
     """Stops the processes that `up` started, the last one first. Returns their names."""
     servers = dict(reversed(running().items()))
     for server in servers.values():
-        _stop(psutil.Process(server["pid"]))
+        stop(psutil.Process(server["pid"]))
     _file().unlink(missing_ok=True)
     return list(servers)
 
@@ -74,79 +82,38 @@ def down() -> list[str]:
 def running() -> dict[str, Server]:
     """Returns the processes that `up` started and that are still alive, by name."""
     servers: dict[str, Server] = read_json(_file()) if _file().exists() else {}
-    return {name: server for name, server in servers.items() if _alive(server)}
+    return {name: server for name, server in servers.items() if is_alive(server)}
 
 
-def prefect_api() -> Callable[[], None]:
-    """Sets PREFECT_API_URL if it is unset: to the server started by `up` if healthy, else to a new temporary server.
+def client_variables() -> dict[str, str]:
+    """Returns the variables with which Prefect's and MLflow's own commands reach the servers of `up`.
 
-    Returns a function that waits until the server responds, so that the caller can import modules meanwhile. Call this
-    before importing prefect, which reads the address at import; prefect's exit handlers then run before the server
-    stops, so its last log lines arrive.
+    Raises RootstockError if these do not run.
     """
-    if "PREFECT_API_URL" in os.environ:
-        return _check_reachable
-    server = running().get("prefect")
-    if server and _healthy("prefect", server["url"]):
-        os.environ["PREFECT_API_URL"] = f"{server['url']}/api"
-        return lambda: None
-    server = _temporary()
-    atexit.register(_stop, psutil.Process(server["pid"]))
-    os.environ["PREFECT_API_URL"] = f"{server['url']}/api"
-    return lambda: _await("prefect", server)
+    servers = running()
+    if not PORTS.keys() <= servers.keys():
+        raise RootstockError("the servers do not run; start them first: make up", key="servers-down")
+    string = auth.read()
+    login = auth.mlflow_variables(string) if servers["mlflow"].get("shared") else {}
+    prefect = auth.prefect_variables(f"{servers['prefect']['url']}/api", string)
+    return {**prefect, "MLFLOW_TRACKING_URI": servers["mlflow"]["url"], **login}
 
 
-def _check_reachable() -> None:
-    """Raises RootstockError if no server responds at PREFECT_API_URL, or if its major version differs."""
-    from prefect.client.orchestration import get_client
-
-    try:
-        with get_client(sync_client=True) as client:
-            client.raise_for_api_version_mismatch()
-    except RuntimeError as error:
-        raise RootstockError(
-            f"PREFECT_API_URL: {error}; start that server, or unset the variable to use a local one",
-            key="PREFECT_API_URL",
-        ) from None
-
-
-def _temporary() -> Server:
-    """Starts a Prefect server that exits with this process, which holds the other end of its standard input pipe."""
-    port = _free_port(0)
-    command = [sys.executable, "-m", "flows.local.temporary_server", str(port)]
-    with _log("prefect-temporary") as log:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
-    return started(f"http://{HOST}:{port}", process)
-
-
-def _start(name: str) -> Server:
+def _start(name: str, *, shared: bool) -> Server:
     """Starts a long-lived server on its default port, or on a free port if the default is taken."""
-    port = _free_port(PORTS[name])
-    with _log(name) as log:
-        process = subprocess.Popen(
-            _command(name, port), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    return started(f"http://{HOST}:{port}", process)
+    port = free_port(PORTS[name])
+    login = ["--shared"] if shared and name == "mlflow" else []
+    command = [sys.executable, "-m", "flows.local.server", name, str(port), *login]
+    with log(name) as file:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True)
+    return {**started(f"http://{HOST}:{port}", process), "shared": bool(login)}
 
 
-def _command(name: str, port: int) -> list[str]:
-    address = ["--host", HOST, "--port", str(port)]
-    if name == "prefect":
-        return ["prefect", "server", "start", *address]
-    stores = [
-        "--backend-store-uri",
-        LOCAL_DATABASE,
-        "--artifacts-destination",
-        str(REGISTRY / "artifacts"),
-    ]
-    return ["mlflow", "server", *address, *stores, "--workers", "1"]
-
-
-def _await(name: str, server: Server) -> None:
+def wait_until_healthy(name: str, server: Server) -> None:
     """Waits until the server responds. Raises RootstockError if it exits or does not respond in time."""
     deadline = time.monotonic() + START_SECONDS
-    while not _healthy(name, server["url"]):
-        if not _alive(server) or time.monotonic() > deadline:
+    while not is_healthy(name, server["url"]):
+        if not is_alive(server) or time.monotonic() > deadline:
             raise RootstockError(
                 f"the {name} server at {server['url']} did not start; see {_logs()}/{name}*.log",
                 key="server-not-started",
@@ -154,7 +121,8 @@ def _await(name: str, server: Server) -> None:
         time.sleep(0.1)
 
 
-def _healthy(name: str, url: str) -> bool:
+def is_healthy(name: str, url: str) -> bool:
+    """Returns whether a server responds to its health check, which needs no login."""
     try:
         with urlopen(url + HEALTH[name], timeout=5) as response:  # noqa: S310 - a loopback address
             return bool(response.status == HTTPStatus.OK)
@@ -162,29 +130,7 @@ def _healthy(name: str, url: str) -> bool:
         return False
 
 
-def _alive(server: Server) -> bool:
-    """Returns whether this process is still alive; a different process with the same ID has another start time."""
-    try:
-        process = psutil.Process(server["pid"])
-        same = abs(process.create_time() - server["created"]) < CLOCK_TOLERANCE
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _stop(process: psutil.Process) -> None:
-    """Terminates a server and its children, and kills any that do not exit in time."""
-    family = [process, *process.children(recursive=True)]
-    for member in family:
-        with suppress(psutil.NoSuchProcess):
-            member.terminate()
-    _, alive = psutil.wait_procs(family, STOP_SECONDS)
-    for member in alive:
-        with suppress(psutil.NoSuchProcess):
-            member.kill()
-
-
-def _free_port(preferred: int) -> int:
+def free_port(preferred: int) -> int:
     """Returns `preferred` if that port is free on loopback, otherwise any free port."""
     for port in (preferred, 0):
         with suppress(OSError), socket.socket() as probe:
@@ -208,7 +154,7 @@ def server_logs() -> list[Path]:
     return [folder / f"{name}.log" for name in (*PORTS, WORKER, WATCHER)]
 
 
-def _log(name: str) -> IO[bytes]:
+def log(name: str) -> IO[bytes]:
     """Opens an empty log for appending, so that it can be rotated."""
     _logs().mkdir(parents=True, exist_ok=True)
     file = _logs() / f"{name}.log"

@@ -1,16 +1,23 @@
-"""A Prefect server for one flow: on loopback, without UI or scheduler. It exits with the process that started it."""
+"""A Prefect server for one flow: on loopback, without UI or scheduler. It exits with the process that started it.
+
+That process chooses the auth string and passes it on in PREFECT_SERVER_API_AUTH_STRING.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 
-import uvicorn
-
+from flows.local.auth import SERVER_VARIABLE
+from flows.local.guard import Guard
+from flows.local.server import run
 from tasks.core.supervision import exit_at_end_of_input
 
 if __name__ == "__main__":
-    os.environ |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+    if not os.environ.get(SERVER_VARIABLE):
+        sys.exit(f"{SERVER_VARIABLE} is not set: without it, any program on this machine could run commands here")
+    os.environ |= {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
     exit_at_end_of_input()
-    app = "prefect.server.api.server:create_app"
-    uvicorn.run(app, factory=True, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", lifespan="on")
+    from prefect.server.api.server import create_app
+
+    run(Guard(create_app(final=True)), int(sys.argv[1]), log_level="error")

@@ -8,11 +8,10 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import IO
 
-import psutil
-
-from flows.local.environment import MAIN_CHECKOUT
+from flows.local.environment import LOCAL_DATABASE, MAIN_CHECKOUT
+from flows.local.processes import Server, started
 from tasks.core.errors import RootstockError
 
 WORKER, WATCHER = "worker", "watcher"
@@ -22,22 +21,12 @@ OLD_DEPLOYMENT = "release/every-minute"  # until the watcher came
 TAIL = 20  # lines of a failed command's output shown in its error
 
 
-class Server(TypedDict):
-    """A background process: its address (for the worker, a description), its ID and its start time in seconds."""
+def start(prefect: dict[str, str], log: Callable[[str], IO[bytes]]) -> Server:
+    """Registers the deployments with the server and starts the worker. Raises RootstockError if Prefect fails.
 
-    url: str
-    pid: int
-    created: float
-
-
-def started(url: str, process: subprocess.Popen[bytes]) -> Server:
-    """Returns the record of a process that has just been started."""
-    return {"url": url, "pid": process.pid, "created": psutil.Process(process.pid).create_time()}
-
-
-def start(prefect_url: str, log: Callable[[str], IO[bytes]]) -> Server:
-    """Registers the deployments with the server and starts the worker. Raises RootstockError if Prefect fails."""
-    env = environment(f"{prefect_url}/api")
+    `prefect` holds the variables of its clients: the address and the auth string.
+    """
+    env = environment(prefect)
     run_prefect(env, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     run_prefect(env, "deploy", "--all", "--prefect-file", str(DEPLOY / "prefect.yaml"))
     _retire(env, OLD_DEPLOYMENT)
@@ -45,10 +34,14 @@ def start(prefect_url: str, log: Callable[[str], IO[bytes]]) -> Server:
     return _background("retrains nightly (deploy/prefect.yaml)", command, env, log(WORKER))
 
 
-def start_watcher(mlflow_url: str, log: Callable[[str], IO[bytes]]) -> Server:
-    """Starts the watcher, which answers promotion requests in MLflow."""
+def start_watcher(mlflow_url: str, login: dict[str, str], log: Callable[[str], IO[bytes]]) -> Server:
+    """Starts the watcher, which answers promotion requests in MLflow; `login` is for our own MLflow server only."""
     command = [sys.executable, "-m", "flows.registry.watcher", mlflow_url]
-    return _background("releases what is promoted in MLflow", command, {**os.environ}, log(WATCHER))
+    env = {**os.environ}
+    if login and env["MLFLOW_TRACKING_URI"] == LOCAL_DATABASE:
+        env.pop("MLFLOW_TRACKING_TOKEN", None)  # it would be preferred
+        env |= login
+    return _background("releases what is promoted in MLflow", command, env, log(WATCHER))
 
 
 def _background(what: str, command: list[str], env: dict[str, str], log: IO[bytes]) -> Server:
@@ -72,11 +65,11 @@ def _retire(env: dict[str, str], deployment: str) -> None:
         run_prefect(env, "deployment", "delete", deployment)
 
 
-def environment(api: str) -> dict[str, str]:
-    """Returns the environment of the worker and its runs: API URL, main checkout and import path of the pull steps."""
+def environment(prefect: dict[str, str]) -> dict[str, str]:
+    """Returns the environment of the worker and its runs: API, main checkout and import path of the pull steps."""
     return {
         **os.environ,
-        "PREFECT_API_URL": api,
+        **prefect,
         "ROOTSTOCK_HOME": str(MAIN_CHECKOUT),
         "PYTHONPATH": str(MAIN_CHECKOUT / DEPLOY),
         "PYTHONUNBUFFERED": "1",

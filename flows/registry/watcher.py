@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import time
-from base64 import b64encode
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 from urllib.request import Request, urlopen
 
+from flows.local.auth import basic
 from flows.local.environment import LOCAL_DATABASE, MAIN_CHECKOUT
 from flows.local.rotation import rotate
 from flows.local.servers import server_logs
@@ -90,8 +90,7 @@ def _credentials(user: str | None, password: str | None) -> dict[str, str]:
     if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
         return {"Authorization": f"Bearer {token}"}
     if user := user or os.environ.get("MLFLOW_TRACKING_USERNAME"):
-        pair = f"{user}:{password or os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
-        return {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+        return {"Authorization": basic(f"{user}:{password or os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}")}
     return {}
 
 

@@ -13,6 +13,7 @@ import pytest
 from dvc.config import Config
 from ruamel.yaml import YAML
 
+from flows.local.auth import basic
 from tests.project import ROOT, Project, wait_until
 
 
@@ -21,7 +22,7 @@ def request(served: Project, path: str, **body: object) -> object:
     query = Request(
         f"{served.env['PREFECT_API_URL']}/{path}",
         json.dumps(body).encode() if body else None,
-        {"Content-Type": "application/json"},
+        {"Content-Type": "application/json", "Authorization": basic(served.env["PREFECT_API_AUTH_STRING"])},
     )
     return json.loads(urlopen(query, timeout=30).read())
 

@@ -9,11 +9,42 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from flows.local.servers import _alive
-from tasks.core.errors import EXIT_BROKEN, EXIT_REFUSED, EXIT_UNDECIDED
+from flows.local import auth, worker
+from flows.local.environment import LOCAL_DATABASE
+from flows.local.processes import is_alive
+from flows.local.servers import _auth_string
+from tasks.core.errors import EXIT_BROKEN, EXIT_REFUSED, EXIT_UNDECIDED, RootstockError
 from tasks.core.files import read_json
 from tasks.core.schema import STAGES
+from tests.errors import raises
 from tests.project import Project, wait_until
+
+
+def test_each_server_is_one_process_and_its_command_names_no_secret(served: Project):
+    servers = read_json(served.root / ".state" / "servers.json")
+    lines = {name: psutil.Process(servers[name]["pid"]).cmdline()[1:] for name in ("prefect", "mlflow")}
+    ports = {name: served.addresses[name].rpartition(":")[2] for name in lines}
+    assert lines == {name: ["-m", "flows.local.server", name, ports[name]] for name in lines}
+    assert [psutil.Process(servers[name]["pid"]).children() for name in (*lines, "worker")] == [[], [], []]
+
+
+def test_a_changed_login_is_told_and_a_lost_string_is_not_replaced(monkeypatch, tmp_path):
+    server = {"url": "http://127.0.0.1:1", "pid": os.getpid(), "created": 1.0, "shared": True}
+    with raises(RootstockError, "up.shared"):
+        _auth_string({"mlflow": server}, shared=False)
+    monkeypatch.setattr(auth, "read", lambda: "rootstock:secret")
+    assert _auth_string({"mlflow": server}, shared=True) == "rootstock:secret"
+
+
+def test_the_watcher_logs_in_to_our_own_mlflow_only(monkeypatch):
+    monkeypatch.setattr(worker, "_background", lambda _what, _command, env, _log: env)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "theirs")
+    login, mlflow = {"MLFLOW_TRACKING_PASSWORD": "ours"}, "http://127.0.0.1:5000"
+    for uri, password in ((LOCAL_DATABASE, "ours"), ("https://mlflow.example", None)):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        env = worker.start_watcher(mlflow, login, lambda _name: None)
+        assert env.get("MLFLOW_TRACKING_PASSWORD") == password
+        assert ("MLFLOW_TRACKING_TOKEN" in env) == (password is None)
 
 
 def test_both_servers_respond_on_loopback_and_show_the_runs_results(served: Project):
@@ -65,6 +96,9 @@ def test_down_stops_what_up_started_and_nothing_else(finished, tmp_path):
     assert project.flows("down").stdout == "stopped: watcher, worker, mlflow, prefect\n"
     wait_until(lambda: not any(psutil.pid_exists(server["pid"]) for server in servers.values()))
     assert project.flows("down").stdout == "stopped: nothing was running\n"
+    done = project.flows("env")
+    assert (done.returncode, done.stdout) == (EXIT_BROKEN, "")
+    assert done.stderr == "error: the servers do not run; start them first: make up\n"
     stale = {"prefect": {"url": "http://127.0.0.1:1", "pid": os.getpid(), "created": 1.0}}
     (project.root / ".state" / "servers.json").write_text(json.dumps(stale))
     assert project.flows("down").stdout == "stopped: nothing was running\n"
@@ -95,5 +129,5 @@ def test_without_a_server_a_temporary_one_comes_and_goes(finished, tmp_path):
 def test_a_clock_that_was_set_loses_no_server():
     """The kernel reports start times relative to the current clock."""
     start = psutil.Process().create_time()
-    assert _alive({"url": "", "pid": os.getpid(), "created": start + 2})
-    assert not _alive({"url": "", "pid": os.getpid(), "created": start + 3600})
+    assert is_alive({"url": "", "pid": os.getpid(), "created": start + 2})
+    assert not is_alive({"url": "", "pid": os.getpid(), "created": start + 3600})

@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
 from flows.local.logs import EVENT, Detail
 from flows.stages import artifacts, supervise
@@ -11,6 +11,7 @@ from flows.stages.child import Output
 from flows.stages.supervise import _failure, _slot, log_message
 from tasks.core.errors import RootstockError
 from tasks.core.messages import FailureMessage, ProgressMessage, RecordMessage, TextMessage
+from tests import session
 from tests.errors import raises
 
 
@@ -52,7 +53,7 @@ def test_the_error_of_a_refused_stage_names_its_report(params, monkeypatch):
 
 
 def test_a_slot_that_prefect_does_not_have_is_refused(prefect_server):
-    settings = temporary_settings({PREFECT_API_URL: prefect_server})
+    settings = temporary_settings({PREFECT_API_URL: prefect_server, PREFECT_API_AUTH_STRING: session.auth_string()})
     with settings, raises(RootstockError, "run.slot") as caught, _slot("gpu"):
         pytest.fail("it was taken")
     assert "gpu" in str(caught.value)
