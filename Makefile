@@ -61,8 +61,8 @@ up: .venv/ready        ## Prefect's and MLflow's pages, on loopback; a worker th
 env: .venv/ready       ## what your own prefect and mlflow commands need while they run: eval "$(make -s env)"
 	@python -m flows env
 
-down: .venv/ready      ## stop them
-	@python -m flows down
+down: .venv/ready      ## stop them, after a running flow has ended; ARGS=--now does not wait
+	@python -m flows down $(ARGS)
 
 backbone: .venv/ready  ## make the embedded backbone again
 	@python -m flows backbone $(ARGS)
@@ -76,7 +76,8 @@ trust: .venv/ready     ## look at a version's code, or allow it: make trust ARGS
 prune: .venv/ready     ## show what retention in params.yaml does not keep; ARGS=--yes removes it
 	@python -m flows prune $(ARGS)
 
-clean: down            ## remove .state (locks, checkpoints, feature store, logs); .registry is kept
+clean: .venv/ready     ## remove .state (locks, checkpoints, feature store, logs); .registry is kept
+	@python -m flows down
 	@python -m flows clean
 
 lint: .venv/ready-dev  ## ruff and mypy

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from flows.local.environment import CHECKOUT
@@ -149,11 +149,22 @@ def env(_arguments: Sequence[str]) -> None:
         print(f"export {name}={shlex.quote(value)}")
 
 
-def down(_arguments: Sequence[str]) -> None:
-    """Stops what `up` started."""
-    from flows.local.servers import down as stop
+def down(arguments: Sequence[str]) -> None:
+    """Stops what `up` started, after a running flow has ended."""
+    import argparse
 
-    print(f"stopped: {', '.join(stop()) or 'nothing was running'}")
+    parser = argparse.ArgumentParser(prog="make down ARGS=...", description=down.__doc__)
+    parser.add_argument("--now", action="store_true", help="stop it now; the next run goes on from the last checkpoint")
+    options = parser.parse_args(arguments)
+    from flows.local.lock import idle
+    from flows.local.servers import down as stop
+    from flows.local.servers import running
+    from tasks.core.paths import PathsParams
+
+    remedy = "to stop it now: make down ARGS=--now; the next run goes on from its last checkpoint"
+    wait = idle(PathsParams.load().paths.state, "down", lambda text: print(text, flush=True), remedy)
+    with nullcontext() if options.now or not running() else wait:
+        print(f"stopped: {', '.join(stop()) or 'nothing was running'}")
 
 
 def clean(_arguments: Sequence[str]) -> None:

@@ -8,15 +8,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
-from filelock import FileLock, Timeout
 from packaging.requirements import Requirement
 
 from flows.config import parameters
 from flows.local import auth, git
 from flows.local.environment import CHECKOUT
-from flows.local.lock import holder
+from flows.local.lock import holder, is_held
 from flows.local.servers import HOST, PORTS, running
 from tasks.core.errors import RootstockError
 from tasks.core.paths import PathsParams
@@ -89,19 +87,9 @@ def _checkout() -> Iterator[Finding]:
         yield Finding("params.yaml is not valid", False, str(error))
     state = PathsParams.load().paths.state
     for name in ("flow", "stage"):
-        held = _is_held(state / f"{name}.lock")
+        held = is_held(state / f"{name}.lock")
         by = f" by {holder(state)}" if held and name == "flow" else ""
         yield Finding(f"the {name} lock is {'held' + by if held else 'free'}", not held, "wait, or end that process")
-
-
-def _is_held(file: Path) -> bool:
-    if not file.exists():
-        return False
-    try:
-        with FileLock(file, timeout=0):
-            return False
-    except Timeout:
-        return True
 
 
 def _auth_string() -> Finding:

@@ -130,7 +130,7 @@ def served(finished, tmp_path_factory: pytest.TempPathFactory):
 
 def stop_served() -> None:
     while SERVED:
-        SERVED.pop().flows("down")
+        SERVED.pop().flows("down", "--now")
 
 
 @pytest.hookimpl(trylast=True)

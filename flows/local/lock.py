@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,17 +13,18 @@ from filelock import FileLock, Timeout
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
 
-HOLDER = "flow.json"
+LOCK, HOLDER = "flow.lock", "flow.json"
+FOR_EVER = -1.0  # seconds to wait
 
 
 @contextmanager
 def flow_lock(state: Path, what: str, wait: float = 0) -> Iterator[None]:
     """Holds the checkout's lock for the flow `what`. The lock is reentrant; the system frees it when the process ends.
 
-    Raises RootstockError if another process still holds it after `wait` seconds.
+    Raises RootstockError if another process still holds it after `wait` seconds, which may be FOR_EVER.
     """
     state.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(state / "flow.lock", thread_local=False, is_singleton=True)
+    lock = FileLock(state / LOCK, thread_local=False, is_singleton=True)
     try:
         with lock.acquire(timeout=wait):
             write_json(
@@ -35,6 +36,26 @@ def flow_lock(state: Path, what: str, wait: float = 0) -> Iterator[None]:
         raise RootstockError(
             f"this checkout is busy: {holder(state)}; wait until it ends, then try again", key="checkout-busy"
         ) from None
+
+
+@contextmanager
+def idle(state: Path, what: str, say: Callable[[str], None], remedy: str) -> Iterator[None]:
+    """Holds the checkout's lock like `flow_lock`, but waits for a running flow, and says so once with the remedy."""
+    if is_held(state / LOCK):
+        say(f"{holder(state)} is running: waiting until it ends; {remedy}")
+    with flow_lock(state, what, wait=FOR_EVER):
+        yield
+
+
+def is_held(file: Path) -> bool:
+    """Returns whether a process holds the lock of this file."""
+    if not file.exists():
+        return False
+    try:
+        with FileLock(file, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def holder(state: Path) -> str:

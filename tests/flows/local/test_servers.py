@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from urllib.request import urlopen
 
 import psutil
@@ -17,7 +19,7 @@ from tasks.core.errors import EXIT_BROKEN, EXIT_REFUSED, EXIT_UNDECIDED, Rootsto
 from tasks.core.files import read_json
 from tasks.core.schema import STAGES
 from tests.errors import raises
-from tests.project import Project, wait_until
+from tests.project import Project, environment, wait_until
 
 
 def test_each_server_is_one_process_and_its_command_names_no_secret(served: Project):
@@ -93,7 +95,16 @@ def test_down_stops_what_up_started_and_nothing_else(finished, tmp_path):
     project.more = {}
     project.flows("up")
     servers = read_json(project.root / ".state" / "servers.json")
-    assert project.flows("down").stdout == "stopped: watcher, worker, mlflow, prefect\n"
+    hold = "import time; from flows.local.lock import flow_lock; from pathlib import Path\n"
+    hold += "with flow_lock(Path('.state'), 'retrain'): print('held', flush=True); time.sleep(15)"
+    command = [sys.executable, "-c", hold]
+    with subprocess.Popen(command, cwd=project.root, env=environment(), stdout=subprocess.PIPE) as flow:
+        assert flow.stdout.readline() == b"held\n"
+        waited = project.flows("down").stdout.splitlines()
+        assert flow.poll() == 0
+    assert waited[0].startswith(f"retrain (process {flow.pid}) since ")
+    assert "make down ARGS=--now" in waited[0]
+    assert waited[1] == "stopped: watcher, worker, mlflow, prefect"
     wait_until(lambda: not any(psutil.pid_exists(server["pid"]) for server in servers.values()))
     assert project.flows("down").stdout == "stopped: nothing was running\n"
     done = project.flows("env")
