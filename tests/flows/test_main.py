@@ -11,7 +11,7 @@ from tests.project import ROOT
 def test_an_unknown_command_shows_all_commands(arguments, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert main(arguments) == EXIT_USAGE
-    assert "retrain|data|choose|predict|compare|release" in capsys.readouterr().err
+    assert "retrain|data|choose|predict|compare|backbone|release" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_a_user_error(monkeypatch, capsys):
