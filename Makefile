@@ -67,7 +67,7 @@ backbone: .venv/ready  ## make the embedded backbone again
 doctor: .venv/ready    ## what this machine has, and what to do about what it lacks
 	@python -m flows doctor
 
-clean: down            ## remove .state (locks, checkpoints, feature store, logs); .registry is kept
+clean: down            ## remove what Rootstock keeps in .state (locks, checkpoints, features, logs); .registry is kept
 	@python -m flows clean
 
 lint: .venv/ready-dev  ## ruff and mypy

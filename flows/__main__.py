@@ -90,8 +90,11 @@ def up(_arguments: Sequence[str]) -> None:
     from flows.local.links import next_steps
     from flows.local.servers import PORTS, running
     from flows.local.servers import up as start
+    from flows.local.state import open_state
     from flows.local.worker import WATCHER, WORKER
+    from tasks.core.paths import PathsParams
 
+    open_state(PathsParams.load().paths.state)
     model, before = load().register_.model, running()
     missing = [name for name in (*PORTS, WORKER, WATCHER) if name not in before]
     print(f"starting {', '.join(missing)} ..." if missing else "all servers are running already", flush=True)
@@ -109,17 +112,19 @@ def down(_arguments: Sequence[str]) -> None:
 
 
 def clean(_arguments: Sequence[str]) -> None:
-    """Removes .state, unless a flow is running."""
-    import shutil
-
+    """Removes what Rootstock keeps in paths.state, unless a flow is running; anything else there is left."""
     from flows.local.lock import flow_lock
+    from flows.local.state import check_ours, listed, remove
     from tasks.core.paths import PathsParams
 
     state = PathsParams.load().paths.state
+    if not state.exists():
+        return
+    check_ours(state)
     with flow_lock(state, "clean"):
-        shutil.rmtree(state.resolve())  # .state may be a link to another disk
-        if state.is_symlink():
-            state.resolve().mkdir()
+        left = remove(state)
+    if left:
+        print(f"left in {state.resolve()}, since Rootstock does not write it: {listed(left)}")
 
 
 def doctor(_arguments: Sequence[str]) -> None:

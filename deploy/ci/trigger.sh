@@ -4,7 +4,6 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 make .venv/ready || exit 1
-mkdir -p .state
 rm -f .state/report.md
 [ -n "${GITHUB_SHA:-}" ] && commit=(--job-variable "env={\"ROOTSTOCK_COMMIT\": \"$GITHUB_SHA\"}") || commit=()
 name="ci-${GITHUB_SHA:-local}-${GITHUB_RUN_ID:-$$}-${GITHUB_RUN_ATTEMPT:-1}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from flows.local.state import open_state
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
 
@@ -22,7 +23,7 @@ def flow_lock(state: Path, what: str, wait: float = 0) -> Iterator[None]:
 
     Raises RootstockError if another process still holds it after `wait` seconds.
     """
-    state.mkdir(parents=True, exist_ok=True)
+    open_state(state)
     lock = FileLock(state / "flow.lock", thread_local=False, is_singleton=True)
     try:
         with lock.acquire(timeout=wait):

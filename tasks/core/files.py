@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,23 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def make_private(folder: Path) -> bool:
+    """Creates a folder that only its owner can read, or also the group that shares the parent by its setgid bit.
+
+    Returns whether it did: a folder that exists keeps its mode.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if folder.is_dir():
+            return False
+        raise
+    if folder.stat().st_mode & stat.S_ISGID:  # Linux passes the bit on to new folders
+        folder.chmod(0o2770)
+    return True
 
 
 def put_aside(source: Path, target: Path) -> None:
