@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from flows.local.credentials import separate_credentials
 from flows.local.relocation import relocate
 from tasks.core.files import make_private
 
@@ -36,6 +37,7 @@ def set_defaults() -> None:
     for name in SERVERS:
         if os.environ.get(name) == "":  # CI passes unconfigured variables as empty strings
             del os.environ[name]
+    separate_credentials(REGISTRY)
     for name, value in _defaults().items():
         os.environ.setdefault(name, value)
     no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 
+from tasks.core.redaction import redact
+
 # Flows write these files to record the current data, weights and results, so changes to them do not count.
 RECORDS = ("dvc.lock", "data/*.dvc", "data/pins.json")
-WITHOUT_RECORDS = tuple(f":(exclude){record}" for record in RECORDS)
+SETTINGS = (".dvc/config*",)  # may hold the credentials of remotes
+EXCLUDED = tuple(f":(exclude){pattern}" for pattern in (*RECORDS, *SETTINGS))
 
 
 def commit() -> str:
@@ -14,11 +17,25 @@ def commit() -> str:
     return _git("rev-parse", "--verify", "--quiet", "HEAD").strip() or "none"
 
 
+def is_repository() -> bool:
+    """Returns whether the current folder is in a git repository."""
+    return _git("rev-parse", "--is-inside-work-tree").strip() == "true"
+
+
 def difference() -> str:
-    """Returns the diff of tracked files against the commit, and the names of untracked files; empty if clean."""
-    untracked = _git("ls-files", "--others", "--exclude-standard", "--", ".", *WITHOUT_RECORDS)
-    names = "".join(f"untracked: {name}\n" for name in untracked.splitlines())
-    return _git("diff", "HEAD", "--", ".", *WITHOUT_RECORDS) + names
+    """Returns the diff of tracked files against the commit, and the names of untracked files; empty if clean.
+
+    Ignored files are left out, even tracked ones, as are credentials in addresses.
+    """
+    untracked = _files("--others", "--exclude-standard", "--", ".", *EXCLUDED)
+    names = "".join(f"untracked: {name}\n" for name in untracked)
+    ignored = [f":(exclude,literal){name}" for name in _files("--cached", "--ignored", "--exclude-standard")]
+    return redact(_git("diff", "--no-color", "--no-ext-diff", "HEAD", "--", ".", *EXCLUDED, *ignored) + names)
+
+
+def _files(*arguments: str) -> list[str]:
+    """Returns names as they are: without -z, git quotes those with special characters."""
+    return [name for name in _git("ls-files", "-z", *arguments).split("\0") if name]
 
 
 def _git(*arguments: str) -> str:

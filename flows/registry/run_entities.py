@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flows.registry.tags import Tag
 from flows.stages import dvc_cli
 from tasks.core.paths import Paths
+from tasks.core.redaction import redact
 from tasks.core.schema import HIGH, LOW, VALUE, Candidate, Curve
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def run_params(node: Mapping[str, Any], prefix: str = "") -> Iterator[Param]:
-    """Yields the values of nested sections as parameters with dotted names."""
+    """Yields the values of nested sections as parameters with dotted names, without credentials."""
     from mlflow.entities import Param
 
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from run_params(value, f"{prefix}{key}.")
         else:
-            yield Param(f"{prefix}{key}", str(value))
+            yield Param(f"{prefix}{key}", redact(str(value)))
 
 
 def dataset_input(paths: Paths) -> DatasetInput:

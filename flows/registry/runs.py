@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.config.parameters import FlowParams
@@ -25,6 +26,7 @@ from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
 from tasks.core.params import PARAMS_FILE, read_document
 from tasks.core.paths import Paths
+from tasks.core.redaction import redact
 from tasks.core.schema import Candidate, Curve
 from tasks.objectives.search_report import SearchReport
 
@@ -111,7 +113,7 @@ class Run:
         if search := SearchReport.load(paths.search):
             self.client.set_tag(self.id, Tag.RECIPE, search.recipe)
             self.client.log_artifact(self.id, str(paths.search), paths.finetune.name)
-        self.client.log_artifact(self.id, str(dvc_cli.LOCK), "lineage")
+        self._log_lineage(self.id, dvc_cli.LOCK)
 
     def metrics_so_far(self) -> Mapping[str, float]:
         """Returns the latest value of each metric of the run; empty if there is no run."""
@@ -155,8 +157,12 @@ class Run:
         self.client.log_inputs(run_id, [dataset_input(paths)])
         versions = (dvc_cli.dvc_file(target) for target in (paths.raw, paths.candidates, paths.teacher))
         for file in (PARAMS_FILE, *versions):
-            self.client.log_artifact(run_id, str(file), "lineage")
+            self._log_lineage(run_id, file)
         self.client.log_text(run_id, difference, "lineage/difference.diff")
+
+    def _log_lineage(self, run_id: str, file: Path) -> None:
+        """Logs a text file without the credentials in its addresses."""
+        self.client.log_text(run_id, redact(file.read_text(encoding="utf-8")), f"lineage/{file.name}")
 
     def _resumable(self) -> tuple[str | None, int]:
         """Returns the ID and logged row count of a killed flow's run with the same inputs; otherwise None and 0."""
