@@ -84,9 +84,8 @@ def _take_back(before: bytes) -> None:
 def apply(arguments: Sequence[str], file: Path = PARAMS_FILE, check_more: Check = lambda _params: None) -> str:
     """Writes `--section.key value` pairs to params.yaml, keeping its comments.
 
-    Returns the diff, empty if unchanged, without credentials in addresses.
-
-    Raises ParamsError, and writes nothing, for an unknown key or a value that is not allowed or fails `check_more`.
+    Returns the diff, empty if unchanged, without credentials in addresses. Raises ParamsError, and writes nothing, for
+    an unknown key or a value that is not allowed or fails `check_more`.
     """
     values: dict[str, Any] = {}
     for name, text in _pairs(arguments):

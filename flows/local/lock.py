@@ -42,6 +42,6 @@ def holder(state: Path) -> str:
     """Describes the flow that last took the checkout's lock: its name, its process ID and its start time."""
     try:
         record = read_json(state / HOLDER)
-    except (OSError, ValueError):
+        return f"{record['what']} (process {record['pid']}) since {record['since']}"
+    except (OSError, ValueError, LookupError, TypeError):
         return "another flow is running"
-    return f"{record['what']} (process {record['pid']}) since {record['since']}"

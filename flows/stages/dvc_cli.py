@@ -8,12 +8,15 @@ from __future__ import annotations
 import errno
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from tasks.core.errors import RootstockError
+from tasks.core.errors import DamagedFileError, RootstockError
 from tasks.core.schema import STAGES
 
 LOCK = Path("dvc.lock")
@@ -98,8 +101,9 @@ def push() -> None:
 
 def locked_stages() -> dict[str, Any]:
     """Returns the entries of dvc.lock by stage; empty before the first run."""
-    lock = YAML(typ="safe").load(LOCK) if LOCK.exists() else None
-    return dict(lock["stages"]) if lock else {}
+    with _readable(LOCK):
+        lock = YAML(typ="safe").load(LOCK) if LOCK.exists() else None
+        return dict(lock["stages"]) if lock else {}
 
 
 def out_md5s(stage: str) -> dict[str, str]:
@@ -109,8 +113,22 @@ def out_md5s(stage: str) -> dict[str, str]:
 
 def tracked_md5(target: Path) -> str:
     """Returns the MD5 of a file or folder copied by `track`."""
-    entry = YAML(typ="safe").load(dvc_file(target))
-    return str(entry["outs"][0]["md5"])
+    with _readable(dvc_file(target)):
+        entry = YAML(typ="safe").load(dvc_file(target))
+        return str(entry["outs"][0]["md5"])
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Raises DamagedFileError if the block cannot make sense of one of DVC's files."""
+    try:
+        yield
+    except (YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+        first = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise DamagedFileError(
+            f"{file} is damaged ({first}); restore it (git checkout {file}), or remove it and run again",
+            key="file-damaged",
+        ) from None
 
 
 def dvc_file(target: Path) -> Path:

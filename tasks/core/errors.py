@@ -34,6 +34,10 @@ class ParamsError(RootstockError):
     exit_code = EXIT_USAGE
 
 
+class DamagedFileError(RootstockError, ValueError):
+    """A file that Rootstock wrote is not what it wrote."""
+
+
 class DataRefusedError(RootstockError):
     """The data failed a critical check, so no model has been trained on it."""
 

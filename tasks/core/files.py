@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tasks.core.errors import DamagedFileError
+
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 MODE = 0o666 & ~_UMASK
@@ -69,8 +71,14 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON-seria
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401
-    """Returns the parsed contents of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Returns the parsed contents of a JSON file. Raises DamagedFileError, a ValueError, if it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(
+            f"{path} is damaged ({error}); restore it with git or dvc checkout, or remove it if it is in .state",
+            key="file-damaged",
+        ) from None
 
 
 def sha256_of(path: Path) -> str:

@@ -149,3 +149,13 @@ def test_an_import_that_was_killed_in_another_checkout_excuses_no_edit_here(chec
     write_json(state / "source" / "raw.json", {"unfinished": "elsewhere"})
     with raises(RootstockError, "edited-by-hand"):
         _bring_in(changed(shapes), target, state)
+
+
+@pytest.mark.parametrize("text", ["{", "3", "outs: 3", "outs: []", "stages: 3", "\0", "outs: [{md5"])
+def test_a_damaged_file_of_dvc_is_named(checkout, text):
+    for name in ("dvc.lock", "data/raw.dvc"):
+        (checkout / name).write_text(text)
+    for read in (dvc_cli.locked_stages, lambda: dvc_cli.tracked_md5(Path("data/raw"))):
+        with raises(RootstockError, "file-damaged") as caught:
+            read()
+        assert "git checkout" in str(caught.value)
