@@ -8,7 +8,7 @@ import os
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from tasks.core.errors import RootstockError
 
@@ -146,7 +146,7 @@ def _parsed(file: Path, number: int, line: bytes) -> Entry:
         raise RootstockError(reason, key="ledger-damaged") from None
 
 
-def _checked(entry: object) -> Entry:
+def _checked(entry: Any) -> Entry:  # noqa: ANN401 - any JSON value
     """Returns the entry. Raises ValueError if a key is missing or has a value of another type."""
     is_entry = isinstance(entry, dict) and "live" in entry
     if not (is_entry and all(isinstance(entry.get(key), kinds) for key, kinds in TYPES.items())):
