@@ -99,10 +99,14 @@ def prefect_api() -> Callable[[], None]:
 def _check_reachable() -> None:
     """Raises RootstockError if no server responds at PREFECT_API_URL, or if its major version differs."""
     from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
 
     try:
         with get_client(sync_client=True) as client:
             client.raise_for_api_version_mismatch()
+    except PrefectHTTPStatusError as error:
+        refusal = f"PREFECT_API_URL: {error.request.url.host} answers {error.response.status_code}"
+        raise RootstockError(f"{refusal}; set PREFECT_API_AUTH_STRING", key="PREFECT_API_AUTH_STRING") from None
     except RuntimeError as error:
         raise RootstockError(
             f"PREFECT_API_URL: {error}; start that server, or unset the variable to use a local one",
