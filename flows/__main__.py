@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from flows.local.environment import CHECKOUT
+from flows.local.git import check_repository
 from flows.local.interruption import remember_interrupts
 from tasks.core.errors import EXIT_INTERRUPTED, EXIT_USAGE, as_user_error
 
@@ -21,6 +22,7 @@ def retrain(arguments: Sequence[str]) -> int:
     """Runs the whole flow on the running Prefect server, or on a temporary one. Returns the verdict's exit code."""
     from flows.config.overrides import overridden
 
+    check_repository()
     with overridden(arguments, "retrain", _check_names), _prefect("retrain") as details:
         from flows.retrain import retrain as flow
 
@@ -35,6 +37,7 @@ def data(arguments: Sequence[str]) -> None:
     from flows.config.parameters import load
     from flows.sources.images import bring_in
 
+    check_repository()
     with overridden(arguments, "data", _check_names):
         for name, outcome in bring_in(load()).items():
             print(f"{name} {outcome}")
@@ -46,6 +49,7 @@ def choose(arguments: Sequence[str]) -> None:
     from flows.config.overrides import overridden
     from flows.config.parameters import load
 
+    check_repository()
     with overridden(arguments, "choose", _check_names):
         print(again(load()))
 

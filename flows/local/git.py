@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from pathlib import Path
+from shutil import which
 
+from tasks.core.errors import RootstockError
 from tasks.core.redaction import redact
 
 # Flows write these files to record the current data, weights and results, so changes to them do not count.
 RECORDS = ("dvc.lock", "data/*.dvc", "data/pins.json")
+NO_SCM = re.compile(r"^\s*no_scm\s*=\s*true", re.IGNORECASE | re.MULTILINE)
 SETTINGS = (".dvc/config*",)  # may hold the credentials of remotes
 EXCLUDED = tuple(f":(exclude){pattern}" for pattern in (*RECORDS, *SETTINGS))
 
@@ -17,9 +22,17 @@ def commit() -> str:
     return _git("rev-parse", "--verify", "--quiet", "HEAD").strip() or "none"
 
 
-def is_repository() -> bool:
-    """Returns whether the current folder is in a git repository."""
-    return _git("rev-parse", "--is-inside-work-tree").strip() == "true"
+def check_repository() -> None:
+    """Raises RootstockError outside of a git repository, which DVC needs unless its option core.no_scm is set."""
+    if _git("rev-parse", "--is-inside-work-tree").strip() == "true":
+        return
+    settings = [file.read_text(encoding="utf-8") for file in Path(".dvc").glob("config*") if file.is_file()]
+    if any(NO_SCM.search(text) for text in settings):
+        return
+    reason = f"{Path.cwd()} is no git repository" if which("git") else "git is not installed"
+    raise RootstockError(
+        f"{reason}, which DVC needs to version data: git init && git add -A && git commit -m start", key="no-repository"
+    )
 
 
 def difference() -> str:

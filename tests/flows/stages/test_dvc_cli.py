@@ -159,3 +159,25 @@ def test_a_damaged_file_of_dvc_is_named(checkout, text):
         with raises(RootstockError, "file-damaged") as caught:
             read()
         assert "git checkout" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "facts"),
+    [
+        ("s3://bucket/x", "dvc-package-missing", ["dvc-s3", "uv pip install --python .venv/bin/python dvc-s3"]),
+        (
+            "http://me:canary5ecret@127.0.0.1:9/x",
+            "dvc-remote",
+            ["Connect call failed", "lost http://***@127.0.0.1:9/x"],
+        ),
+        ("/proc/nowhere", "dvc-remote", ["No such file or directory", "lost /proc/nowhere"]),
+    ],
+)
+def test_a_remote_that_cannot_be_used_says_why(checkout, url, key, facts):
+    (checkout / "file").write_text("content")
+    dvc_cli.track(checkout / "file", Path("data/raw"))
+    dvc_cli.dvc("remote", "add", "--local", "--default", "lost", url)
+    with raises(dvc_cli.DvcError, key) as caught:
+        dvc_cli.push()
+    assert [fact for fact in facts if fact not in str(caught.value)] == []
+    assert "canary" not in str(caught.value)
