@@ -19,6 +19,7 @@ from flows.registry.model_card import write_card
 from flows.registry.register import register_version
 from flows.registry.run_summary import Result, publish
 from flows.registry.runs import Run
+from flows.registry.store import client
 from flows.registry.verdict import EXIT_CODES, Judgement, judge
 from flows.registry.versions import resolve
 from flows.sources import choices, images, split_memory
@@ -56,6 +57,7 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
         for line in overrides.write_values(changes(parameters)).splitlines()[3:]:
             get_run_logger().info(line)
         params = load()
+        client()  # a store that refuses access says so before anything is imported or computed
         check_attacks_installed(params.evaluate.attacked)
         outdated = bring_in(params)
         with Run.of(params) as run:
