@@ -76,7 +76,7 @@ trust: .venv/ready     ## look at a version's code, or allow it: make trust ARGS
 prune: .venv/ready     ## show what retention in params.yaml does not keep; ARGS=--yes removes it
 	@python -m flows prune $(ARGS)
 
-clean: .venv/ready     ## remove .state (locks, checkpoints, feature store, logs); .registry is kept
+clean: .venv/ready     ## remove what Rootstock keeps in .state (locks, checkpoints, features, logs); .registry is kept
 	@python -m flows down
 	@python -m flows clean
 

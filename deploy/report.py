@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from flows.local.state import open_state
 from flows.registry.verdict import EXIT_CODES
 from tasks.core.errors import EXIT_BROKEN
 from tasks.core.files import write_text
@@ -32,6 +33,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--flow-run-name", help="name of a flow run on the server of PREFECT_API_URL")
     options = parser.parse_args(arguments)
     state = PathsParams.load().paths.state
+    open_state(state)
     if options.flow_run_name:
         text, code = of_flow_run(options.flow_run_name)
     else:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from flows.local.environment import CHECKOUT
+from flows.local.git import check_repository
 from flows.local.interruption import remember_interrupts
 from tasks.core.errors import EXIT_INTERRUPTED, EXIT_USAGE, as_user_error
 
@@ -22,6 +23,7 @@ def retrain(arguments: Sequence[str]) -> int:
     """Runs the whole flow on the running Prefect server, or on a temporary one. Returns the verdict's exit code."""
     from flows.config.overrides import overridden
 
+    check_repository()
     with overridden(arguments, "retrain", _check_names), _prefect("retrain") as details:
         from flows.retrain import retrain as flow
 
@@ -36,6 +38,7 @@ def data(arguments: Sequence[str]) -> None:
     from flows.config.parameters import load
     from flows.sources.images import bring_in
 
+    check_repository()
     with overridden(arguments, "data", _check_names):
         for name, outcome in bring_in(load()).items():
             print(f"{name} {outcome}")
@@ -47,6 +50,7 @@ def choose(arguments: Sequence[str]) -> None:
     from flows.config.overrides import overridden
     from flows.config.parameters import load
 
+    check_repository()
     with overridden(arguments, "choose", _check_names):
         print(again(load()))
 
@@ -130,9 +134,11 @@ def up(_arguments: Sequence[str]) -> None:
     from flows.local.links import next_steps
     from flows.local.servers import PORTS, running
     from flows.local.servers import up as start
+    from flows.local.state import open_state
     from flows.local.worker import WATCHER, WORKER
 
     params, before = load(), running()
+    open_state(params.paths.state)
     missing = [name for name in (*PORTS, WORKER, WATCHER) if name not in before]
     print(f"starting {', '.join(missing)} ..." if missing else "all servers are running already", flush=True)
     addresses = start(shared=params.up.shared)
@@ -168,17 +174,19 @@ def down(arguments: Sequence[str]) -> None:
 
 
 def clean(_arguments: Sequence[str]) -> None:
-    """Removes .state, unless a flow is running."""
-    import shutil
-
+    """Removes what Rootstock keeps in paths.state, unless a flow is running; anything else there is left."""
     from flows.local.lock import flow_lock
+    from flows.local.state import check_ours, listed, remove
     from tasks.core.paths import PathsParams
 
     state = PathsParams.load().paths.state
+    if not state.exists():
+        return
+    check_ours(state)
     with flow_lock(state, "clean"):
-        shutil.rmtree(state.resolve())  # .state may be a link to another disk
-        if state.is_symlink():
-            state.resolve().mkdir()
+        left = remove(state)
+    if left:
+        print(f"left in {state.resolve()}, since Rootstock does not write it: {listed(left)}")
 
 
 def doctor(_arguments: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.config import parameters
 from flows.local.logs import plain_errors
+from flows.local.state import open_state
 from flows.registry.versions import newest, resolve, scorer_kind, scorer_of
 from tasks.core.errors import DataRefusedError, RootstockError
 from tasks.core.files import write_text
@@ -76,7 +77,8 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
     target, folder = Path(out) if out else params.paths.predicted / inputs.name, params.paths.state / "predict"
     if target.exists() and not target.is_dir():
         raise RootstockError(f"--out: {target} is a file; name a folder for the answers", key="out")
-    folder.mkdir(parents=True, exist_ok=True)
+    open_state(params.paths.state)
+    folder.mkdir(exist_ok=True)
     with FileLock(folder / f"{_digest(str(target.resolve()))}.lock"):  # a second prediction into this folder waits
         if not out:
             target = place_for(place, target)

@@ -19,6 +19,7 @@ from flows.registry.model_card import write_card
 from flows.registry.register import register_version
 from flows.registry.run_summary import Result, publish
 from flows.registry.runs import Run
+from flows.registry.store import client
 from flows.registry.verdict import EXIT_CODES, Judgement, judge
 from flows.registry.versions import resolve
 from flows.sources import choices, images, split_memory
@@ -56,9 +57,10 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
         for line in overrides.write_values(changes(parameters)).splitlines()[3:]:
             get_run_logger().info(line)
         params = load()
+        client()  # a store that refuses access says so before anything is imported or computed
         check_attacks_installed(params.evaluate.attacked)
         outdated = bring_in(params)
-        with Run.of(params) as run:
+        with Run.of(params, get_run_logger().warning) as run:
             overrides.keep()
             outcomes = []
             for stage in STAGES:
@@ -120,8 +122,10 @@ def reproduce_stage(stage: str, params: FlowParams, run: Run, outdated: list[str
 def register(params: FlowParams, run: Run) -> ModelVersion:
     """Returns the version for the current results; registers a new version only if there is none.
 
-    The splits of its images are remembered first, so that no version is without them.
+    The splits of its images are remembered first, so that no version is without them. Raises RootstockError if MLflow
+    does not answer for minutes.
     """
+    run.catch_up()
     if new := split_memory.remember(params.paths):
         get_run_logger().info(f"{new} images keep their split from now on")
     version, is_new = register_version(run, params.register_.model, params.paths)

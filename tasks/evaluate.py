@@ -26,7 +26,7 @@ class EvaluateParams(StageParams):
     evaluate: EvaluateSection
 
 
-class EvaluateReport(Section):
+class EvaluateReport(Section, allow_inf_nan=True):
     """The number of test images, and the fine-tuned model's scores by name."""
 
     images: int

@@ -66,7 +66,7 @@ class FinetuneParams(StageParams):
         return self
 
 
-class FinetuneReport(Section):
+class FinetuneReport(Section, allow_inf_nan=True):
     """Steps, an epoch and a score, both models' training times in seconds, and objective-specific numbers.
 
     The epoch is the kept one, or the last one if a point between it and the probe is kept, which has the score. The

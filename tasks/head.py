@@ -16,7 +16,7 @@ class HeadParams(StageParams):
     head: HeadSection
 
 
-class HeadReport(Section):
+class HeadReport(Section, allow_inf_nan=True):
     """The selected setting (penalty, scale or number of neighbors) with its validation loss and score."""
 
     setting: float

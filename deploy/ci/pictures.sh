@@ -1,9 +1,16 @@
 #!/usr/bin/env bash
 # Pushes the report's pictures to a separate branch: job summaries and comments cannot show embedded pictures.
-# REPORT_BRANCH: the branch. GITHUB_RUN_ID: the folder on it.
+# PICTURES: their folder. REPORT_BRANCH: the branch. GITHUB_RUN_ID: the folder on it. PUSH_TOKEN: a token that may push;
+# without it, git uses the credentials that it has.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-[ -d .state/pictures ] || { echo "no pictures to show"; exit 0; }
+pictures="${PICTURES:-.state/pictures}"
+[ -d "$pictures" ] || { echo "no pictures to show"; exit 0; }
+if [ -n "${PUSH_TOKEN:-}" ]; then  # not as an argument or in .git/config, which other programs can read
+  basic=$(printf 'x-access-token:%s' "$PUSH_TOKEN" | base64 | tr -d '\n')
+  export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0="http.${GITHUB_SERVER_URL:-https://github.com}/.extraheader"
+  export GIT_CONFIG_VALUE_0="Authorization: Basic $basic"
+fi
 branch="${REPORT_BRANCH:-rootstock-reports}" folder="${GITHUB_RUN_ID:-local}"
 place=$(mktemp -d)
 trap 'git worktree remove --force "$place" 2>/dev/null || true' EXIT
@@ -17,7 +24,7 @@ else
   git -C "$place" rm -rfq --cached . && find "$place" -mindepth 1 -maxdepth 1 ! -name .git -exec rm -rf {} +
 fi
 mkdir -p "$place/$folder"
-cp .state/pictures/*.png "$place/$folder/"
+find "$pictures" -maxdepth 1 -type f -name '*.png' -exec cp {} "$place/$folder/" ';'
 git -C "$place" add "$folder"
 git -C "$place" diff --cached --quiet && { echo "the pictures of run $folder are there already"; exit 0; }
 as() { git -C "$place" -c user.name=rootstock -c user.email=rootstock@localhost "$@"; }

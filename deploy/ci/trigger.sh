@@ -4,8 +4,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 make .venv/ready || exit 1
-mkdir -p .state
 rm -f .state/report.md
+.venv/bin/python -m deploy.server || exit 1
 [ -n "${GITHUB_SHA:-}" ] && commit=(--job-variable "env={\"ROOTSTOCK_COMMIT\": \"$GITHUB_SHA\"}") || commit=()
 name="ci-${GITHUB_SHA:-local}-${GITHUB_RUN_ID:-$$}-${GITHUB_RUN_ATTEMPT:-1}"
 .venv/bin/prefect --no-prompt deployment run "${RETRAIN_DEPLOYMENT:-retrain/on-demand}" \

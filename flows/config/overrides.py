@@ -22,6 +22,7 @@ from tasks.core.files import replacing, write_text
 from tasks.core.near_names import did_you_mean
 from tasks.core.params import PARAMS_FILE, field_at, read_document
 from tasks.core.paths import PathsParams
+from tasks.core.redaction import redact
 
 NULL = "tag:yaml.org,2002:null"
 NULLS = ("", "null", "~")
@@ -81,9 +82,10 @@ def _take_back(before: bytes) -> None:
 
 
 def apply(arguments: Sequence[str], file: Path = PARAMS_FILE, check_more: Check = lambda _params: None) -> str:
-    """Writes `--section.key value` pairs to params.yaml, keeping its comments. Returns the diff, empty if unchanged.
+    """Writes `--section.key value` pairs to params.yaml, keeping its comments.
 
-    Raises ParamsError, and writes nothing, for an unknown key or a value that is not allowed or fails `check_more`.
+    Returns the diff, empty if unchanged, without credentials in addresses. Raises ParamsError, and writes nothing, for
+    an unknown key or a value that is not allowed or fails `check_more`.
     """
     values: dict[str, Any] = {}
     for name, text in _pairs(arguments):
@@ -116,9 +118,8 @@ def write_values(values: Mapping[str, Any], file: Path = PARAMS_FILE, check_more
     if after.getvalue() == before or not values:
         return ""
     write_text(file, after.getvalue())
-    return "".join(
-        difflib.unified_diff(before.splitlines(True), after.getvalue().splitlines(True), "before", file.name, n=0)
-    )
+    lines = difflib.unified_diff(before.splitlines(True), after.getvalue().splitlines(True), "before", file.name, n=0)
+    return redact("".join(lines))
 
 
 def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:

@@ -6,7 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+from flows.local.credentials import separate_credentials
 from flows.local.relocation import relocate
+from tasks.core.files import make_private
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 REGISTRY = (CHECKOUT / ".registry").resolve()  # in a worktree, the main checkout's registry
@@ -29,11 +31,13 @@ SERVERS = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI")
 
 def set_defaults() -> None:
     """Sets variables that are unset. Call this before importing prefect or mlflow, which read them at import."""
-    (REGISTRY / "prefect").mkdir(parents=True, exist_ok=True)
+    make_private(REGISTRY)
+    (REGISTRY / "prefect").mkdir(exist_ok=True)
     relocate(REGISTRY, DATABASE)
     for name in SERVERS:
         if os.environ.get(name) == "":  # CI passes unconfigured variables as empty strings
             del os.environ[name]
+    separate_credentials(REGISTRY)
     for name, value in _defaults().items():
         os.environ.setdefault(name, value)
     no_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from pathlib import Path
+from shutil import which
+
+from tasks.core.errors import RootstockError
+from tasks.core.redaction import redact
 
 # Flows write these files to record the current data, weights and results, so changes to them do not count.
 RECORDS = ("dvc.lock", "data/*.dvc", "data/pins.json")
-WITHOUT_RECORDS = tuple(f":(exclude){record}" for record in RECORDS)
+NO_SCM = re.compile(r"^\s*no_scm\s*=\s*true", re.IGNORECASE | re.MULTILINE)
+SETTINGS = (".dvc/config*",)  # may hold the credentials of remotes
+EXCLUDED = tuple(f":(exclude){pattern}" for pattern in (*RECORDS, *SETTINGS))
 
 
 def commit() -> str:
@@ -14,11 +22,33 @@ def commit() -> str:
     return _git("rev-parse", "--verify", "--quiet", "HEAD").strip() or "none"
 
 
+def check_repository() -> None:
+    """Raises RootstockError outside of a git repository, which DVC needs unless its option core.no_scm is set."""
+    if _git("rev-parse", "--is-inside-work-tree").strip() == "true":
+        return
+    settings = [file.read_text(encoding="utf-8") for file in Path(".dvc").glob("config*") if file.is_file()]
+    if any(NO_SCM.search(text) for text in settings):
+        return
+    reason = f"{Path.cwd()} is no git repository" if which("git") else "git is not installed"
+    raise RootstockError(
+        f"{reason}, which DVC needs to version data: git init && git add -A && git commit -m start", key="no-repository"
+    )
+
+
 def difference() -> str:
-    """Returns the diff of tracked files against the commit, and the names of untracked files; empty if clean."""
-    untracked = _git("ls-files", "--others", "--exclude-standard", "--", ".", *WITHOUT_RECORDS)
-    names = "".join(f"untracked: {name}\n" for name in untracked.splitlines())
-    return _git("diff", "HEAD", "--", ".", *WITHOUT_RECORDS) + names
+    """Returns the diff of tracked files against the commit, and the names of untracked files; empty if clean.
+
+    Ignored files are left out, even tracked ones, as are credentials in addresses.
+    """
+    untracked = _files("--others", "--exclude-standard", "--", ".", *EXCLUDED)
+    names = "".join(f"untracked: {name}\n" for name in untracked)
+    ignored = [f":(exclude,literal){name}" for name in _files("--cached", "--ignored", "--exclude-standard")]
+    return redact(_git("diff", "--no-color", "--no-ext-diff", "HEAD", "--", ".", *EXCLUDED, *ignored) + names)
+
+
+def _files(*arguments: str) -> list[str]:
+    """Returns names as they are: without -z, git quotes those with special characters."""
+    return [name for name in _git("ls-files", "-z", *arguments).split("\0") if name]
 
 
 def _git(*arguments: str) -> str:

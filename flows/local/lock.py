@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from flows.local.state import open_state
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
 
@@ -23,7 +24,7 @@ def flow_lock(state: Path, what: str, wait: float = 0) -> Iterator[None]:
 
     Raises RootstockError if another process still holds it after `wait` seconds, which may be FOR_EVER.
     """
-    state.mkdir(parents=True, exist_ok=True)
+    open_state(state)
     lock = FileLock(state / LOCK, thread_local=False, is_singleton=True)
     try:
         with lock.acquire(timeout=wait):
@@ -62,6 +63,6 @@ def holder(state: Path) -> str:
     """Describes the flow that last took the checkout's lock: its name, its process ID and its start time."""
     try:
         record = read_json(state / HOLDER)
-    except (OSError, ValueError):
+        return f"{record['what']} (process {record['pid']}) since {record['since']}"
+    except (OSError, ValueError, LookupError, TypeError):
         return "another flow is running"
-    return f"{record['what']} (process {record['pid']}) since {record['since']}"

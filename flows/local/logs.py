@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tasks.core.errors import as_user_error
 from tasks.core.messages import ProgressMessage
+from tasks.core.redaction import redact
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 ENGINES = {"flow_engine.py", "task_engine.py", "engine.py"}
@@ -42,11 +43,12 @@ def as_event(event: Event) -> dict[str, Event]:
 
 
 def plain_errors() -> None:
-    """Makes Prefect log only the message of a user error, without a traceback."""
+    """Makes Prefect log only the message of a user error, without a traceback, and nothing with credentials."""
     for name in RUN_LOGGERS:
         logger = logging.getLogger(name)
-        if _without_traceback not in logger.filters:
-            logger.addFilter(_without_traceback)
+        for each in (_without_traceback, _without_credentials):
+            if each not in logger.filters:
+                logger.addFilter(each)
 
 
 def is_line_of_run(record: logging.LogRecord) -> bool:
@@ -61,8 +63,16 @@ def file_handler(file: Path) -> logging.Handler:
     if file.exists():
         handler.doRollover()
     layout = "%(asctime)s %(levelname)-7s %(task_run_name)-9s| %(message)s"
-    handler.setFormatter(logging.Formatter(layout, defaults={"task_run_name": "flow"}))
+    handler.setFormatter(RedactingFormatter(layout, defaults={"task_run_name": "flow"}))
     return handler
+
+
+class RedactingFormatter(logging.Formatter):
+    """Formats records of any library, and their tracebacks, without the credentials in addresses."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the record as text."""
+        return redact(super().format(record))
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
@@ -70,4 +80,11 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     user_error = as_user_error(error) if error else None
     if user_error:
         record.msg, record.args, record.exc_info = str(user_error), (), None
+    return True
+
+
+def _without_credentials(record: logging.LogRecord) -> bool:
+    record.msg, record.args = redact(record.getMessage()), ()
+    if record.exc_info and not record.exc_text:  # which formatters use instead of the exception
+        record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
     return True

@@ -8,7 +8,7 @@ import os
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 from tasks.core.errors import RootstockError
 
@@ -42,6 +42,13 @@ class Entry(TypedDict):
     seal: str
 
 
+TYPES: dict[str, tuple[type, ...]] = {  # of each key that an entry must have, and of `made`
+    **dict.fromkeys(("at", "event", "version", "wish", "why", "seal"), (str,)),
+    "live": (str, type(None)),
+    "made": (int, type(None)),
+}
+
+
 def describe(entry: Entry) -> str:
     """Returns a line of the ledger as a sentence."""
     return f"version {entry['version']} {entry['event']}: {entry['why']} (live: {entry['live'] or 'none'})"
@@ -50,7 +57,7 @@ def describe(entry: Entry) -> str:
 class Ledger:
     """The ledger, stored in a file. An incomplete last line, left by a crash, is removed.
 
-    Raises RootstockError if a line has been changed since it was written.
+    Raises RootstockError if a line is damaged, or has been changed since it was written.
     """
 
     def __init__(self, file: Path) -> None:
@@ -59,10 +66,7 @@ class Ledger:
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
             os.truncate(file, len(whole))
-        try:
-            self.entries: list[Entry] = [json.loads(line) for line in whole.decode().split("\n") if line]
-        except ValueError as error:
-            raise RootstockError(f"{file} is damaged ({error}); restore the file", key="ledger-damaged") from None
+        self.entries = [_parsed(file, number, line) for number, line in enumerate(whole.split(b"\n"), 1) if line]
         before = START
         for number, entry in enumerate(self.entries, 1):
             if _seal(before, entry) != entry["seal"]:
@@ -131,6 +135,25 @@ class Ledger:
             os.fsync(file.fileno())
         self.entries.append(entry)
         return entry
+
+
+def _parsed(file: Path, number: int, line: bytes) -> Entry:
+    """Returns a line of the ledger. Raises RootstockError if it is none."""
+    try:
+        return _checked(json.loads(line.decode()))
+    except (ValueError, RecursionError) as error:
+        reason = f"{file} line {number} is damaged ({error}); restore the file from a backup"
+        raise RootstockError(reason, key="ledger-damaged") from None
+
+
+def _checked(entry: Any) -> Entry:  # noqa: ANN401 - any JSON value
+    """Returns the entry. Raises ValueError if a key is missing or has a value of another type."""
+    is_entry = isinstance(entry, dict) and "live" in entry
+    if not (is_entry and all(isinstance(entry.get(key), kinds) for key, kinds in TYPES.items())):
+        raise ValueError("it is no entry of a ledger")
+    json.dumps(entry, ensure_ascii=False).encode()  # fails for half of a surrogate pair
+    datetime.fromisoformat(entry["at"])
+    return cast("Entry", entry)
 
 
 def _seal(before: str, entry: Entry) -> str:

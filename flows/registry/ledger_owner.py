@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from flows.local.credentials import address_id
 from flows.local.environment import LOCAL_DATABASE, REGISTRY
 from flows.registry.ledger import Ledger
 from flows.registry.store import client
@@ -28,7 +28,7 @@ class OtherLedgerError(RootstockError):
 def ledger_path(name: str) -> Path:
     """Returns the path of this model's ledger in this registry: each registry has its own ledgers."""
     uri = os.environ["MLFLOW_TRACKING_URI"]
-    registry = LOCAL if uri == LOCAL_DATABASE else hashlib.sha256(uri.encode()).hexdigest()[:8]
+    registry = LOCAL if uri == LOCAL_DATABASE else address_id(uri)
     return REGISTRY / "ledger" / f"{name}-{registry}.jsonl"
 
 

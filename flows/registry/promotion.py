@@ -17,7 +17,7 @@ from flows.registry.ledger_owner import claim, locked_ledger
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.verdict import NONE
-from flows.registry.versions import find, is_there, made_at
+from flows.registry.versions import find, find_number, is_there, made_at
 from tasks.core.errors import RootstockError
 from tasks.gate.checks import Verdict
 
@@ -103,7 +103,7 @@ def _answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_deci
     if objection:
         entry = ledger.add(Event.REFUSED, request.version, request.text, ledger.live, objection, ledger.live_made)
     else:
-        made = made_at(find(name, request.version))
+        made = made_at(find_number(name, request.version))
         entry = ledger.add(Event.RELEASED, request.version, request.text, request.version, f"by {request.text}", made)
     _repair_live_alias(name, ledger)
     if request.copy is None or not objection:
@@ -114,7 +114,7 @@ def _answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_deci
 
 def _tag_outcome(name: str, request: PromotionRequest, outcome: str) -> None:
     """Tags the version, and the copy if there is one, with the outcome of the request."""
-    if find(name, request.version):
+    if find_number(name, request.version):
         client().set_model_version_tag(name, request.version, Tag.RELEASE, outcome)
     if request.copy:
         client().set_model_version_tag(f"{name}{PRODUCTION}", request.copy, Tag.RELEASE, outcome)
@@ -122,7 +122,7 @@ def _tag_outcome(name: str, request: PromotionRequest, outcome: str) -> None:
 
 def _objection(name: str, number: str, live: str | None, *, person_decides: bool) -> str:
     """Returns the reason why this version may not go live; empty if it may."""
-    version = find(name, number)
+    version = find_number(name, number)
     if version is None:
         return f"{name} has no such version, or it was deleted"
     if number == live:

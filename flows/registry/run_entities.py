@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from flows.registry.tags import Tag
 from flows.stages import dvc_cli
+from flows.stages.supervise import Outcome
 from tasks.core.paths import Paths
+from tasks.core.redaction import redact
 from tasks.core.schema import HIGH, LOW, VALUE, Candidate, Curve
 
 if TYPE_CHECKING:
@@ -17,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def run_params(node: Mapping[str, Any], prefix: str = "") -> Iterator[Param]:
-    """Yields the values of nested sections as parameters with dotted names."""
+    """Yields the values of nested sections as parameters with dotted names, without credentials."""
     from mlflow.entities import Param
 
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from run_params(value, f"{prefix}{key}.")
         else:
-            yield Param(f"{prefix}{key}", str(value))
+            yield Param(f"{prefix}{key}", redact(str(value)))
 
 
 def dataset_input(paths: Paths) -> DatasetInput:
@@ -54,6 +56,15 @@ def curve_metrics(row: Mapping[str, Any]) -> Iterator[Metric]:
     for name in set(Curve) - {Curve.CANDIDATE, Curve.EPOCH, Curve.STEP}:
         if name in row:
             yield Metric(f"{slug}/{name}", row[name], now, row[Curve.STEP])
+
+
+def stage_values(outcome: Outcome) -> Iterator[tuple[str, float]]:
+    """Yields the name and value of a stage's duration, in seconds, and of the numbers in its report."""
+    if outcome.seconds is not None:
+        yield f"seconds/{outcome.stage}", outcome.seconds
+    for name, value in {**outcome.report, **outcome.report.get("more", {})}.items():
+        if isinstance(value, int | float):
+            yield f"{outcome.stage}/{name}", value
 
 
 def score_values(table: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Iterator[tuple[str, float]]:

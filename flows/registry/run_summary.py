@@ -20,6 +20,7 @@ from flows.local.servers import running
 from flows.registry.kinds import SUMMARY_COLUMNS, SummaryColumn
 from flows.registry.runs import Run
 from flows.registry.verdict import Judgement
+from flows.stages.artifacts import if_prefect_answers
 from flows.stages.supervise import Outcome
 from tasks.core.files import read_json, write_text
 from tasks.core.paths import Paths
@@ -98,7 +99,8 @@ def publish(
         ]
     )
     write_text(paths.result, markdown)
-    create_markdown_artifact(markdown, key="retrain-result", description="Result of a retraining")
+    describe = {"key": "retrain-result", "description": "Result of a retraining"}
+    if_prefect_answers(lambda: create_markdown_artifact(markdown, **describe))
     verdict = f"verdict     {judgement.verdict}: {judgement.why()}"
     table = text_table(columns, rows, terminal_width())
     return f"\n{table}\n\n{verdict}\n{where_next(paths, version.name)}"

@@ -5,26 +5,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from flows.config.parameters import FlowParams
-from flows.local import git
-from flows.local.environment import MAIN_CHECKOUT, REGISTRY
-from flows.registry.run_entities import curve_metrics, dataset_input, final_metrics, run_params, score_values
+from flows.local.environment import REGISTRY
+from flows.registry.outage import Attempts, explained
+from flows.registry.run_entities import curve_metrics, final_metrics, score_values, stage_values
+from flows.registry.run_inputs import CHECKOUT_ID, inputs_digest, log_inputs, log_lineage
 from flows.registry.store import client
-from flows.registry.tags import Tag, lineage
+from flows.registry.tags import Tag
 from flows.stages import dvc_cli
 from flows.stages.supervise import Outcome
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
-from tasks.core.params import PARAMS_FILE, read_document
-from tasks.core.paths import Paths
 from tasks.core.schema import Candidate, Curve
 from tasks.objectives.search_report import SearchReport
 
@@ -32,22 +31,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
-NOT_LOGGED = {"presets", "compare"}  # sections with named overrides, which by themselves change nothing
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"  # terminal states of an MLflow run
-BATCH = 100  # maximum number of parameters per call to MLflow
-CHECKOUT_ID = hashlib.sha256(str(MAIN_CHECKOUT).encode()).hexdigest()[:16]
-
-
-def inputs_digest(paths: Paths) -> str:
-    """Returns a SHA-256 of a run's inputs: data, weights, teacher, code and parameters."""
-    inputs = [
-        dvc_cli.tracked_md5(paths.raw),
-        dvc_cli.tracked_md5(paths.candidates),
-        dvc_cli.tracked_md5(paths.teacher),
-        git.commit(),
-        git.difference(),
-    ]
-    return hashlib.sha256(json.dumps([*inputs, PARAMS_FILE.read_text(encoding="utf-8")]).encode()).hexdigest()
 
 
 class Run:
@@ -56,32 +40,55 @@ class Run:
     A new run is created when `id` is first read.
     """
 
-    def __init__(self, params: FlowParams) -> None:
+    def __init__(self, params: FlowParams, warn: Callable[[str], object] = print) -> None:
         self.client = client()
         self._paths = params.paths
         self.experiment = experiment_id(self.client, params.register_.experiment)
         self._note = params.paths.state / "run.json"
         self._inputs = inputs_digest(params.paths)
-        self._id, self._logged_curve_rows = self._resumable()
+        self._id, self._is_described, self._logged_curve_rows = self._resumable()
+        self._attempts, self._outcomes, self._has_curves = Attempts(warn), deque[Outcome](), False
         self._close_leftovers()
 
     @property
     def id(self) -> str:
         """Returns the run's ID; creates the run if there is none yet."""
         if self._id is None:
-            self._id = self.client.create_run(
-                self.experiment, run_name=time.strftime("retrain %Y-%m-%d %H:%M")
-            ).info.run_id
-            write_json(self._note, {"run": self._id, "inputs": self._inputs})
-            self._log_inputs(self._id)
+            name = time.strftime("retrain %Y-%m-%d %H:%M")
+            run = self.client.create_run(self.experiment, run_name=name, tags={Tag.CHECKOUT: CHECKOUT_ID})
+            self._id = str(run.info.run_id)
+            self._write_note()
+        if not self._is_described:
+            log_inputs(self.client, self._id, self._paths)
+            self._is_described = True
+            self._write_note()
         return self._id
 
-    def open(self) -> str:
-        """Creates the run if there is none yet, and returns its ID."""
-        return self.id
+    def open(self) -> None:
+        """Creates the run if there is none yet. If MLflow does not answer, a later call does."""
+        self._attempts.attempt(lambda: self.id)
 
     def follow_curves(self) -> None:
-        """Logs new rows of the curve file. Until finetune begins, the file belongs to an earlier fit."""
+        """Logs new rows of the curve file, once MLflow answers. Until finetune begins, it is of an earlier fit."""
+        self._has_curves = True
+        self._attempts.attempt(self._log_curves)
+
+    def log_stage(self, outcome: Outcome) -> None:
+        """Logs a stage's duration (in seconds) and report, if it was computed in this run, once MLflow answers."""
+        if outcome.seconds is not None:
+            self._outcomes.append(outcome)
+        self._attempts.attempt(self._log_stages)
+
+    def catch_up(self) -> None:
+        """Logs what could not be logged so far. Raises RootstockError if MLflow does not answer for minutes."""
+        self._attempts.insist(self._log_missing)
+
+    def _log_missing(self) -> None:
+        self._log_stages()
+        if self._has_curves:
+            self._log_curves()
+
+    def _log_curves(self) -> None:
         file = self._paths.curves
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         fresh = [json.loads(line) for line in lines[self._logged_curve_rows :]]
@@ -89,19 +96,14 @@ class Run:
             self.client.log_batch(self.id, metrics=[metric for row in fresh for metric in curve_metrics(row)])
             self._logged_curve_rows = len(lines)
 
-    def log_stage(self, outcome: Outcome) -> None:
-        """Logs a stage's duration (in seconds) and report, if the stage was computed in this run."""
-        if outcome.seconds is not None:
-            values = {f"seconds/{outcome.stage}": outcome.seconds}
-            flat = {**outcome.report, **outcome.report.get("more", {})}
-            values |= {
-                f"{outcome.stage}/{name}": value for name, value in flat.items() if isinstance(value, int | float)
-            }
-            self._log_metrics(values)
+    def _log_stages(self) -> None:
+        while self._outcomes:
+            self._log_metrics(dict(stage_values(self._outcomes[0])))
+            self._outcomes.popleft()
 
     def log_results(self) -> None:
         """Logs scores, figures, tables, curves and the validation report from the stages' files."""
-        self.follow_curves()
+        self._log_curves()
         self._log_metrics(dict(score_values(read_json(self._paths.metrics))))
         for folder in (self._paths.evaluate, self._paths.validate_):
             self.client.log_artifacts(self.id, str(folder), folder.name)
@@ -111,7 +113,7 @@ class Run:
         if search := SearchReport.load(paths.search):
             self.client.set_tag(self.id, Tag.RECIPE, search.recipe)
             self.client.log_artifact(self.id, str(paths.search), paths.finetune.name)
-        self.client.log_artifact(self.id, str(dvc_cli.LOCK), "lineage")
+        log_lineage(self.client, self.id, dvc_cli.LOCK)
 
     def metrics_so_far(self) -> Mapping[str, float]:
         """Returns the latest value of each metric of the run; empty if there is no run."""
@@ -119,12 +121,17 @@ class Run:
 
     @classmethod
     @contextmanager
-    def of(cls, params: FlowParams) -> Iterator[Run]:
-        """Yields the run of a retraining; closes it as FINISHED, as FAILED, or as KILLED if the flow is terminated."""
-        run = cls(params)
+    def of(cls, params: FlowParams, warn: Callable[[str], object] = print) -> Iterator[Run]:
+        """Yields the run of a retraining; closes it as FINISHED, as FAILED, or as KILLED if the flow is terminated.
+
+        Raises RootstockError if the block fails because MLflow cannot be used.
+        """
+        with explained():
+            run = cls(params, warn)
         status = KILLED
         try:
-            yield run
+            with explained():
+                yield run
             status = FINISHED
         except Exception:
             status = FAILED
@@ -133,38 +140,34 @@ class Run:
             run.close(status)
 
     def close(self, status: str) -> None:
-        """Ends the run, if there is one, with this status: FINISHED, FAILED or KILLED."""
-        if self._id is not None:
-            self.client.set_terminated(self._id, status)
-        self._note.unlink(missing_ok=True)
+        """Ends the run, if there is one, with this status: FINISHED, FAILED or KILLED.
+
+        If MLflow does not answer, the next run does, or goes on with it.
+        """
+        run_id = self._id
+        if run_id is None or self._attempts.attempt(lambda: self.client.set_terminated(run_id, status)):
+            self._note.unlink(missing_ok=True)
+
+    def _write_note(self) -> None:
+        write_json(self._note, {"run": self._id, "inputs": self._inputs, "described": self._is_described})
 
     def _log_metrics(self, values: Mapping[str, float]) -> None:
         self.client.log_batch(self.id, metrics=final_metrics(values))
 
-    def _log_inputs(self, run_id: str) -> None:
-        """Logs the parameters, lineage tags and data set, and the files that define the run."""
-        from mlflow.entities import RunTag
+    def _resumable(self) -> tuple[str | None, bool, int]:
+        """Returns the ID of a killed flow's run with the same inputs, whether it has them, and its number of rows.
 
-        paths, difference = self._paths, git.difference()
-        tags = lineage(paths) | {Tag.CHECKOUT: CHECKOUT_ID, Tag.GIT_DIRTY: str(bool(difference)).lower()}
-        document = {key: value for key, value in read_document(PARAMS_FILE).items() if key not in NOT_LOGGED}
-        params = list(run_params(document))
-        for start in range(0, len(params), BATCH):
-            self.client.log_batch(run_id, params=params[start : start + BATCH])
-        self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-        self.client.log_inputs(run_id, [dataset_input(paths)])
-        versions = (dvc_cli.dvc_file(target) for target in (paths.raw, paths.candidates, paths.teacher))
-        for file in (PARAMS_FILE, *versions):
-            self.client.log_artifact(run_id, str(file), "lineage")
-        self.client.log_text(run_id, difference, "lineage/difference.diff")
-
-    def _resumable(self) -> tuple[str | None, int]:
-        """Returns the ID and logged row count of a killed flow's run with the same inputs; otherwise None and 0."""
-        note = read_json(self._note) if self._note.exists() else {}
+        Without such a run, returns None, False and 0.
+        """
+        try:
+            note = dict(read_json(self._note))
+        except (OSError, ValueError, TypeError):  # there is none, or it is damaged
+            return None, False, 0
         running = {run.info.run_id for run in self._running()}
-        if note.get("inputs") == self._inputs and note["run"] in running:
-            return note["run"], self._logged_rows(note["run"])
-        return None, 0
+        run_id = str(note.get("run"))
+        if note.get("inputs") == self._inputs and run_id in running:
+            return run_id, bool(note.get("described", True)), self._logged_rows(run_id)
+        return None, False, 0
 
     def _logged_rows(self, run_id: str) -> int:
         """Counts the run's curve rows in MLflow: a local count would be stale after a kill."""

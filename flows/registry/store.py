@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 SECONDS = 10  # time limit, in seconds, for a server's first response; MLflow itself would retry for five minutes
+PROBE = "/api/2.0/mlflow/experiments/search"  # unlike /health, it asks for credentials
+CREDENTIALS = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+REFUSALS = {
+    HTTPStatus.UNAUTHORIZED: f"does not know who asks (401): set {CREDENTIALS}",
+    HTTPStatus.FORBIDDEN: (
+        f"refuses access (403): set {CREDENTIALS} of someone who may read and write experiments and models; a server "
+        "that knows itself by another name must be started with --allowed-hosts"
+    ),
+}
 REMEDY = "correct it, or unset the variable to use a local database"
 
 
@@ -36,7 +46,7 @@ def client() -> MlflowClient:
 
 @cache
 def _check_server(uri: str) -> None:
-    """Raises RootstockError if the URI is malformed, or if it names a server that does not respond."""
+    """Raises RootstockError if the URI is malformed, or if its server does not respond or refuses access."""
     try:
         parts = urlsplit(uri)
         address, is_server = f"{parts.hostname}:{parts.port or parts.scheme}", parts.scheme in {"http", "https"}
@@ -50,6 +60,10 @@ def _check_server(uri: str) -> None:
 
     try:
         credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
-        http_request(credentials, "/health", "GET", max_retries=1, timeout=SECONDS)  # type: ignore[no-untyped-call]
+        response = http_request(  # type: ignore[no-untyped-call]
+            credentials, PROBE, "GET", params={"max_results": 1}, max_retries=1, timeout=SECONDS
+        )
     except MlflowException:
         raise RootstockError(f"{VARIABLE}: no answer from {address}; {REMEDY}", key=VARIABLE) from None
+    if response.status_code in REFUSALS:
+        raise RootstockError(f"{VARIABLE}: {address} {REFUSALS[response.status_code]}", key=VARIABLE)

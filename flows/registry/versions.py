@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 ARTIFACTS, SPEC, WEIGHTS = "artifacts", "spec.json", "model.safetensors"  # a version's folder, and files in it
+MAX_DIGITS = 18  # of a version, in any database
 MISSING_CODES = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for a missing model or alias
 
 
@@ -36,13 +37,23 @@ def find(name: str, reference: str) -> ModelVersion | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        if reference.isdigit():
+        if is_number(reference):
             return client().get_model_version(name, reference)
         return client().get_model_version_by_alias(name, reference)
     except MlflowException as error:
         if error.error_code not in MISSING_CODES:
             raise
         return None
+
+
+def find_number(name: str, number: str) -> ModelVersion | None:
+    """Returns the version with this number, or None; an alias that is called like `number` leads to none."""
+    return find(name, number) if is_number(number) else None
+
+
+def is_number(reference: str) -> bool:
+    """Returns whether the text can be the number of a version, and is no alias."""
+    return reference.isascii() and reference.isdigit() and len(reference) < MAX_DIGITS
 
 
 def newest(name: str) -> str | None:
@@ -60,7 +71,7 @@ def made_at(version: ModelVersion | None) -> int | None:
 
 def is_there(name: str, version: str, made: int | None) -> bool:
     """Returns whether the registry has this version, created at `made`; numbers are reused after a deletion."""
-    match = find(name, version)
+    match = find_number(name, version)
     return match is not None and made in {None, made_at(match)}
 
 
@@ -90,12 +101,17 @@ def scorer_of(version: ModelVersion) -> Any:  # noqa: ANN401 - its class is in t
 
 
 def downloaded(version: ModelVersion, target: str) -> Path:
-    """Copies a version's files to the folder `target`. Returns the folder of its code, spec and weights."""
+    """Copies a version's files to the folder `target`. Returns the folder of its code, spec and weights.
+
+    Raises RootstockError if they cannot be read.
+    """
     import mlflow
 
-    return Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=target)) / (
-        ARTIFACTS
-    )
+    address = f"models:/{version.name}/{version.version}"
+    try:
+        return Path(mlflow.artifacts.download_artifacts(address, dst_path=target)) / ARTIFACTS
+    except (OSError, ValueError, mlflow.exceptions.MlflowException) as error:
+        raise RootstockError(f"{address} cannot be loaded: {error}", key="version-unreadable") from None
 
 
 def checked_code(version: ModelVersion, folder: Path) -> dict[str, bytes]:
@@ -108,7 +124,7 @@ def checked_code(version: ModelVersion, folder: Path) -> dict[str, bytes]:
         spec = (folder / SPEC).read_bytes()
         code = read_code(folder, spec)
         is_registered = digest_of(code, spec, folder / WEIGHTS) == version.tags.get(Tag.FILES)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise RootstockError(f"{name} cannot be loaded: {error}", key="version-unreadable") from None
     if not is_registered:
         raise RootstockError(f"{name} does not hold what was registered, so its code is not run", key="version-changed")

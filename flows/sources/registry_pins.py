@@ -7,8 +7,9 @@ data/pins.json, and its backbone is imported like any other weights file.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.registry.versions import ARTIFACTS, SPEC, WEIGHTS, resolve
 from flows.sources.choices import remembered
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from flows.config.parameters import FlowParams
 
 REGISTRY = "models:/"
+NEEDED = ("architecture", "preprocessing", "classes")  # keys of spec.json
 
 
 def pin(params: FlowParams) -> None:
@@ -52,7 +54,7 @@ def registered_backbone(params: FlowParams) -> Path:
     if file.exists():
         return file
     artifacts = _artifacts(version)
-    spec = read_json(artifacts["spec.json"])
+    spec = _spec(version, artifacts)
     strict = params.backbone.match == "strict" and params.backbone.architecture != AUTO
     if strict and spec["architecture"] != params.backbone.architecture:
         raise RootstockError(
@@ -68,7 +70,8 @@ def registered_backbone(params: FlowParams) -> Path:
 
 def registered_architecture(params: FlowParams) -> str:
     """Returns the architecture of the version that backbone.weights names. Raises RootstockError if there is none."""
-    return str(read_json(_artifacts(_version(params.backbone.weights))[SPEC])["architecture"])
+    version = _version(params.backbone.weights)
+    return str(_spec(version, _artifacts(version))["architecture"])
 
 
 def registered_teacher(reference: str, folder: Path) -> Path:
@@ -77,14 +80,14 @@ def registered_teacher(reference: str, folder: Path) -> Path:
     Raises RootstockError if there is no such version.
     """
     from tasks.models import weights_file
-    from tasks.objectives.teacher import SPEC
+    from tasks.objectives.teacher import SPEC as TEACHER_SPEC
 
     version = _version(reference)
     file = folder / f"{_slug(version)}-teacher.safetensors"
     if not file.exists():
         artifacts = _artifacts(version)
         state, _ = weights_file.read(artifacts["model.safetensors"])
-        weights_file.write(file, state, {SPEC: read_json(artifacts["spec.json"])})
+        weights_file.write(file, state, {TEACHER_SPEC: _spec(version, artifacts)})
     return file
 
 
@@ -92,14 +95,33 @@ def _artifacts(version: ModelVersion) -> dict[str, Path]:
     """Returns the files of a version by name. Raises RootstockError for a model that Rootstock did not register."""
     import mlflow
 
-    folder = Path(mlflow.artifacts.download_artifacts(f"{REGISTRY}{version.name}/{version.version}")) / ARTIFACTS
+    reference = f"{REGISTRY}{version.name}/{version.version}"
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(reference)) / ARTIFACTS
+    except (OSError, mlflow.exceptions.MlflowException) as error:
+        raise RootstockError(f"{reference} cannot be loaded: {error}", key="version-unreadable") from None
     files = {file.name: file for file in folder.iterdir()} if folder.is_dir() else {}
     if missing := [name for name in (SPEC, WEIGHTS) if name not in files]:
         raise RootstockError(
-            f"{REGISTRY}{version.name}/{version.version} is not a Rootstock model: it has no {', '.join(missing)}",
+            f"{reference} is not a Rootstock model: it has no {', '.join(missing)}",
             key="not-a-rootstock-model",
         )
     return files
+
+
+def _spec(version: ModelVersion, artifacts: Mapping[str, Path]) -> dict[str, Any]:
+    """Returns the contents of spec.json. Raises RootstockError if it does not describe a model."""
+    try:
+        spec = read_json(artifacts[SPEC])
+    except ValueError:
+        spec = None
+    if not isinstance(spec, dict) or (missing := [key for key in NEEDED if key not in spec]):
+        lacks = f"lacks {', '.join(missing)}" if isinstance(spec, dict) else "is no JSON object"
+        raise RootstockError(
+            f"{REGISTRY}{version.name}/{version.version} is not a Rootstock model: its {SPEC} {lacks}",
+            key="not-a-rootstock-model",
+        )
+    return spec
 
 
 def _slug(version: ModelVersion) -> str:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Callable
 from typing import Any
 
+import httpx
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
 from tasks.core.messages import DisplayMessage, ProgressMessage, RecordMessage
 from tasks.reports.page import markdown_table
+
+PAUSE = 30.0  # seconds without progress in Prefect after its server did not answer
+
+
+def if_prefect_answers(publish: Callable[[], object]) -> Any:  # noqa: ANN401 - Prefect's type hints include coroutines
+    """Returns the published artifact's ID, or None if Prefect does not answer: its pages then lack it, nothing else."""
+    try:
+        return publish()
+    except httpx.HTTPError as error:
+        logging.getLogger(__name__).warning("Prefect does not answer, its pages lack an artifact: %s", error)
+        return None
 
 
 class ProgressBar:
@@ -17,6 +32,7 @@ class ProgressBar:
         self._key, self._description = key, description
         self._artifact: Any = None  # its ID; Prefect's type hint includes a coroutine
         self._percent = 0
+        self._resume = 0.0  # on the monotonic clock
 
     def show(self, message: DisplayMessage) -> None:
         """Shows a progress message; ignores other messages."""
@@ -30,10 +46,15 @@ class ProgressBar:
 
     def _set(self, percent: int) -> None:
         self._percent = percent
+        if time.monotonic() >= self._resume and if_prefect_answers(self._publish) is None:
+            self._resume = time.monotonic() + PAUSE
+
+    def _publish(self) -> Any:  # noqa: ANN401
         if self._artifact:
-            update_progress_artifact(self._artifact, percent)
+            update_progress_artifact(self._artifact, self._percent)
         else:
-            self._artifact = create_progress_artifact(percent, self._key, self._description)
+            self._artifact = create_progress_artifact(self._percent, self._key, self._description)
+        return self._artifact
 
 
 def _flattened(name: str, value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - any value of a report
@@ -48,4 +69,5 @@ def publish(record: RecordMessage) -> None:
         [name.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value] for name, value in flat.items()
     ]
     rows += [["seconds", f"{record.seconds:.1f}"], ["peak memory, MiB", f"{record.peak_mib:.0f}"]]
-    create_markdown_artifact(markdown_table(["", record.stage], rows), key=f"{record.stage}-report")
+    table, key = markdown_table(["", record.stage], rows), f"{record.stage}-report"
+    if_prefect_answers(lambda: create_markdown_artifact(table, key=key))

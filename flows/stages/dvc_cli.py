@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from tasks.core.errors import RootstockError
+from tasks.core.errors import DamagedFileError, RootstockError
 from tasks.core.schema import STAGES
 
 LOCK = Path("dvc.lock")
+REMOTE = {"push", "pull", "fetch"}  # commands that use the remote
+PACKAGE = re.compile(r"requires '(dvc-[\w-]+)' to be installed")
 
 
 class DvcError(RootstockError):
@@ -27,12 +33,27 @@ def dvc(*arguments: str) -> str:
     """Runs a DVC command and returns its standard output. Raises DvcError with DVC's message if it fails."""
     done = subprocess.run(["dvc", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = (done.stderr.strip() or done.stdout.strip()).partition("\n\nHaving any troubles?")[0]
-        is_full = f"[Errno {errno.ENOSPC}]" in reason
-        remedy = "\nfree some space: make clean removes what can be computed again" if is_full else ""
-        key = "disk-full" if is_full else "dvc-failed"
-        raise DvcError(f"dvc {' '.join(arguments)} failed:\n{reason}{remedy}", key=key)
+        raise _failure(arguments, (done.stderr.strip() or done.stdout.strip()).partition("\n\nHaving any troubles?")[0])
     return done.stdout
+
+
+def _failure(arguments: Sequence[str], reason: str) -> DvcError:
+    """Returns the error of a command, with what to do about a full disk, a missing package or a lost remote."""
+    key, remedy = "dvc-failed", ""
+    if f"[Errno {errno.ENOSPC}]" in reason:
+        key, remedy = "disk-full", "free some space: make clean removes what can be computed again"
+    elif package := PACKAGE.search(reason):
+        key, remedy = "dvc-package-missing", f"install it: uv pip install --python .venv/bin/python {package[1]}"
+    elif arguments[0] in REMOTE:
+        key = "dvc-remote"
+        remedy = f"check that the remote can be reached: {_remotes()}. What was computed is kept: run the command again"
+    return DvcError("\n".join(filter(None, [f"dvc {' '.join(arguments)} failed:", reason, remedy])), key=key)
+
+
+def _remotes() -> str:
+    """Returns the names and addresses of the remotes, as DVC lists them."""
+    listed = subprocess.run(["dvc", "remote", "list"], capture_output=True, text=True, check=False).stdout
+    return ", ".join(" ".join(line.split()) for line in listed.splitlines()) or "there is none; add one: dvc remote add"
 
 
 def refuse_edits(target: Path) -> None:
@@ -74,17 +95,17 @@ def reproduction(stage: str) -> list[str]:
 def restore(stage: str) -> None:
     """Restores the last good results of a stage, if there are any."""
     if stage in locked_stages():
-        dvc("checkout", "--force", "--quiet", stage)
+        dvc("checkout", "--force", stage)
 
 
 def accept(stage: str) -> None:
     """Records a stage's present dependencies and results as up to date, for a change that cannot alter its results."""
-    dvc("commit", "--force", "--quiet", stage)
+    dvc("commit", "--force", stage)
 
 
 def push() -> None:
     """Pushes the current versions and the run cache to the default remote."""
-    dvc("push", "--quiet", "--run-cache")
+    dvc("push", "--run-cache")
 
 
 def remote_url() -> str | None:
@@ -96,8 +117,9 @@ def remote_url() -> str | None:
 
 def locked_stages() -> dict[str, Any]:
     """Returns the entries of dvc.lock by stage; empty before the first run."""
-    lock = YAML(typ="safe").load(LOCK) if LOCK.exists() else None
-    return dict(lock["stages"]) if lock else {}
+    with _readable(LOCK):
+        lock = YAML(typ="safe").load(LOCK) if LOCK.exists() else None
+        return dict(lock["stages"]) if lock else {}
 
 
 def out_md5s(stage: str) -> dict[str, str]:
@@ -107,8 +129,22 @@ def out_md5s(stage: str) -> dict[str, str]:
 
 def tracked_md5(target: Path) -> str:
     """Returns the MD5 of a file or folder copied by `track`."""
-    entry = YAML(typ="safe").load(dvc_file(target))
-    return str(entry["outs"][0]["md5"])
+    with _readable(dvc_file(target)):
+        entry = YAML(typ="safe").load(dvc_file(target))
+        return str(entry["outs"][0]["md5"])
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Raises DamagedFileError if the block cannot make sense of one of DVC's files."""
+    try:
+        yield
+    except (YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+        first = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise DamagedFileError(
+            f"{file} is damaged ({first}); restore it (git checkout {file}), or remove it and run again",
+            key="file-damaged",
+        ) from None
 
 
 def dvc_file(target: Path) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+from tasks.core.redaction import redact
+
 EXIT_BROKEN = 1
 EXIT_USAGE = 2
 EXIT_REFUSED = 3  # the gate refused the model
@@ -16,12 +18,13 @@ class RootstockError(Exception):
     """An error whose message explains what is wrong, where, and how to fix it.
 
     `key` identifies it in code and tests: the invalid parameter (`finetune.epochs`), or a code (`disk-full`).
+    Credentials in addresses are hidden.
     """
 
     exit_code = EXIT_BROKEN
 
     def __init__(self, message: str, *, key: str) -> None:
-        super().__init__(message)
+        super().__init__(redact(message))
         self.key = key
 
 
@@ -29,6 +32,10 @@ class ParamsError(RootstockError):
     """An invalid value in params.yaml or on the command line."""
 
     exit_code = EXIT_USAGE
+
+
+class DamagedFileError(RootstockError, ValueError):
+    """A file that Rootstock wrote is not what it wrote."""
 
 
 class DataRefusedError(RootstockError):

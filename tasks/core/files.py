@@ -6,10 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tasks.core.errors import DamagedFileError
 
 _UMASK = os.umask(0)
 os.umask(_UMASK)
@@ -27,6 +30,23 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def make_private(folder: Path) -> bool:
+    """Creates a folder that only its owner can read, or also the group that shares the parent by its setgid bit.
+
+    Returns whether it did: a folder that exists keeps its mode.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        if folder.is_dir():
+            return False
+        raise
+    if folder.stat().st_mode & stat.S_ISGID:  # Linux passes the bit on to new folders
+        folder.chmod(0o2770)
+    return True
 
 
 def put_aside(source: Path, target: Path) -> None:
@@ -51,8 +71,14 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON-seria
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401
-    """Returns the parsed contents of a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Returns the parsed contents of a JSON file. Raises DamagedFileError, a ValueError, if it is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(
+            f"{path} is damaged ({error}); restore it with git or dvc checkout, or remove it if it is in .state",
+            key="file-damaged",
+        ) from None
 
 
 def sha256_of(path: Path) -> str:

@@ -34,9 +34,9 @@ class Fault(TypedDict):
 
 
 class Section(BaseModel):
-    """A section of params.yaml. Instances are frozen, and unknown keys are errors."""
+    """A section of params.yaml. Instances are frozen; unknown keys, NaN and infinity are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
 class StageParams(Section):

@@ -12,7 +12,7 @@ from tasks.core.files import read_json, write_json
 from tasks.core.params import Section
 
 Count = Annotated[int, Field(ge=1)]
-Penalty = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Penalty = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 MaxPixels = Annotated[int, Field(ge=1, description="largest image, in pixels after a JPEG's reduction")]
 Background = Annotated[

@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tasks.core.errors import RootstockError
-from tasks.core.files import write_json
+from tasks.core.files import make_private, write_json
 from tasks.core.messages import SUPERVISED, FailureMessage, RecordMessage, send
 from tasks.core.paths import Paths
 
@@ -53,7 +53,7 @@ def torchrun_size() -> int:
 @contextmanager
 def stage_lock(state: Path) -> Iterator[None]:
     """Holds the lock that allows one running stage per checkout. Raises RootstockError if another stage holds it."""
-    state.mkdir(parents=True, exist_ok=True)
+    make_private(state)
     try:
         with FileLock(state / "stage.lock", timeout=LOCK_WAIT):
             yield

@@ -6,6 +6,7 @@ import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -20,8 +21,8 @@ TABLE_SUFFIXES = {".csv", ".tsv", ".jsonl", ".parquet", ".gz"}
 CHUNK = 2**20  # bytes
 MAX_MEMBERS = 10_000_000
 GIB = 2**30
-BROKEN: tuple[type[Exception], ...] = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-BROKEN += (UnicodeDecodeError, EOFError, OSError, RuntimeError)
+BROKEN: tuple[type[Exception], ...] = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
+BROKEN += (ValueError, LookupError, EOFError, OSError, RuntimeError, OverflowError)
 
 
 class Member(NamedTuple):
@@ -90,6 +91,8 @@ def _members(archive: Path) -> Iterator[Member]:
 def _zip_members(archive: Path) -> Iterator[Member]:
     with zipfile.ZipFile(archive) as opened:
         for entry in opened.infolist():
+            if not entry.filename:
+                raise _no_name(archive)
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
                 raise _not_a_file(archive, entry.filename)
@@ -114,6 +117,10 @@ def _tar_members(archive: Path) -> Iterator[Member]:
 
 def _not_a_file(archive: Path, name: str) -> DataRefusedError:
     return DataRefusedError(f"{archive}: {name} is a link or a device; remove it from the archive", key="archive-link")
+
+
+def _no_name(archive: Path) -> DataRefusedError:
+    return DataRefusedError(f"{archive}: an entry has no name; make the archive again", key="archive-path")
 
 
 def _read_to_the_end(opened: tarfile.TarFile) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.core.errors import DamagedFileError
 from tasks.core.files import replacing
 from tasks.core.schema import LABELED_SPLITS, Column
 
@@ -20,12 +21,27 @@ HEADER = [Column.PIXEL_HASH.value, Column.SPLIT.value]
 
 
 def read_memory(file: Path) -> dict[str, str]:
-    """Returns the split of each pixel hash; an empty dict if there is no such file yet."""
+    """Returns the split of each pixel hash; an empty dict if there is no such file yet.
+
+    Raises DamagedFileError if a line is none of a memory.
+    """
     if not file.exists():
         return {}
-    with file.open(encoding="utf-8", newline="") as lines:
-        rows = csv.DictReader(lines)
-        return {row[Column.PIXEL_HASH]: row[Column.SPLIT] for row in rows}
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            return dict(_line(row) for row in csv.DictReader(lines))
+    except (ValueError, LookupError, csv.Error) as error:
+        raise DamagedFileError(
+            f"{file} is damaged ({error}); restore it from a backup. Without it, images may change their split",
+            key="splits-damaged",
+        ) from None
+
+
+def _line(row: Mapping[str, str]) -> tuple[str, str]:
+    pixels, split = row[Column.PIXEL_HASH], row[Column.SPLIT]
+    if split not in LABELED_SPLITS:
+        raise ValueError(f"{split!r} is no split")
+    return pixels, split
 
 
 def write_memory(file: Path, memory: Mapping[str, str]) -> None:

@@ -88,7 +88,7 @@ def preprocessing_of(
     """
     architecture = architecture_of(architecture, description)
     if "preprocessing" in description:
-        default = Preprocessing.of(description["preprocessing"])  # type: ignore[arg-type]
+        default = described_preprocessing(description["preprocessing"])
     elif architecture in BUILTIN_ARCHITECTURES:
         raise RootstockError(
             f"backbone.weights: the {architecture} weights lack a description of their preprocessing; use the embedded "
@@ -112,6 +112,21 @@ def preprocessing_of(
             key="backbone.crop",
         )
     return preprocessing
+
+
+def described_preprocessing(fields: object) -> Preprocessing:
+    """Returns the preprocessing in a weights file's description. Raises RootstockError if it cannot be understood."""
+    try:
+        preprocessing = Preprocessing.of(fields)  # type: ignore[arg-type]
+    except (TypeError, LookupError, AttributeError, ValueError):
+        preprocessing = None
+    if preprocessing and all(isinstance(size, int) and size > 0 for size in (preprocessing.resize, preprocessing.crop)):
+        return preprocessing
+    raise RootstockError(
+        "backbone.weights: the preprocessing in the file's description cannot be used; it needs resize and crop in "
+        "pixels, mean, std and interpolation. Correct it, or remove the description",
+        key="weights-description",
+    )
 
 
 def torchvision_name(architecture: str, description: dict[str, object]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,24 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         start = file.read(9)
     pickled = start[:2] in {b"PK", b"\x80\x02"} and start[8:] != b"{"  # safetensors: a length of 8 bytes, then JSON
     state, description = _read_torch(path) if pickled else _read_safetensors(path)
-    return {
-        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()
-    }, description
+    try:
+        return {name: _as_float32(tensor) for name, tensor in state.items()}, description
+    except (NotImplementedError, RuntimeError) as error:  # some types of 4 and 6 bits cannot be converted
+        raise RootstockError(
+            f"weights {path} cannot be converted to float32: {error}; save them as float32 or half", key="weights-type"
+        ) from None
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    """Returns a tensor of floating-point numbers in float32, any other as it is."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def read_description(path: Path) -> dict[str, Any]:
     """Returns the description in a file, as `read` does, without loading its tensors."""
     try:
         with safe_open(path, "pt") as file:
-            return dict(json.loads((file.metadata() or {}).get(DESCRIPTION, "{}")))
+            return _description(path, file.metadata())
     except SafetensorError:
         return {SHA256: sha256_of(path)}
 
@@ -58,12 +67,26 @@ def write(path: Path, state: dict[str, Tensor], description: dict[str, Any] | No
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
-            description = json.loads((file.metadata() or {}).get(DESCRIPTION, "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118 - not a dict
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            return state, _description(path, file.metadata())
     except SafetensorError as error:
         raise RootstockError(
             f"weights {path} are neither a safetensors nor a PyTorch file: {error}", key="weights-unreadable"
         ) from None
+
+
+def _description(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any]:
+    """Returns the description in a file's metadata. Raises RootstockError unless it is a JSON object."""
+    try:
+        description = json.loads((metadata or {}).get(DESCRIPTION, "{}"))
+    except (ValueError, RecursionError):
+        description = None
+    if not isinstance(description, dict):
+        raise RootstockError(
+            f"weights {path}: their metadata {DESCRIPTION!r} is no JSON object; remove it, or write the file again",
+            key="weights-description",
+        )
+    return description
 
 
 def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

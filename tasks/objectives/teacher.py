@@ -30,6 +30,7 @@ from tasks.heads.linear import Rows, Train, best
 from tasks.images.transforms import VIEW_PARAMETERS, RenderStyle
 from tasks.models.backbone import Backbone, build, check_architecture
 from tasks.models.weights_file import read, read_description
+from tasks.objectives.teacher_file import readable
 from tasks.scorer.architectures import build_backbone, folded
 from tasks.scorer.heads import build_head
 from tasks.scorer.network import Network
@@ -145,18 +146,20 @@ def check_classes(spec: Mapping[str, Any], target: TargetSpec) -> None:
 
 def whole(state: dict[str, Tensor], spec: Mapping[str, Any], target: TargetSpec, file: Path) -> Teacher:
     """Builds a registered model as a teacher. Raises ParamsError if it predicts other classes or targets."""
-    check_classes(spec, target)
-    backbone, width = build_backbone(spec["architecture"], spec["cut"])
-    network = Network(backbone, build_head(width, target.num_outputs, **spec["head"]))
-    network.load_state_dict(state)
-    preprocessing = Preprocessing.of(spec["preprocessing"])
+    with readable(file):
+        check_classes(spec, target)
+        backbone, width = build_backbone(spec["architecture"], spec["cut"])
+        network = Network(backbone, build_head(width, target.num_outputs, **spec["head"]))
+        network.load_state_dict(state)
+        preprocessing = Preprocessing.of(spec["preprocessing"])
     return Teacher(network.eval(), width, preprocessing, {"teacher": sha256_of(file)})
 
 
 def check_teacher_classes(file: Path, target: TargetSpec) -> None:
     """Raises ParamsError if the teacher in `file` is a full model that predicts other classes or targets."""
     if spec := read_description(file).get(SPEC):
-        check_classes(spec, target)
+        with readable(file):
+            check_classes(spec, target)
 
 
 def with_head(

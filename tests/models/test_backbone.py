@@ -79,6 +79,15 @@ def test_preprocessing_comes_from_the_weights_then_the_parameters():
         preprocessing_of("resnet10", {}, None, None)
 
 
+@pytest.mark.parametrize(
+    "changes", [3, None, [], {}, {"mean": 3}, {"crop": "wide"}, {"resize": None}, {"interpolate": 1}, {"decoding": 3}]
+)
+def test_a_description_that_is_no_preprocessing_is_refused(changes):
+    fields = {**DESCRIPTION["preprocessing"], **changes} if isinstance(changes, dict) and changes else changes
+    with raises(RootstockError, "weights-description"):
+        preprocessing_of("resnet10", {"preprocessing": fields}, None, None)
+
+
 def test_features_do_not_depend_on_the_place_in_a_batch_of_one_shape():
     """They are bitwise equal, which allows features to be stored one by one."""
     module, _ = build_backbone("resnet10")

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pandas as pd
+import pytest
 import torch
 from PIL import Image
 
+from tasks.core.errors import ParamsError
+from tasks.core.target import TargetKind, TargetSpec
 from tasks.data.image_files import facts
 from tasks.hardware.device import choose
 from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
-from tasks.objectives.teacher import Teacher
+from tasks.models.weights_file import read, write
+from tasks.objectives.teacher import SPEC, Teacher, check_teacher_classes, whole
 from tasks.scorer.architectures import build_backbone
 from tasks.scorer.network import Network
 from tasks.scorer.preprocessing import Preprocessing
 from tests.conftest import TINY
 from tests.drawn import SIDE, drawn
+from tests.errors import raises
 
 
 def test_a_jpeg_and_its_lossless_copy_do_not_share_outputs(tmp_path):
@@ -37,3 +44,17 @@ def test_a_jpeg_and_its_lossless_copy_do_not_share_outputs(tmp_path):
     assert together.shape == (2, 3 + width)
     assert torch.equal(together, alone)
     assert not torch.equal(together[0], together[1])
+
+
+SPECS = (3, "spec", [1], {"classes": 3}, {"classes": ["a", "b"], "targets": []}, {"targets": ["a"], "classes": None})
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_file_that_is_no_complete_model_is_refused(tmp_path, spec):
+    file = tmp_path / "teacher.safetensors"
+    write(file, {"a": torch.ones(2)}, {SPEC: spec})
+    target = TargetSpec(TargetKind.CLASSIFICATION, classes=("a", "b"))
+    with suppress(ParamsError):  # classes may be right
+        check_teacher_classes(file, target)
+    with raises(ParamsError, "teacher.weights"):
+        whole(read(file)[0], spec, target, file)

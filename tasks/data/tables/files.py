@@ -61,7 +61,7 @@ def read_frame(file: Path, names: Collection[str] = (), *, keep_blanks: bool = F
     """
     try:
         if format_of(file) in COLUMNAR:
-            return _read_parquet(file, names)
+            return _whole_parquet(file, names)
         text = decode_text(file, _content(file))
     except (OSError, ValueError, EOFError, zlib.error) as error:  # of gzip and Arrow
         raise DataRefusedError(f"{file} cannot be read as a table: {error}", key="table-damaged") from None
@@ -102,8 +102,12 @@ def _read_lines(file: Path, text: str) -> pd.DataFrame:
 def _parsed(file: Path, line: int, content: str) -> dict[str, Any]:
     try:
         row = json.loads(content)
+        if "\\u" in content:
+            json.dumps(row, ensure_ascii=False).encode()  # fails for half of a surrogate pair, which is no text
     except json.JSONDecodeError as error:
         row, reason = None, f"{error.msg} in column {error.colno}"
+    except (ValueError, RecursionError) as error:
+        row, reason = None, str(error)
     else:
         reason = "it is no object"
     if not isinstance(row, dict):
@@ -112,6 +116,21 @@ def _parsed(file: Path, line: int, content: str) -> dict[str, Any]:
             key="table-json",
         )
     return row
+
+
+def _whole_parquet(file: Path, names: Collection[str]) -> pd.DataFrame:
+    """Reads Parquet. Raises ValueError if the file is damaged."""
+    import pyarrow as pa
+
+    try:
+        frame = _read_parquet(file, names)
+        for place in range(frame.shape[1]):  # names may be repeated
+            column = frame.iloc[:, place].array
+            if isinstance(column.dtype, pd.StringDtype):
+                pa.chunked_array(column).validate(full=True)  # Arrow itself reads text that is no UTF-8
+    except pa.ArrowException as error:  # not all of them are errors of values or files
+        raise ValueError(str(error)) from None
+    return frame
 
 
 def _read_parquet(file: Path, names: Collection[str]) -> pd.DataFrame:

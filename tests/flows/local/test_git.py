@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import shutil
+
+import pytest
+
+from flows.__main__ import main
 from flows.local import git
-from tests.project import Project
+from tests.project import ROOT, Project
 
 
 def test_only_code_and_parameters_make_a_checkout_dirty(tmp_path, monkeypatch):
@@ -29,3 +34,23 @@ def test_outside_of_a_repository_there_is_no_commit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert git.commit() == "none"
+
+
+@pytest.mark.parametrize("command", ["retrain", "data", "choose"])
+def test_without_a_repository_nothing_is_changed(tmp_path, monkeypatch, capsys, command):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.setattr("flows.__main__.CHECKOUT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert main([command, "--seed", "3"]) == 1
+    assert "git init && git add -A && git commit" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+    assert (tmp_path / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
+
+
+def test_dvc_may_work_without_a_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
+    git.check_repository()

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 
-from flows.registry.ledger import Ledger
+import pytest
+
+from flows.registry.ledger import Event, Ledger
 from flows.registry.ledger_owner import ledger_path
 from tasks.core.errors import RootstockError
 from tests.errors import raises
@@ -29,3 +31,31 @@ def test_a_modified_line_is_detected(registry):
     with raises(RootstockError, "ledger-changed") as caught:
         registry.reconcile()
     assert "line 1 " in str(caught.value)
+
+
+ENTRY = {"at": "2026-01-01T00:00:00+00:00", "event": "found", "version": "1", "wish": "", "why": "", "seal": ""}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("3", "null", "[]", '"text"', "{}", "{", "[" * 100_000, '{"at": "\\ud800"}'),
+        json.dumps(ENTRY),
+        *(json.dumps({**ENTRY, "live": None, **wrong}) for wrong in ({"at": "now"}, {"live": 3}, {"seal": None})),
+        *(json.dumps({**ENTRY, "live": None, **wrong}) for wrong in ({"made": "3"}, {"version": 1}, {"wish": None})),
+    ],
+)
+def test_a_line_that_is_no_entry_is_named(tmp_path, line):
+    file = tmp_path / "ledger.jsonl"
+    Ledger(file).add(Event.RELEASED, "1", "a request", "1", "why", 3)
+    with file.open("a") as opened:
+        opened.write(line + "\n")
+    with raises(RootstockError, "ledger-damaged") as caught:
+        Ledger(file)
+    assert "line 2 " in str(caught.value)
+
+
+def test_a_ledger_of_other_bytes_is_named(tmp_path):
+    (tmp_path / "ledger.jsonl").write_bytes(b"\xff\xfe\n")
+    with raises(RootstockError, "ledger-damaged"):
+        Ledger(tmp_path / "ledger.jsonl")

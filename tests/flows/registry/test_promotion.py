@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from flows.registry.aliases import CHAMPION, LIVE
+from flows.registry.aliases import CHAMPION, LIVE, PRODUCTION
 from flows.registry.ledger import Event, Ledger
 from flows.registry.ledger_owner import OtherLedgerError
 from flows.registry.promotion import reconcile, roll_back
@@ -196,3 +196,17 @@ def test_rollback_without_an_earlier_version_is_an_error(registry):
     registry.reconcile()
     with raises(RootstockError, "nothing-to-roll-back"):
         roll_back(registry.name, registry.ledger)
+
+
+def test_an_alias_is_no_number_of_a_version(registry):
+    """A copy of another model is of version `unknown`: a version with that alias does not go live for it."""
+    good = registry.version()
+    client().set_registered_model_alias(registry.name, "unknown", good)
+    other = f"{registry.name}-other"
+    client().create_registered_model(other)
+    number = client().create_model_version(other, str(registry.folder)).version
+    client().copy_model_version(f"models:/{other}/{number}", f"{registry.name}{PRODUCTION}")
+    (entry,) = registry.reconcile()
+    assert entry["event"] == Event.REFUSED
+    assert registry.at(LIVE) is None
+    assert Tag.RELEASE not in client().get_model_version(registry.name, good).tags

@@ -39,20 +39,36 @@ def test_a_store_that_cannot_be_opened_is_a_user_error(uri, fact, monkeypatch):
     assert "secret" not in str(caught.value)
 
 
-class WithoutHealth(BaseHTTPRequestHandler):
-    """A server without a health endpoint."""
+class Answer(BaseHTTPRequestHandler):
+    """A server that answers every request with one code."""
 
     def do_GET(self):
-        self.send_error(404)
+        self.send_error(self.server.code)
 
     def log_message(self, *_what):
         pass
 
 
-def test_any_http_response_means_that_the_server_is_up(monkeypatch):
-    server = HTTPServer(("127.0.0.1", 0), WithoutHealth)
+@pytest.fixture
+def answering(monkeypatch):
+    """Starts a server as the store; returns a function that sets the code of its answers."""
+    server = HTTPServer(("127.0.0.1", 0), Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
-    assert client() is not None
+    yield lambda code: setattr(server, "code", code)
     server.shutdown()
     server.server_close()
+
+
+def test_any_other_response_means_that_the_server_is_up(answering):
+    answering(404)
+    assert client() is not None
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_refusal_names_the_variables_to_set(answering, code):
+    answering(code)
+    with raises(RootstockError, "MLFLOW_TRACKING_URI") as caught:
+        client()
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        assert f"MLFLOW_TRACKING_{name}" in str(caught.value)

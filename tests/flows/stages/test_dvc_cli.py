@@ -210,3 +210,35 @@ def test_an_import_that_was_killed_in_another_checkout_excuses_no_edit_here(chec
     write_json(state / "source" / "raw.json", {"unfinished": "elsewhere"})
     with raises(RootstockError, "edited-by-hand"):
         import_copy(changed(shapes), target, state)
+
+
+@pytest.mark.parametrize("text", ["{", "3", "outs: 3", "outs: []", "stages: 3", "\0", "outs: [{md5"])
+def test_a_damaged_file_of_dvc_is_named(checkout, text):
+    for name in ("dvc.lock", "data/raw.dvc"):
+        (checkout / name).write_text(text)
+    for read in (dvc_cli.locked_stages, lambda: dvc_cli.tracked_md5(Path("data/raw"))):
+        with raises(RootstockError, "file-damaged") as caught:
+            read()
+        assert "git checkout" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "key", "facts"),
+    [
+        ("s3://bucket/x", "dvc-package-missing", ["dvc-s3", "uv pip install --python .venv/bin/python dvc-s3"]),
+        (
+            "http://me:canary5ecret@127.0.0.1:9/x",
+            "dvc-remote",
+            ["Connect call failed", "lost http://***@127.0.0.1:9/x"],
+        ),
+        ("/proc/nowhere", "dvc-remote", ["No such file or directory", "lost /proc/nowhere"]),
+    ],
+)
+def test_a_remote_that_cannot_be_used_says_why(checkout, url, key, facts):
+    (checkout / "file").write_text("content")
+    dvc_versions.track(checkout / "file", Path("data/raw"))
+    dvc_cli.dvc("remote", "add", "--local", "--default", "lost", url)
+    with raises(dvc_cli.DvcError, key) as caught:
+        dvc_cli.push()
+    assert [fact for fact in facts if fact not in str(caught.value)] == []
+    assert "canary" not in str(caught.value)
