@@ -14,7 +14,7 @@ import uvicorn
 
 from flows.local import auth
 from flows.local.environment import LOCAL_DATABASE, REGISTRY
-from flows.local.guard import App, Guard, more_hosts
+from flows.local.guard import LOOPBACK_HOSTS, App, Guard, more_hosts
 from flows.local.login import Login
 
 HOST = "127.0.0.1"
@@ -84,12 +84,14 @@ def _configure() -> None:
 
 
 def _allow(hosts: list[str]) -> None:
-    """Lets MLflow's own check of hosts and origins, which stays on behind the guard, accept these names."""
-    from mlflow.server.security_utils import get_default_allowed_hosts
+    """Lets MLflow's own check of hosts and origins, which stays on behind the guard, accept these names.
 
-    both = [name for host in hosts for name in (host, f"{host}:*")]
-    origins = [f"{scheme}://{name}" for name in both for scheme in ("http", "https")]
-    os.environ.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", ",".join([*get_default_allowed_hosts(), *both]))
+    MLflow reads the variables when mlflow.server is imported.
+    """
+    names = [*LOOPBACK_HOSTS, *hosts]
+    allowed = [*names, *(f"{name.replace('[', '[[]')}:*" for name in names)]  # patterns, as of a shell
+    origins = [f"{scheme}://{name}" for name in allowed for scheme in ("http", "https")]
+    os.environ.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", ",".join(allowed))
     os.environ.setdefault("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", ",".join(origins))
 
 

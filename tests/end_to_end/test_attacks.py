@@ -78,10 +78,12 @@ def test_the_owner_may_read_and_make(target):
 
 
 @of("shared")
-def test_a_named_host_is_served_by_mlflow_behind_the_guard_too(target):
-    here = {"Host": "gpu7.example", "Origin": "https://gpu7.example", **target.credentials}
+@pytest.mark.parametrize("host", ["gpu7.example", "gpu7.example:8443", "127.0.0.1:5000", "[::1]:5000", "localhost"])
+def test_a_named_host_is_served_by_mlflow_behind_the_guard_too(target, host):
+    here = {"Host": host, "Origin": f"https://{host}", **target.credentials}
     body = {**target.paths["body"], "name": f"owner{free_port(0)}"}
-    assert target.ask(target.paths["make"], body, **here)[0] == 200
+    status, text = target.ask(target.paths["make"], body, **here)
+    assert status == 200, text
     elsewhere = {**here, "Origin": "https://evil.example"}
     assert target.ask(target.paths["make"], target.paths["body"], **elsewhere)[0] == 403
 
