@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from flows.commands import clean, doctor, down, env, prune, release, rollback, trust, up
 from flows.local.environment import CHECKOUT
 from flows.local.git import check_repository
 from flows.local.interruption import remember_interrupts
-from tasks.core.errors import EXIT_INTERRUPTED, EXIT_USAGE, as_user_error
+from tasks.core.errors import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_USAGE, as_user_error
 
 if TYPE_CHECKING:
     from flows.config.parameters import FlowParams
@@ -67,133 +67,6 @@ def predict(arguments: Sequence[str]) -> None:
     from flows.predict import answer
 
     print(answer(options.source, options.model, options.out, print))
-
-
-def release(_arguments: Sequence[str]) -> None:
-    """Handles pending promotion requests now; the watcher of `up` does it within seconds."""
-    from flows.config import parameters
-    from flows.registry.ledger import describe
-    from flows.registry.promotion import reconcile
-
-    params = parameters.load()
-    entries = reconcile(params.register_.model, person_decides=params.gate.person_decides)
-    print("\n".join(map(describe, entries)) or "nothing to release: there is no pending request")
-
-
-def trust(arguments: Sequence[str]) -> None:
-    """Shows the code of a version that is not run, or allows it on this machine."""
-    import argparse
-
-    parser = argparse.ArgumentParser(prog="make trust ARGS=...", description=trust.__doc__)
-    parser.add_argument("version", help="alias or number of a version")
-    parser.add_argument("--why", help="reason to allow its code, for the record; without it, the code is only shown")
-    options = parser.parse_args(arguments)
-    from flows.config.parameters import load
-    from flows.registry.review import allow, show_code
-
-    params = load()
-    if options.why:
-        print(allow(params.register_.model, options.version, options.why))
-    else:
-        print(show_code(params.register_.model, options.version, params.paths.state / "review"))
-
-
-def prune(arguments: Sequence[str]) -> None:
-    """Shows what params.yaml's retention does not keep, or removes it."""
-    import argparse
-
-    parser = argparse.ArgumentParser(prog="make prune ARGS=...", description=prune.__doc__)
-    parser.add_argument("--yes", action="store_true", help="remove it")
-    parser.add_argument("--shared", action="store_true", help="also from a DVC cache or remote outside of the project")
-    options = parser.parse_args(arguments)
-    from flows.config.parameters import load
-    from flows.local.lock import flow_lock
-    from flows.prune import carry_out, show
-
-    params = load()
-    with flow_lock(params.paths.state, "prune"):
-        if options.yes:
-            print("\n".join(carry_out(params, shared=options.shared)))
-        else:
-            print(f"{show(params)}\n\nnothing was removed; to do it: make prune ARGS=--yes")
-
-
-def rollback(_arguments: Sequence[str]) -> None:
-    """Makes the previous live version live again."""
-    from flows.config import parameters
-    from flows.registry.ledger import describe
-    from flows.registry.promotion import roll_back
-
-    print(describe(roll_back(parameters.load().register_.model)))
-
-
-def up(_arguments: Sequence[str]) -> None:
-    """Starts the Prefect and MLflow servers, a worker and the watcher. Prints their addresses and what to do next."""
-    from flows.config.parameters import load
-    from flows.local import auth
-    from flows.local.links import next_steps
-    from flows.local.servers import PORTS, running
-    from flows.local.servers import up as start
-    from flows.local.state import open_state
-    from flows.local.worker import WATCHER, WORKER
-
-    params, before = load(), running()
-    open_state(params.paths.state)
-    missing = [name for name in (*PORTS, WORKER, WATCHER) if name not in before]
-    print(f"starting {', '.join(missing)} ..." if missing else "all servers are running already", flush=True)
-    addresses = start(shared=params.up.shared)
-    for name, address in addresses.items():
-        print(f"{name:<12}{address}")
-    print(next_steps(addresses["mlflow"], params.register_.model, auth.read(), shared=params.up.shared))
-
-
-def env(_arguments: Sequence[str]) -> None:
-    """Prints the variables that your own prefect and mlflow commands need: eval "$(make -s env)"."""
-    from flows.local.servers import client_variables
-
-    for name, value in client_variables().items():
-        print(f"export {name}={shlex.quote(value)}")
-
-
-def down(arguments: Sequence[str]) -> None:
-    """Stops what `up` started, after a running flow has ended."""
-    import argparse
-
-    parser = argparse.ArgumentParser(prog="make down ARGS=...", description=down.__doc__)
-    parser.add_argument("--now", action="store_true", help="stop it now; the next run goes on from the last checkpoint")
-    options = parser.parse_args(arguments)
-    from flows.local.lock import idle
-    from flows.local.servers import down as stop
-    from flows.local.servers import running
-    from tasks.core.paths import PathsParams
-
-    remedy = "to stop it now: make down ARGS=--now; the next run goes on from its last checkpoint"
-    wait = idle(PathsParams.load().paths.state, "down", lambda text: print(text, flush=True), remedy)
-    with nullcontext() if options.now or not running() else wait:
-        print(f"stopped: {', '.join(stop()) or 'nothing was running'}")
-
-
-def clean(_arguments: Sequence[str]) -> None:
-    """Removes what Rootstock keeps in paths.state, unless a flow is running; anything else there is left."""
-    from flows.local.lock import flow_lock
-    from flows.local.state import check_ours, listed, remove
-    from tasks.core.paths import PathsParams
-
-    state = PathsParams.load().paths.state
-    if not state.exists():
-        return
-    check_ours(state)
-    with flow_lock(state, "clean"):
-        left = remove(state)
-    if left:
-        print(f"left in {state.resolve()}, since Rootstock does not write it: {listed(left)}")
-
-
-def doctor(_arguments: Sequence[str]) -> None:
-    """Checks the machine, the packages, params.yaml, locks and ports."""
-    from flows.doctor import examine
-
-    print(examine())
 
 
 def backbone(arguments: Sequence[str]) -> None:
@@ -259,6 +132,9 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_USAGE
     try:
         return COMMANDS[arguments[0]](arguments[1:]) or 0
+    except BrokenPipeError:  # the reader of the output, such as head, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends the process at once, without a traceback
         over_echo = "\r" if sys.stderr.isatty() else ""  # the terminal has written ^C
