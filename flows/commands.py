@@ -39,10 +39,11 @@ def trust(arguments: Sequence[str]) -> None:
     from flows.registry.review import allow, show_code
 
     params = load()
+    folder = params.paths.state / "review"
     if options.why:
-        print(allow(params.register_.model, options.version, options.why))
+        print(allow(params.register_.model, options.version, options.why, folder))
     else:
-        print(show_code(params.register_.model, options.version, params.paths.state / "review"))
+        print(show_code(params.register_.model, options.version, folder))
 
 
 def prune(arguments: Sequence[str]) -> None:

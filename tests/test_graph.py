@@ -181,6 +181,7 @@ def test_a_stage_needs_its_dependencies_only_and_writes_the_same_bytes(stage, fi
 def test_only_these_stages_keep_anything(finished):
     state = finished.root / PARAMS["paths"]["state"]
     assert {path.name for path in state.iterdir()} <= {
+        "CACHEDIR.TAG",
         "facts.json",
         "features",
         "logs",

@@ -74,7 +74,8 @@ def down() -> list[str]:
     """Stops the processes that `up` started, the last one first. Returns their names."""
     servers = dict(reversed(running().items()))
     for server in servers.values():
-        stop(psutil.Process(server["pid"]))
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            stop(psutil.Process(server["pid"]))
     _file().unlink(missing_ok=True)
     return list(servers)
 

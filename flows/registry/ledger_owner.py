@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from flows.local.credentials import address_id
 from flows.local.environment import LOCAL_DATABASE, REGISTRY
@@ -40,7 +40,7 @@ def locked_ledger(name: str, file: Path | None) -> Iterator[Ledger]:
     """
     file = file or ledger_path(name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock"), timeout=LOCK_SECONDS):
+    with _held(file):
         models = client().search_registered_models(f"name = '{name}'")
         owner, _, place = next((model.tags.get(Tag.LEDGER, "") for model in models), "").partition(" ")
         ledger = Ledger(file)
@@ -51,6 +51,16 @@ def locked_ledger(name: str, file: Path | None) -> Iterator[Ledger]:
                 key="other-ledger",
             )
         yield ledger
+
+
+def _held(file: Path) -> AbstractContextManager[object]:
+    """Takes the lock of a ledger. Raises RootstockError if another process holds it for long."""
+    try:
+        return FileLock(file.with_suffix(".lock")).acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise RootstockError(
+            f"another release has held {file} for {LOCK_SECONDS:.0f} seconds: try again later", key="ledger-busy"
+        ) from None
 
 
 def claim(name: str, ledger: Ledger) -> None:

@@ -11,7 +11,9 @@ import os
 import subprocess
 import sys
 import time
-from functools import lru_cache
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
@@ -28,6 +30,7 @@ from tasks.core.params import PARAMS_FILE, read_document
 POLL_SECONDS = 5.0
 ANYWAY_SECONDS = 300.0  # longest time between two releases, which also repair an alias that was moved by hand
 TIMEOUT = 10.0  # seconds
+RELEASE_SECONDS = 600.0  # after which a release is stopped, such as one that hangs on a network file system
 HTTP = ("http://", "https://")
 
 
@@ -115,6 +118,7 @@ def release() -> None:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        timeout=RELEASE_SECONDS,
     )
     _say(done.stdout.strip())
 
@@ -155,10 +159,19 @@ def main(ours: str) -> None:
     """Watches for ever; `ours` is the address of the MLflow server that make up has started."""
     watcher, logs = Watcher(address_of(os.environ["MLFLOW_TRACKING_URI"], ours)), server_logs()
     while True:
-        watcher.step()
+        _survive(watcher.step)
         for file in logs:
-            rotate(file)
+            _survive(partial(rotate, file))
         time.sleep(POLL_SECONDS)
+
+
+def _survive(step: Callable[[], object]) -> None:
+    """Runs a step; a full disk or a lack of memory now must not end the watcher, which nobody would start again."""
+    with suppress(Exception):
+        try:
+            step()
+        except Exception as error:
+            _say(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files in .state and in DVC's run cache that only save time, and have not been used for long."""
+"""Files in .state that only save time, and were made long ago."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from tasks.core.files import read_json
 from tasks.core.paths import Paths
 
 
-def old_leftovers(paths: Paths, cache: Path, cutoff: float) -> list[Path]:
+def old_leftovers(paths: Paths, cutoff: float) -> list[Path]:
     """Returns the files and folders that were last changed before `cutoff`, in seconds since 1970.
 
-    These are sources that were rendered, unpacked or downloaded and are not in use now, cached answers, what failed
-    stages left, and DVC's memory of runs: all of it would be computed again.
+    These are sources that were rendered, unpacked or downloaded and are not in use now, cached answers, and what failed
+    stages left: all of it would be made again.
     """
     used = [(MAIN_CHECKOUT / note["source"]).resolve() for note in _notes(paths.state / "source")]
     places = [path for name in ("source", "answers", "failed") for path in _inside(paths.state / name)]
     leftovers = [path for path in places if path.suffix != ".json" and not _holds(path.resolve(), used)]
-    leftovers += [path for path in (cache / "runs").rglob("*") if path.is_file()]
     return [path for path in leftovers if path.lstat().st_mtime < cutoff]
 
 

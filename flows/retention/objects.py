@@ -1,44 +1,83 @@
-"""Removes from DVC's cache and remote what no kept version, no branch, no tag and no checkout needs.
+"""Removes from DVC's cache and remote what no kept version, no commit at a tip and no checkout needs.
 
 `dvc gc` knows what commits need, but a version may come from a state that was never committed. It does keep what other
-projects need: one is made here, with the outputs in the dvc.lock that is stored with each kept version.
+projects need: one is made here, whose outputs are all that is needed.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from flows.local.environment import MAIN_CHECKOUT, REGISTRY
+from flows.local.git_tips import contents_at_tips
 from flows.registry.store import client
 from flows.stages import dvc_cli, dvc_versions
 from tasks.core.errors import RootstockError
 
 LINEAGE = f"lineage/{dvc_cli.LOCK.name}"  # artifact of a run
+REMEDY = "nothing was removed from DVC. If no data of that version is needed, delete it in MLflow"
 
 
-def collect(runs: Iterable[str], *, shared: bool) -> list[str]:
-    """Removes objects, keeping what these runs' versions need. Returns what was done, a line each.
+def stored_locks(runs: Iterable[str]) -> list[str]:
+    """Returns the texts of the dvc.lock stored with these runs. Raises RootstockError if one cannot be read."""
+    return [_stored_lock(run) for run in sorted(runs)]
+
+
+def collect(locks: Iterable[str], *, shared: bool) -> list[str]:
+    """Removes objects, keeping what these texts of dvc.lock need. Returns what was done, a line each.
 
     A cache or remote outside of the main checkout may be shared with other projects, whose objects would be removed
-    too: it is left as it is unless `shared` is true. Raises RootstockError if a run's dvc.lock cannot be read.
+    too: it is left as it is unless `shared` is true. Raises RootstockError if nothing tells what a folder holds.
     """
-    lines = [f"{dvc_versions.remove_leftovers()} leftovers removed from DVC's cache"]
     cache, remote = dvc_versions.cache_folder().resolve(), dvc_cli.remote_url()
     if not shared and not cache.is_relative_to(MAIN_CHECKOUT):
-        return [*lines, f"DVC's cache in {cache} may be shared, so nothing was removed there: --shared allows it"]
-    cloud = shared or (remote is not None and Path(remote).resolve().is_relative_to(REGISTRY))
+        return [f"DVC's cache in {cache} may be shared, so nothing was removed there: --shared allows it"]
+    cloud = remote is not None and (shared or _is_ours(remote))
+    lines = [f"{dvc_versions.remove_leftovers()} leftovers removed from DVC's cache"]
+    required = {md5 for text in locks for md5 in md5s_of(text)}
+    wanted_by_git = {md5 for text in contents_at_tips(dvc_cli.LOCK.name, "*.dvc") for md5 in md5s_of(text)}
+    lost = [md5 for md5 in sorted(required) if not _has_listing(md5, cache, remote)]
+    if lost:
+        raise RootstockError(
+            f"a kept version needs the folder {lost[0]}, whose list is neither in DVC's cache nor in a remote on this "
+            f"machine, so nothing tells which files it holds: dvc fetch brings it, or {REMEDY}",
+            key="no-lineage",
+        )
     with TemporaryDirectory() as folder:
-        _write_project(Path(folder), cache, [_stored_lock(run) for run in runs])
-        keep = ("--workspace", "--all-branches", "--all-tags", "--projects", folder)
-        output = dvc_cli.dvc("gc", "--force", *keep, *(["--cloud"] if cloud else []))
+        _write_project(
+            Path(folder), cache, required | {md5 for md5 in wanted_by_git if _has_listing(md5, cache, remote)}
+        )
+        output = dvc_cli.dvc("gc", "--force", "--workspace", "--projects", folder, *(["--cloud"] if cloud else []))
     lines += [line for line in output.splitlines() if line.startswith("Removed")]
     if not cloud:
         lines.append("DVC's remote may be shared, so nothing was removed there: --shared allows it")
     return lines
+
+
+def _is_ours(remote: str) -> bool:
+    """Returns whether a remote lies in the registry's folder, unless that is a link to a place that others may use."""
+    return Path(remote).resolve().is_relative_to(REGISTRY) and REGISTRY.is_relative_to(MAIN_CHECKOUT)
+
+
+def _has_listing(md5: str, cache: Path, remote: str | None) -> bool:
+    """Returns whether the cache has the list of a folder's files, which may first be copied from a remote folder.
+
+    Without it, DVC would take the folder's files for unneeded.
+    """
+    place = Path("files", "md5", md5[:2], md5[2:])
+    if not md5.endswith(".dir") or (cache / place).exists():
+        return True
+    if remote is None or "://" in remote or not (Path(remote) / place).exists():
+        return False
+    (cache / place).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(remote) / place, cache / place)
+    return True
 
 
 def _stored_lock(run_id: str) -> str:
@@ -49,24 +88,27 @@ def _stored_lock(run_id: str) -> str:
             return Path(client().download_artifacts(run_id, LINEAGE, folder)).read_text(encoding="utf-8")
     except (MlflowException, OSError) as error:
         raise RootstockError(
-            f"run {run_id} of a kept version has no {LINEAGE} ({error}), so nothing tells which data it needs: nothing "
-            "was removed from DVC; delete that version in MLflow if it is not needed",
+            f"the {LINEAGE} of run {run_id}, whose version is kept, cannot be read ({error}), so nothing tells which "
+            f"data it needs: {REMEDY}",
             key="no-lineage",
         ) from None
 
 
-def _write_project(folder: Path, cache: Path, locks: Iterable[str]) -> None:
-    """Writes a DVC project without git that uses the same cache and whose outputs are those of the dvc.lock texts."""
+def _write_project(folder: Path, cache: Path, md5s: Iterable[str]) -> None:
+    """Writes a DVC project without git that uses the same cache and whose outputs have these MD5s."""
     (folder / ".dvc").mkdir()
-    (folder / ".dvc" / "config").write_text(f"[core]\n    no_scm = true\n[cache]\n    dir = {cache}\n", "utf-8")
-    md5s = sorted({md5 for text in locks for md5 in md5s_of(text)})
-    outs = [{"md5": md5, "hash": "md5", "path": f"kept-{number}"} for number, md5 in enumerate(md5s)]
+    (folder / ".dvc" / "config").write_text(f'[core]\n    no_scm = true\n[cache]\n    dir = "{cache}"\n', "utf-8")
+    outs = [{"md5": md5, "hash": "md5", "path": f"kept-{number}"} for number, md5 in enumerate(sorted(md5s))]
     with (folder / "kept.dvc").open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump({"outs": outs}, file)
 
 
-def md5s_of(lock: str) -> set[str]:
-    """Returns the MD5s of all dependencies and outputs in the text of a dvc.lock."""
-    stages = YAML(typ="safe").load(lock)["stages"].values()
-    entries = (entry for stage in stages for kind in ("deps", "outs") for entry in stage.get(kind, []))
-    return {entry["md5"] for entry in entries if "md5" in entry}
+def md5s_of(text: str) -> set[str]:
+    """Returns the MD5s of dependencies and outputs in the text of a dvc.lock or .dvc file; none if it is malformed."""
+    try:
+        document = YAML(typ="safe").load(text)
+        stages = document["stages"].values() if "stages" in document else [document]
+        entries = [entry for stage in stages for kind in ("deps", "outs") for entry in stage.get(kind, [])]
+        return {str(entry["md5"]) for entry in entries if "md5" in entry}
+    except (YAMLError, TypeError, AttributeError, KeyError):
+        return set()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flows.config.parameters import FlowParams
+from flows.local.git_tips import contents_at_tips
 from flows.registry.aliases import PRODUCTION
 from flows.registry.ledger import Ledger
 from flows.registry.promotion import original_of
 from flows.registry.store import client
 from flows.registry.tags import Tag
+from flows.registry.versions import is_there
 from flows.retention.database import can_remove_for_good
+from tasks.core.params import PARAMS_FILE
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -58,25 +62,26 @@ def make_plan(params: FlowParams, ledger: Ledger, now_ms: int) -> RetentionPlan:
             kept[str(version.version)] = reason
     going = [version for version in versions if str(version.version) not in kept]
     going += [copy for copy in copies if copy not in kept_copies]
-    kept_runs = {str(each.run_id) for each in [*versions, *copies] if each not in going}
+    gone = {(each.name, str(each.version)) for each in going}
+    kept_runs = {str(each.run_id) for each in all_versions() if (each.name, str(each.version)) not in gone}
     runs = [run for run in _runs(params.register_.experiment) if _is_run_over(run, cutoff, kept_runs)]
     return RetentionPlan(tuple(going), tuple(runs), kept)
 
 
-def registered_runs(name: str) -> set[str]:
-    """Returns the runs of all versions of a model that Rootstock registered."""
-    return {str(version.run_id) for version in versions_of(name) if Tag.KEY in version.tags}
+def registered_runs() -> set[str]:
+    """Returns the runs of all versions that Rootstock registered, of every model: they share DVC's cache."""
+    return {str(version.run_id) for version in all_versions() if Tag.KEY in version.tags}
+
+
+def all_versions() -> list[ModelVersion]:
+    """Returns the versions of all registered models, without their aliases."""
+    return list(_pages(lambda token: client().search_model_versions(page_token=token)))
 
 
 def versions_of(name: str) -> list[ModelVersion]:
     """Returns all versions of a registered model with their aliases; none if there is no such model."""
-    from mlflow.exceptions import MlflowException
-
     listed = list(_pages(lambda token: client().search_model_versions(f"name = '{name}'", page_token=token)))
-    try:
-        aliases = client().get_registered_model(name).aliases if listed else {}
-    except MlflowException:  # deleted meanwhile
-        return []
+    aliases = client().get_registered_model(name).aliases if listed else {}
     for version in listed:  # a search leaves them out
         version.aliases = [alias for alias, number in aliases.items() if str(number) == str(version.version)]
     return listed
@@ -85,15 +90,13 @@ def versions_of(name: str) -> list[ModelVersion]:
 def _reasons(params: FlowParams, ledger: Ledger, kept_copies: list[ModelVersion]) -> dict[str, str]:
     """Returns the versions that something other than an alias or their age keeps, with the reason."""
     name = params.register_.model
-    named = (params.backbone.weights, params.teacher.weights or "", f"{REFERENCE}{name}/{params.predict.model}")
-    reasons = {
-        reference.rpartition("/")[2]: "named in params.yaml"
-        for reference in named
-        if reference.startswith(f"{REFERENCE}{name}/")
-    }
+    references = re.compile(rf"{REFERENCE}{re.escape(name)}/([0-9]+)\b")
+    texts = (PARAMS_FILE.read_text(encoding="utf-8"), *contents_at_tips(str(PARAMS_FILE)))
+    named = {number for text in texts for number in references.findall(text)} | {params.predict.model}
+    reasons = dict.fromkeys(named, "named in params.yaml")
     reasons |= {original_of(name, copy): f"copied to {copy.name}" for copy in kept_copies}
-    before = [number for number, _ in ledger.before_live()][: params.retention.keep_lives]
-    reasons |= dict.fromkeys(before, "was live")
+    before = dict.fromkeys(number for number, made in ledger.before_live() if is_there(name, number, made))
+    reasons |= dict.fromkeys(list(before)[: params.retention.keep_lives], "was live")
     return reasons | ({ledger.live: "live"} if ledger.live else {})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
@@ -24,6 +25,7 @@ def import_copy(source: Path, target: Path, state: Path) -> str:
     imported.
     """
     _refuse_overlap(source, target)
+    dvc_versions.remove_unfinished(target)
     note = state / "source" / f"{target.name}.json"
     current = {"source": _short(source.resolve()), "listing": _identity(source)}
     last = read_json(note) if note.exists() else {}
@@ -56,7 +58,9 @@ def _put_aside(target: Path, note: Path, state: Path) -> None:
     if not note.exists():
         message = f"{target}: Rootstock's copy goes here, but the present content is in no version: move it away"
         raise RootstockError(message, key="copy-not-versioned")
-    put_aside(target, state / "failed" / target.name)
+    place = state / "failed" / target.name
+    put_aside(target, place)
+    os.utime(place)  # it is new here, so that make prune keeps it for its time
 
 
 def _short(source: Path) -> str:

@@ -25,14 +25,15 @@ def track(source: Path, target: Path) -> None:
 
     Hidden files are left out. The copy is then linked to the cache, so that the bytes are stored once.
     """
-    beside, replaced = _beside(target, "new"), _beside(target, "old")
-    for leftover in (beside, replaced):
-        _remove(leftover)
-    _copy(source, beside)
-    if target.exists():
-        target.rename(replaced)
-    beside.rename(target)
-    _remove(replaced)
+    beside, replaced = _beside(target)
+    remove_unfinished(target)
+    try:
+        _copy(source, beside)
+        if target.exists():
+            target.rename(replaced)
+        beside.rename(target)
+    finally:  # a full disk should not stay full
+        remove_unfinished(target)
     dvc("add", str(target))
     dvc("checkout", "--relink", "--force", str(dvc_file(target)))
     remove_leftovers()
@@ -60,10 +61,19 @@ def remove_leftovers() -> int:
     objects = cache_folder() / "files" / "md5"
     old = time.time() - LEFTOVER_SECONDS
     leftovers = [file for pattern in (".*.tmp", "*/.*.tmp") for file in objects.glob(pattern)]
-    removed = [file for file in leftovers if file.stat().st_mtime < old]
-    for file in removed:
-        file.unlink(missing_ok=True)
-    return len(removed)
+    removed = 0
+    for file in leftovers:
+        with suppress(OSError):  # a running command renames it, or it is somebody else's
+            if file.stat().st_ctime < old:  # DVC may link an old file to such a name, which does not change its mtime
+                file.unlink()
+                removed += 1
+    return removed
+
+
+def remove_unfinished(target: Path) -> None:
+    """Removes what a killed `track` has left beside `target`."""
+    for leftover in _beside(target):
+        _remove(leftover)
 
 
 def cache_folder() -> Path:
@@ -81,8 +91,10 @@ def copied_files(source: Path) -> Iterator[Path]:
         yield source
 
 
-def _beside(target: Path, what: str) -> Path:
-    return target.with_name(f".{target.name}.{what}.tmp")
+def _beside(target: Path) -> tuple[Path, Path]:
+    """Returns where the new copy is made, and where the old one is until it is removed."""
+    new, old = (target.with_name(f".{target.name}.{what}.tmp") for what in ("new", "old"))
+    return new, old
 
 
 def _copy(source: Path, target: Path) -> None:

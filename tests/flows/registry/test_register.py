@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from flows.registry import register, trusted_code
 from flows.registry.register import TASKS, key_of
-from flows.registry.review import allow, show_code
+from flows.registry.review import _text, allow, show_code
 from flows.registry.scorer_code import CODE_FILES, digest_of, read_code
 from flows.registry.store import client
 from flows.registry.tags import Tag
@@ -115,12 +115,22 @@ def test_code_that_somebody_else_registered_is_not_run_until_a_person_allows_it(
     client().set_model_version_tag("rootstock", version.version, Tag.FILES, digest)
     with raises(RootstockError, "code-not-trusted"):
         scorer_of(find("rootstock", str(version.version)))
+    with raises(RootstockError, "code-not-read"):
+        allow("rootstock", str(version.version), "not read", tmp_path / "review")
     shown = show_code("rootstock", str(version.version), tmp_path / "review")
     place = Path(shown.splitlines()[1])
     assert "print('run')" in (place / "scorer" / "answer.py.txt").read_text()
-    assert "may run on this machine" in allow("rootstock", str(version.version), "read by a tester")
+    assert "may run on this machine" in allow(
+        "rootstock", str(version.version), "read by a tester", tmp_path / "review"
+    )
     assert scorer_of(find("rootstock", str(version.version))).classes == SHAPES
     assert "may run already" in show_code("rootstock", str(version.version), tmp_path / "review")
+
+
+@pytest.mark.parametrize("code", [b"# coding: utf-7\n", b"x = 1  # \xe2\x80\xae\n", b"# \r x = 1\n", b"# \xff\n"])
+def test_code_that_a_person_would_read_differently_is_not_shown(code):
+    with raises(RootstockError, "code-not-readable"):
+        _text("scorer/answer.py", code)
 
 
 @pytest.mark.parametrize("name", [*CODE_FILES[FORMAT], "spec.json", "model.safetensors"])

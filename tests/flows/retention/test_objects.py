@@ -61,10 +61,11 @@ def test_data_of_kept_versions_stays_and_other_data_goes_from_cache_and_remote(c
         dvc_cli.push()
         md5s.append(dvc_cli.tracked_md5(target))
         contents.append(objects_in(checkout / ".dvc" / "cache") - set().union(*contents))
-    run = run_with_lock("objects", md5s[0])
+    locks = objects.stored_locks([run_with_lock("objects", md5s[0])])
     places = (checkout / ".dvc" / "cache", checkout / ".registry" / "dvc")
     assert all(len(objects_in(place)) == 6 for place in places)
-    lines = objects.collect([run], shared=False)
+    (places[0] / "files" / "md5" / md5s[0][:2] / md5s[0][2:]).unlink()  # its list is only in the remote
+    lines = objects.collect(locks, shared=False)
     assert all(objects_in(place) == contents[0] | contents[2] for place in places), lines
     dvc_cli.refuse_edits(target)
 
@@ -76,7 +77,10 @@ def test_without_a_versions_lineage_nothing_is_removed(checkout, tmp_path):
     dvc_cli.dvc_file(Path("data/raw")).unlink()
     before = objects_in(checkout / ".dvc" / "cache")
     with raises(RootstockError, "no-lineage"):
-        objects.collect(["0" * 32], shared=False)
+        objects.stored_locks(["0" * 32])
+    lost = "stages: {ingest: {deps: [{path: data/raw, md5: 0123456789abcdef0123456789abcdef.dir}]}}"
+    with raises(RootstockError, "no-lineage"):
+        objects.collect([lost], shared=False)
     assert objects_in(checkout / ".dvc" / "cache") == before
 
 
@@ -101,12 +105,29 @@ def test_unused_sources_are_leftovers_and_used_ones_are_not(params, tmp_path, mo
         (folder / "inside").mkdir(parents=True)
     write_json(paths.state / "source" / "raw.json", {"source": str(used / "inside")})
     write_json(paths.state / "source" / "teacher.json", {"unfinished": "here"})
-    memory = tmp_path / "cache" / "runs" / "ab" / "entry"
-    memory.parent.mkdir(parents=True)
-    memory.touch()
-    for path in (used, unused, memory):
+    for path in (used, unused):
         os.utime(path, (0, 0))
-    leftovers = old_leftovers(paths, tmp_path / "cache", time.time() - 3600)
-    assert {path.name for path in leftovers} == {"archive-2", "entry"}
+    leftovers = old_leftovers(paths, time.time() - 3600)
+    assert {path.name for path in leftovers} == {"archive-2"}
     remove_all(leftovers)
-    assert (used.exists(), unused.exists(), recent.exists(), memory.exists()) == (True, False, True, False)
+    assert (used.exists(), unused.exists(), recent.exists()) == (True, False, True)
+
+
+def test_data_of_a_stash_and_of_another_branch_stays(checkout, tmp_path):
+    """Three versions of a folder: committed on a branch that is not checked out, stashed, and in the checkout."""
+    project, source, target = Project(checkout), tmp_path / "source", Path("data/raw")
+    source.mkdir()
+    for number, keep in enumerate((("checkout", "-q", "-b", "other"), ("stash",), ())):
+        (source / "0.png").write_bytes(b"picture %d" % number)
+        dvc_versions.track(source, target)
+        project.git("add", "--all", "data")
+        if keep[:1] == ("checkout",):
+            project.git(*keep)
+            project.git("commit", "-q", "-m", "on a branch")
+            project.git("checkout", "-q", "-")
+        elif keep:
+            project.git(*keep)
+    before = objects_in(checkout / ".dvc" / "cache")
+    assert len(before) == 6
+    objects.collect([], shared=False)
+    assert objects_in(checkout / ".dvc" / "cache") == before

@@ -25,6 +25,7 @@ class Past:
         self.registry, self.name = registry, registry.name
         where = str(registry.folder / "artifacts")
         self.experiment = client().create_experiment(registry.name, artifact_location=where)
+        Path("params.yaml").write_text(f"weights: models:/{self.name}/@live\n")
         self.params = params(
             register={"model": registry.name, "experiment": registry.name},
             retention={"keep_lives": 1, "keep_days": DAYS},
@@ -61,6 +62,9 @@ class Past:
         now = int(time.time() * 1000) + days * DAY_MS
         return make_plan(self.params, Ledger(self.registry.ledger), now)
 
+    def remove(self, plan: RetentionPlan) -> list[str]:
+        return removal.remove(plan, self.name, self.registry.ledger)
+
     def left(self) -> set[str]:
         return {str(version.version) for version in versions_of(self.name)}
 
@@ -81,7 +85,7 @@ def test_live_versions_aliases_and_young_ones_are_kept_and_the_rest_goes_with_it
     files = [Path(run.info.artifact_uri) for run in plan.runs]
     assert len(files) == 2
     assert all(file.exists() for file in files)
-    removal.remove(plan)
+    past.remove(plan)
     assert past.left() == {second, third, fourth}
     assert not any(file.parent.exists() for file in files)
     assert past.plan().ids() == set()
@@ -104,9 +108,9 @@ def test_a_copy_is_kept_until_it_is_answered_and_its_original_with_it(past):
     assert {each.name for each in past.plan().versions} == {past.name, f"{past.name}{PRODUCTION}"}
 
 
-def test_a_version_named_in_params_is_kept(past, params):
+def test_a_version_named_in_params_is_kept(past):
     named, other = past.version(), past.version()
-    past.params = params(backbone={"weights": f"models:/{past.name}/{named}"})
+    Path("params.yaml").write_text(f"compare: {{teacher.weights: 'models:/{past.name}/{named}'}}\n")
     assert past.plan().kept == {named: "named in params.yaml"}
     assert [str(each.version) for each in past.plan().versions] == [other]
 
@@ -125,12 +129,12 @@ def test_an_interrupted_removal_is_continued(past, monkeypatch):
     original = removal.remove_run
     monkeypatch.setattr(removal, "remove_run", killed)
     with pytest.raises(KeyboardInterrupt):
-        removal.remove(past.plan())
+        past.remove(past.plan())
     assert past.left() == set()
     left = past.plan()
     assert len(left.runs) == len(versions) + 1 - 2
     monkeypatch.setattr(removal, "remove_run", original)
-    removal.remove(left)
+    past.remove(left)
     assert past.plan().ids() == set()
     assert not Path(last.info.artifact_uri).exists()
 
@@ -139,9 +143,12 @@ def test_an_alias_given_after_the_plan_saves_a_version(past):
     version, other = past.version(), past.version()
     plan = past.plan()
     client().set_registered_model_alias(past.name, "mine", version)
-    removal.remove(plan)
+    past.remove(plan)
     assert past.left() == {version}
     assert other not in past.left()
+    kept = client().get_model_version(past.name, version)
+    assert Path(client().get_run(kept.run_id).info.artifact_uri).exists()
+    assert client().get_logged_model(kept.source.removeprefix("models:/"))
 
 
 def test_only_what_was_shown_is_removed(past):
@@ -151,3 +158,45 @@ def test_only_what_was_shown_is_removed(past):
     assert [str(each.version) for each in plan.versions] == [shown]
     assert plan.runs == ()
     assert later in past.left()
+
+
+def test_a_run_of_another_models_version_is_kept_in_the_same_experiment(past):
+    """Somebody has renamed the model, or copied a version to a model of their own."""
+    version = client().get_model_version(past.name, past.version())
+    client().create_registered_model(f"{past.name}-theirs")
+    theirs = client().copy_model_version(f"models:/{past.name}/{version.version}", f"{past.name}-theirs")
+    plan = past.plan()
+    assert plan.runs == ()
+    past.remove(RetentionPlan(plan.versions, (client().get_run(version.run_id),)))
+    assert client().get_logged_model(version.source.removeprefix("models:/"))
+    assert client().get_model_version(theirs.name, theirs.version)
+
+
+def test_a_registry_that_does_not_answer_is_no_empty_registry(past, monkeypatch):
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    past.version()
+
+    def locked(*_arguments: object) -> None:
+        raise MlflowException("database is locked")
+
+    monkeypatch.setattr(MlflowClient, "get_registered_model", locked)
+    with pytest.raises(MlflowException, match="locked"):
+        past.plan()
+
+
+def test_a_run_that_cannot_be_removed_is_told_and_the_others_go(past, monkeypatch):
+    runs = [past.run() for _ in range(3)]
+    original = removal.remove_run
+
+    def refused(run_id: str) -> None:
+        if run_id == runs[1].info.run_id:
+            raise PermissionError("somebody else's")
+        original(run_id)
+
+    monkeypatch.setattr(removal, "remove_run", refused)
+    (failure,) = past.remove(past.plan())
+    assert runs[1].info.run_id in failure
+    assert "somebody else's" in failure
+    assert past.plan().ids() == {runs[1].info.run_id}

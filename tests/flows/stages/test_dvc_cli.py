@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -192,13 +193,14 @@ def test_a_version_that_is_gone_everywhere_is_imported_again(checkout, shapes):
     assert listing_of(target) == listing_of(shapes)
 
 
-def test_old_leftovers_of_imports_are_removed_and_new_ones_may_be_in_use(checkout, shapes):
+def test_old_leftovers_of_imports_are_removed_and_new_ones_may_be_in_use(checkout, shapes, monkeypatch):
     import_copy(shapes, Path("data/raw"), Path(".state"))
     folder = dvc_versions.cache_folder() / "files" / "md5"
     old, recent = folder / ".old.tmp", next(folder.glob("??")) / ".recent.tmp"
-    for file in (old, recent):
-        file.touch()
-    os.utime(old, (0, 0))
+    monkeypatch.setattr(dvc_versions, "LEFTOVER_SECONDS", 1.0)
+    old.touch()
+    time.sleep(1.1)
+    recent.touch()
     assert dvc_versions.remove_leftovers() == 1
     assert (old.exists(), recent.exists()) == (False, True)
 
