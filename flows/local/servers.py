@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO
@@ -22,6 +23,7 @@ from filelock import FileLock
 
 from flows.local import worker
 from flows.local.environment import LOCAL_DATABASE, REGISTRY
+from flows.local.respawn import Respawned
 from flows.local.worker import WATCHER, WORKER, Server, started
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
@@ -52,7 +54,7 @@ def _up() -> dict[str, str]:
         servers[name] = _start(name)
         write_json(_file(), servers)
     for name in missing:
-        _await(name, servers[name])
+        _await(name, servers[name]["url"], partial(_alive, servers[name]))
     if WORKER not in servers:
         servers[WORKER] = worker.start(servers["prefect"]["url"], _log)
         write_json(_file(), servers)
@@ -90,10 +92,11 @@ def prefect_api() -> Callable[[], None]:
     if server and _healthy("prefect", server["url"]):
         os.environ["PREFECT_API_URL"] = f"{server['url']}/api"
         return lambda: None
-    server = _temporary()
-    atexit.register(_stop, psutil.Process(server["pid"]))
-    os.environ["PREFECT_API_URL"] = f"{server['url']}/api"
-    return lambda: _await("prefect", server)
+    port = _free_port(0)
+    url, temporary = f"http://{HOST}:{port}", Respawned(lambda: _temporary(port))
+    atexit.register(temporary.stop, _stop)
+    os.environ["PREFECT_API_URL"] = f"{url}/api"
+    return lambda: _await("prefect", url, temporary.is_alive)
 
 
 def _check_reachable() -> None:
@@ -114,13 +117,11 @@ def _check_reachable() -> None:
         ) from None
 
 
-def _temporary() -> Server:
+def _temporary(port: int) -> subprocess.Popen[bytes]:
     """Starts a Prefect server that exits with this process, which holds the other end of its standard input pipe."""
-    port = _free_port(0)
     command = [sys.executable, "-m", "flows.local.temporary_server", str(port)]
     with _log("prefect-temporary") as log:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
-    return started(f"http://{HOST}:{port}", process)
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
 
 
 def _start(name: str) -> Server:
@@ -146,13 +147,13 @@ def _command(name: str, port: int) -> list[str]:
     return ["mlflow", "server", *address, *stores, "--workers", "1"]
 
 
-def _await(name: str, server: Server) -> None:
+def _await(name: str, url: str, is_alive: Callable[[], bool]) -> None:
     """Waits until the server responds. Raises RootstockError if it exits or does not respond in time."""
     deadline = time.monotonic() + START_SECONDS
-    while not _healthy(name, server["url"]):
-        if not _alive(server) or time.monotonic() > deadline:
+    while not _healthy(name, url):
+        if not is_alive() or time.monotonic() > deadline:
             raise RootstockError(
-                f"the {name} server at {server['url']} did not start; see {_logs()}/{name}*.log",
+                f"the {name} server at {url} did not start; see {_logs()}/{name}*.log",
                 key="server-not-started",
             )
         time.sleep(0.1)
@@ -178,7 +179,10 @@ def _alive(server: Server) -> bool:
 
 def _stop(process: psutil.Process) -> None:
     """Terminates a server and its children, and kills any that do not exit in time."""
-    family = [process, *process.children(recursive=True)]
+    try:
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:  # it ended meanwhile
+        return
     for member in family:
         with suppress(psutil.NoSuchProcess):
             member.terminate()
