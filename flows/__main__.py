@@ -13,7 +13,7 @@ from flows.commands import clean, doctor, down, env, prune, release, rollback, t
 from flows.local.environment import CHECKOUT
 from flows.local.git import check_repository
 from flows.local.interruption import remember_interrupts
-from tasks.core.errors import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_USAGE, as_user_error
+from tasks.core.errors import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_USAGE, RootstockError, as_user_error
 
 if TYPE_CHECKING:
     from flows.config.parameters import FlowParams
@@ -113,9 +113,24 @@ def _prefect(name: str) -> Iterator[str]:
     from flows.local.display import details, display
 
     file = PathsParams.load().paths.state / "logs" / f"{name}.log"
-    with display(file):
+    with display(file), _in_words():
         ready()
         yield details(file)
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """Raises RootstockError if the block fails because Prefect's server does not answer any more."""
+    import httpx
+
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise RootstockError(
+            f"Prefect's server at {os.environ['PREFECT_API_URL']} does not answer any more ({error}); finished stages "
+            "and versions are kept, and the next run goes on from them",
+            key="prefect-unreachable",
+        ) from None
 
 
 RUNS = (retrain, data, choose, predict, compare, backbone)

@@ -14,6 +14,7 @@ from flows.local.terminal import LABEL, Lines, view
 from tasks.core.messages import WARNING, ProgressMessage
 
 SPOKEN = {"source", "ingest"}  # steps all of whose lines are shown: they are about the user's data
+INTERNAL = "prefect._internal"  # a logger that passes nothing on: events that could not be sent
 FLOW = "flow"  # the name of what happens outside of steps
 
 
@@ -83,12 +84,12 @@ class TerminalHandler(logging.Handler):
 @contextmanager
 def display(file: Path) -> Iterator[None]:
     """Shows a run on the terminal, and logs everything to `file`. If the run fails, prints where that is."""
-    root = logging.getLogger()
+    root, internal = logging.getLogger(), logging.getLogger(INTERNAL)
     before = root.handlers
     shown = view()
     shown.progress("prefect", None, "starting")
     handlers = [TerminalHandler(shown), file_handler(file)]
-    root.handlers = list(handlers)
+    root.handlers, internal.handlers = list(handlers), handlers[1:]
     try:
         yield
     except Exception:
@@ -99,6 +100,7 @@ def display(file: Path) -> Iterator[None]:
     finally:
         shown.stop()  # not when the handler is closed: a library that configures logging closes all handlers
         root.handlers = before
+        internal.handlers = [logging.NullHandler()]  # it would speak when the process exits
         for handler in handlers:
             handler.close()
 

@@ -8,10 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-import psutil
-
 from flows.local import auth
-from flows.local.processes import Server, started, stop
+from flows.local.processes import stop
+from flows.local.respawn import Respawned
 from flows.local.servers import HOST, free_port, is_healthy, log, running, wait_until_healthy
 from tasks.core.errors import RootstockError
 
@@ -30,10 +29,11 @@ def prefect_api() -> Callable[[], None]:
         os.environ |= auth.prefect_variables(f"{server['url']}/api", auth.read())
         return lambda: None
     string = auth.new_string()
-    server = _temporary(string)
-    atexit.register(stop, psutil.Process(server["pid"]))
-    os.environ |= auth.prefect_variables(f"{server['url']}/api", string)
-    return lambda: wait_until_healthy("prefect", server)
+    port = free_port(0)
+    url, temporary = f"http://{HOST}:{port}", Respawned(lambda: _temporary(port, string))
+    atexit.register(temporary.stop, stop)
+    os.environ |= auth.prefect_variables(f"{url}/api", string)
+    return lambda: wait_until_healthy("prefect", url, temporary.is_alive)
 
 
 def _check_reachable() -> None:
@@ -57,13 +57,11 @@ def _check_reachable() -> None:
         ) from None
 
 
-def _temporary(string: str) -> Server:
+def _temporary(port: int, string: str) -> subprocess.Popen[bytes]:
     """Starts a Prefect server that exits with this process, which holds the other end of its standard input pipe."""
-    port = free_port(0)
     command = [sys.executable, "-m", "flows.local.temporary_server", str(port)]
     env = {**os.environ, auth.SERVER_VARIABLE: string}
     with log("prefect-temporary") as file:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True
         )
-    return started(f"http://{HOST}:{port}", process)

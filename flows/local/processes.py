@@ -38,7 +38,10 @@ def is_alive(server: Server) -> bool:
 
 def stop(process: psutil.Process) -> None:
     """Terminates a server and its children, and kills any that do not exit in time."""
-    family = [process, *process.children(recursive=True)]
+    try:
+        family = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:  # it ended meanwhile
+        return
     for member in family:
         with suppress(psutil.NoSuchProcess):
             member.terminate()

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO
@@ -52,7 +54,7 @@ def _up(*, shared: bool) -> dict[str, str]:
         servers[name] = _start(name, shared=shared)
         write_json(_file(), servers)
     for name in missing:
-        wait_until_healthy(name, servers[name])
+        wait_until_healthy(name, servers[name]["url"], partial(is_alive, servers[name]))
     if WORKER not in servers:
         servers[WORKER] = worker.start(auth.prefect_variables(f"{servers['prefect']['url']}/api", string), log)
         write_json(_file(), servers)
@@ -110,13 +112,13 @@ def _start(name: str, *, shared: bool) -> Server:
     return {**started(f"http://{HOST}:{port}", process), "shared": bool(login)}
 
 
-def wait_until_healthy(name: str, server: Server) -> None:
+def wait_until_healthy(name: str, url: str, is_running: Callable[[], bool]) -> None:
     """Waits until the server responds. Raises RootstockError if it exits or does not respond in time."""
     deadline = time.monotonic() + START_SECONDS
-    while not is_healthy(name, server["url"]):
-        if not is_alive(server) or time.monotonic() > deadline:
+    while not is_healthy(name, url):
+        if not is_running() or time.monotonic() > deadline:
             raise RootstockError(
-                f"the {name} server at {server['url']} did not start; see {_logs()}/{name}*.log",
+                f"the {name} server at {url} did not start; see {_logs()}/{name}*.log",
                 key="server-not-started",
             )
         time.sleep(0.1)

@@ -14,6 +14,7 @@ from flows.registry.kinds import ANSWER_TEXTS
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.verdict import COLUMNS, FILE, FOLDER, NONE, VerdictRecord
+from flows.registry.versions import has_run
 from tasks.core.schema import HIGH, LOW, Candidate, Metric
 from tasks.core.target import TargetKind
 from tasks.metrics.headline import headline_of
@@ -43,9 +44,14 @@ SHOWN_PARAMS = (
 
 
 def write_card(version: ModelVersion, kind: TargetKind) -> str:
-    """Writes the card to the version's description and, as Markdown and HTML, to its run. Returns the Markdown."""
+    """Writes the card to the version's description and, as Markdown and HTML, to its run. Returns the Markdown.
+
+    Without its run, which a person may have deleted, the version keeps its description.
+    """
     tracker = client()
     run_id = str(version.run_id)
+    if not has_run(run_id):  # the description stays as it is
+        return str(version.description or "")
     sections = card(kind, tracker.get_run(run_id), _verdict(run_id))
     text = markdown(sections)
     if version.description == text[:MAX_LENGTH]:
@@ -123,10 +129,9 @@ def _verdict(run_id: str) -> VerdictRecord | None:
     import mlflow
 
     try:
-        text: str = mlflow.artifacts.load_text(f"runs:/{run_id}/{FOLDER}/{FILE}")
-    except (mlflow.exceptions.MlflowException, OSError):
+        verdict: VerdictRecord = json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/{FOLDER}/{FILE}"))
+    except (mlflow.exceptions.MlflowException, OSError, ValueError):
         return None
-    verdict: VerdictRecord = json.loads(text)
     return verdict
 
 

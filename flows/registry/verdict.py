@@ -16,8 +16,8 @@ from flows.registry.answer_cache import answers
 from flows.registry.kinds import EVALUATED_ANSWERS
 from flows.registry.store import client
 from flows.registry.tags import Tag
-from flows.registry.versions import find
-from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED
+from flows.registry.versions import UNREADABLE, find, has_run
+from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED, RootstockError
 from tasks.core.files import read_json
 from tasks.core.paths import Paths
 from tasks.core.schema import VALUE, Candidate, Column
@@ -100,7 +100,12 @@ def against(live: ModelVersion, paths: Paths, section: GateSection, slices: Sequ
     predictions = pd.read_parquet(paths.predictions)
     manifest = pd.read_parquet(paths.manifest).set_index(Column.PATH)
     rows = manifest.loc[predictions[Column.PATH]].reset_index()
-    ours, theirs = EVALUATED_ANSWERS[kind](predictions, spec), answers(live, paths, rows)
+    try:
+        ours, theirs = EVALUATED_ANSWERS[kind](predictions, spec), answers(live, paths, rows)
+    except RootstockError as error:
+        if error.key != UNREADABLE:
+            raise
+        return [Check("against live", f"it cannot be compared: {error}", "the files of both models", Verdict.UNDECIDED)]
     if _are_labels(ours) != _are_labels(theirs):
         reason = "one model is a classifier, the other is multi-label"
         return [Check("against live", reason, "two models of one kind", Verdict.UNDECIDED)]
@@ -113,7 +118,10 @@ def _are_labels(answers: pd.DataFrame) -> bool:
 
 
 def write_verdict(version: ModelVersion, judgement: Judgement) -> None:
-    """Writes the verdict to the version's tags and, as Markdown and JSON, to its run, unless it is unchanged."""
+    """Writes the verdict to the version's tags and, as Markdown and JSON, to its run, unless it is unchanged.
+
+    A run that was removed from MLflow is left out.
+    """
     tracker, run_id = client(), str(version.run_id)
     tags = {
         Tag.VERDICT: judgement.verdict.value,
@@ -124,7 +132,8 @@ def write_verdict(version: ModelVersion, judgement: Judgement) -> None:
         return
     record = {"version": int(version.version), "verdict": judgement.verdict, "against": judgement.against}
     checks = [asdict(check) for check in judgement.checks]
-    tracker.log_dict(run_id, {**record, "checks": checks}, str(Path(FOLDER) / FILE))
-    tracker.log_text(run_id, judgement.markdown(), str(Path(FOLDER) / "verdict.md"))
+    if has_run(run_id):
+        tracker.log_dict(run_id, {**record, "checks": checks}, str(Path(FOLDER) / FILE))
+        tracker.log_text(run_id, judgement.markdown(), str(Path(FOLDER) / "verdict.md"))
     for name, value in tags.items():
         tracker.set_model_version_tag(version.name, version.version, name, value)

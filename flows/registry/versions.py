@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from flows.registry.aliases import CHALLENGER, CHAMPION, LIVE
+from flows.registry.outage import is_outage
 from flows.registry.scorer_code import digest_of, read_code, run_code
 from flows.registry.store import client
 from flows.registry.tags import Tag
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 ARTIFACTS, SPEC, WEIGHTS = "artifacts", "spec.json", "model.safetensors"  # a version's folder, and files in it
+UNREADABLE = "version-unreadable"  # key of the error for a version whose files are missing or damaged
 MAX_DIGITS = 18  # of a version, in any database
 MISSING_CODES = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for a missing model or alias
 
@@ -62,6 +64,18 @@ def newest(name: str) -> str | None:
         return CHALLENGER
     versions = client().search_model_versions(f"name = '{name}'", max_results=1, order_by=["version_number DESC"])
     return str(versions[0].version) if versions else None
+
+
+def has_run(run_id: str) -> bool:
+    """Returns whether MLflow still has the run: a person may have deleted it, and `mlflow gc` removed it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client().get_run(run_id).info.lifecycle_stage == "active"
+    except MlflowException as error:
+        if error.error_code not in MISSING_CODES:
+            raise
+        return False
 
 
 def made_at(version: ModelVersion | None) -> int | None:
@@ -110,8 +124,10 @@ def downloaded(version: ModelVersion, target: str) -> Path:
     address = f"models:/{version.name}/{version.version}"
     try:
         return Path(mlflow.artifacts.download_artifacts(address, dst_path=target)) / ARTIFACTS
-    except (OSError, ValueError, mlflow.exceptions.MlflowException) as error:
-        raise RootstockError(f"{address} cannot be loaded: {error}", key="version-unreadable") from None
+    except (OSError, ValueError, AttributeError, mlflow.exceptions.MlflowException) as error:
+        if is_outage(error):  # the files may be there
+            raise
+        raise RootstockError(f"{address} cannot be loaded: {error}", key=UNREADABLE) from None
 
 
 def checked_code(version: ModelVersion, folder: Path) -> dict[str, bytes]:
@@ -125,7 +141,7 @@ def checked_code(version: ModelVersion, folder: Path) -> dict[str, bytes]:
         code = read_code(folder, spec)
         is_registered = digest_of(code, spec, folder / WEIGHTS) == version.tags.get(Tag.FILES)
     except (OSError, ValueError, AttributeError) as error:
-        raise RootstockError(f"{name} cannot be loaded: {error}", key="version-unreadable") from None
+        raise RootstockError(f"{name} cannot be loaded: {error}", key=UNREADABLE) from None
     if not is_registered:
         raise RootstockError(f"{name} does not hold what was registered, so its code is not run", key="version-changed")
     return code

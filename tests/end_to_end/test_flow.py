@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from flows.local.lock import holder
+from flows.local.state import CHILDREN
 from flows.registry.tags import Tag
 from tasks.core.errors import EXIT_BROKEN, EXIT_DATA_REFUSED, EXIT_INTERRUPTED, EXIT_USAGE
 from tasks.core.files import read_json
@@ -61,6 +62,10 @@ def test_the_first_run_computes_every_stage_and_registers_a_challenger(finished)
     assert int(challenger.version) == int(version.version) == 1
     assert version.tags[Tag.PROOF] == "passed"
     assert statuses(finished) == ["FINISHED"]
+
+
+def test_make_clean_knows_all_that_a_run_keeps(finished):
+    assert {child.name for child in (finished.root / ".state").iterdir()} <= CHILDREN
 
 
 def test_the_run_records_its_inputs_and_its_results(finished):

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import mlflow
 import pytest
 
-from flows.registry.aliases import LIVE
+from flows.config import parameters
+from flows.local.relocation import relocate
+from flows.registry.aliases import CHAMPION, LIVE
+from flows.registry.model_card import write_card
+from flows.registry.promotion import reconcile
+from flows.registry.store import client
 from flows.registry.tags import Tag
+from flows.registry.verdict import judge
 from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED
 from tasks.core.files import read_json
-from tests.project import Project
+from tasks.core.target import TargetSpec
+from tasks.gate.checks import Verdict
+from tests.project import Project, run_python
+
+
+@pytest.fixture(autouse=True)
+def _left_as_it_was():
+    before = mlflow.get_tracking_uri()
+    yield
+    mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture
@@ -64,6 +81,32 @@ def test_a_new_version_is_compared_with_the_live_one_on_the_same_images(project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert tags(project, 2)[Tag.VERDICT] == "pass"
     assert project.numbers() == [1, 2]
+
+
+def test_a_run_that_mlflow_has_removed_breaks_neither_gate_nor_card_nor_release(project, monkeypatch, tmp_path):
+    uri = f"sqlite:///{project.root}/.registry/mlflow.db"
+    monkeypatch.chdir(project.root)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    relocate(project.root / ".registry", project.root / ".registry" / "mlflow.db")
+    params, tracker = parameters.load(), client()
+    live = tracker.get_model_version("rootstock", "1")
+    other = tracker.create_model_version("rootstock", str(tmp_path), run_id=live.run_id)
+    tracker.set_registered_model_alias("rootstock", LIVE, "1")
+    tracker.delete_run(live.run_id)
+    gc = ["-m", "mlflow", "gc", "--backend-store-uri", uri]
+    done = run_python(project.root, *gc, MLFLOW_TRACKING_URI=uri)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(project.root / ".registry" / "artifacts")
+    judgement = judge(other, params.gate, params.evaluate.slices, params.paths)
+    assert judgement.verdict == Verdict.UNDECIDED
+    assert "version 1 of rootstock cannot be loaded" in judgement.why()
+    assert tracker.get_model_version("rootstock", "2").tags[Tag.VERDICT] == "undecided"
+    assert write_card(live, TargetSpec.load(params.paths.task).kind) == live.description
+    ledger = tmp_path / "ledger.jsonl"
+    assert reconcile("rootstock", person_decides=False, ledger_file=ledger) == []
+    tracker.set_registered_model_alias("rootstock", CHAMPION, "2")
+    (entry,) = reconcile("rootstock", person_decides=False, ledger_file=ledger)
+    assert entry["live"] == "1"
 
 
 @pytest.mark.slow
