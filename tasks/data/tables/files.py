@@ -127,7 +127,7 @@ def _whole_parquet(file: Path, names: Collection[str]) -> pd.DataFrame:
         for place in range(frame.shape[1]):  # names may be repeated
             column = frame.iloc[:, place].array
             if isinstance(column.dtype, pd.StringDtype):
-                pa.chunked_array(column).validate(full=True)  # Arrow itself reads text that is no UTF-8
+                pa.array(column, from_pandas=True).validate(full=True)  # Arrow itself reads text that is no UTF-8
     except pa.ArrowException as error:  # not all of them are errors of values or files
         raise ValueError(str(error)) from None
     return frame
