@@ -29,6 +29,7 @@ RUN = {
     "make doctor": (0, "params.yaml is valid"),
     "make data && source .venv/bin/activate && dvc repro": (0, "Data and pipelines are up to date."),
     ".venv/bin/pre-commit install": (0, "pre-commit installed"),
+    "make prune": (0, "nothing was removed; to do it: make prune ARGS=--yes"),
     "make down": (0, "nothing was running"),
     "make clean": (0, "nothing was running"),
 }
