@@ -115,7 +115,7 @@ def down(arguments: Sequence[str]) -> None:
 def clean(_arguments: Sequence[str]) -> None:
     """Removes what Rootstock keeps in paths.state, unless a flow is running; anything else there is left."""
     from flows.local.lock import flow_lock
-    from flows.local.state import check_ours, listed, remove
+    from flows.local.state import check_ours, empty, listed
     from tasks.core.paths import PathsParams
 
     state = PathsParams.load().paths.state
@@ -123,7 +123,7 @@ def clean(_arguments: Sequence[str]) -> None:
         return
     check_ours(state)
     with flow_lock(state, "clean"):
-        left = remove(state)
+        left = empty(state)
     if left:
         print(f"left in {state.resolve()}, since Rootstock does not write it: {listed(left)}")
 

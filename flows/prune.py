@@ -17,21 +17,20 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.config import parameters
 from flows.local.environment import REGISTRY
-from flows.local.lock import flow_lock
+from flows.local.lock import DEPLOYED_SECONDS, flow_lock
 from flows.local.logs import plain_errors
 from flows.registry.ledger_owner import OtherLedgerError, locked_ledger
 from flows.registry.run_summary import text_table
-from flows.retention.leftovers import old_leftovers, remove_all
+from flows.retention.leftovers import old_leftovers
 from flows.retention.objects import collect, stored_locks
 from flows.retention.plan import RetentionPlan, make_plan, registered_runs
-from flows.retention.removal import remove
-from tasks.core.files import read_json, write_json
+from flows.retention.removal import remove_from_mlflow
+from tasks.core.files import read_json, remove, write_json
 from tasks.reports.page import markdown_table
 
 if TYPE_CHECKING:
     from flows.config.parameters import FlowParams
 
-LOCK_SECONDS = 4 * 3600.0  # longest wait of the weekly run; one started by hand fails at once
 DAY_S = 24 * 3600
 SHOWN_DAYS = 6  # from a weekly run that shows what it would remove to the one that removes it
 COLUMNS = ("would be removed", "number", "which")
@@ -47,7 +46,7 @@ def prune() -> str:
     plain_errors()
     params = parameters.load()
     try:
-        with flow_lock(params.paths.state, "prune", wait=LOCK_SECONDS):
+        with flow_lock(params.paths.state, "prune", wait=DEPLOYED_SECONDS):
             text = _weekly(params)
     except OtherLedgerError as error:  # another checkout manages this model
         text = str(error)
@@ -93,12 +92,13 @@ def carry_out(params: FlowParams, *, shared: bool = False, only: set[str] | None
     before, plan = shutil.disk_usage(REGISTRY).free, _plan(params)
     plan = plan if only is None else plan.only(only)
     stored_locks(registered_runs() - {each.info.run_id for each in plan.runs})  # an error now, not halfway
-    failures = remove(plan, params.register_.model)
+    failures = remove_from_mlflow(plan, params.register_.model)
     leftovers = old_leftovers(params.paths, _cutoff(params))
-    remove_all(leftovers)
+    for path in leftovers:
+        remove(path)
     lines = collect(stored_locks(registered_runs()), shared=shared)
     freed = (shutil.disk_usage(REGISTRY).free - before) / GIB
-    removed = f"removed: {len(plan.versions)} versions, {len(plan.runs)} runs, {len(leftovers)} files"
+    removed = f"removed: {len(plan.versions)} versions, {len(plan.runs) - len(failures)} runs, {len(leftovers)} files"
     return [removed, *failures, *lines, f"{max(freed, 0.0):.2f} GiB more are free"]
 
 

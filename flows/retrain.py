@@ -13,7 +13,7 @@ from flows.config import overrides
 from flows.config.deployment_form import changes, form
 from flows.config.parameters import load
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
-from flows.local.lock import flow_lock
+from flows.local.lock import DEPLOYED_SECONDS, flow_lock
 from flows.local.logs import Detail, Started, as_event, plain_errors
 from flows.registry.model_card import write_card
 from flows.registry.register import register_version
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 else:
     Parameters = form()
 
-LOCK_SECONDS = 4 * 3600.0  # longest wait of a deployed retraining; one started by hand fails at once
-
 
 @flow(name="retrain")
 def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - the defaults come from params.yaml
@@ -53,7 +51,9 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
     Raises RootstockError if a step fails.
     """
     plain_errors()
-    with flow_lock(PathsParams.load().paths.state, "retrain", wait=0 if CHECKOUT == MAIN_CHECKOUT else LOCK_SECONDS):
+    with flow_lock(
+        PathsParams.load().paths.state, "retrain", wait=0 if CHECKOUT == MAIN_CHECKOUT else DEPLOYED_SECONDS
+    ):
         for line in overrides.write_values(changes(parameters)).splitlines()[3:]:
             get_run_logger().info(line)
         params = load()

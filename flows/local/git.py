@@ -19,12 +19,12 @@ EXCLUDED = tuple(f":(exclude){pattern}" for pattern in (*RECORDS, *SETTINGS))
 
 def commit() -> str:
     """Returns the hash of the checked-out commit, or "none" outside a repository."""
-    return _git("rev-parse", "--verify", "--quiet", "HEAD").strip() or "none"
+    return output_of("rev-parse", "--verify", "--quiet", "HEAD").strip() or "none"
 
 
 def check_repository() -> None:
     """Raises RootstockError outside of a git repository, which DVC needs unless its option core.no_scm is set."""
-    if _git("rev-parse", "--is-inside-work-tree").strip() == "true":
+    if output_of("rev-parse", "--is-inside-work-tree").strip() == "true":
         return
     settings = [file.read_text(encoding="utf-8") for file in Path(".dvc").glob("config*") if file.is_file()]
     if any(NO_SCM.search(text) for text in settings):
@@ -43,15 +43,16 @@ def difference() -> str:
     untracked = _files("--others", "--exclude-standard", "--", ".", *EXCLUDED)
     names = "".join(f"untracked: {name}\n" for name in untracked)
     ignored = [f":(exclude,literal){name}" for name in _files("--cached", "--ignored", "--exclude-standard")]
-    return redact(_git("diff", "--no-color", "--no-ext-diff", "HEAD", "--", ".", *EXCLUDED, *ignored) + names)
+    return redact(output_of("diff", "--no-color", "--no-ext-diff", "HEAD", "--", ".", *EXCLUDED, *ignored) + names)
 
 
 def _files(*arguments: str) -> list[str]:
     """Returns names as they are: without -z, git quotes those with special characters."""
-    return [name for name in _git("ls-files", "-z", *arguments).split("\0") if name]
+    return [name for name in output_of("ls-files", "-z", *arguments).split("\0") if name]
 
 
-def _git(*arguments: str) -> str:
+def output_of(*arguments: str) -> str:
+    """Returns the output of a git command; empty if it fails, as outside of a repository, or without git."""
     try:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, errors="replace", check=False).stdout
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from tasks.core.files import read_json, write_json
 
 LOCK, HOLDER = "flow.lock", "flow.json"
 FOR_EVER = -1.0  # seconds to wait
+DEPLOYED_SECONDS = 4 * 3600.0  # longest wait of a deployed flow; one started by hand fails at once
 
 
 @contextmanager

@@ -20,7 +20,7 @@ class Respawned:
     def __init__(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:
         self._start = start
         self._process = start()
-        self._is_wanted = True
+        self._is_stopped = False
         self._lock = threading.Lock()  # no server is started after the stop
         self._watcher = threading.Thread(target=self._watch, name="respawn", daemon=True)
         self._watcher.start()
@@ -32,7 +32,7 @@ class Respawned:
     def stop(self, end: Callable[[psutil.Process], None]) -> None:
         """Ends the server by calling `end`, if it still runs."""
         with self._lock:
-            self._is_wanted = False
+            self._is_stopped = True
         with suppress(psutil.NoSuchProcess):  # it ends by itself meanwhile
             if self._process.poll() is None:
                 end(psutil.Process(self._process.pid))
@@ -44,6 +44,6 @@ class Respawned:
             self._process.wait()
             quick = quick + 1 if time.monotonic() - began < QUICK else 0
             with self._lock:
-                if not self._is_wanted:
+                if self._is_stopped:
                     return
                 self._process = self._start()

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from tasks.core.errors import RootstockError
-from tasks.core.files import make_private, write_text
+from tasks.core.files import make_private, remove, write_text
 
 MARKER = "CACHEDIR.TAG"  # backup programs leave out a folder that contains it (https://bford.info/cachedir)
 MARKER_TEXT = (
@@ -45,11 +45,11 @@ def check_ours(state: Path) -> None:
     )
 
 
-def remove(state: Path) -> list[str]:
+def empty(state: Path) -> list[str]:
     """Removes what Rootstock keeps in its folder, and the folder if it is then empty. Returns the names left in it."""
     folder, others = state.resolve(), _others(state)
     for name in _names(state) - {*others, MARKER}:
-        _remove(folder / name)
+        remove(folder / name)
     if not others and not state.is_symlink():  # .state may be a link to another disk
         shutil.rmtree(folder)
     return others
@@ -78,10 +78,3 @@ def _is_written_here(name: str) -> bool:
 def _is_marked(state: Path) -> bool:
     marker = state / MARKER
     return marker.is_file() and marker.read_bytes() == MARKER_TEXT.encode()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

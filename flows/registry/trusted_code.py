@@ -50,14 +50,6 @@ def check_trusted(code: Mapping[str, bytes], name: str, number: str) -> None:
         )
 
 
-def ship(code: Mapping[str, bytes], comment: str) -> bool:
-    """Adds code to the committed list. Returns whether it is new."""
-    digest, before = code_digest(code), SHIPPED.read_text(encoding="utf-8")
-    if digest not in before:
-        write_text(SHIPPED, f"{before}{digest}  {comment}\n")
-    return digest not in before
-
-
 def _digests(file: Path) -> set[str]:
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     return {line.split()[0] for line in lines if line.strip()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,15 +20,6 @@ def old_leftovers(paths: Paths, cutoff: float) -> list[Path]:
     places = [path for name in ("source", "answers", "failed") for path in _inside(paths.state / name)]
     leftovers = [path for path in places if path.suffix != ".json" and not _holds(path.resolve(), used)]
     return [path for path in leftovers if path.lstat().st_mtime < cutoff]
-
-
-def remove_all(leftovers: list[Path]) -> None:
-    """Removes files and folders."""
-    for path in leftovers:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _holds(path: Path, used: list[Path]) -> bool:

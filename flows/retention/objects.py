@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from flows.local.environment import MAIN_CHECKOUT, REGISTRY
 from flows.local.git_tips import contents_at_tips
+from flows.registry.outage import is_outage, unreachable
 from flows.registry.store import client
 from flows.stages import dvc_cli, dvc_versions
 from tasks.core.errors import RootstockError
@@ -41,7 +42,7 @@ def collect(locks: Iterable[str], *, shared: bool) -> list[str]:
     cloud = remote is not None and (shared or _is_ours(remote))
     lines = [f"{dvc_versions.remove_leftovers()} leftovers removed from DVC's cache"]
     required = {md5 for text in locks for md5 in md5s_of(text)}
-    wanted_by_git = {md5 for text in contents_at_tips(dvc_cli.LOCK.name, "*.dvc") for md5 in md5s_of(text)}
+    at_tips = {md5 for text in contents_at_tips(dvc_cli.LOCK.name, "*.dvc") for md5 in md5s_of(text)}
     lost = [md5 for md5 in sorted(required) if not _has_listing(md5, cache, remote)]
     if lost:
         raise RootstockError(
@@ -50,9 +51,7 @@ def collect(locks: Iterable[str], *, shared: bool) -> list[str]:
             key="no-lineage",
         )
     with TemporaryDirectory() as folder:
-        _write_project(
-            Path(folder), cache, required | {md5 for md5 in wanted_by_git if _has_listing(md5, cache, remote)}
-        )
+        _write_project(Path(folder), cache, required | {md5 for md5 in at_tips if _has_listing(md5, cache, remote)})
         output = dvc_cli.dvc("gc", "--force", "--workspace", "--projects", folder, *(["--cloud"] if cloud else []))
     lines += [line for line in output.splitlines() if line.startswith("Removed")]
     if not cloud:
@@ -87,6 +86,8 @@ def _stored_lock(run_id: str) -> str:
         with TemporaryDirectory() as folder:
             return Path(client().download_artifacts(run_id, LINEAGE, folder)).read_text(encoding="utf-8")
     except (MlflowException, OSError) as error:
+        if is_outage(error):  # the file may be there
+            raise unreachable(error) from None
         raise RootstockError(
             f"the {LINEAGE} of run {run_id}, whose version is kept, cannot be read ({error}), so nothing tells which "
             f"data it needs: {REMEDY}",

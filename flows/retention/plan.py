@@ -37,14 +37,18 @@ class RetentionPlan:
 
     def ids(self) -> set[str]:
         """Returns a name for each item to remove, which no other item will ever have."""
-        versions = {f"{each.name}/{each.version} {each.creation_timestamp}" for each in self.versions}
-        return versions | {each.info.run_id for each in self.runs}
+        return {_id(each) for each in self.versions} | {each.info.run_id for each in self.runs}
 
     def only(self, ids: set[str]) -> RetentionPlan:
         """Returns the plan without the items that have other names."""
-        versions = [each for each in self.versions if f"{each.name}/{each.version} {each.creation_timestamp}" in ids]
+        versions = [each for each in self.versions if _id(each) in ids]
         runs = [each for each in self.runs if each.info.run_id in ids]
         return RetentionPlan(tuple(versions), tuple(runs), self.kept)
+
+
+def _id(version: ModelVersion) -> str:
+    """Returns a name for a version; numbers alone are used again after a model was deleted."""
+    return f"{version.name}/{version.version} {version.creation_timestamp}"
 
 
 def make_plan(params: FlowParams, ledger: Ledger, now_ms: int) -> RetentionPlan:
@@ -55,7 +59,7 @@ def make_plan(params: FlowParams, ledger: Ledger, now_ms: int) -> RetentionPlan:
     reasons = _reasons(params, ledger, kept_copies)
     kept: dict[str, str] = {}
     for version in versions:
-        aliases = ", ".join(version.aliases)
+        aliases = ", ".join(sorted(version.aliases))
         age = "recent" if version.creation_timestamp >= cutoff else ""
         theirs = "" if Tag.KEY in version.tags else "not made by Rootstock"
         if reason := aliases or reasons.get(str(version.version)) or theirs or age:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SCHEME = "file://"
 
 
-def remove(plan: RetentionPlan, model: str, ledger_file: Path | None = None) -> list[str]:
+def remove_from_mlflow(plan: RetentionPlan, model: str, ledger_file: Path | None = None) -> list[str]:
     """Removes versions, then runs, so that the next plan has the runs that are left after an interruption.
 
     Returns a line for each item that could not be removed. The ledger is held for each version, not for all of it, so

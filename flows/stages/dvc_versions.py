@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from flows.stages.dvc_cli import DvcError, dvc, dvc_file
-from tasks.core.files import write_text
+from tasks.core.files import remove, write_text
 
 LEFT_OUT = "Thumbs.db"  # besides hidden files
 LEFTOVER_SECONDS = 3600.0  # age from which a temporary file in the cache belongs to no running command
@@ -73,7 +73,7 @@ def remove_leftovers() -> int:
 def remove_unfinished(target: Path) -> None:
     """Removes what a killed `track` has left beside `target`."""
     for leftover in _beside(target):
-        _remove(leftover)
+        remove(leftover)
 
 
 def cache_folder() -> Path:
@@ -113,10 +113,3 @@ def _copy_file(source: Path, target: Path) -> None:
         if os.fstat(read.fileno()).st_size == os.fstat(written.fileno()).st_size:
             return
     shutil.copyfile(source, target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -59,6 +59,14 @@ def put_aside(source: Path, target: Path) -> None:
     shutil.move(source, target)
 
 
+def remove(path: Path) -> None:
+    """Removes a file, a link, or a folder with its contents, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` to `path` in UTF-8, atomically."""
     with replacing(path) as beside:
