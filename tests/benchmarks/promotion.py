@@ -28,7 +28,8 @@ def measured() -> list[float]:
         assert project.retrain("--finetune.epochs", "1", "--scratch.run", "false").returncode == 0
         client = project.mlflow()
         first = client.get_model_version("rootstock", "1")
-        client.create_model_version("rootstock", first.source, run_id=first.run_id, tags=first.tags)
+        source = client.get_logged_model(first.source.removeprefix("models:/")).artifact_location
+        client.create_model_version("rootstock", source, run_id=first.run_id, tags=first.tags)
         assert project.flows("up").returncode == 0
         try:
             return [wait(client, str(1 + number % 2)) for number in range(WISHES)]
