@@ -16,7 +16,7 @@ export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run predict compare data choose attacks test unit bench release rollback trust prune up env down backbone doctor clean lint lock graph
+.PHONY: help run predict compare data choose attacks test unit bench release rollback simulate approve trust prune up env down backbone doctor clean lint lock graph
 
 help:           ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -49,6 +49,9 @@ unit: .venv/ready-dev  ## tests without servers, browsers and whole runs; ARGS f
 bench: .venv/ready-dev ## the README's figures; resumes where it stopped
 	@python -m tests.benchmarks $(ARGS)
 
+simulate: .venv/ready-dev ## histories of releases with crashes, outages and attacks, in memory: ARGS="--histories 1000000"
+	@python -m tests.simulation $(ARGS)
+
 release: .venv/ready   ## answer promotions in MLflow now (make up does it within seconds)
 	@python -m flows release
 
@@ -69,6 +72,9 @@ backbone: .venv/ready  ## make the embedded backbone again
 
 doctor: .venv/ready    ## what this machine has, and what to do about what it lacks
 	@python -m flows doctor
+
+approve: .venv/ready   ## let a version go live whatever its verdict is: make approve ARGS='--version 17 --why "..."'
+	@python -m flows approve $(ARGS)
 
 trust: .venv/ready     ## look at a version's code, or allow it: make trust ARGS='17 --why "reviewed"'
 	@python -m flows trust $(ARGS)

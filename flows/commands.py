@@ -10,7 +10,7 @@ from contextlib import nullcontext
 def release(_arguments: Sequence[str]) -> None:
     """Handles pending promotion requests now; the watcher of `up` does it within seconds."""
     from flows.config import parameters
-    from flows.registry.ledger import describe
+    from flows.registry.ledger_lines import describe
     from flows.registry.promotion import reconcile
 
     params = parameters.load()
@@ -21,10 +21,34 @@ def release(_arguments: Sequence[str]) -> None:
 def rollback(_arguments: Sequence[str]) -> None:
     """Makes the previous live version live again."""
     from flows.config import parameters
-    from flows.registry.ledger import describe
+    from flows.registry.ledger_lines import describe
     from flows.registry.promotion import roll_back
 
     print(describe(roll_back(parameters.load().register_.model)))
+
+
+def approve(arguments: Sequence[str]) -> None:
+    """Records your decision that a version goes live whatever its verdict is, or that a ledger goes on."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="make approve ARGS=...", description=approve.__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--version", help="number of the version to release")
+    what.add_argument("--ledger", action="store_true", help="go on with a ledger that was lost, cut or replaced")
+    parser.add_argument("--why", required=True, help="your reason, for the record")
+    options = parser.parse_args(arguments)
+    if not options.why.strip():
+        parser.error("--why is empty")
+    from flows.config.parameters import load
+    from flows.registry.approval import accept_ledger
+    from flows.registry.approval import approve as approve_version
+    from flows.registry.ledger_lines import describe
+
+    model = load().register_.model
+    if options.ledger:
+        print(describe(accept_ledger(model, options.why)))
+    else:
+        print("\n".join(map(describe, approve_version(model, options.version, options.why))))
 
 
 def trust(arguments: Sequence[str]) -> None:

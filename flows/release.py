@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.config import parameters
 from flows.local.logs import plain_errors
-from flows.registry.ledger import describe
+from flows.registry.ledger_lines import describe
 from flows.registry.ledger_owner import OtherLedgerError
 from flows.registry.promotion import reconcile, roll_back
 

@@ -14,6 +14,7 @@ os.environ.update(
     PREFECT_HOME=f"{session.HOME}/prefect",
     MLFLOW_TRACKING_URI=f"sqlite:///{session.HOME}/mlflow.db",
     PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW="ignore",
+    ROOTSTOCK_CONFIG=f"{session.FOLDER}/config",  # one signing key for all workers, and for the projects of the tests
 )
 session.HOME.mkdir(exist_ok=True)
 # Set before torch is imported, here or in a child process: networks are tiny, and each core has a worker.

@@ -69,7 +69,8 @@ def unchanged(project):
     before = session.listing(project.root)
     yield project
     after = session.listing(project.root)
-    assert {path for path, _ in before.items() ^ after.items()} == set(), f"a test changed {project.root}"
+    changed = sorted({path for path, _ in before.items() ^ after.items()})
+    assert not changed, f"a test changed {changed}"
 
 
 @pytest.fixture(scope="session")

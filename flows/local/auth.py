@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-import stat
 from base64 import b64encode
 from pathlib import Path
 
+from flows.local import secret_file
 from flows.local.environment import REGISTRY
 from tasks.core.errors import RootstockError
 
 FILE = REGISTRY / "auth-string"
 USER = "rootstock"
-PRIVATE = 0o600
 FORM = re.compile(r"[^\s:]+:\S{16,}")
 AGAIN = "delete it, then run make down and make up, which make a new one"
 SERVER_VARIABLE, CLIENT_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"
@@ -28,38 +26,19 @@ def new_string() -> str:
 def ensure(file: Path = FILE) -> str:
     """Returns the string, which is made at the first call. Raises RootstockError if others may read the file."""
     if not file.exists():
-        beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        beside.unlink(missing_ok=True)
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE), "w") as new:
-            new.write(f"{new_string()}\n")
-        beside.replace(file)  # a file that is there is complete
+        secret_file.create(file, new_string())
     return read(file)
 
 
 def read(file: Path = FILE) -> str:
     """Returns the string. Raises RootstockError if it is missing or malformed, or if others may read or change it."""
     try:
-        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW)) as opened:
-            _check_private(os.fstat(opened.fileno()), file)
-            string = opened.read().strip()
+        string = secret_file.read(file, "auth", AGAIN)
     except FileNotFoundError:
         raise RootstockError(f"{file} is missing: run make down, then make up, which makes it", key="auth") from None
-    except (OSError, ValueError) as error:
-        raise RootstockError(f"{file} cannot be read ({error}); {AGAIN}", key="auth") from None
     if not FORM.fullmatch(string):
         raise RootstockError(f"{file} holds no user:password of 16 or more characters; {AGAIN}", key="auth")
     return string
-
-
-def _check_private(status: os.stat_result, file: Path) -> None:
-    if status.st_uid != os.geteuid():
-        raise RootstockError(f"{file} belongs to another user, who could run commands as you; {AGAIN}", key="auth")
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & ~PRIVATE:
-        raise RootstockError(
-            f"{file} has mode {mode:o}, so others may have read it, and who has it can run commands as you; {AGAIN}",
-            key="auth",
-        )
 
 
 def basic(string: str) -> str:

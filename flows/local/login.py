@@ -15,7 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode
 
-from flows.local import auth
+from flows.local import auth, secret_file
 from flows.local.environment import REGISTRY
 from flows.local.guard import App, Receive, Scope, Send, answer, refuse, values
 
@@ -44,7 +44,7 @@ def new_link(address: str, folder: Path = LINKS) -> str:
         if _is_expired(file):
             file.unlink(missing_ok=True)
     token = secrets.token_urlsafe(32)
-    _file_of(token, folder).touch(mode=auth.PRIVATE)
+    _file_of(token, folder).touch(mode=secret_file.PRIVATE)
     return f"{address}/?{urlencode({PARAMETER: token})}"
 
 

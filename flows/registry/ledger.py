@@ -1,78 +1,35 @@
-"""The ledger of releases: which version went live, when and why. It is append-only, and its lines are hash-chained."""
+"""The ledger: what was judged, which version went live, when and why. It is append-only, hash-chained and signed."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from datetime import datetime
-from enum import StrEnum
+from itertools import dropwhile
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast
 
-from tasks.core.errors import RootstockError
-
-START = "0" * 64
-
-
-class Event(StrEnum):
-    """The kind of event that a ledger line records."""
-
-    ADOPTED = "found"  # the version was live before the ledger was created
-    RELEASED = "released"
-    REFUSED = "refused"
-    ROLLED_BACK = "rolled back"
-    DELETED = "deleted"  # the live version is no longer in the registry
-
-
-class Entry(TypedDict):
-    """A line of the ledger: the event, its version, the request (`wish`), the version live from then on, and why.
-
-    `made` is the creation time of the live version in ms since 1970. It distinguishes versions with the same number:
-    after a model is deleted, MLflow numbers its versions from 1 again.
-    """
-
-    at: str
-    event: str
-    version: str
-    wish: str
-    live: str | None
-    why: str
-    made: NotRequired[int | None]
-    seal: str
-
-
-TYPES: dict[str, tuple[type, ...]] = {  # of each key that an entry must have, and of `made`
-    **dict.fromkeys(("at", "event", "version", "wish", "why", "seal"), (str,)),
-    "live": (str, type(None)),
-    "made": (int, type(None)),
-}
-
-
-def describe(entry: Entry) -> str:
-    """Returns a line of the ledger as a sentence."""
-    return f"version {entry['version']} {entry['event']}: {entry['why']} (live: {entry['live'] or 'none'})"
+from flows.registry import ledger_end, signing
+from flows.registry.ledger_lines import ACCEPT, START, STATEMENTS, Entry, Event, LedgerError, parsed, record_in, seal
+from flows.registry.version_record import LiveVersion, VersionRecord
 
 
 class Ledger:
-    """The ledger, stored in a file. An incomplete last line, left by a crash, is removed.
+    """The ledger in a file, as far as its lines are complete: a last one without an end is left by a crash.
 
-    Raises RootstockError if a line is damaged, or has been changed since it was written.
+    Raises LedgerError if a line is damaged, or has been changed since it was written; with `check`, also if it
+    does not continue the ledger that this user saw last, or if nobody who is trusted signed it.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, check: bool = True) -> None:
         self.file = file
         data = file.read_bytes() if file.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            os.truncate(file, len(whole))
-        self.entries = [_parsed(file, number, line) for number, line in enumerate(whole.split(b"\n"), 1) if line]
-        before = START
-        for number, entry in enumerate(self.entries, 1):
-            if _seal(before, entry) != entry["seal"]:
-                message = f"{file} line {number} was changed after it was written; restore the file"
-                raise RootstockError(message, key="ledger-changed")
-            before = entry["seal"]
+        self._whole = data.rfind(b"\n") + 1
+        lines = data[: self._whole].split(b"\n")
+        self.entries = [parsed(file, number, line) for number, line in enumerate(lines, 1) if line]
+        self._check_chain()
+        if check:
+            ledger_end.check_continues(file, self.entries)
+            self._check_signature()
 
     @property
     def id(self) -> str:
@@ -80,82 +37,130 @@ class Ledger:
         return self.entries[0]["seal"][:16] if self.entries else ""
 
     @property
+    def live(self) -> LiveVersion | None:
+        """Returns the live version, taken from the ledger's last line."""
+        return _live_in(self.entries[-1]) if self.entries else None
+
+    @property
+    def releases(self) -> list[Entry]:
+        """Returns the lines that decide about `live`, without the statements about versions."""
+        return [entry for entry in self.entries if entry["event"] not in STATEMENTS]
+
+    @property
     def began(self) -> float:
-        """Returns the time when the ledger adopted a live version, in seconds since 1970; 0 if it has all releases."""
-        first = self.entries[0] if self.entries else None
-        return datetime.fromisoformat(first["at"]).timestamp() if first and first["event"] == Event.ADOPTED else 0.0
+        """Returns the time of adoption if a version was live before the ledger, in seconds since 1970; otherwise 0."""
+        first = next(iter(self.releases), None)
+        began_late = first and first["event"] in {Event.ADOPTED, Event.ACCEPTED}
+        return datetime.fromisoformat(first["at"]).timestamp() if first and began_late else 0.0
 
-    @property
-    def live(self) -> str | None:
-        """Returns the number of the live version, taken from the ledger's last line."""
-        return self.entries[-1]["live"] if self.entries else None
-
-    @property
-    def live_made(self) -> int | None:
-        """Returns the creation time of the live version in ms since 1970; None if it is not recorded."""
-        return self.entries[-1].get("made") if self.entries else None
-
-    def before_live(self) -> list[tuple[str, int | None]]:
-        """Returns the number and creation time of each previously live version, newest first.
-
-        Versions that were rolled back are left out.
-        """
-        history: list[Entry] = []
+    def before_live(self) -> list[LiveVersion]:
+        """Returns each previously live version, newest first. Versions that were rolled back are left out."""
+        history: list[LiveVersion | None] = []
         for entry in self.entries:
+            live = _live_in(entry)
             if entry["event"] == Event.ROLLED_BACK:
-                while history and history[-1]["live"] != entry["live"]:
+                while history and not _is_same(history[-1], live):
                     history.pop()
-            elif entry["live"] != (history[-1]["live"] if history else None):
-                history.append(entry)
-        return [(entry["live"], entry.get("made")) for entry in history[-2::-1] if entry["live"]]
+            elif not _is_same(history[-1] if history else None, live):
+                history.append(live)
+        return [live for live in history[-2::-1] if live]
 
     def is_answered(self, request: str) -> bool:
         """Returns whether the ledger records an answer to this request."""
         return any(entry["wish"] == request for entry in self.entries)
 
+    def record_of(self, number: str, made: int | None) -> VersionRecord | None:
+        """Returns the record about a version that counts."""
+        records = [record for entry in self.entries if entry["version"] == number and (record := record_in(entry))]
+        return max((each for each in records if each.made == made), key=lambda each: each.sequence, default=None)
+
+    def is_approval_open(self, record: VersionRecord) -> bool:
+        """Returns whether a person's approval is in the ledger, and `live` has not moved since."""
+        since = list(dropwhile(lambda entry: entry.get("record") != record.model_dump(), self.entries))
+        stays = STATEMENTS | {Event.REFUSED, Event.CORRECTED}
+        return bool(since) and all(entry["event"] in stays for entry in since)
+
+    def state(self, event: Event, record: VersionRecord) -> Entry:
+        """Appends a statement about a version."""
+        return self.add(event, record.number, record.why, live=self.live, record=record)
+
     def add(
-        self, event: Event, version: str, request: str, live: str | None, why: str, made: int | None = None
+        self,
+        event: Event,
+        version: str,
+        why: str,
+        *,
+        live: LiveVersion | None,
+        request: str = "none",
+        record: VersionRecord | None = None,
     ) -> Entry:
-        """Appends a line and flushes it to disk."""
+        """Appends a signed line and flushes it to disk."""
         entry: Entry = {
             "at": datetime.now().astimezone().isoformat(timespec="seconds"),
             "event": event.value,
             "version": version,
             "wish": request,
-            "live": live,
+            "live": live.number if live else None,
             "why": why,
-            "made": made,
+            "made": live.made if live else None,
+            "files": live.files if live else None,
+            "record": record.model_dump() if record else None,
+            "key": signing.public_key(),
             "seal": "",
         }
-        entry["seal"] = _seal(self.entries[-1]["seal"] if self.entries else START, entry)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        entry["seal"] = seal(self.entries[-1]["seal"] if self.entries else START, entry)
+        entry["signature"] = signing.sign(entry["seal"])
+        self._append(json.dumps(entry, ensure_ascii=False) + "\n")
         self.entries.append(entry)
+        ledger_end.remember(self.file, self.entries)
         return entry
 
+    def _append(self, line: str) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("ab") as file:
+            if file.tell() > self._whole:
+                file.truncate(self._whole)
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+            self._whole = file.tell()
 
-def _parsed(file: Path, number: int, line: bytes) -> Entry:
-    """Returns a line of the ledger. Raises RootstockError if it is none."""
-    try:
-        return _checked(json.loads(line.decode()))
-    except (ValueError, RecursionError) as error:
-        reason = f"{file} line {number} is damaged ({error}); restore the file from a backup"
-        raise RootstockError(reason, key="ledger-damaged") from None
+    def _check_chain(self) -> None:
+        before = START
+        for number, entry in enumerate(self.entries, 1):
+            if seal(before, entry) != entry["seal"]:
+                raise LedgerError(
+                    f"{self.file} line {number} was changed after it was written; restore the file from a backup, or "
+                    f"start a new one with {ACCEPT}",
+                    key="ledger-changed",
+                )
+            before = entry["seal"]
+
+    def _check_signature(self) -> None:
+        """Checks the last line: it seals those before, which whoever signed it has checked."""
+        if not any("signature" in entry for entry in self.entries):
+            return  # an earlier release of Rootstock wrote it
+        last = self.entries[-1]
+        key = last.get("key") or "none"
+        if not signing.is_signed(last["seal"], key, last.get("signature") or ""):
+            problem = "is not signed"
+        elif not signing.is_trusted(key):
+            problem = f"is signed by the key {key}, which is neither this machine's nor in {signing.TRUSTED}"
+        else:
+            return
+        raise LedgerError(
+            f"{self.file} line {len(self.entries)} {problem}, so nothing is released; restore the file or list the key,"
+            f" or look at which version is live and go on with {ACCEPT}",
+            key="ledger-not-signed",
+        )
 
 
-def _checked(entry: Any) -> Entry:  # noqa: ANN401 - any JSON value
-    """Returns the entry. Raises ValueError if a key is missing or has a value of another type."""
-    is_entry = isinstance(entry, dict) and "live" in entry
-    if not (is_entry and all(isinstance(entry.get(key), kinds) for key, kinds in TYPES.items())):
-        raise ValueError("it is no entry of a ledger")
-    json.dumps(entry, ensure_ascii=False).encode()  # fails for half of a surrogate pair
-    datetime.fromisoformat(entry["at"])
-    return cast("Entry", entry)
+def _is_same(one: LiveVersion | None, other: LiveVersion | None) -> bool:
+    return one is other if one is None else one.is_same(other)
 
 
-def _seal(before: str, entry: Entry) -> str:
-    content = json.dumps({**entry, "seal": before}, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(content.encode()).hexdigest()
+def _live_in(entry: Entry) -> LiveVersion | None:
+    """Returns the live version that a line records."""
+    if entry["live"] is None:
+        return None
+    return LiveVersion(number=entry["live"], made=entry.get("made"), files=entry.get("files"))

@@ -12,7 +12,9 @@ from filelock import FileLock, Timeout
 
 from flows.local.credentials import address_id
 from flows.local.environment import LOCAL_DATABASE, REGISTRY
+from flows.registry import ledger_end
 from flows.registry.ledger import Ledger
+from flows.registry.ledger_lines import ACCEPT, LedgerError
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from tasks.core.errors import RootstockError
@@ -40,20 +42,30 @@ def locked_ledger(name: str, file: Path | None) -> Iterator[Ledger]:
     """
     file = file or ledger_path(name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _held(file):
+    with held(file):
         models = client().search_registered_models(f"name = '{name}'")
         owner, _, place = next((model.tags.get(Tag.LEDGER, "") for model in models), "").partition(" ")
+        if not models:  # nothing was ever judged in this registry: an end that is noted is of one that is gone
+            ledger_end.forget(file)
         ledger = Ledger(file)
         if owner not in {"", ledger.id}:
+            if place == _place(file):
+                raise LedgerError(
+                    f"{file} is not the ledger that released {name} (its ID is {owner}): restore the newest backup, or "
+                    f"look at which version is live and go on with {ACCEPT}",
+                    key="ledger-lost",
+                )
             raise OtherLedgerError(
                 f"releases of {name} are recorded in {place}, not in {file}: release and roll back there, or remove "
                 f"the tag {Tag.LEDGER} of the registered model in MLflow to take over",
                 key="other-ledger",
             )
+        if ledger.entries:
+            ledger_end.remember(file, ledger.entries)
         yield ledger
 
 
-def _held(file: Path) -> AbstractContextManager[object]:
+def held(file: Path) -> AbstractContextManager[object]:
     """Takes the lock of a ledger. Raises RootstockError if another process holds it for long."""
     try:
         return FileLock(file.with_suffix(".lock")).acquire(timeout=LOCK_SECONDS)
@@ -66,6 +78,14 @@ def _held(file: Path) -> AbstractContextManager[object]:
 def claim(name: str, ledger: Ledger) -> None:
     """Tags the registered model with this ledger, so that other checkouts do not release it."""
     models = client().search_registered_models(f"name = '{name}'")
-    if ledger.entries and models and Tag.LEDGER not in models[0].tags:
-        place = f"{socket.gethostname()}:{ledger.file.resolve()}"
-        client().set_registered_model_tag(name, Tag.LEDGER, f"{ledger.id} {place}")
+    if ledger.releases and models and Tag.LEDGER not in models[0].tags:
+        take_over(name, ledger)
+
+
+def take_over(name: str, ledger: Ledger) -> None:
+    """Tags the registered model with this ledger, even if another one had released it."""
+    client().set_registered_model_tag(name, Tag.LEDGER, f"{ledger.id} {_place(ledger.file)}")
+
+
+def _place(file: Path) -> str:
+    return f"{socket.gethostname()}:{file.resolve()}"

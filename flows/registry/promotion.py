@@ -1,7 +1,7 @@
-"""Promotion requests: a version goes live if its verdict allows it. The ledger records the answer before `live` moves.
+"""Promotion requests: a version goes live if its record allows it. The ledger records the answer before `live` moves.
 
 If a release is interrupted between the two, or `live` was moved by hand, the next release resets `live` to
-the version recorded in the ledger.
+the version recorded in the ledger, and records that.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.registry.aliases import CHAMPION, LIVE, PRODUCTION
-from flows.registry.ledger import Entry, Event, Ledger
+from flows.registry.ledger import Ledger
+from flows.registry.ledger_lines import Entry, Event
 from flows.registry.ledger_owner import claim, locked_ledger
+from flows.registry.objections import adoption_objection, approve_command, objection
 from flows.registry.store import client
-from flows.registry.tags import Tag
-from flows.registry.verdict import NONE
-from flows.registry.versions import find, find_number, is_there, made_at
+from flows.registry.tags import MAX_TAG_LENGTH, Tag
+from flows.registry.version_files import digest_of_version
+from flows.registry.version_record import LiveVersion
+from flows.registry.versions import find, find_number, is_there
 from tasks.core.errors import RootstockError
-from tasks.gate.checks import Verdict
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -39,14 +41,20 @@ class PromotionRequest:
 def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = None) -> list[Entry]:
     """Sets `live` to the version in the ledger, then handles each pending request. Returns the new ledger lines.
 
-    Raises OtherLedgerError if another ledger owns the model.
+    Raises OtherLedgerError if another ledger owns the model, and RootstockError if the ledger, or the version that was
+    live before it, has to be looked at by a person.
     """
     with locked_ledger(name, ledger_file) as ledger:
-        entries = _repair_live_alias(name, ledger)
-        requests = list(_pending_requests(name, ledger))
-        entries += [_answer(name, request, ledger, person_decides=person_decides) for request in requests]
-        claim(name, ledger)
-        return entries
+        return answer_requests(name, ledger, person_decides=person_decides)
+
+
+def answer_requests(name: str, ledger: Ledger, *, person_decides: bool) -> list[Entry]:
+    """Does what `reconcile` does with a ledger whose lock is held."""
+    entries = _repair_live_alias(name, ledger, person_decides=person_decides)
+    requests = list(_pending_requests(name, ledger))
+    entries += [_answer(name, request, ledger, person_decides=person_decides) for request in requests]
+    claim(name, ledger)
+    return entries
 
 
 def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
@@ -55,20 +63,35 @@ def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
     Raises RootstockError if there is none, and OtherLedgerError if another ledger owns the model.
     """
     with locked_ledger(name, ledger_file) as ledger:
-        current = ledger.live
-        previous, made = next((version for version in ledger.before_live() if is_there(name, *version)), (None, None))
+        current = ledger.live.number if ledger.live else "none"
+        previous = next((live for live in ledger.before_live() if _is_unchanged(name, live)), None)
         if previous is None:
             raise RootstockError(
-                f"cannot roll back: no earlier live version of {name} is still in the registry ({ledger.file})",
+                f"cannot roll back: no earlier live version of {name} is in the registry as it was ({ledger.file})",
                 key="nothing-to-roll-back",
             )
-        _set_alias(name, CHAMPION, previous)  # first, so that the bad version is no longer requested after a crash here
+        set_alias(name, CHAMPION, previous)  # first, so that the bad version is no longer requested after a crash here
         entry = ledger.add(
-            Event.ROLLED_BACK, str(current), f"rollback from {current}", previous, f"back to version {previous}", made
+            Event.ROLLED_BACK,
+            current,
+            f"back to version {previous.number}",
+            live=previous,
+            request=f"rollback from {current}",
         )
-        _repair_live_alias(name, ledger)
+        set_alias(name, LIVE, previous)
         claim(name, ledger)
         return entry
+
+
+def _is_unchanged(name: str, live: LiveVersion) -> bool:
+    """Returns whether the registry still has this version, with the files that were recorded."""
+    version = find_number(name, live.number)
+    if version is None or not is_there(name, live):
+        return False
+    try:
+        return live.files in {None, digest_of_version(version)}
+    except RootstockError:  # its files are gone
+        return False
 
 
 def _pending_requests(name: str, ledger: Ledger) -> Iterator[PromotionRequest]:
@@ -83,7 +106,7 @@ def _pending_requests(name: str, ledger: Ledger) -> Iterator[PromotionRequest]:
         if not ledger.is_answered(text) and not answered_before:
             yield PromotionRequest(original_of(name, copy), text, str(copy.version))
     champion = find(name, CHAMPION)
-    if champion and str(champion.version) != ledger.live:
+    if champion and not _is_live(champion, ledger):
         yield PromotionRequest(str(champion.version), f"alias {CHAMPION}")
 
 
@@ -99,74 +122,88 @@ def original_of(name: str, copy: ModelVersion) -> str:
 
 def _answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_decides: bool) -> Entry:
     """Releases the version, or refuses it and restores the alias. Returns the new ledger line."""
-    objection = _objection(name, request.version, ledger.live, person_decides=person_decides)
-    if objection:
-        entry = ledger.add(Event.REFUSED, request.version, request.text, ledger.live, objection, ledger.live_made)
+    version = find_number(name, request.version)
+    if version is None:
+        reason = f"{name} has no such version, or it was deleted"
+    elif _is_live(version, ledger):
+        reason = ""
     else:
-        made = made_at(find_number(name, request.version))
-        entry = ledger.add(Event.RELEASED, request.version, request.text, request.version, f"by {request.text}", made)
-    _repair_live_alias(name, ledger)
-    if request.copy is None or not objection:
-        _set_alias(name, CHAMPION, ledger.live)
+        reason = objection(version, ledger, person_decides=person_decides)
+    if reason or version is None:
+        entry = ledger.add(Event.REFUSED, request.version, reason, live=ledger.live, request=request.text)
+    else:
+        live = _as_live(version, ledger)
+        entry = ledger.add(Event.RELEASED, live.number, f"by {request.text}", live=live, request=request.text)
+        set_alias(name, LIVE, live)
+    if request.copy is None or not reason:
+        set_alias(name, CHAMPION, ledger.live)
     _tag_outcome(name, request, f"{entry['event']}: {entry['why']}")
     return entry
 
 
 def _tag_outcome(name: str, request: PromotionRequest, outcome: str) -> None:
     """Tags the version, and the copy if there is one, with the outcome of the request."""
+    text = outcome[:MAX_TAG_LENGTH]
     if find_number(name, request.version):
-        client().set_model_version_tag(name, request.version, Tag.RELEASE, outcome)
+        client().set_model_version_tag(name, request.version, Tag.RELEASE, text)
     if request.copy:
-        client().set_model_version_tag(f"{name}{PRODUCTION}", request.copy, Tag.RELEASE, outcome)
+        client().set_model_version_tag(f"{name}{PRODUCTION}", request.copy, Tag.RELEASE, text)
 
 
-def _objection(name: str, number: str, live: str | None, *, person_decides: bool) -> str:
-    """Returns the reason why this version may not go live; empty if it may."""
-    version = find_number(name, number)
-    if version is None:
-        return f"{name} has no such version, or it was deleted"
-    if number == live:
-        return ""
-    tags = version.tags
-    verdict, against = tags.get(Tag.VERDICT), tags.get(Tag.VERDICT_AGAINST)
-    if tags.get(Tag.PROOF) != "passed":
-        return "it did not reproduce its evaluated predictions at registration"
-    if against != (live or NONE):
-        return (
-            f"its verdict was made against {_named(against)}, but {_named(live)} is live now: make run judges the "
-            "newest version again; to return to an older one, use make rollback"
-        )
-    if verdict == Verdict.PASS or (verdict == Verdict.UNDECIDED and person_decides):
-        return ""
-    hint = "; set gate.person_decides to let a person decide" if verdict == Verdict.UNDECIDED else ""
-    return f"the verdict is {verdict}: {tags.get(Tag.VERDICT_WHY)}{hint}"
+def _as_live(version: ModelVersion, ledger: Ledger) -> LiveVersion:
+    """Returns the version as it is recorded when it is live."""
+    number, made = str(version.version), int(version.creation_timestamp)
+    record = ledger.record_of(number, made)
+    return LiveVersion(number=number, made=made, files=record.files if record else None)
 
 
-def _named(version: str | None) -> str:
-    return f"version {version}" if version and version != NONE else "no version"
+def _is_live(version: ModelVersion, ledger: Ledger) -> bool:
+    """Returns whether the ledger says that this version is live."""
+    one = LiveVersion(number=str(version.version), made=int(version.creation_timestamp))
+    return ledger.live is not None and ledger.live.is_same(one)
 
 
-def _repair_live_alias(name: str, ledger: Ledger) -> list[Entry]:
-    """Sets `live` to the version in the ledger. A new ledger records the version that is already live first.
+def _repair_live_alias(name: str, ledger: Ledger, *, person_decides: bool) -> list[Entry]:
+    """Sets `live` to the version in the ledger. Returns the new ledger lines.
 
-    If the live version was deleted, no version is live. Returns the new ledger line, if any.
+    A ledger without a release adopts the version that is already live. If the live version was deleted, no version is
+    live.
     """
-    alias = find(name, LIVE)
-    if alias and not ledger.entries:
-        why = "it was live before the ledger began"
-        ledger.add(Event.ADOPTED, str(alias.version), "none", str(alias.version), why, made_at(alias))
-    deleted = []
-    if ledger.live and not is_there(name, ledger.live, ledger.live_made):
+    alias, entries = find(name, LIVE), list[Entry]()
+    if alias and not ledger.releases:
+        _adopt(alias, ledger, person_decides=person_decides)
+    if ledger.live and not is_there(name, ledger.live):
         why = "it was live and is no longer in the registry: make rollback returns to the one before"
-        deleted.append(ledger.add(Event.DELETED, ledger.live, "none", None, why))
-    if (str(alias.version) if alias else None) != ledger.live:
-        _set_alias(name, LIVE, ledger.live)
-    return deleted
+        entries.append(ledger.add(Event.DELETED, ledger.live.number, why, live=None))
+    at, live = str(alias.version) if alias else None, ledger.live
+    if at != (live.number if live else None):
+        why = f"the alias {LIVE} was at {_named(at)}, and is back at {_named(live.number if live else None)}"
+        entries.append(ledger.add(Event.CORRECTED, str(at or (live and live.number)), why, live=live))
+        set_alias(name, LIVE, live)
+    return entries
 
 
-def _set_alias(name: str, alias: str, version: str | None) -> None:
+def _adopt(version: ModelVersion, ledger: Ledger, *, person_decides: bool) -> None:
+    """Records that a version was live before the ledger. Raises RootstockError if its record does not allow that."""
+    number = str(version.version)
+    reason = adoption_objection(version, ledger, person_decides=person_decides)
+    if reason:
+        raise RootstockError(
+            f"version {number} of {version.name} has the alias {LIVE}, but this ledger ({ledger.file}) did not release "
+            f"it, and {reason}. Look at it, then remove the alias, or let it stay: {approve_command(number)}",
+            key="live-unrecorded",
+        )
+    live = _as_live(version, ledger)
+    ledger.add(Event.ADOPTED, number, "it was live before the ledger began", live=live)
+
+
+def _named(number: str | None) -> str:
+    return f"version {number}" if number else "no version"
+
+
+def set_alias(name: str, alias: str, version: LiveVersion | None) -> None:
     """Points the alias to this version, or removes the alias if there is none."""
     if version is None:
         client().delete_registered_model_alias(name, alias)
     else:
-        client().set_registered_model_alias(name, alias, version)
+        client().set_registered_model_alias(name, alias, version.number)

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 import tasks
 from flows.registry.aliases import CHALLENGER, PRODUCTION
 from flows.registry.kinds import ANSWER_COLUMNS, DIFFERENCES
+from flows.registry.ledger_lines import Event
+from flows.registry.records import Statement, is_proved, state
 from flows.registry.runs import Run
 from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.store import client
 from flows.registry.tags import Tag, lineage
 from flows.registry.trusted_code import code_digest, trust
+from flows.registry.version_files import changed, downloaded
 from flows.registry.versions import find, scorer_of
 from flows.stages import dvc_cli
 from tasks.core.errors import RootstockError
@@ -43,17 +46,22 @@ MAX_PROOF_IMAGES = 512  # test images, in batches of one, two, five and the rest
 def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, bool]:
     """Returns the version for the current results, and whether it is new. Raises RootstockError if its proof fails.
 
-    A version with the same key (the outputs of finetune and evaluate, and the scorer's code) is reused.
+    A version with the same key (the outputs of finetune and evaluate, and the scorer's code) is reused: the key is a
+    tag, so its record or its files must prove it.
     """
     key = key_of(paths)
-    existing = _existing(run, model, key)
-    if existing and existing.tags.get(Tag.PROOF) == "passed":
+    matches = _matching(run, model, key)
+    if existing := next((version for version in matches if is_proved(version, key)), None):
         _set_challenger(model, existing)
         return existing, False
     dvc_cli.push()
     run.log_results()
-    version = existing or _create(run, model, paths, key)
+    unproved = next((version for version in matches if _holds_results(version, paths)), None)
+    version = unproved or _create(run, model, paths, key)
+    files = checked_digest(version, paths)
     prove(version, paths)
+    why = "it reproduced its evaluated predictions"
+    state(version, Statement(Event.REGISTERED, why=why, files=files, key=key, proved=True))
     run.client.set_model_version_tag(model, version.version, Tag.PROOF, "passed")
     _set_challenger(model, version)
     return version, True
@@ -74,9 +82,16 @@ def key_of(paths: Paths) -> str:
     return hashlib.sha256(json.dumps([outs, code], sort_keys=True).encode()).hexdigest()
 
 
-def _existing(run: Run, model: str, key: str) -> ModelVersion | None:
-    matches = run.client.search_model_versions(f"name = '{model}' and tags.`{Tag.KEY}` = '{key}'", max_results=1)
-    return matches[0] if matches else None
+def _matching(run: Run, model: str, key: str) -> list[ModelVersion]:
+    return list(run.client.search_model_versions(f"name = '{model}' and tags.`{Tag.KEY}` = '{key}'"))
+
+
+def _holds_results(version: ModelVersion, paths: Paths) -> bool:
+    try:
+        checked_digest(version, paths)
+    except RootstockError:
+        return False
+    return True
 
 
 def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
@@ -131,6 +146,17 @@ def _signature(target: TargetSpec) -> object:
 
     outputs = ANSWER_COLUMNS[target.kind](target)
     return ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema(list(outputs)))
+
+
+def checked_digest(version: ModelVersion, paths: Paths) -> str:
+    """Returns the digest of all files of a version. Raises RootstockError if they are not of the current results."""
+    spec = paths.spec.read_bytes()
+    with TemporaryDirectory() as private:
+        files = downloaded(version, Path(private))
+        is_ours = files.scorer_digest() == digest_of(read_code(TASKS, spec), spec, paths.tuned)
+        if not (is_ours and files.model_code_is(MODEL_CODE.read_bytes())):
+            raise changed(files)
+        return files.digest()
 
 
 def prove(version: ModelVersion, paths: Paths) -> None:

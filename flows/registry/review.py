@@ -8,8 +8,10 @@ import unicodedata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from flows.registry.records import check_recorded
 from flows.registry.trusted_code import code_digest, is_trusted, trust
-from flows.registry.versions import checked_code, downloaded, resolve
+from flows.registry.version_files import downloaded
+from flows.registry.versions import resolve
 from tasks.core.errors import RootstockError
 from tasks.core.files import write_text
 
@@ -69,4 +71,7 @@ def _text(name: str, content: bytes) -> str:
 def _code(name: str, reference: str) -> tuple[dict[str, bytes], str]:
     version = resolve(name, reference)
     with TemporaryDirectory() as private:
-        return checked_code(version, downloaded(version, private)), str(version.version)
+        files = downloaded(version, Path(private))
+        code = files.code()
+        check_recorded(version, files)
+        return code, str(version.version)

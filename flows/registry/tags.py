@@ -8,6 +8,8 @@ from flows.local import git
 from flows.stages import dvc_cli
 from tasks.core.paths import Paths
 
+MAX_TAG_LENGTH = 500  # characters
+
 
 class Tag(StrEnum):
     """Tags of runs and model versions."""

@@ -5,6 +5,8 @@ It is computed on every run, never in a cached stage, since the live model may c
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +16,13 @@ from flows.config.parameters import GateSection
 from flows.registry.aliases import LIVE
 from flows.registry.answer_cache import answers
 from flows.registry.kinds import EVALUATED_ANSWERS
+from flows.registry.ledger_lines import Event
+from flows.registry.records import Statement, state
 from flows.registry.store import client
-from flows.registry.tags import Tag
-from flows.registry.versions import UNREADABLE, find, has_run
+from flows.registry.tags import MAX_TAG_LENGTH, Tag
+from flows.registry.version_files import UNREADABLE
+from flows.registry.version_record import LiveVersion
+from flows.registry.versions import find, has_run
 from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED, RootstockError
 from tasks.core.files import read_json
 from tasks.core.paths import Paths
@@ -33,7 +39,6 @@ NONE = "none"  # the value of `against` if there is no live version
 EXIT_CODES = {Verdict.PASS: 0, Verdict.REFUSED: EXIT_REFUSED, Verdict.UNDECIDED: EXIT_UNDECIDED}
 COLUMNS = ("check", "found", "wanted", "verdict")
 FOLDER, FILE = "verdict", "verdict.json"  # in the artifacts of the version's run
-MAX_TAG_LENGTH = 500  # characters
 
 
 class CheckRecord(TypedDict):
@@ -73,8 +78,10 @@ class Judgement:
         return markdown_table(COLUMNS, rows)
 
 
-def judge(version: ModelVersion, section: GateSection, slices: Sequence[str], paths: Paths) -> Judgement:
-    """Judges the version for the current results, and writes the verdict to its tags and its run."""
+def judge(
+    version: ModelVersion, section: GateSection, slices: Sequence[str], paths: Paths, ledger_file: Path | None = None
+) -> Judgement:
+    """Judges the version for the current results, and writes the verdict to its record, its tags and its run."""
     live = find(version.name, LIVE)
     scores = {metric: score[VALUE] for metric, score in read_json(paths.metrics)[Candidate.TUNED].items()}
     checks = floors(section.floors, scores)
@@ -85,8 +92,34 @@ def judge(version: ModelVersion, section: GateSection, slices: Sequence[str], pa
     else:
         checks += against(live, paths, section, slices)
     judgement = Judgement(overall(checks), str(live.version) if live else NONE, tuple(checks))
+    statement = Statement(
+        Event.JUDGED,
+        judgement.verdict.value,
+        judgement.why(),
+        _as_live(live),
+        gate=_digest(section.model_dump(mode="json")),
+        test=_digest(test_images(paths)),
+    )
+    state(version, statement, ledger_file)
     write_verdict(version, judgement)
     return judgement
+
+
+def _as_live(version: ModelVersion | None) -> LiveVersion | None:
+    return LiveVersion(number=str(version.version), made=int(version.creation_timestamp)) if version else None
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def test_images(paths: Paths) -> list[str]:
+    """Returns the hashes of the pixels of the test images, in alphabetical order."""
+    import pandas as pd
+
+    hashes = pd.read_parquet(paths.manifest, columns=[Column.PATH, Column.PIXEL_HASH]).set_index(Column.PATH)
+    tested = pd.read_parquet(paths.predictions, columns=[Column.PATH])[Column.PATH]
+    return sorted(hashes.loc[tested, Column.PIXEL_HASH])
 
 
 def against(live: ModelVersion, paths: Paths, section: GateSection, slices: Sequence[str]) -> list[Check]:

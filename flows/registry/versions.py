@@ -7,19 +7,18 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from flows.registry.aliases import CHALLENGER, CHAMPION, LIVE
-from flows.registry.outage import is_outage
-from flows.registry.scorer_code import digest_of, read_code, run_code
+from flows.registry.records import check_recorded
+from flows.registry.scorer_code import run_code
 from flows.registry.store import client
-from flows.registry.tags import Tag
 from flows.registry.trusted_code import check_trusted
+from flows.registry.version_files import downloaded
+from flows.registry.version_record import LiveVersion
 from tasks.core.errors import RootstockError
 from tasks.core.target import TargetKind, kind_of
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-ARTIFACTS, SPEC, WEIGHTS = "artifacts", "spec.json", "model.safetensors"  # a version's folder, and files in it
-UNREADABLE = "version-unreadable"  # key of the error for a version whose files are missing or damaged
 MAX_DIGITS = 18  # of a version, in any database
 MISSING_CODES = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow's codes for a missing model or alias
 
@@ -78,15 +77,10 @@ def has_run(run_id: str) -> bool:
         return False
 
 
-def made_at(version: ModelVersion | None) -> int | None:
-    """Returns the creation time of a version, in milliseconds since 1970."""
-    return int(version.creation_timestamp) if version else None
-
-
-def is_there(name: str, version: str, made: int | None) -> bool:
-    """Returns whether the registry has this version, created at `made`; numbers are reused after a deletion."""
-    match = find_number(name, version)
-    return match is not None and made in {None, made_at(match)}
+def is_there(name: str, live: LiveVersion) -> bool:
+    """Returns whether the registry has this version, created at the recorded time: numbers are reused."""
+    match = find_number(name, live.number)
+    return match is not None and live.made in {None, int(match.creation_timestamp)}
 
 
 def _contents(name: str) -> str:
@@ -102,49 +96,17 @@ def _contents(name: str) -> str:
 
 
 def scorer_of(version: ModelVersion) -> Any:  # noqa: ANN401 - its class is in the version's own code
-    """Loads the version's own scorer after checking that its code, spec and weights match the registered digest.
+    """Loads the version's own scorer after checking that its files are those that were registered.
 
     The scorer is loaded from a private copy, so that nothing can change between check and load. Raises RootstockError
     if files cannot be read or do not match, or if the code is not trusted, since loading runs it.
     """
     with TemporaryDirectory() as private:
-        folder = downloaded(version, private)
-        code = checked_code(version, folder)
+        files = downloaded(version, Path(private))
+        code = files.code()
+        check_recorded(version, files)
         check_trusted(code, version.name, str(version.version))
-        return run_code(code).Scorer.load(folder / SPEC, folder / WEIGHTS)
-
-
-def downloaded(version: ModelVersion, target: str) -> Path:
-    """Copies a version's files to the folder `target`. Returns the folder of its code, spec and weights.
-
-    Raises RootstockError if they cannot be read.
-    """
-    import mlflow
-
-    address = f"models:/{version.name}/{version.version}"
-    try:
-        return Path(mlflow.artifacts.download_artifacts(address, dst_path=target)) / ARTIFACTS
-    except (OSError, ValueError, AttributeError, mlflow.exceptions.MlflowException) as error:
-        if is_outage(error):  # the files may be there
-            raise
-        raise RootstockError(f"{address} cannot be loaded: {error}", key=UNREADABLE) from None
-
-
-def checked_code(version: ModelVersion, folder: Path) -> dict[str, bytes]:
-    """Returns the code of a downloaded version by file name.
-
-    Raises RootstockError if code, spec or weights cannot be read or do not match the registered digest.
-    """
-    name = f"version {version.version} of {version.name}"
-    try:
-        spec = (folder / SPEC).read_bytes()
-        code = read_code(folder, spec)
-        is_registered = digest_of(code, spec, folder / WEIGHTS) == version.tags.get(Tag.FILES)
-    except (OSError, ValueError, AttributeError) as error:
-        raise RootstockError(f"{name} cannot be loaded: {error}", key=UNREADABLE) from None
-    if not is_registered:
-        raise RootstockError(f"{name} does not hold what was registered, so its code is not run", key="version-changed")
-    return code
+        return run_code(code).Scorer.load(files.spec, files.weights)
 
 
 def scorer_thresholds(scorer: Any) -> list[float]:  # noqa: ANN401 - its class may come from an older version

@@ -99,9 +99,9 @@ def _reasons(params: FlowParams, ledger: Ledger, kept_copies: list[ModelVersion]
     named = {number for text in texts for number in references.findall(text)} | {params.predict.model}
     reasons = dict.fromkeys(named, "named in params.yaml")
     reasons |= {original_of(name, copy): f"copied to {copy.name}" for copy in kept_copies}
-    before = dict.fromkeys(number for number, made in ledger.before_live() if is_there(name, number, made))
+    before = dict.fromkeys(live.number for live in ledger.before_live() if is_there(name, live))
     reasons |= dict.fromkeys(list(before)[: params.retention.keep_lives], "was live")
-    return reasons | ({ledger.live: "live"} if ledger.live else {})
+    return reasons | ({ledger.live.number: "live"} if ledger.live else {})
 
 
 def _is_copy_kept(copy: ModelVersion, cutoff: int) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.registry.versions import ARTIFACTS, SPEC, WEIGHTS, resolve
+from flows.registry.version_files import ARTIFACTS, SPEC, WEIGHTS
+from flows.registry.versions import resolve
 from flows.sources.choices import remembered
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json

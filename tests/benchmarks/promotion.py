@@ -8,11 +8,22 @@ import tempfile
 import time
 from pathlib import Path
 
-from flows.registry.tags import Tag
 from tests.benchmarks.results import Results, machine
-from tests.project import Project
+from tests.project import Project, run_python
 
 WISHES = 20
+JUDGE = """
+import sys
+from flows.local.environment import set_defaults
+set_defaults()
+from flows.registry.ledger import Ledger
+from flows.registry.ledger_lines import Event
+from flows.registry.ledger_owner import ledger_path
+from flows.registry.records import Statement, state
+from flows.registry.versions import resolve
+live = Ledger(ledger_path("rootstock")).live
+state(resolve("rootstock", sys.argv[1]), Statement(Event.JUDGED, "pass", "", live, proved=True))
+"""
 
 
 def run(results: Results) -> str:
@@ -32,15 +43,15 @@ def measured() -> list[float]:
         client.create_model_version("rootstock", source, run_id=first.run_id, tags=first.tags)
         assert project.flows("up").returncode == 0
         try:
-            return [wait(client, str(1 + number % 2)) for number in range(WISHES)]
+            return [wait(client, project, str(1 + number % 2)) for number in range(WISHES)]
         finally:
             project.flows("down")
 
 
-def wait(client, version: str) -> float:
-    """Returns the seconds until a promotion request is granted; the gate is made to allow it."""
-    live = client.get_registered_model("rootstock").aliases.get("live", "none")
-    client.set_model_version_tag("rootstock", version, Tag.VERDICT_AGAINST, live)
+def wait(client, project: Project, version: str) -> float:
+    """Returns the seconds until a promotion request is granted; the version is judged to allow it."""
+    judged = run_python(project.root, "-c", JUDGE, version, **project.env)
+    assert judged.returncode == 0, judged.stderr
     time.sleep(random.uniform(0, 10))  # more than the watcher's period
     started = time.monotonic()
     client.set_registered_model_alias("rootstock", "champion", version)

@@ -4,8 +4,15 @@ import json
 
 import pytest
 
-from flows.registry.ledger import Event, Ledger
+from flows.registry import ledger_end, signing
+from flows.registry.aliases import LIVE
+from flows.registry.approval import accept_ledger
+from flows.registry.ledger import Ledger
+from flows.registry.ledger_lines import START, Event, LedgerError, seal
 from flows.registry.ledger_owner import ledger_path
+from flows.registry.promotion import roll_back
+from flows.registry.store import client
+from flows.registry.version_record import LiveVersion
 from tasks.core.errors import RootstockError
 from tests.errors import raises
 
@@ -16,7 +23,7 @@ def test_a_line_that_was_cut_off_counts_as_never_written(registry):
     with registry.ledger.open("a") as file:
         file.write('{"at": "2026-')
     assert registry.reconcile() == []
-    assert len(Ledger(registry.ledger).entries) == 1
+    assert len(Ledger(registry.ledger).releases) == 1
 
 
 def test_each_model_has_a_separate_ledger():
@@ -26,8 +33,9 @@ def test_each_model_has_a_separate_ledger():
 def test_a_modified_line_is_detected(registry):
     registry.request(registry.version())
     registry.reconcile()
-    line = json.loads(registry.ledger.read_text())
-    registry.ledger.write_text(json.dumps({**line, "why": "nothing"}) + "\n")
+    first, *others = registry.ledger.read_text().splitlines()
+    lines = [json.dumps({**json.loads(first), "why": "nothing"}), *others]
+    registry.ledger.write_text("\n".join(lines) + "\n")
     with raises(RootstockError, "ledger-changed") as caught:
         registry.reconcile()
     assert "line 1 " in str(caught.value)
@@ -47,7 +55,7 @@ ENTRY = {"at": "2026-01-01T00:00:00+00:00", "event": "found", "version": "1", "w
 )
 def test_a_line_that_is_no_entry_is_named(tmp_path, line):
     file = tmp_path / "ledger.jsonl"
-    Ledger(file).add(Event.RELEASED, "1", "a request", "1", "why", 3)
+    Ledger(file).add(Event.RELEASED, "1", "why", live=LiveVersion(number="1", made=3))
     with file.open("a") as opened:
         opened.write(line + "\n")
     with raises(RootstockError, "ledger-damaged") as caught:
@@ -59,3 +67,118 @@ def test_a_ledger_of_other_bytes_is_named(tmp_path):
     (tmp_path / "ledger.jsonl").write_bytes(b"\xff\xfe\n")
     with raises(RootstockError, "ledger-damaged"):
         Ledger(tmp_path / "ledger.jsonl")
+
+
+@pytest.fixture
+def ledger(registry):
+    """Returns a ledger with one release and two more lines."""
+    registry.request(registry.version())
+    registry.reconcile()
+    registry.version()
+    return registry.ledger
+
+
+@pytest.mark.parametrize("lines", [0, 1, 2])
+def test_a_ledger_that_was_cut_or_lost_stops_releases_until_a_person_accepts_it(registry, ledger, lines):
+    whole = ledger.read_text().splitlines(keepends=True)
+    assert len(whole) == 3
+    ledger.write_text("".join(whole[:lines]))
+    registry.request("2")
+    with raises(LedgerError, "ledger-cut") as caught:
+        registry.reconcile()
+    assert "make approve" in str(caught.value)
+    with raises(LedgerError, "ledger-cut"):
+        roll_back(registry.name, ledger)
+    assert registry.at(LIVE) == "1"
+    entry = accept_ledger(registry.name, "the disk was full", ledger)
+    assert (entry["event"], entry["live"]) == (Event.ACCEPTED, "1")
+    assert "the disk was full" in entry["why"]
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.REFUSED], "what was judged is lost, too"
+    with raises(RootstockError, "ledger-in-order"):
+        accept_ledger(registry.name, "again", ledger)
+
+
+def test_an_older_ledger_of_the_same_length_is_not_continued(registry, ledger):
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(lines[:2]))
+    ledger_end.forget(ledger)
+    registry.version("refused")
+    ledger_end._file(ledger).write_text(ledger_end._file(ledger).read_text())  # the end of the other one
+    other = ledger.read_text()
+    ledger.write_text("".join(lines))
+    with raises(LedgerError, "ledger-cut") as caught:
+        Ledger(ledger)
+    assert "another line 3" in str(caught.value)
+    ledger.write_text(other)
+    assert len(Ledger(ledger).entries) == 3
+
+
+def test_lines_that_were_added_by_nobody_who_is_trusted_release_nothing(registry, ledger, monkeypatch, tmp_path):
+    monkeypatch.setenv(signing.FOLDER_VARIABLE, str(tmp_path / "attacker"))
+    Ledger(ledger, check=False).add(Event.RELEASED, "2", "by me", live=registry.as_live("2"))
+    key = signing.public_key()
+    monkeypatch.undo()
+    with raises(LedgerError, "ledger-not-signed") as caught:
+        registry.reconcile()
+    assert key in str(caught.value)
+    assert registry.at(LIVE) == "1"
+
+
+def test_an_unsigned_line_after_signed_ones_releases_nothing(registry, ledger):
+    opened = Ledger(ledger)
+    entry = {name: value for name, value in opened.entries[-1].items() if name not in {"signature", "key"}}
+    entry |= {"event": Event.RELEASED, "live": "2", "record": None}
+    entry["seal"] = seal(opened.entries[-1]["seal"], entry)
+    with ledger.open("a") as file:
+        file.write(json.dumps(entry) + "\n")
+    with raises(LedgerError, "ledger-not-signed"):
+        registry.reconcile()
+
+
+def test_a_damaged_ledger_is_put_aside_when_a_person_goes_on(registry, ledger):
+    content = ledger.read_bytes().replace(b'"event": "released"', b'"event": "refused"')
+    ledger.write_bytes(content)
+    accept_ledger(registry.name, "a bad disk", ledger)
+    (aside,) = ledger.parent.glob("*.put-aside")
+    assert aside.read_bytes() == content
+    assert registry.reconcile() == []
+    assert registry.at(LIVE) == "1"
+
+
+def test_the_ledger_of_an_earlier_release_is_continued_with_signatures(registry, tmp_path):
+    """Its lines have no files, no record and no signature, and its version has no record."""
+    version = registry.unrecorded()
+    entry = {"at": "2026-01-01T00:00:00+00:00", "event": "released", "version": "1", "wish": "alias champion"}
+    entry |= {"live": "1", "why": "by alias champion", "made": version.creation_timestamp, "seal": ""}
+    registry.ledger.write_text(json.dumps({**entry, "seal": seal(START, entry)}) + "\n")
+    client().set_registered_model_alias(registry.name, LIVE, "1")
+    assert registry.reconcile() == []
+    registry.request(registry.version(against="1"))
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.RELEASED]
+    assert roll_back(registry.name, registry.ledger)["live"] == "1"
+
+
+def test_a_ledger_grows_by_the_hands_of_others(registry, ledger):
+    before = ledger_end._file(ledger).read_bytes()
+    registry.version()
+    ledger_end._file(ledger).write_bytes(before)  # this user has not seen the last line
+    assert registry.reconcile() == []
+    assert ledger_end._file(ledger).read_bytes() != before
+
+
+def test_a_registry_that_was_removed_begins_again(registry, ledger):
+    client().delete_registered_model(registry.name)
+    ledger.unlink()
+    client().create_registered_model(registry.name)
+    with raises(LedgerError, "ledger-cut"):  # with the model there, it could be a lost one
+        registry.reconcile()
+    client().delete_registered_model(registry.name)
+    assert registry.reconcile() == []
+
+
+def test_a_lost_ledger_is_told_without_its_noted_end(registry, ledger):
+    ledger.unlink()
+    ledger_end.forget(ledger)
+    with raises(LedgerError, "ledger-lost") as caught:
+        registry.reconcile()
+    assert "restore the newest backup" in str(caught.value)

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from flows.registry.aliases import CHAMPION, LIVE, PRODUCTION
-from flows.registry.ledger import Event, Ledger
+from flows.registry.ledger import Ledger
+from flows.registry.ledger_lines import Event
 from flows.registry.ledger_owner import OtherLedgerError
 from flows.registry.promotion import reconcile, roll_back
 from flows.registry.store import client
@@ -86,11 +87,12 @@ def test_a_live_alias_moved_by_hand_or_left_by_a_crash_is_reset_to_the_ledgers_v
     registry.request(first)
     registry.reconcile()
     client().set_registered_model_alias(registry.name, LIVE, second)
-    assert registry.reconcile() == []
+    (entry,) = registry.reconcile()
+    assert (entry["event"], entry["version"], entry["live"]) == (Event.CORRECTED, second, first)
     assert registry.at(LIVE) == first
-    Ledger(registry.ledger).add(Event.RELEASED, second, "cut off here", second, "")
+    Ledger(registry.ledger).add(Event.RELEASED, second, "cut off here", live=registry.as_live(second))
     registry.request(second)
-    assert registry.reconcile() == []
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.CORRECTED]
     assert registry.at(LIVE) == second
 
 
@@ -103,7 +105,7 @@ def test_rollback_returns_to_the_previous_version_and_reports_it(registry):
     assert (entry["event"], entry["live"]) == (Event.ROLLED_BACK, first)
     assert registry.at(LIVE) == registry.at(CHAMPION) == first
     assert registry.reconcile() == []
-    assert [entry["live"] for entry in Ledger(registry.ledger).entries] == [first, second, first]
+    assert [entry["live"] for entry in Ledger(registry.ledger).releases] == [first, second, first]
 
 
 def test_a_second_rollback_does_not_undo_the_first(registry):
@@ -122,7 +124,7 @@ def test_what_is_live_before_there_is_a_ledger_stays(registry):
     registry.request(first)
     assert registry.reconcile() == []
     assert (registry.at(LIVE), registry.at(CHAMPION)) == (first, first)
-    assert [entry["event"] for entry in Ledger(registry.ledger).entries] == [Event.ADOPTED]
+    assert [entry["event"] for entry in Ledger(registry.ledger).releases] == [Event.ADOPTED]
 
 
 def test_a_copy_whose_version_was_deleted_is_refused_and_blocks_nothing(registry):

@@ -11,15 +11,17 @@ import pytest
 from flows.config import parameters
 from flows.local.relocation import relocate
 from flows.registry.aliases import CHAMPION, LIVE
+from flows.registry.ledger_lines import Event
 from flows.registry.model_card import write_card
 from flows.registry.promotion import reconcile
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.verdict import judge
-from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED
+from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED, RootstockError
 from tasks.core.files import read_json
 from tasks.core.target import TargetSpec
 from tasks.gate.checks import Verdict
+from tests.errors import raises
 from tests.project import Project, run_python
 
 
@@ -97,16 +99,18 @@ def test_a_run_that_mlflow_has_removed_breaks_neither_gate_nor_card_nor_release(
     done = run_python(project.root, *gc, MLFLOW_TRACKING_URI=uri)
     assert done.returncode == 0, done.stderr
     shutil.rmtree(project.root / ".registry" / "artifacts")
-    judgement = judge(other, params.gate, params.evaluate.slices, params.paths)
+    ledger = tmp_path / "ledger.jsonl"
+    judgement = judge(other, params.gate, params.evaluate.slices, params.paths, ledger)
     assert judgement.verdict == Verdict.UNDECIDED
     assert "version 1 of rootstock cannot be loaded" in judgement.why()
     assert tracker.get_model_version("rootstock", "2").tags[Tag.VERDICT] == "undecided"
     assert write_card(live, TargetSpec.load(params.paths.task).kind) == live.description
-    ledger = tmp_path / "ledger.jsonl"
-    assert reconcile("rootstock", person_decides=False, ledger_file=ledger) == []
+    with raises(RootstockError, "live-unrecorded"):  # its record went with its run, and the ledger is a new one
+        reconcile("rootstock", person_decides=False, ledger_file=ledger)
+    tracker.delete_registered_model_alias("rootstock", LIVE)
     tracker.set_registered_model_alias("rootstock", CHAMPION, "2")
     (entry,) = reconcile("rootstock", person_decides=False, ledger_file=ledger)
-    assert entry["live"] == "1"
+    assert entry["event"] == Event.REFUSED
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from flows.registry.aliases import CHAMPION, PRODUCTION
 from flows.registry.ledger import Ledger
 from flows.registry.store import client
 from flows.registry.tags import Tag
+from flows.registry.verdict import NONE
 from flows.retention import removal
 from flows.retention.plan import DAY_MS, RetentionPlan, make_plan, versions_of
 from tests.flows.conftest import Registry
@@ -40,21 +41,18 @@ class Past:
     def version(self) -> str:
         run = self.run()
         logged = client().create_logged_model(self.experiment, name=self.name, source_run_id=run.info.run_id)
-        number = self.registry.version()
+        folder = Path(logged.artifact_location)
+        folder.mkdir(parents=True)
+        (folder / "weights").touch()
+        source, tags = f"models:/{logged.model_id}", {Tag.KEY: "of a result"}
         created = client().create_model_version(
-            self.name,
-            f"models:/{logged.model_id}",
-            run_id=run.info.run_id,
-            tags={**client().get_model_version(self.name, number).tags, Tag.KEY: number},
-            model_id=logged.model_id,
+            self.name, source, run_id=run.info.run_id, tags=tags, model_id=logged.model_id
         )
-        client().delete_model_version(self.name, number)
         return str(created.version)
 
     def release(self, *versions: str) -> None:
         for version in versions:
-            live = self.registry.at("live") or "none"
-            client().set_model_version_tag(self.name, version, Tag.VERDICT_AGAINST, live)
+            self.registry.judge(version, self.registry.at("live") or NONE)
             self.registry.request(version)
             self.registry.reconcile()
 

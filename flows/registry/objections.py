@@ -1,0 +1,109 @@
+"""The reasons why a version may not go live, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flows.registry.aliases import LIVE
+from flows.registry.ledger import Ledger
+from flows.registry.ledger_lines import Event
+from flows.registry.records import trusted_record
+from flows.registry.version_files import digest_of_version
+from flows.registry.version_record import APPROVED, REGISTERED, LiveVersion, VersionRecord
+from tasks.core.errors import RootstockError
+from tasks.gate.checks import Verdict
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+
+def objection(version: ModelVersion, ledger: Ledger, *, person_decides: bool) -> str:
+    """Returns the reason why this version may not replace the live one; empty if it may.
+
+    A record that another machine has signed becomes a line of the ledger, so that no earlier one can return.
+    """
+    try:
+        record = trusted_record(version, ledger)
+        return _objection_to(record, version, ledger, person_decides=person_decides)
+    except RootstockError as error:  # what is recorded cannot be trusted, or the files cannot be read
+        return str(error)
+
+
+def adoption_objection(version: ModelVersion, ledger: Ledger, *, person_decides: bool) -> str:
+    """Returns the reason why a version that is live already may not stay so in a new ledger; empty if it may."""
+    try:
+        record = trusted_record(version, ledger)
+        if record is None:
+            return "nothing that this machine trusts records its verdict"
+        if record != ledger.record_of(record.number, record.made):
+            ledger.state(Event.JUDGED, record)
+        return unproved(record) or refusal(record, person_decides=person_decides) or _changed(version, record)
+    except RootstockError as error:
+        return str(error)
+
+
+def _changed(version: ModelVersion, record: VersionRecord) -> str:
+    return "" if digest_of_version(version) == record.files else "its files are not those that were judged"
+
+
+def _objection_to(record: VersionRecord | None, version: ModelVersion, ledger: Ledger, *, person_decides: bool) -> str:
+    number, made = str(version.version), int(version.creation_timestamp)
+    if record is None:
+        return _unrecorded(number, ledger)
+    if record != ledger.record_of(number, made):
+        ledger.state(Event.JUDGED, record)
+    if record.verdict == APPROVED and not ledger.is_approval_open(record):
+        return f"its approval was for one release, and {LIVE} has moved since; again: {approve_command(number)}"
+    if reason := unproved(record):
+        return reason
+    if not _is_against(record.against, ledger.live):
+        return (
+            f"its verdict was made against {_named(record.against)}, but {_named(ledger.live)} is live now: make run "
+            "judges the newest version again; to return to an older one, use make rollback"
+        )
+    if reason := refusal(record, person_decides=person_decides):
+        return f"{reason}; to let it go live all the same: {approve_command(number)}"
+    return _changed(version, record)
+
+
+def unproved(record: VersionRecord) -> str:
+    """Returns the objection to a version that did not reproduce its evaluation; empty if it did or was approved."""
+    return (
+        ""
+        if record.proved or record.verdict == APPROVED
+        else "it did not reproduce its evaluated predictions at registration"
+    )
+
+
+def refusal(record: VersionRecord, *, person_decides: bool) -> str:
+    """Returns the objection to a version because of its verdict; empty if the verdict lets it go live."""
+    if record.verdict == REGISTERED:
+        return "it was not judged yet: make run judges the newest version"
+    is_left_to_person = record.verdict == Verdict.UNDECIDED and person_decides
+    if record.verdict in {APPROVED, Verdict.PASS} or is_left_to_person:
+        return ""
+    hint = "; set gate.person_decides to let a person decide" if record.verdict == Verdict.UNDECIDED else ""
+    return f"the verdict is {record.verdict}: {record.why}{hint}"
+
+
+def approve_command(number: str) -> str:
+    """Returns the command by which a person lets a version go live whatever its verdict is."""
+    return f"make approve ARGS='--version {number} --why \"...\"'"
+
+
+def _unrecorded(number: str, ledger: Ledger) -> str:
+    """Returns the objection to a version without a record: tags alone prove nothing."""
+    if any(entry["version"] == number and entry.get("record") for entry in ledger.entries):
+        return f"version {number} was deleted and made again, or its model was: only the deleted one was judged"
+    return (
+        "nothing that this machine trusts records its verdict, and anyone can set tags: make run judges the newest "
+        f"version; to decide yourself: {approve_command(number)}"
+    )
+
+
+def _is_against(against: LiveVersion | None, live: LiveVersion | None) -> bool:
+    return against is live if live is None or against is None else live.is_same(against)
+
+
+def _named(version: LiveVersion | None) -> str:
+    return f"version {version.number}" if version else "no version"
