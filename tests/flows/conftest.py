@@ -28,7 +28,9 @@ class Registry:
         self.name, self.folder = f"model{next(NUMBERS)}", folder
         self.ledger = folder / "ledger.jsonl"
         client().create_registered_model(self.name)
-        self.experiment = client().create_experiment(self.name, artifact_location=(folder / "artifacts").as_uri())
+        self.experiment = client().create_experiment(
+            f"{self.name}-runs", artifact_location=(folder / "artifacts").as_uri()
+        )
 
     def version(self, verdict="pass", against=NONE, proof="passed"):
         """Creates a version with a record; `against` is the number of a version, or none."""
