@@ -15,9 +15,11 @@ from flows.registry import approval, ledger, ledger_end, ledger_owner, objection
 from flows.registry.version_files import UNREADABLE
 from flows.retention import removal
 from tasks.core.errors import RootstockError
+from tests.simulation.actions import ACTIONS, OTHERS
+from tests.simulation.calm import calm
 from tests.simulation.world import Crash, World
 
-ACTIONS = 12
+LENGTH = 10  # actions of a history
 ASKERS = (promotion, versions, ledger_owner, records, removal)  # modules that ask the registry
 
 
@@ -66,11 +68,12 @@ class Clockwork:
         self.append(book, line)
         self.world.step("after")
 
-    def run(self, seed: int, actions: int = ACTIONS) -> World:
+    def run(self, seed: int, length: int = LENGTH) -> World:
         for file in self.folder.rglob("*.json*"):
             file.unlink()
-        self.world = World(self.folder, seed)
-        self.world.run(actions)
+        self.world = World(self.folder, seed, OTHERS)
+        self.world.run(ACTIONS, length)
+        calm(self.world)
         return self.world
 
 
