@@ -35,6 +35,7 @@ def approve(arguments: Sequence[str]) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--version", help="number of the version to release")
     what.add_argument("--ledger", action="store_true", help="go on with a ledger that was lost, cut or replaced")
+    parser.add_argument("--live", help="with --ledger: number of the version that is live, or none")
     parser.add_argument("--why", required=True, help="your reason, for the record")
     options = parser.parse_args(arguments)
     if not options.why.strip():
@@ -44,11 +45,13 @@ def approve(arguments: Sequence[str]) -> None:
     from flows.registry.approval import approve as approve_version
     from flows.registry.ledger_lines import describe
 
-    model = load().register_.model
+    params = load()
+    model, person_decides = params.register_.model, params.gate.person_decides
     if options.ledger:
-        print(describe(accept_ledger(model, options.why)))
+        print(describe(accept_ledger(model, options.live, options.why)))
     else:
-        print("\n".join(map(describe, approve_version(model, options.version, options.why))))
+        entries = approve_version(model, options.version, options.why, person_decides=person_decides)
+        print("\n".join(map(describe, entries)))
 
 
 def trust(arguments: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from flows.local import auth, git
 from flows.local.environment import CHECKOUT
 from flows.local.lock import holder, is_held
 from flows.local.servers import HOST, PORTS, running
+from flows.registry import signing
 from tasks.core.errors import RootstockError
 from tasks.core.paths import PathsParams
 
@@ -37,7 +38,7 @@ class Finding:
 
 def examine() -> str:
     """Runs all checks and returns one line per finding. Raises RootstockError with all lines if a check failed."""
-    findings = [*_machine(), *_packages(), *_checkout(), *_servers()]
+    findings = [*_machine(), *_packages(), *_checkout(), *_key(), *_servers()]
     report = "\n".join(finding.line() for finding in findings)
     bad = sum(not finding.ok for finding in findings)
     if bad:
@@ -58,6 +59,15 @@ def _machine() -> Iterator[Finding]:
     yield Finding(
         f"commit {git.commit()[:12]}", git.commit() != "none", "git init && git add -A && git commit: DVC needs one"
     )
+
+
+def _key() -> Iterator[Finding]:
+    try:
+        key = signing.own_key()
+    except RootstockError as error:
+        yield Finding("the signing key cannot be read", False, str(error))
+    else:
+        yield Finding(f"signing key {key or 'none yet: the first registration makes it'}", True)
 
 
 def _packages() -> Iterator[Finding]:

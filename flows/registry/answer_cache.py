@@ -17,10 +17,14 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-def answers(version: ModelVersion, paths: Paths, rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns the version's answers for N images: probabilities (N, C), labels (N, C) bool, or values (N, K)."""
-    pixels = hashlib.sha256("".join(rows[Column.PIXEL_HASH]).encode()).hexdigest()
-    file = paths.state / "answers" / f"{Path(str(version.source)).name}-{pixels[:16]}.parquet"
+def answers(version: ModelVersion, files: str | None, paths: Paths, rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the version's answers for N images: probabilities (N, C), labels (N, C) bool, or values (N, K).
+
+    `files` is the digest of the version's files.
+    """
+    inputs = "".join([files or "unreadable", *rows[Column.PIXEL_HASH]])
+    digest = hashlib.sha256(inputs.encode()).hexdigest()
+    file = paths.state / "answers" / f"{Path(str(version.source)).name}-{digest[:16]}.parquet"
     return _cached(file, lambda: _computed(version, paths, rows))
 
 

@@ -3,70 +3,95 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from flows.registry import ledger_end
-from flows.registry.aliases import CHAMPION, LIVE
 from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import Entry, Event, LedgerError
-from flows.registry.ledger_owner import held, ledger_path, locked_ledger, take_over
-from flows.registry.promotion import answer_requests, set_alias
-from flows.registry.records import Statement, state_in
+from flows.registry.ledger_owner import claim, held, ledger_path, locked_ledger, take_over
+from flows.registry.outage import AGAIN, explained
+from flows.registry.promotion import PromotionRequest, answer, repair_live_alias
+from flows.registry.records import Statement, files_of, state_in
+from flows.registry.verdict import NONE
 from flows.registry.version_files import digest_of_version
 from flows.registry.version_record import APPROVED, LiveVersion
-from flows.registry.versions import find, find_number
+from flows.registry.versions import find_number
 from tasks.core.errors import RootstockError
 
 
-def approve(name: str, number: str, why: str, ledger_file: Path | None = None) -> list[Entry]:
+def approve(
+    name: str, number: str, why: str, *, person_decides: bool = False, ledger_file: Path | None = None
+) -> list[Entry]:
     """Records that a person lets a version go live, and releases it. Returns the new ledger lines.
 
-    The approval is for the version's files as they are now, and for replacing the version that is live now.
+    The approval is for the version's files as they are now, and for replacing the version that is live now. Raises
+    RootstockError if it cannot go live all the same.
     """
-    version = find_number(name, number)
-    if version is None:
-        raise RootstockError(f"{name} has no version {number}", key="version-not-found")
-    with locked_ledger(name, ledger_file) as ledger:
-        before = len(ledger.entries)
-        files, reason = digest_of_version(version), _signed_by_person(why)
+    with explained(AGAIN), locked_ledger(name, ledger_file) as ledger:
+        version = find_number(name, number)
+        if version is None:
+            raise RootstockError(f"{name} has no version {number}", key="version-not-found")
+        before, files, reason = len(ledger.entries), digest_of_version(version), _signed_by_person(why)
         state_in(ledger, version, Statement(Event.APPROVED, APPROVED, reason, ledger.live, files=files))
-        set_alias(name, CHAMPION, LiveVersion(number=number))
-        answer_requests(name, ledger, person_decides=False)
+        repair_live_alias(name, ledger, person_decides=person_decides)
+        entry = answer(name, PromotionRequest(number, "approval"), ledger, person_decides=person_decides)
+        claim(name, ledger)
+        if entry["event"] != Event.RELEASED:
+            raise RootstockError(f"version {number} of {name} cannot go live: {entry['why']}", key="not-released")
         return ledger.entries[before:]
 
 
-def accept_ledger(name: str, why: str, ledger_file: Path | None = None) -> Entry:
-    """Records that a person goes on with the ledger as it is, or starts a new one, with what has the alias `live` now.
+def accept_ledger(name: str, live: str | None, why: str, ledger_file: Path | None = None) -> Entry:
+    """Records that a person goes on with the ledger, or with a new one. Returns the new ledger line.
 
-    A ledger whose lines are damaged or changed is put aside, beside the new one. Raises RootstockError if nothing is
-    wrong with it.
+    `live` is the number of the version that is live, or NONE; only if nothing but the model's tag in MLflow is wrong,
+    the ledger knows it. A ledger with bad lines or of an unknown signer is put aside, beside the new one. Raises
+    RootstockError if nothing is wrong with it, or if `live` is missing.
     """
     file = ledger_file or ledger_path(name)
-    with suppress(LedgerError), locked_ledger(name, file):
+    with explained(AGAIN), suppress(LedgerError), locked_ledger(name, file):
         raise RootstockError(f"{file} is in order: there is nothing to accept", key="ledger-in-order")
-    with held(file):
-        ledger, version = _salvaged(file), find(name, LIVE)
-        live = None
-        if version:
-            number, made = str(version.version), int(version.creation_timestamp)
-            live = LiveVersion(number=number, made=made, files=digest_of_version(version))
-        ledger_end.forget(file)
-        entry = ledger.add(Event.ACCEPTED, live.number if live else "none", _signed_by_person(why), live=live)
+    with explained(AGAIN), held(file):
+        ledger, stays = _salvaged(file)
+        at = ledger.live if stays else _live_version(name, live)
+        entry = ledger.add(Event.ACCEPTED, at.number if at else NONE, _signed_by_person(why), live=at)
         take_over(name, ledger)
         return entry
 
 
-def _salvaged(file: Path) -> Ledger:
-    """Returns the ledger, without the check that it is the one seen last; one with bad lines is put aside."""
+def _salvaged(file: Path) -> tuple[Ledger, bool]:
+    """Returns the ledger, and whether it is in order; one with bad lines or of an unknown signer is put aside."""
     try:
-        return Ledger(file, check=False)
+        return Ledger(file), True
     except LedgerError:
-        file.rename(file.with_name(f"{file.stem}-{time.strftime('%Y%m%d-%H%M%S')}.put-aside"))
-        return Ledger(file, check=False)
+        pass
+    try:
+        ledger = Ledger(file, check=False)
+        ledger.check_signature()
+    except LedgerError:
+        file.rename(file.with_name(f"{file.stem}-{time.time_ns()}.put-aside"))
+        ledger = Ledger(file, check=False)
+    return ledger, False
+
+
+def _live_version(name: str, number: str | None) -> LiveVersion | None:
+    """Returns the version that a person says is live. Raises RootstockError if it is missing."""
+    if number == NONE:
+        return None
+    version = find_number(name, number) if number else None
+    if version is None:
+        raise RootstockError(
+            f"say which version of {name} is live: --live and its number, or --live {NONE}", key="live-not-said"
+        )
+    return LiveVersion.of(version, files_of(version))
 
 
 def _signed_by_person(why: str) -> str:
-    return f"{' '.join(why.split())} ({getpass.getuser()} on {socket.gethostname()})"
+    try:
+        person = getpass.getuser()
+    except (KeyError, OSError):  # in a container, the user may have no name
+        person = str(os.getuid())
+    return f"{' '.join(why.split())} ({person} on {socket.gethostname()})"

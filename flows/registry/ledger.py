@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime
-from itertools import dropwhile
+from itertools import dropwhile, pairwise
 from pathlib import Path
 
 from flows.registry import ledger_end, signing
@@ -22,14 +22,16 @@ class Ledger:
 
     def __init__(self, file: Path, *, check: bool = True) -> None:
         self.file = file
+        noted = ledger_end.noted(file) if check else None  # first: another process may add lines meanwhile
         data = file.read_bytes() if file.exists() else b""
         self._whole = data.rfind(b"\n") + 1
         lines = data[: self._whole].split(b"\n")
         self.entries = [parsed(file, number, line) for number, line in enumerate(lines, 1) if line]
         self._check_chain()
+        if noted:
+            ledger_end.check_continues(file, self.entries, noted)
         if check:
-            ledger_end.check_continues(file, self.entries)
-            self._check_signature()
+            self.check_signature()
 
     @property
     def id(self) -> str:
@@ -48,10 +50,12 @@ class Ledger:
 
     @property
     def began(self) -> float:
-        """Returns the time of adoption if a version was live before the ledger, in seconds since 1970; otherwise 0."""
-        first = next(iter(self.releases), None)
-        began_late = first and first["event"] in {Event.ADOPTED, Event.ACCEPTED}
-        return datetime.fromisoformat(first["at"]).timestamp() if first and began_late else 0.0
+        """Returns the time since which the ledger is complete, in seconds since 1970; 0 if it has all releases.
+
+        Before it adopted a version that was live, or a person accepted it, lines may be missing.
+        """
+        late = [entry for entry in self.releases if entry["event"] in {Event.ADOPTED, Event.ACCEPTED}]
+        return datetime.fromisoformat(late[-1]["at"]).timestamp() if late else 0.0
 
     def before_live(self) -> list[LiveVersion]:
         """Returns each previously live version, newest first. Versions that were rolled back are left out."""
@@ -74,11 +78,10 @@ class Ledger:
         records = [record for entry in self.entries if entry["version"] == number and (record := record_in(entry))]
         return max((each for each in records if each.made == made), key=lambda each: each.sequence, default=None)
 
-    def is_approval_open(self, record: VersionRecord) -> bool:
-        """Returns whether a person's approval is in the ledger, and `live` has not moved since."""
-        since = list(dropwhile(lambda entry: entry.get("record") != record.model_dump(), self.entries))
-        stays = STATEMENTS | {Event.REFUSED, Event.CORRECTED}
-        return bool(since) and all(entry["event"] in stays for entry in since)
+    def moved_since(self, record: VersionRecord) -> bool:
+        """Returns whether `live` has moved since the record became a line, or ever, if it is none."""
+        since = list(dropwhile(lambda entry: entry.get("record") != record.model_dump(), self.entries)) or self.entries
+        return any(not _is_same(_live_in(one), _live_in(other)) for one, other in pairwise(since))
 
     def state(self, event: Event, record: VersionRecord) -> Entry:
         """Appends a statement about a version."""
@@ -136,7 +139,7 @@ class Ledger:
                 )
             before = entry["seal"]
 
-    def _check_signature(self) -> None:
+    def check_signature(self) -> None:
         """Checks the last line: it seals those before, which whoever signed it has checked."""
         if not any("signature" in entry for entry in self.entries):
             return  # an earlier release of Rootstock wrote it

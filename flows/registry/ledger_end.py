@@ -10,34 +10,44 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from flows.registry.ledger_lines import ACCEPT, Entry, LedgerError
 from flows.registry.signing import config_folder
-from tasks.core.errors import DamagedFileError
-from tasks.core.files import read_json, write_json
+from tasks.core.files import write_text
+
+
+class End(BaseModel):
+    """The number of lines of a ledger and the seal of the last one."""
+
+    model_config = ConfigDict(strict=True)
+    ledger: str
+    lines: int = Field(gt=0)
+    seal: str
 
 
 def remember(ledger: Path, entries: Sequence[Entry]) -> None:
     """Notes the number of lines and the last seal, unless they are noted already."""
-    end = {"ledger": str(ledger.resolve()), "lines": len(entries), "seal": entries[-1]["seal"]}
-    if _noted(ledger) != end:
+    end = End(ledger=str(ledger.resolve()), lines=len(entries), seal=entries[-1]["seal"])
+    if noted(ledger) != end:
         with suppress(OSError):  # no home, or no space: the ledger continues what was noted before
-            write_json(_file(ledger), end)
+            write_text(_file(ledger), end.model_dump_json())
 
 
 def forget(ledger: Path) -> None:
-    """Removes the note: the ledger's model is gone, or a person has accepted another ledger."""
-    _file(ledger).unlink(missing_ok=True)
+    """Removes the note of a ledger whose registry is gone."""
+    with suppress(OSError):
+        _file(ledger).unlink(missing_ok=True)
 
 
-def check_continues(ledger: Path, entries: Sequence[Entry]) -> None:
+def check_continues(ledger: Path, entries: Sequence[Entry], end: End) -> None:
     """Raises LedgerError if the ledger does not continue the one that was last seen at this path."""
-    noted = _noted(ledger)
-    lines, last = int(noted.get("lines", 0)), noted.get("seal")
-    if not lines or (len(entries) >= lines and entries[lines - 1]["seal"] == last):
+    if len(entries) >= end.lines and entries[end.lines - 1]["seal"] == end.seal:
         return
-    state = f"has {len(entries)} lines, not {lines}" if len(entries) < lines else f"has another line {lines}"
+    state = (
+        f"has {len(entries)} lines, not {end.lines}" if len(entries) < end.lines else f"has another line {end.lines}"
+    )
     raise LedgerError(
         f"{ledger} {state if entries else 'is lost'}: it is not the ledger that this user saw last, so nothing is "
         f"released; restore the newest backup, or look at which version is live and go on with {ACCEPT}",
@@ -45,13 +55,12 @@ def check_continues(ledger: Path, entries: Sequence[Entry]) -> None:
     )
 
 
-def _noted(ledger: Path) -> dict[str, Any]:
-    """Returns the note; a damaged one is taken as none, since a ledger is also signed."""
+def noted(ledger: Path) -> End | None:
+    """Returns the note; None if there is none or if it is damaged, since a ledger is also signed."""
     try:
-        noted = read_json(_file(ledger))
-    except (FileNotFoundError, DamagedFileError):
-        return {}
-    return noted if isinstance(noted, dict) else {}
+        return End.model_validate_json(_file(ledger).read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def _file(ledger: Path) -> Path:

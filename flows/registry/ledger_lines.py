@@ -13,7 +13,7 @@ from flows.registry.version_record import VersionRecord, as_record
 from tasks.core.errors import RootstockError
 
 START = "0" * 64
-ACCEPT = "make approve ARGS='--ledger --why \"...\"'"  # the command of a person who goes on with it
+ACCEPT = "make approve ARGS='--ledger --live 3 --why \"...\"'"  # the command of a person who goes on with it
 
 
 class LedgerError(RootstockError):
@@ -99,7 +99,8 @@ def _checked(entry: Any) -> Entry:  # noqa: ANN401 - any JSON value
         raise ValueError("it is no entry of a ledger")
     json.dumps(entry, ensure_ascii=False).encode()  # fails for half of a surrogate pair
     datetime.fromisoformat(entry["at"])
-    record_in(cast("Entry", entry))
+    if record_in(cast("Entry", entry)) and "signature" not in entry:
+        raise ValueError("its record is not signed")
     return cast("Entry", entry)
 
 

@@ -20,6 +20,7 @@ from flows.registry.tags import Tag
 from tasks.core.errors import RootstockError
 
 LOCK_SECONDS = 60.0
+STATEMENT_SECONDS = 600.0  # a release may be downloading a version, and a retraining has time
 LOCAL = "own"  # in the file name: the local database, whose URI changes when the checkout moves
 
 
@@ -40,38 +41,55 @@ def locked_ledger(name: str, file: Path | None) -> Iterator[Ledger]:
 
     Raises OtherLedgerError if another ledger owns the model: two ledgers would undo each other's releases.
     """
+    with open_ledger(name, file) as ledger:
+        _check_owner(name, ledger)
+        yield ledger
+
+
+@contextmanager
+def open_ledger(name: str, file: Path | None, wait: float = LOCK_SECONDS) -> Iterator[Ledger]:
+    """Yields this registry's ledger of the model, whoever owns the model's releases, and holds its lock."""
     file = file or ledger_path(name)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with held(file):
-        models = client().search_registered_models(f"name = '{name}'")
-        owner, _, place = next((model.tags.get(Tag.LEDGER, "") for model in models), "").partition(" ")
-        if not models:  # nothing was ever judged in this registry: an end that is noted is of one that is gone
-            ledger_end.forget(file)
+    with held(file, wait):
         ledger = Ledger(file)
-        if owner not in {"", ledger.id}:
-            if place == _place(file):
-                raise LedgerError(
-                    f"{file} is not the ledger that released {name} (its ID is {owner}): restore the newest backup, or "
-                    f"look at which version is live and go on with {ACCEPT}",
-                    key="ledger-lost",
-                )
-            raise OtherLedgerError(
-                f"releases of {name} are recorded in {place}, not in {file}: release and roll back there, or remove "
-                f"the tag {Tag.LEDGER} of the registered model in MLflow to take over",
-                key="other-ledger",
-            )
         if ledger.entries:
             ledger_end.remember(file, ledger.entries)
         yield ledger
 
 
-def held(file: Path) -> AbstractContextManager[object]:
+def _check_owner(name: str, ledger: Ledger) -> None:
+    """Raises OtherLedgerError if another ledger owns the model, and LedgerError if that was in the same place."""
+    models = client().search_registered_models(f"name = '{name}'")
+    owner, _, place = next((model.tags.get(Tag.LEDGER, "") for model in models), "").partition(" ")
+    if owner in {"", ledger.id}:
+        return
+    if place == _place(ledger.file):
+        raise LedgerError(
+            f"the tag {Tag.LEDGER} of {name} in MLflow names another ledger ({owner}) than {ledger.file}: if that was "
+            f"replaced, restore the newest backup; if somebody changed the tag, go on with {ACCEPT}",
+            key="ledger-lost",
+        )
+    raise OtherLedgerError(
+        f"releases of {name} are recorded in {place}, not in {ledger.file}: release and roll back there, or remove "
+        f"the tag {Tag.LEDGER} of the registered model in MLflow to take over",
+        key="other-ledger",
+    )
+
+
+def begin_again(name: str, file: Path | None = None) -> None:
+    """Takes note that the model is new in this registry: without a ledger, the one seen last at its path is gone."""
+    if not (file := file or ledger_path(name)).exists():
+        ledger_end.forget(file)
+
+
+def held(file: Path, wait: float = LOCK_SECONDS) -> AbstractContextManager[object]:
     """Takes the lock of a ledger. Raises RootstockError if another process holds it for long."""
     try:
-        return FileLock(file.with_suffix(".lock")).acquire(timeout=LOCK_SECONDS)
+        return FileLock(file.with_suffix(".lock")).acquire(timeout=wait)
     except Timeout:
         raise RootstockError(
-            f"another release has held {file} for {LOCK_SECONDS:.0f} seconds: try again later", key="ledger-busy"
+            f"another release has held {file} for {wait:.0f} seconds: try again later", key="ledger-busy"
         ) from None
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def objection(version: ModelVersion, ledger: Ledger, *, person_decides: bool) -> str:
     """Returns the reason why this version may not replace the live one; empty if it may.
 
-    A record that another machine has signed becomes a line of the ledger, so that no earlier one can return.
+    A record that another machine has signed becomes a line of the ledger.
     """
     try:
         record = trusted_record(version, ledger)
@@ -35,35 +35,55 @@ def adoption_objection(version: ModelVersion, ledger: Ledger, *, person_decides:
         record = trusted_record(version, ledger)
         if record is None:
             return "nothing that this machine trusts records its verdict"
-        if record != ledger.record_of(record.number, record.made):
-            ledger.state(Event.JUDGED, record)
+        _bring_in(record, ledger)
         return unproved(record) or refusal(record, person_decides=person_decides) or _changed(version, record)
     except RootstockError as error:
         return str(error)
 
 
 def _changed(version: ModelVersion, record: VersionRecord) -> str:
-    return "" if digest_of_version(version) == record.files else "its files are not those that were judged"
+    if digest_of_version(version) == record.files:
+        return ""
+    return "its files are not those that were judged: delete the version in MLflow, and make run registers it again"
+
+
+def _bring_in(record: VersionRecord, ledger: Ledger) -> None:
+    """Makes a record of the version's run a line of the ledger, so that no earlier one can return."""
+    if record != ledger.record_of(record.number, record.made):
+        ledger.state(Event.REGISTERED if record.verdict == REGISTERED else Event.JUDGED, record)
 
 
 def _objection_to(record: VersionRecord | None, version: ModelVersion, ledger: Ledger, *, person_decides: bool) -> str:
-    number, made = str(version.version), int(version.creation_timestamp)
+    number = str(version.version)
     if record is None:
         return _unrecorded(number, ledger)
-    if record != ledger.record_of(number, made):
-        ledger.state(Event.JUDGED, record)
-    if record.verdict == APPROVED and not ledger.is_approval_open(record):
+    is_of_another_time = ledger.moved_since(record)
+    _bring_in(record, ledger)
+    if record.verdict == APPROVED and is_of_another_time:
         return f"its approval was for one release, and {LIVE} has moved since; again: {approve_command(number)}"
+    return (
+        _verdict_objection(record, ledger, is_of_another_time=is_of_another_time)
+        or _with_command(refusal(record, person_decides=person_decides), number)
+        or _changed(version, record)
+    )
+
+
+def _with_command(reason: str, number: str) -> str:
+    return f"{reason}; to let it go live all the same: {approve_command(number)}" if reason else ""
+
+
+def _verdict_objection(record: VersionRecord, ledger: Ledger, *, is_of_another_time: bool) -> str:
+    """Returns the objection to a verdict that says nothing about the version that is live now."""
     if reason := unproved(record):
         return reason
+    if record.against is None and is_of_another_time:
+        return "its verdict was made before any version was live: make run judges the newest version again"
     if not _is_against(record.against, ledger.live):
         return (
             f"its verdict was made against {_named(record.against)}, but {_named(ledger.live)} is live now: make run "
             "judges the newest version again; to return to an older one, use make rollback"
         )
-    if reason := refusal(record, person_decides=person_decides):
-        return f"{reason}; to let it go live all the same: {approve_command(number)}"
-    return _changed(version, record)
+    return ""
 
 
 def unproved(record: VersionRecord) -> str:

@@ -18,6 +18,7 @@ QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": 
 OUTAGES = {"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}  # MLflow's codes, also of databases
 REFUSED = {"PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
 KEPT = "finished stages are kept, and the next run goes on from them"
+AGAIN = "nothing is lost; try again when it answers"
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -42,14 +43,14 @@ def quick_requests() -> Iterator[None]:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def explained(advice: str = KEPT) -> Iterator[None]:
     """Raises RootstockError where the block fails because the store cannot be reached or refuses access."""
     try:
         yield
     except failures() as error:
         if not (is_outage(error) or _code(error) in REFUSED):
             raise
-        raise unreachable(error) from None
+        raise unreachable(error, advice) from None
 
 
 def is_outage(error: Exception) -> bool:
@@ -61,10 +62,10 @@ def _code(error: Exception) -> str:
     return str(getattr(error, "error_code", ""))
 
 
-def unreachable(error: Exception) -> RootstockError:
+def unreachable(error: Exception, advice: str = KEPT) -> RootstockError:
     """Returns the error for the user: the reason, and that nothing is lost."""
     reason = str(error).partition("\n")[0]
-    return RootstockError(f"{VARIABLE}: MLflow cannot be used ({reason}); {KEPT}", key="mlflow-unreachable")
+    return RootstockError(f"{VARIABLE}: MLflow cannot be used ({reason}); {advice}", key="mlflow-unreachable")
 
 
 def _error_of(write: Callable[[], object]) -> Exception | None:

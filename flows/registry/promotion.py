@@ -16,6 +16,7 @@ from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import Entry, Event
 from flows.registry.ledger_owner import claim, locked_ledger
 from flows.registry.objections import adoption_objection, approve_command, objection
+from flows.registry.outage import AGAIN, explained
 from flows.registry.store import client
 from flows.registry.tags import MAX_TAG_LENGTH, Tag
 from flows.registry.version_files import digest_of_version
@@ -44,17 +45,14 @@ def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = Non
     Raises OtherLedgerError if another ledger owns the model, and RootstockError if the ledger, or the version that was
     live before it, has to be looked at by a person.
     """
-    with locked_ledger(name, ledger_file) as ledger:
-        return answer_requests(name, ledger, person_decides=person_decides)
-
-
-def answer_requests(name: str, ledger: Ledger, *, person_decides: bool) -> list[Entry]:
-    """Does what `reconcile` does with a ledger whose lock is held."""
-    entries = _repair_live_alias(name, ledger, person_decides=person_decides)
-    requests = list(_pending_requests(name, ledger))
-    entries += [_answer(name, request, ledger, person_decides=person_decides) for request in requests]
-    claim(name, ledger)
-    return entries
+    with explained(AGAIN), locked_ledger(name, ledger_file) as ledger:
+        if not client().search_registered_models(f"name = '{name}'"):
+            return []
+        entries = repair_live_alias(name, ledger, person_decides=person_decides)
+        requests = list(_pending_requests(name, ledger))
+        entries += [answer(name, request, ledger, person_decides=person_decides) for request in requests]
+        claim(name, ledger)
+        return entries
 
 
 def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
@@ -62,7 +60,7 @@ def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
 
     Raises RootstockError if there is none, and OtherLedgerError if another ledger owns the model.
     """
-    with locked_ledger(name, ledger_file) as ledger:
+    with explained(AGAIN), locked_ledger(name, ledger_file) as ledger:
         current = ledger.live.number if ledger.live else "none"
         previous = next((live for live in ledger.before_live() if _is_unchanged(name, live)), None)
         if previous is None:
@@ -89,7 +87,7 @@ def _is_unchanged(name: str, live: LiveVersion) -> bool:
     if version is None or not is_there(name, live):
         return False
     try:
-        return live.files in {None, digest_of_version(version)}
+        return live.files is None or live.files == digest_of_version(version)
     except RootstockError:  # its files are gone
         return False
 
@@ -120,7 +118,7 @@ def original_of(name: str, copy: ModelVersion) -> str:
     return str(twins[0]) if twins else UNKNOWN
 
 
-def _answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_decides: bool) -> Entry:
+def answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_decides: bool) -> Entry:
     """Releases the version, or refuses it and restores the alias. Returns the new ledger line."""
     version = find_number(name, request.version)
     if version is None:
@@ -132,7 +130,7 @@ def _answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_deci
     if reason or version is None:
         entry = ledger.add(Event.REFUSED, request.version, reason, live=ledger.live, request=request.text)
     else:
-        live = _as_live(version, ledger)
+        live = _recorded(version, ledger)
         entry = ledger.add(Event.RELEASED, live.number, f"by {request.text}", live=live, request=request.text)
         set_alias(name, LIVE, live)
     if request.copy is None or not reason:
@@ -150,20 +148,18 @@ def _tag_outcome(name: str, request: PromotionRequest, outcome: str) -> None:
         client().set_model_version_tag(f"{name}{PRODUCTION}", request.copy, Tag.RELEASE, text)
 
 
-def _as_live(version: ModelVersion, ledger: Ledger) -> LiveVersion:
-    """Returns the version as it is recorded when it is live."""
-    number, made = str(version.version), int(version.creation_timestamp)
-    record = ledger.record_of(number, made)
-    return LiveVersion(number=number, made=made, files=record.files if record else None)
+def _recorded(version: ModelVersion, ledger: Ledger) -> LiveVersion:
+    """Returns the version with the digest of its files in the ledger."""
+    record = ledger.record_of(str(version.version), int(version.creation_timestamp))
+    return LiveVersion.of(version, record.files if record else None)
 
 
 def _is_live(version: ModelVersion, ledger: Ledger) -> bool:
     """Returns whether the ledger says that this version is live."""
-    one = LiveVersion(number=str(version.version), made=int(version.creation_timestamp))
-    return ledger.live is not None and ledger.live.is_same(one)
+    return ledger.live is not None and ledger.live.is_same(LiveVersion.of(version))
 
 
-def _repair_live_alias(name: str, ledger: Ledger, *, person_decides: bool) -> list[Entry]:
+def repair_live_alias(name: str, ledger: Ledger, *, person_decides: bool) -> list[Entry]:
     """Sets `live` to the version in the ledger. Returns the new ledger lines.
 
     A ledger without a release adopts the version that is already live. If the live version was deleted, no version is
@@ -177,8 +173,9 @@ def _repair_live_alias(name: str, ledger: Ledger, *, person_decides: bool) -> li
         entries.append(ledger.add(Event.DELETED, ledger.live.number, why, live=None))
     at, live = str(alias.version) if alias else None, ledger.live
     if at != (live.number if live else None):
-        why = f"the alias {LIVE} was at {_named(at)}, and is back at {_named(live.number if live else None)}"
-        entries.append(ledger.add(Event.CORRECTED, str(at or (live and live.number)), why, live=live))
+        why = f"the alias {LIVE} was at {_named(at)}, but this ledger says {_named(live.number if live else None)}"
+        if not ledger.entries or ledger.entries[-1]["why"] != why:  # somebody may move it every few seconds
+            entries.append(ledger.add(Event.CORRECTED, str(at or (live and live.number)), why, live=live))
         set_alias(name, LIVE, live)
     return entries
 
@@ -193,8 +190,8 @@ def _adopt(version: ModelVersion, ledger: Ledger, *, person_decides: bool) -> No
             f"it, and {reason}. Look at it, then remove the alias, or let it stay: {approve_command(number)}",
             key="live-unrecorded",
         )
-    live = _as_live(version, ledger)
-    ledger.add(Event.ADOPTED, number, "it was live before the ledger began", live=live)
+    live = _recorded(version, ledger)
+    ledger.add(Event.ADOPTED, number, "it was live before the ledger's first release", live=live)
 
 
 def _named(number: str | None) -> str:

@@ -17,7 +17,8 @@ import tasks
 from flows.registry.aliases import CHALLENGER, PRODUCTION
 from flows.registry.kinds import ANSWER_COLUMNS, DIFFERENCES
 from flows.registry.ledger_lines import Event
-from flows.registry.records import Statement, is_proved, state
+from flows.registry.ledger_owner import begin_again
+from flows.registry.records import Statement, last_record, state
 from flows.registry.runs import Run
 from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.store import client
@@ -47,17 +48,17 @@ def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, 
     """Returns the version for the current results, and whether it is new. Raises RootstockError if its proof fails.
 
     A version with the same key (the outputs of finetune and evaluate, and the scorer's code) is reused: the key is a
-    tag, so its record or its files must prove it.
+    tag, so its record must prove it, or, if this run was killed before it recorded the version, its run and its files.
     """
     key = key_of(paths)
     matches = _matching(run, model, key)
-    if existing := next((version for version in matches if is_proved(version, key)), None):
+    if existing := next((version for version in matches if _is_proved(version, key)), None):
         _set_challenger(model, existing)
         return existing, False
     dvc_cli.push()
     run.log_results()
-    unproved = next((version for version in matches if _holds_results(version, paths)), None)
-    version = unproved or _create(run, model, paths, key)
+    interrupted = [version for version in matches if version.run_id == run.id and _holds_results(version, paths)]
+    version = interrupted[0] if interrupted else _create(run, model, paths, key)
     files = checked_digest(version, paths)
     prove(version, paths)
     why = "it reproduced its evaluated predictions"
@@ -84,6 +85,11 @@ def key_of(paths: Paths) -> str:
 
 def _matching(run: Run, model: str, key: str) -> list[ModelVersion]:
     return list(run.client.search_model_versions(f"name = '{model}' and tags.`{Tag.KEY}` = '{key}'"))
+
+
+def _is_proved(version: ModelVersion, key: str) -> bool:
+    record = last_record(version)
+    return record is not None and record.proved and record.key == key
 
 
 def _holds_results(version: ModelVersion, paths: Paths) -> bool:
@@ -121,6 +127,7 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
     for name, description in ((model, None), (f"{model}{PRODUCTION}", REQUESTS)):
         with suppress(mlflow.exceptions.MlflowException):  # already exists
             run.client.create_registered_model(name, description=description)
+            begin_again(name)
     tags = lineage(paths) | {Tag.KEY: key, Tag.FILES: files}
     source = f"models:/{logged.model_id}"
     return run.client.create_model_version(model, source, run_id=run.id, tags=tags, model_id=logged.model_id)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from platformdirs import user_config_path
 
 from flows.local import secret_file
-from flows.local.environment import MAIN_CHECKOUT
+from flows.local.environment import MAIN_CHECKOUT, REGISTRY
 from tasks.core.errors import RootstockError
 from tasks.core.files import make_private
 
@@ -22,12 +22,15 @@ VARIABLE = "ROOTSTOCK_SIGNING_KEY"  # for machines without a lasting home folder
 FOLDER_VARIABLE = "ROOTSTOCK_CONFIG"
 TRUSTED = Path("deploy", "trusted_keys.txt")  # committed: public keys of other machines, a line each
 LENGTH = 32  # bytes
-REMEDY = "move it away: the next run makes a new key"
+REMEDY = "if nobody else had it: chmod 600; else move it away, and the next run makes another, which others must trust"
 
 
 def config_folder() -> Path:
     """Returns the user's folder for the signing key and the ends of ledgers, outside of every project."""
-    return Path(os.environ.get(FOLDER_VARIABLE) or user_config_path("rootstock"))
+    try:
+        return MAIN_CHECKOUT / (os.environ.get(FOLDER_VARIABLE) or user_config_path("rootstock"))
+    except RuntimeError:  # the user has no home
+        return REGISTRY / "config"
 
 
 def sign(message: str) -> str:
@@ -51,7 +54,18 @@ def is_signed(message: str, key: str, signature: str) -> bool:
 
 def is_trusted(key: str) -> bool:
     """Returns whether the public key is this machine's, or is in the committed list."""
-    return key == public_key() or key in _committed()
+    if key in _committed():
+        return True
+    try:
+        return key == own_key()
+    except RootstockError:  # what is only checked needs no key
+        return False
+
+
+def own_key() -> str | None:
+    """Returns this machine's public key, or None if it has none yet."""
+    is_there = os.environ.get(VARIABLE, "").strip() or _key_file().exists()
+    return public_key() if is_there else None
 
 
 def _committed() -> set[str]:
@@ -64,12 +78,16 @@ def _private_key() -> Ed25519PrivateKey:
     """Returns the key of the environment, or else the one in the user's folder, which is made at the first call."""
     text, place = os.environ.get(VARIABLE, "").strip(), VARIABLE
     if not text:
-        file = config_folder() / "signing-key"
+        file = _key_file()
         text, place = _ensure(file), str(file)
     try:
         return Ed25519PrivateKey.from_private_bytes(base64.b64decode(text, validate=True))
     except ValueError:
         raise RootstockError(f"{place} is no key: it must be {LENGTH} bytes in base64", key="signing-key") from None
+
+
+def _key_file() -> Path:
+    return config_folder() / "signing-key"
 
 
 def _ensure(file: Path) -> str:

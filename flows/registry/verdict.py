@@ -17,7 +17,7 @@ from flows.registry.aliases import LIVE
 from flows.registry.answer_cache import answers
 from flows.registry.kinds import EVALUATED_ANSWERS
 from flows.registry.ledger_lines import Event
-from flows.registry.records import Statement, state
+from flows.registry.records import Statement, files_of, state
 from flows.registry.store import client
 from flows.registry.tags import MAX_TAG_LENGTH, Tag
 from flows.registry.version_files import UNREADABLE
@@ -83,6 +83,7 @@ def judge(
 ) -> Judgement:
     """Judges the version for the current results, and writes the verdict to its record, its tags and its run."""
     live = find(version.name, LIVE)
+    live_files = files_of(live) if live else None
     scores = {metric: score[VALUE] for metric, score in read_json(paths.metrics)[Candidate.TUNED].items()}
     checks = floors(section.floors, scores)
     if live is None:
@@ -90,23 +91,19 @@ def judge(
     elif int(live.version) == int(version.version):
         checks.append(Check("against live", f"version {live.version} is live itself", "no loss", Verdict.PASS))
     else:
-        checks += against(live, paths, section, slices)
+        checks += against(live, live_files, paths, section, slices)
     judgement = Judgement(overall(checks), str(live.version) if live else NONE, tuple(checks))
     statement = Statement(
         Event.JUDGED,
         judgement.verdict.value,
         judgement.why(),
-        _as_live(live),
+        LiveVersion.of(live, live_files) if live else None,
         gate=_digest(section.model_dump(mode="json")),
         test=_digest(test_images(paths)),
     )
     state(version, statement, ledger_file)
     write_verdict(version, judgement)
     return judgement
-
-
-def _as_live(version: ModelVersion | None) -> LiveVersion | None:
-    return LiveVersion(number=str(version.version), made=int(version.creation_timestamp)) if version else None
 
 
 def _digest(value: object) -> str:
@@ -122,7 +119,9 @@ def test_images(paths: Paths) -> list[str]:
     return sorted(hashes.loc[tested, Column.PIXEL_HASH])
 
 
-def against(live: ModelVersion, paths: Paths, section: GateSection, slices: Sequence[str]) -> list[Check]:
+def against(
+    live: ModelVersion, files: str | None, paths: Paths, section: GateSection, slices: Sequence[str]
+) -> list[Check]:
     """Compares the evaluated predictions with the live version's answers for the same test images."""
     import pandas as pd
 
@@ -134,7 +133,7 @@ def against(live: ModelVersion, paths: Paths, section: GateSection, slices: Sequ
     manifest = pd.read_parquet(paths.manifest).set_index(Column.PATH)
     rows = manifest.loc[predictions[Column.PATH]].reset_index()
     try:
-        ours, theirs = EVALUATED_ANSWERS[kind](predictions, spec), answers(live, paths, rows)
+        ours, theirs = EVALUATED_ANSWERS[kind](predictions, spec), answers(live, files, paths, rows)
     except RootstockError as error:
         if error.key != UNREADABLE:
             raise

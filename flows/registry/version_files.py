@@ -77,10 +77,15 @@ def downloaded(version: ModelVersion, target: Path) -> VersionFiles:
     try:
         folder = Path(mlflow.artifacts.download_artifacts(address, dst_path=str(target)))
     except (OSError, ValueError, AttributeError, mlflow.exceptions.MlflowException) as error:
-        if is_outage(error) or getattr(error, "errno", None) in FULL:  # the files may be there
+        if is_temporary(error):  # the files may be there
             raise
         raise RootstockError(f"{address} cannot be loaded: {error}", key=UNREADABLE) from None
     return VersionFiles(f"version {version.version} of {version.name}", folder)
+
+
+def is_temporary(error: Exception) -> bool:
+    """Returns whether an error says nothing about the files: no answer from MLflow, or no space here."""
+    return is_outage(error) or getattr(error, "errno", None) in FULL
 
 
 def digest_of_version(version: ModelVersion) -> str:

@@ -6,7 +6,7 @@ Release believes these records only. The tags of a version say the same for peop
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,6 +14,10 @@ from flows.registry import signing
 from tasks.core.errors import RootstockError
 from tasks.gate.checks import Verdict
 
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+Identity = tuple[str, str, int]
 REGISTERED, APPROVED = "registered", "approved"
 
 
@@ -30,6 +34,11 @@ class LiveVersion(_Form):
     number: str
     made: int | None = None
     files: str | None = None
+
+    @classmethod
+    def of(cls, version: ModelVersion, files: str | None = None) -> LiveVersion:
+        """Returns the entry for a registered version."""
+        return cls(number=str(version.version), made=int(version.creation_timestamp), files=files)
 
     def is_same(self, other: LiveVersion | None) -> bool:
         """Returns whether another one is this version, as far as both are recorded."""
@@ -58,6 +67,11 @@ class VersionRecord(_Form):
     commit: str
     sequence: int
     at: str
+
+    @property
+    def identity(self) -> Identity:
+        """Returns what no other version has."""
+        return self.model, self.number, self.made
 
     def text(self) -> str:
         """Returns the text to sign."""
@@ -91,6 +105,11 @@ class SignedRecord(_Form):
         if not signing.is_signed(signed.record.text(), signed.key, signed.signature):
             raise RootstockError("the record of its verdict was changed after it was signed", key="record-changed")
         return signed
+
+
+def identity_of(version: ModelVersion) -> Identity:
+    """Returns what no other version has: the model, the number, and the creation time in ms since 1970."""
+    return str(version.name), str(version.version), int(version.creation_timestamp)
 
 
 def as_record(value: Any) -> VersionRecord:  # noqa: ANN401 - any JSON value

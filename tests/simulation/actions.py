@@ -9,10 +9,11 @@ from flows.registry.approval import accept_ledger
 from flows.registry.approval import approve as approve_version
 from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import Event
-from flows.registry.ledger_owner import locked_ledger
+from flows.registry.ledger_owner import _place, locked_ledger
 from flows.registry.promotion import reconcile, roll_back
 from flows.registry.records import Statement, state
 from flows.registry.tags import Tag
+from flows.registry.verdict import NONE
 from flows.registry.version_record import LiveVersion
 from flows.retention.plan import RetentionPlan
 from flows.retention.removal import remove_from_mlflow
@@ -48,6 +49,7 @@ def say(world: World, version: Version, event: Event, verdict: str, *, proved: b
     other = world.registry.models[MODEL].versions.get(at) if at else None
     against = LiveVersion(number=other.version, made=other.creation_timestamp) if other else None
     truth = Truth(version.files, verdict, proved, key_of(other) if other else None, world.machine)
+    truth.moves = moves(world.rules.lines)
     world.rules.add(version, truth)  # whoever crashes now may have written it
     state(
         version, Statement(event, verdict, "because", against, proved=proved), world.folder / f"{world.machine}.jsonl"
@@ -103,7 +105,13 @@ def approve(world: World) -> None:
             against = (live.number, live.made) if live else None
             truth = Truth(version.files, "approved", True, against, "home", moves=moves(world.rules.lines))
             world.rules.add(version, truth)
-            approve_version(MODEL, version.version, "because", world.ledger)
+            approve_version(
+                MODEL,
+                version.version,
+                "because",
+                person_decides=world.rules.person_decides,
+                ledger_file=world.ledger,
+            )
 
 
 def delete(world: World) -> None:
@@ -142,8 +150,14 @@ def swap_records(world: World) -> None:
     one, other = world.any_version(), world.any_version()
     source = world.draw.choice((one, other))
     if source and (texts := world.registry.written.get(source.run_id)):
-        name = f"records/{MODEL}-{other.version}.json"
+        name = f"records/{MODEL}-{other.version}-{world.draw.choice(('home', 'lab'))}.json"
         world.registry.artifacts[other.run_id][name] = world.draw.choice(texts)
+
+
+def forge_owner(world: World) -> None:
+    """Lets another ledger seem to own the model."""
+    world.registry.models[MODEL].tags[Tag.LEDGER] = world.draw.choice(("x nowhere:/x", f"x {_place(world.ledger)}"))
+    world.is_forged = True
 
 
 def tamper(world: World) -> None:
@@ -162,15 +176,31 @@ def cut_ledger(world: World) -> None:
         world.must_stop = kept < world.seen
 
 
+def said_to_be_live(world: World) -> str:
+    at = world.registry.models[MODEL].aliases.get(LIVE)
+    return at if at in world.registry.models[MODEL].versions else NONE
+
+
 def accept(world: World) -> None:
     with world.disturbed(), suppress(RootstockError):
-        accept_ledger(MODEL, "because", world.ledger)
+        accept_ledger(MODEL, said_to_be_live(world), "because", world.ledger)
     with suppress(RootstockError), locked_ledger(MODEL, world.ledger):
-        world.is_damaged = world.must_stop = False
+        world.is_damaged = world.is_forged = world.must_stop = False
 
 
 ACTIONS = (
     *(train, train, train, judge, request, request, release, release, release, copy, go_back, prune, approve),
-    *(delete, make_again, move_live, forge_tags, swap_records, tamper, cut_ledger, accept, release_elsewhere),
+    *(
+        delete,
+        make_again,
+        move_live,
+        forge_tags,
+        forge_owner,
+        swap_records,
+        tamper,
+        cut_ledger,
+        accept,
+        release_elsewhere,
+    ),
 )
 OTHERS = (request, copy, delete, move_live, forge_tags, swap_records)  # they may act in the middle of an action

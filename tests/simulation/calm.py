@@ -11,15 +11,19 @@ from flows.registry.ledger_lines import Event
 from flows.registry.promotion import reconcile
 from flows.registry.tags import Tag
 from tasks.core.errors import RootstockError
-from tests.simulation.actions import say
+from tests.simulation.actions import said_to_be_live, say
 from tests.simulation.world import MODEL, World
 
 
 def calm(world: World) -> None:
     """Without faults, everything comes to rest: the alias is where the ledger says, and no request is left."""
+    if world.is_forged:  # as the message says
+        world.registry.models[MODEL].tags.pop(Tag.LEDGER, None)
+    if world.is_forged:  # as the message says
+        world.registry.models[MODEL].tags.pop(Tag.LEDGER, None)
     with suppress(RootstockError):
-        accept_ledger(MODEL, "because", world.ledger)
-    world.is_damaged = world.must_stop = False
+        accept_ledger(MODEL, said_to_be_live(world), "because", world.ledger)
+    world.is_damaged = world.is_forged = world.must_stop = False
     aliases = world.registry.models[MODEL].aliases
     try:
         entries = reconcile(MODEL, person_decides=world.rules.person_decides, ledger_file=world.ledger)

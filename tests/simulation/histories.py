@@ -11,7 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from flows.registry import approval, ledger, ledger_end, ledger_owner, objections, promotion, records, signing, versions
+from flows.registry import (
+    approval,
+    ledger,
+    ledger_end,
+    ledger_owner,
+    objections,
+    promotion,
+    published,
+    records,
+    signing,
+    versions,
+)
 from flows.registry.version_files import UNREADABLE
 from flows.retention import removal
 from tasks.core.errors import RootstockError
@@ -20,7 +31,7 @@ from tests.simulation.calm import calm
 from tests.simulation.world import Crash, World
 
 LENGTH = 10  # actions of a history
-ASKERS = (promotion, versions, ledger_owner, records, removal)  # modules that ask the registry
+ASKERS = (promotion, versions, ledger_owner, published, removal)  # modules that ask the registry
 
 
 class Clockwork:
@@ -30,18 +41,17 @@ class Clockwork:
         self.folder, self.world = folder, World(folder, 0)
         for module in ASKERS:
             patch.setattr(module, "client", lambda: self.world.registry)
-        for module in (objections, approval, records):
+        for module in (objections, approval, records, promotion):
             patch.setattr(module, "digest_of_version", self.digest_of)
-        patch.setattr(promotion, "digest_of_version", self.digest_of)
         patch.setattr(signing, "public_key", lambda: self.world.machine)
         patch.setattr(signing, "sign", lambda text: _hash(self.world.machine, text))
         patch.setattr(signing, "is_signed", lambda text, key, signature: signature == _hash(key, text))
         patch.setattr(signing, "is_trusted", self.is_trusted)
         patch.setattr(records.git, "commit", lambda: "")
         patch.setattr(records, "warn", lambda _text: None)
-        patch.setattr(records, "TemporaryDirectory", lambda: nullcontext(str(folder)))
+        patch.setattr(published, "TemporaryDirectory", lambda: nullcontext(str(folder)))
         for module in (ledger_owner, approval):
-            patch.setattr(module, "held", lambda _file: nullcontext())  # a history is one thread
+            patch.setattr(module, "held", lambda *_: nullcontext())  # a history is one thread
         patch.setattr(ledger_end, "_file", lambda file: folder / f"end-{file.stem}.json")
         patch.setattr(os, "fsync", lambda _file: None)
         self.append = ledger.Ledger._append

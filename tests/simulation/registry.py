@@ -122,7 +122,11 @@ class MemoryRegistry:
         self.written.setdefault(run, []).append(text)
 
     def list_artifacts(self, run: str, folder: str) -> list[SimpleNamespace]:
-        return [SimpleNamespace(path=name) for name in self.artifacts[run] if name.startswith(folder)]
+        return [
+            SimpleNamespace(path=name, is_dir=False, file_size=1)
+            for name in self.artifacts[run]
+            if name.startswith(folder)
+        ]
 
     def download_artifacts(self, run: str, name: str, target: str) -> str:
         file = Path(target) / "record.json"

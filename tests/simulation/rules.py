@@ -23,7 +23,7 @@ class Truth:
     against: Identity | None
     machine: str
     is_certain: bool = False  # whether the machine lived on after it was written
-    moves: int = 0  # of `live` before an approval
+    moves: int = 0  # of `live` before it was stated
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Rules:
             self.lets_go_live(truth)
             and truth.against == live
             and files in {None, truth.files}
-            and (truth.verdict != "approved" or truth.moves == moved)
+            and (truth.moves == moved or (truth.verdict != "approved" and truth.against is not None))
             for truth in truths[last_here:]
         )
 

@@ -4,14 +4,16 @@ import json
 
 import pytest
 
-from flows.registry import ledger_end, signing
+from flows.registry import ledger_end, ledger_owner, signing
 from flows.registry.aliases import LIVE
-from flows.registry.approval import accept_ledger
+from flows.registry.approval import accept_ledger, approve
 from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import START, Event, LedgerError, seal
-from flows.registry.ledger_owner import ledger_path
+from flows.registry.ledger_owner import begin_again, ledger_path
 from flows.registry.promotion import roll_back
 from flows.registry.store import client
+from flows.registry.tags import Tag
+from flows.registry.verdict import NONE
 from flows.registry.version_record import LiveVersion
 from tasks.core.errors import RootstockError
 from tests.errors import raises
@@ -90,12 +92,14 @@ def test_a_ledger_that_was_cut_or_lost_stops_releases_until_a_person_accepts_it(
     with raises(LedgerError, "ledger-cut"):
         roll_back(registry.name, ledger)
     assert registry.at(LIVE) == "1"
-    entry = accept_ledger(registry.name, "the disk was full", ledger)
+    with raises(RootstockError, "live-not-said"):
+        accept_ledger(registry.name, None, "the disk was full", ledger)
+    entry = accept_ledger(registry.name, "1", "the disk was full", ledger)
     assert (entry["event"], entry["live"]) == (Event.ACCEPTED, "1")
     assert "the disk was full" in entry["why"]
     assert [entry["event"] for entry in registry.reconcile()] == [Event.REFUSED], "what was judged is lost, too"
     with raises(RootstockError, "ledger-in-order"):
-        accept_ledger(registry.name, "again", ledger)
+        accept_ledger(registry.name, "1", "again", ledger)
 
 
 def test_an_older_ledger_of_the_same_length_is_not_continued(registry, ledger):
@@ -103,7 +107,6 @@ def test_an_older_ledger_of_the_same_length_is_not_continued(registry, ledger):
     ledger.write_text("".join(lines[:2]))
     ledger_end.forget(ledger)
     registry.version("refused")
-    ledger_end._file(ledger).write_text(ledger_end._file(ledger).read_text())  # the end of the other one
     other = ledger.read_text()
     ledger.write_text("".join(lines))
     with raises(LedgerError, "ledger-cut") as caught:
@@ -138,7 +141,7 @@ def test_an_unsigned_line_after_signed_ones_releases_nothing(registry, ledger):
 def test_a_damaged_ledger_is_put_aside_when_a_person_goes_on(registry, ledger):
     content = ledger.read_bytes().replace(b'"event": "released"', b'"event": "refused"')
     ledger.write_bytes(content)
-    accept_ledger(registry.name, "a bad disk", ledger)
+    accept_ledger(registry.name, "1", "a bad disk", ledger)
     (aside,) = ledger.parent.glob("*.put-aside")
     assert aside.read_bytes() == content
     assert registry.reconcile() == []
@@ -172,8 +175,100 @@ def test_a_registry_that_was_removed_begins_again(registry, ledger):
     client().create_registered_model(registry.name)
     with raises(LedgerError, "ledger-cut"):  # with the model there, it could be a lost one
         registry.reconcile()
-    client().delete_registered_model(registry.name)
+    begin_again(registry.name, ledger)  # as registration does when it makes the model
     assert registry.reconcile() == []
+
+
+def test_a_ledger_that_is_there_keeps_its_end_when_the_model_comes_again(registry, ledger):
+    begin_again(registry.name, ledger)
+    ledger.write_text("".join(ledger.read_text().splitlines(keepends=True)[:1]))
+    with raises(LedgerError, "ledger-cut"):
+        registry.reconcile()
+
+
+def test_a_changed_owner_tag_changes_nothing_that_the_ledger_says(registry, ledger):
+    """Somebody moves the alias and makes the ledger look as if it were another one."""
+    client().set_registered_model_tag(registry.name, Tag.LEDGER, f"x {ledger_owner._place(ledger)}")
+    client().set_registered_model_alias(registry.name, LIVE, "2")
+    with raises(LedgerError, "ledger-lost"):
+        registry.reconcile()
+    assert accept_ledger(registry.name, None, "the tag was wrong", ledger)["live"] == "1"
+    registry.reconcile()
+    assert registry.at(LIVE) == "1"
+
+
+def test_lines_of_an_unknown_signer_are_put_aside_with_what_they_state(registry, ledger, monkeypatch, tmp_path):
+    monkeypatch.setenv(signing.FOLDER_VARIABLE, str(tmp_path / "attacker"))
+    opened = Ledger(ledger, check=False)
+    made = client().get_model_version(registry.name, "2").creation_timestamp
+    forged = opened.record_of("2", made).model_copy(update={"sequence": 9, "against": opened.live})
+    opened.state(Event.JUDGED, forged)
+    monkeypatch.undo()
+    accept_ledger(registry.name, "1", "looked at it", ledger)
+    registry.request("2")
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.REFUSED]
+
+
+def test_a_copy_that_was_answered_before_a_loss_is_not_answered_again(registry, ledger):
+    whole = ledger.read_text().splitlines(keepends=True)
+    registry.judge("2", "1")
+    registry.copy("2")
+    registry.reconcile()
+    roll_back(registry.name, ledger)
+    ledger.write_text("".join(whole))
+    accept_ledger(registry.name, "1", "from a backup", ledger)
+    assert [entry["event"] for entry in registry.reconcile()] == []
+    assert registry.at(LIVE) == "1"
+
+
+def test_an_approval_is_for_its_ledger(registry, ledger):
+    approve(registry.name, "2", "because", ledger_file=ledger)
+    roll_back(registry.name, ledger)
+    ledger.unlink()
+    accept_ledger(registry.name, "1", "lost", ledger)
+    registry.request("2")
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.REFUSED]
+
+
+@pytest.mark.parametrize("note", ["", "null", "3", '{"lines": -3, "seal": "", "ledger": ""}', '{"lines": "x"}', "\x00"])
+def test_a_damaged_note_of_the_end_is_taken_as_none(registry, ledger, note):
+    ledger_end._file(ledger).write_text(note)
+    assert registry.reconcile() == []
+
+
+def test_a_line_that_is_added_while_the_ledger_is_read_is_no_loss(registry, ledger, monkeypatch):
+    real = type(ledger).read_bytes
+
+    def read(file):
+        data = real(file)
+        monkeypatch.undo()
+        Ledger(ledger).add(Event.REFUSED, "2", "by another process", live=registry.as_live("1"))
+        return data
+
+    monkeypatch.setattr(type(ledger), "read_bytes", lambda file: read(file) if file == ledger else real(file))
+    assert len(Ledger(ledger).entries) == 3
+
+
+def test_a_model_that_is_renamed_for_a_while_does_not_revive_verdicts_against_no_version(registry, ledger):
+    second = registry.version()
+    registry.judge(second, NONE)
+    client().rename_registered_model(registry.name, f"{registry.name}-away")
+    assert registry.reconcile() == []
+    client().rename_registered_model(f"{registry.name}-away", registry.name)
+    registry.request(second)
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.REFUSED]
+    assert registry.at(LIVE) == "1"
+
+
+def test_a_verdict_against_no_version_is_not_for_the_time_after_a_deletion(registry, ledger):
+    second = registry.version()
+    client().delete_model_version(registry.name, "1")
+    registry.request(second)
+    events = [entry["event"] for entry in registry.reconcile()]
+    assert events == [Event.DELETED, Event.REFUSED]
+    registry.judge(second, NONE)
+    registry.request(second)
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.RELEASED], "it was judged again"
 
 
 def test_a_lost_ledger_is_told_without_its_noted_end(registry, ledger):

@@ -144,6 +144,7 @@ def test_a_live_version_that_was_deleted_is_live_no_more_and_blocks_nothing(regi
     (entry,) = registry.reconcile()
     assert (entry["event"], entry["version"], entry["live"]) == (Event.DELETED, second, None)
     assert registry.reconcile() == []
+    registry.judge(third, NONE)
     registry.request(third)
     assert [entry["event"] for entry in registry.reconcile()] == [Event.RELEASED]
     assert registry.at(LIVE) == third
