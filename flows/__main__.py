@@ -13,6 +13,7 @@ from flows.commands import clean, doctor, down, env, prune, release, rollback, t
 from flows.local.environment import CHECKOUT
 from flows.local.git import check_repository
 from flows.local.interruption import remember_interrupts
+from tasks.core import interpreter
 from tasks.core.errors import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_USAGE, RootstockError, as_user_error
 
 if TYPE_CHECKING:
@@ -165,4 +166,4 @@ def main(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     remember_interrupts()
-    sys.exit(main(sys.argv[1:]))
+    interpreter.run(lambda: main(sys.argv[1:]))

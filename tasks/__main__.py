@@ -12,6 +12,7 @@ from inspect import get_annotations, isfunction
 from itertools import chain
 from types import ModuleType
 
+from tasks.core import interpreter
 from tasks.core.errors import EXIT_BROKEN, RootstockError, as_user_error
 from tasks.core.paths import PathsParams
 from tasks.core.schema import STAGES
@@ -43,6 +44,7 @@ def run(name: str) -> None:
     module = import_module(f"tasks.{name}")
     stage = getattr(module, name)
     import_dependencies(module)  # excluded from the recorded time
+    interpreter.end_of_imports()
     params = get_annotations(stage, eval_str=True)["params"].load()
     if torchrun_size() and name != "finetune":
         raise RootstockError(
@@ -68,4 +70,5 @@ def import_dependencies(module: ModuleType) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
     parser.add_argument("names", nargs="+", choices=STAGES, metavar="stage", help=", ".join(STAGES))
-    sys.exit(main(parser.parse_args().names))
+    names = parser.parse_args().names
+    interpreter.run(lambda: main(names))
