@@ -17,6 +17,7 @@ from tasks.core.errors import EXIT_BROKEN, RootstockError, as_user_error
 from tasks.core.paths import PathsParams
 from tasks.core.schema import STAGES
 from tasks.core.supervision import is_first, record, record_error, stage_lock, torchrun_size, watch_supervisor
+from tasks.hardware.torchvision_import import without_compiler
 
 
 def main(names: list[str]) -> int:
@@ -71,4 +72,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
     parser.add_argument("names", nargs="+", choices=STAGES, metavar="stage", help=", ".join(STAGES))
     names = parser.parse_args().names
+    without_compiler()
     interpreter.run(lambda: main(names))
