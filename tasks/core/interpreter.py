@@ -22,7 +22,10 @@ USUAL = gc.get_threshold()
 def run(command: Callable[[], int]) -> NoReturn:
     """Runs a command, waits for its threads, calls all exit handlers, and exits with the code that it returned."""
     gc.set_threshold(IMPORTING, *USUAL[1:])
-    code = command()
+    try:
+        code = command()
+    finally:
+        gc.unfreeze()  # if Python ends in its own way, extension modules would report the frozen as leaks
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - the three steps of Python's own end
     atexit._run_exitfuncs()  # noqa: SLF001
     with suppress(OSError):  # an output that cannot be written to: Python's own end says so
