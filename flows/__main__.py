@@ -13,7 +13,9 @@ from flows.commands import approve, clean, doctor, down, env, prune, release, ro
 from flows.local.environment import CHECKOUT
 from flows.local.git import check_repository
 from flows.local.interruption import remember_interrupts
+from tasks.core import interpreter
 from tasks.core.errors import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_USAGE, RootstockError, as_user_error
+from tasks.hardware.torchvision_import import without_compiler
 
 if TYPE_CHECKING:
     from flows.config.parameters import FlowParams
@@ -166,4 +168,5 @@ def main(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     remember_interrupts()
-    sys.exit(main(sys.argv[1:]))
+    without_compiler()
+    interpreter.run(lambda: main(sys.argv[1:]))

@@ -12,10 +12,12 @@ from inspect import get_annotations, isfunction
 from itertools import chain
 from types import ModuleType
 
+from tasks.core import interpreter
 from tasks.core.errors import EXIT_BROKEN, RootstockError, as_user_error
 from tasks.core.paths import PathsParams
 from tasks.core.schema import STAGES
 from tasks.core.supervision import is_first, record, record_error, stage_lock, torchrun_size, watch_supervisor
+from tasks.hardware.torchvision_import import without_compiler
 
 
 def main(names: list[str]) -> int:
@@ -43,6 +45,7 @@ def run(name: str) -> None:
     module = import_module(f"tasks.{name}")
     stage = getattr(module, name)
     import_dependencies(module)  # excluded from the recorded time
+    interpreter.end_of_imports()
     params = get_annotations(stage, eval_str=True)["params"].load()
     if torchrun_size() and name != "finetune":
         raise RootstockError(
@@ -68,4 +71,6 @@ def import_dependencies(module: ModuleType) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
     parser.add_argument("names", nargs="+", choices=STAGES, metavar="stage", help=", ".join(STAGES))
-    sys.exit(main(parser.parse_args().names))
+    names = parser.parse_args().names
+    without_compiler()
+    interpreter.run(lambda: main(names))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import random
 import sys
@@ -9,6 +11,9 @@ from pathlib import Path
 
 from tests import session
 
+gc.disable()  # until all is imported: what imports create stays
+if session.WORKER:  # the kernel takes what was imported apart at once, Python in seconds; nobody asks for the exit code
+    atexit.register(os._exit, 0)
 # Set before flows is imported anywhere: no test may write to the repository's own registry.
 os.environ.update(
     PREFECT_HOME=f"{session.HOME}/prefect",
@@ -59,6 +64,15 @@ def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
         check_group(item)
         if item.path.is_relative_to(END_TO_END) or WHOLE & set(item.fixturenames):
             item.add_marker("e2e")
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # extension modules would report the frozen as leaks
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from flows.local import auth
 from flows.local.environment import LOCAL_DATABASE, REGISTRY
 from flows.local.guard import LOOPBACK_HOSTS, App, Guard, more_hosts
 from flows.local.login import Login
+from tasks.core import interpreter
 
 HOST = "127.0.0.1"
 STOP_SECONDS = 10  # after which open connections, such as a page's websocket, no longer delay the end
@@ -25,6 +26,7 @@ ASSISTANT = "/ajax-api/3.0/mlflow/assistant"  # starts coding agents, with their
 
 def run(app: App, port: int, **options: Any) -> None:  # noqa: ANN401 - uvicorn's options
     """Serves an application on loopback until the process is terminated."""
+    interpreter.end_of_imports()
     uvicorn.run(
         app, host=HOST, port=port, lifespan="on", access_log=False, timeout_graceful_shutdown=STOP_SECONDS, **options
     )
@@ -95,8 +97,8 @@ def _allow(hosts: list[str]) -> None:
     os.environ.setdefault("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", ",".join(origins))
 
 
-def main() -> None:
-    """Runs the server that the command line names."""
+def main() -> int:
+    """Runs the server that the command line names. Returns exit code 0."""
     parser = argparse.ArgumentParser(prog="python -m flows.local.server", description=__doc__)
     parser.add_argument("name", choices=("prefect", "mlflow"))
     parser.add_argument("port", type=int)
@@ -106,7 +108,8 @@ def main() -> None:
         prefect(options.port)
     else:
         mlflow(options.port, shared=options.shared)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    interpreter.run(main)

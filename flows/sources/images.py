@@ -15,6 +15,7 @@ from flows.sources.copies import BROUGHT_IN, import_copy, listing
 from flows.sources.names import SOURCES, check_names
 from flows.sources.registry_pins import pin
 from flows.sources.weights import teacher_of
+from flows.stages import dvc_versions
 from tasks.core.errors import DataRefusedError, ParamsError, RootstockError
 from tasks.core.schema import TABLE
 from tasks.data.archives import is_archive, single_folder, unpack
@@ -33,6 +34,8 @@ def bring_in(params: FlowParams) -> dict[str, str]:
         "weights": import_copy(candidates_of(params), params.paths.candidates, params.paths.state),
         "teacher": import_copy(teacher_of(params), params.paths.teacher, params.paths.state),
     }
+    if any(outcome.startswith(BROUGHT_IN) for outcome in outcomes.values()):
+        dvc_versions.remove_leftovers()
     if outcomes["images"].startswith(BROUGHT_IN) or split_memory.is_contradicted(params.paths):
         split_memory.renew(params.paths)
     return outcomes if params.teacher.weights else {name: outcomes[name] for name in ("images", "weights")}

@@ -6,6 +6,7 @@ from flows.config.parameters import DIGITS, ROTATIONS, FlowParams
 from flows.local.environment import MAIN_CHECKOUT
 from flows.sources.packaged_weights import PACKAGE, entry_of
 from flows.sources.registry_pins import REGISTRY
+from flows.sources.torchvision_names import torchvision_names
 from flows.sources.weights import NO_ARCHITECTURE, RANDOM, TORCHVISION, WITH_ROOTSTOCK, existing_file, torchvision_entry
 from tasks.core.errors import ParamsError
 from tasks.core.near_names import did_you_mean, similar_beside
@@ -63,7 +64,7 @@ def check_source(name: str) -> None:
 
 
 def _check(section: str, architecture: str | None, weights: str) -> None:
-    if architecture is not None and architecture not in {*BUILTIN, AUTO}:
+    if architecture is not None and architecture not in {*BUILTIN, AUTO, *torchvision_names()}:
         from tasks.models.backbone import check_architecture
 
         check_architecture(architecture, f"{section}.architecture")

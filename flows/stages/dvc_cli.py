@@ -11,6 +11,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def remote_url() -> str | None:
 def locked_stages() -> dict[str, Any]:
     """Returns the entries of dvc.lock by stage; empty before the first run."""
     with _readable(LOCK):
-        lock = YAML(typ="safe").load(LOCK) if LOCK.exists() else None
+        lock = _parsed(LOCK.read_text(encoding="utf-8")) if LOCK.exists() else None
         return dict(lock["stages"]) if lock else {}
 
 
@@ -132,6 +133,12 @@ def tracked_md5(target: Path) -> str:
     with _readable(dvc_file(target)):
         entry = YAML(typ="safe").load(dvc_file(target))
         return str(entry["outs"][0]["md5"])
+
+
+@lru_cache(maxsize=1)
+def _parsed(text: str) -> Any:  # noqa: ANN401 - any YAML value
+    """Parses YAML; each stage's result is what the next one starts from, so half of the reads are the same."""
+    return YAML(typ="safe").load(text)
 
 
 @contextmanager

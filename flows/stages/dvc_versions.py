@@ -35,8 +35,8 @@ def track(source: Path, target: Path) -> None:
     finally:  # a full disk should not stay full
         remove_unfinished(target)
     dvc("add", str(target))
-    dvc("checkout", "--relink", "--force", str(dvc_file(target)))
-    remove_leftovers()
+    if target.is_dir():  # DVC links a single file itself
+        dvc("checkout", "--relink", "--force", str(dvc_file(target)))
 
 
 def restore_version(target: Path, version: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self, TypedDict, TypeVar
 
@@ -72,7 +74,7 @@ def values_of(document: CommentedMap, keys: Sequence[str]) -> Iterator[tuple[str
 def read_document(file: Path) -> CommentedMap:
     """Reads params.yaml with comments and line numbers. Raises ParamsError if it is missing or not a YAML mapping."""
     try:
-        document = YAML().load(file.read_text(encoding="utf-8"))
+        document = copy.deepcopy(_parsed(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ParamsError(
             f"{file} is missing; run from the repository's root, or restore it: git checkout {file}",
@@ -90,6 +92,12 @@ def read_document(file: Path) -> CommentedMap:
             f"{file} must be a mapping of sections; restore it: git checkout {file}", key="params-not-a-mapping"
         )
     return document
+
+
+@lru_cache(maxsize=1)
+def _parsed(text: str) -> Any:  # noqa: ANN401 - any YAML value
+    """Parses YAML with comments, which takes longer than copying the result: a process does it once."""
+    return YAML().load(text)
 
 
 def validated(model: type[Model], values: Any, document: CommentedMap, file: Path) -> Model:  # noqa: ANN401

@@ -7,12 +7,7 @@ import pytest
 from flows.config.overrides import apply
 from tasks.core.files import read_json
 
-OPTIONS = {
-    "backbone.architecture": "auto",
-    "backbone.weights": "auto",
-    "backbone.resize": "null",
-    "backbone.crop": "null",
-}
+OPTIONS = {"backbone.architecture": "auto", "backbone.weights": "auto"}  # at the given size, the only one
 
 
 @pytest.mark.slow

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from torchvision import models
 
 from flows.config.overrides import apply
 from flows.sources import images
 from flows.sources.names import BUILTIN, check_names
+from flows.sources.torchvision_names import torchvision_names
 from tasks.core.errors import ParamsError
 from tasks.scorer.architectures import BUILTIN_ARCHITECTURES
 from tests.errors import raises
@@ -22,6 +24,10 @@ def test_the_default_names_are_there(params):
 
 def test_the_built_in_architectures_are_known_without_torch():
     assert set(BUILTIN) == set(BUILTIN_ARCHITECTURES)
+
+
+def test_the_architectures_of_torchvision_are_known_without_importing_it():
+    assert torchvision_names() == set(models.list_models(module=models))
 
 
 @pytest.mark.parametrize(
