@@ -39,7 +39,7 @@ def arguments() -> argparse.Namespace:
 
 def soak(options: argparse.Namespace) -> Results:
     """Runs the cycles that have no result yet, or those that were asked for."""
-    folder = options.folder.resolve() / code()
+    folder = (options.folder / code()).resolve()
     results = Results(folder / f"seed-{options.seed}.jsonl")
     workshop = Workshop(folder, start_prefect_server(), lambda text: print(f"      {text}", flush=True))
     numbers = options.only or [number for number in range(options.cycles) if number not in results.outcomes]

@@ -93,7 +93,7 @@ class Attempt:
     def await_phase(self, fault: Fault, lengths: Mapping[str, float]) -> bool:
         """Waits for the time of a fault; False if the command is over before. A phase that has passed is no matter."""
         while not self.is_over() and not self._is_reached(fault.phase):
-            time.sleep(POLL)
+            time.sleep(POLL if self.name == "retrain" else QUICK_POLL)
         if fault.moment:
             return self._await(lambda: self._has_passed(fault.moment), QUICK_POLL, LIMIT)
         end = fault.fraction * lengths.get(fault.phase, 1.0)
@@ -104,7 +104,7 @@ class Attempt:
         now = self.phase()
         if phase in PHASES and now in PHASES:
             return PHASES.index(now) >= PHASES.index(phase)
-        return now == phase
+        return now in {phase, END}
 
     def _await(self, condition: Callable[[], bool], pause: float, seconds: float) -> bool:
         end = time.monotonic() + seconds

@@ -58,7 +58,8 @@ def _disturb(trial: Trial) -> None:
         SERVED[cycle.scenario](trial)
         return
     trial.scenario.prepare(trial.project)
-    if trial.arguments[0] != "rollback" or not _is_rolled_back(trial, kill_faults(trial)):
+    is_done = kill_faults(trial)
+    if not _is_rolled_back(trial, is_done):
         trial.finish()
 
 
@@ -73,7 +74,7 @@ def kill_faults(trial: Trial) -> bool:
         attempt = trial.start()
         while faults and attempt.await_phase(faults[0], trial.reference["lengths"]):
             _strike(trial, attempt, faults.popleft())
-        is_done = trial.is_done(trial.end(attempt)) or _is_rolled_back(trial, False)
+        is_done = trial.is_done(trial.end(attempt)) or _is_rolled_back(trial)
         check_live(trial, ended=False)
     trial.missed += len(faults)
     return is_done
@@ -87,7 +88,7 @@ def _strike(trial: Trial, attempt, fault: Fault) -> None:
         trial.hits.append((fault.victim.value, fault.blow.value, phase))
 
 
-def _is_rolled_back(trial: Trial, is_done: bool) -> bool:
+def _is_rolled_back(trial: Trial, is_done: bool = False) -> bool:
     """Returns whether a rollback is complete, though it was killed before it could say so: another goes on back."""
     if trial.arguments[0] != "rollback":
         return False
@@ -102,5 +103,6 @@ def _conclude(trial: Trial) -> None:
     database = state.mlflow_database(trial.root)
     if trial.scenario.facts is result_facts and "challenger" in state.aliases(database):
         request_challenger(trial.project)
-    trial.run("release", is_disturbed=True)
+    if trial.arguments[0] != "release":
+        trial.run("release", is_disturbed=True)
     check_live(trial)

@@ -46,8 +46,9 @@ def line_of(outcome: Outcome) -> str:
     what = outcome.condition or hits or "no fault hit"
     state = "left out: " + outcome.left_out if outcome.left_out else "ok"
     if outcome.problems:
-        state = "BROKEN: " + "; ".join(sorted({name for name, _ in outcome.problems}))
-    return f"{outcome.number:>4}  {outcome.scenario}: {what} ({outcome.seconds:.0f} s)  {state}"
+        state = "BROKEN"
+    broken = "".join(f"\n      {name}: {text[:SHOWN]}" for name, text in outcome.problems)
+    return f"{outcome.number:>4}  {outcome.scenario}: {what} ({outcome.seconds:.0f} s)  {state}{broken}"
 
 
 def group_of(phase: str) -> str:

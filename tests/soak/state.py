@@ -76,9 +76,8 @@ def open_flow_runs(database: Path) -> dict[str, str]:
 
 
 def ledger_file(root: Path) -> Path:
-    """Returns the ledger of the local database, or of the only other store."""
-    folder = root / ".registry" / "ledger"
-    return next(iter(sorted(folder.glob(f"{MODEL}-*.jsonl"))), folder / f"{MODEL}-own.jsonl")
+    """Returns the ledger of the local database."""
+    return root / ".registry" / "ledger" / f"{MODEL}-own.jsonl"
 
 
 def ledger(root: Path) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from tests.soak.workshop import Workshop
 
 TRACEBACK = "Traceback (most recent call last)"
 WORDS = ("error: ", "interrupted: ", "usage: ")
+FOREIGN = "a person's own file\n"
 SOURCES = ("source", "source2", "pictures")
 BY_SIGNAL = {-9, -15, -2, -1, 137, 143, 130, 129}  # exit codes of a command that a signal has ended
 
@@ -51,6 +52,7 @@ class Trial:
         base = self.workshop.base(self.scenario.base)
         self.folder.mkdir(parents=True)
         project = base.copy(self.root)
+        (self.root / "mine.txt").write_text(FOREIGN)
         if self.cycle.servers != "shared":
             project.more = {}
         return project
@@ -121,7 +123,7 @@ class Trial:
 
     def close(self, *, keep: bool) -> None:
         """Ends what is left of the cycle and removes its project; the logs stay if something broke."""
-        end_all(left_below(self.root))
+        end_all(left_below(self.folder))
         if keep:
             mounts.unmount_below(self.folder)
             return
