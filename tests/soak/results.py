@@ -25,8 +25,10 @@ class Results:
     def add(self, outcome: Outcome) -> None:
         self.outcomes[outcome.number] = outcome
         self.file.parent.mkdir(parents=True, exist_ok=True)
+        text = self.file.read_text() if self.file.exists() else ""
+        torn = "\n" if text and not text.endswith("\n") else ""  # the soak was killed while it wrote the last line
         with self.file.open("a") as file:
-            file.write(json.dumps(outcome._asdict()) + "\n")
+            file.write(f"{torn}{json.dumps(outcome._asdict())}\n")
 
 
 def _read(line: str) -> Outcome | None:
