@@ -15,6 +15,11 @@ def nothing(_trial: Trial) -> None:
     """Does nothing before the damage."""
 
 
+def settle(trial: Trial) -> None:
+    """Lets the copied project rewrite the paths in its database, which the first command does."""
+    trial.project.flows()
+
+
 @dataclass(frozen=True)
 class Damage:
     """A file to damage, by a pattern below the project, and what an error about it must say."""
@@ -52,7 +57,7 @@ DAMAGES = {
         ".state/checkpoints/**/*.safetensors", ("checkpoint",), "a checkpoint", interrupt_finetune
     ),
     "features corrupt": Damage(".state/features/**/*.safetensors", ("feature store",), "a shard of features"),
-    "mlflow.db corrupt": Damage(".registry/mlflow.db", ("mlflow.db",), "MLflow's database"),
+    "mlflow.db corrupt": Damage(".registry/mlflow.db", ("mlflow.db",), "MLflow's database", settle),
     "prefect.db corrupt": Damage(
         ".registry/prefect/prefect.db", ("prefect.db",), "Prefect's database", begin_prefect_database, is_removed=True
     ),
