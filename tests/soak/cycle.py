@@ -27,6 +27,7 @@ class Outcome(NamedTuple):
     problems: list[tuple[str, str]]
     left_out: str
     seconds: float
+    note: str = ""
 
 
 def run_cycle(workshop: Workshop, cycle: Cycle, *, slow: bool = False) -> Outcome:
@@ -43,9 +44,8 @@ def run_cycle(workshop: Workshop, cycle: Cycle, *, slow: bool = False) -> Outcom
         trial.close(keep=bool(trial.problems))
     problems = [(problem.invariant.value, problem.text) for problem in trial.problems]
     seconds = round(time.monotonic() - began, 1)
-    return Outcome(
-        cycle.number, cycle.scenario, cycle.condition, trial.hits, trial.missed, problems, trial.left_out, seconds
-    )
+    what = (cycle.number, cycle.scenario, cycle.condition, trial.hits, trial.missed)
+    return Outcome(*what, problems, trial.left_out, seconds, trial.note)
 
 
 def _disturb(trial: Trial) -> None:

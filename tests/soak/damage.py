@@ -26,7 +26,6 @@ class Damage:
 
     pattern: str
     words: tuple[str, ...]
-    what: str
     before: Callable[[Trial], None] = nothing
     is_removed: bool = False  # whether the remedy is to remove the file
 
@@ -51,15 +50,13 @@ def begin_prefect_database(trial: Trial) -> None:
 
 
 DAMAGES = {
-    "pins corrupt": Damage("data/pins.json", ("pins.json",), "data/pins.json"),
-    "dvc.lock corrupt": Damage("dvc.lock", ("dvc.lock",), "dvc.lock"),
-    "checkpoint corrupt": Damage(
-        ".state/checkpoints/**/*.safetensors", ("checkpoint",), "a checkpoint", interrupt_finetune
-    ),
-    "features corrupt": Damage(".state/features/**/*.safetensors", ("feature store",), "a shard of features"),
-    "mlflow.db corrupt": Damage(".registry/mlflow.db", ("mlflow.db",), "MLflow's database", settle),
+    "pins corrupt": Damage("data/pins.json", ("pins.json",)),
+    "dvc.lock corrupt": Damage("dvc.lock", ("dvc.lock",)),
+    "checkpoint corrupt": Damage(".state/checkpoints/**/*.safetensors", ("checkpoint",), interrupt_finetune),
+    "features corrupt": Damage(".state/features/**/*.safetensors", ("feature store",)),
+    "mlflow.db corrupt": Damage(".registry/mlflow.db", ("mlflow.db",), settle),
     "prefect.db corrupt": Damage(
-        ".registry/prefect/prefect.db", ("prefect.db",), "Prefect's database", begin_prefect_database, is_removed=True
+        ".registry/prefect/prefect.db", ("prefect.db",), begin_prefect_database, is_removed=True
     ),
 }
 

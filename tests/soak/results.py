@@ -45,7 +45,7 @@ def _read(line: str) -> Outcome | None:
 def line_of(outcome: Outcome) -> str:
     """Returns a line about one cycle."""
     hits = ", ".join(f"{blow} {victim} in {phase}" for victim, blow, phase in outcome.hits)
-    what = outcome.condition or hits or "no fault hit"
+    what = (outcome.condition or hits or "no fault hit") + (f", {outcome.note}"[:SHOWN] if outcome.note else "")
     state = "left out: " + outcome.left_out if outcome.left_out else "ok"
     if outcome.problems:
         state = "BROKEN"

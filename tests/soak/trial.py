@@ -38,7 +38,7 @@ class Trial:
         self.problems: list[Problem] = []
         self.hits: list[tuple[str, str, str]] = []
         self.missed = 0
-        self.left_out = ""
+        self.left_out = self.note = ""
         self.damaged: set[str] = set()  # stages that may be computed again
         self._starts = 0
         self._finished: dict[str, str] = {}
@@ -102,6 +102,14 @@ class Trial:
             code, _ = self.run(is_disturbed=True, **more)
             again = "finishes" if self.is_done(code) else "does not finish either"
             self.breaks(Invariant.FINISHES, f"the start after that {again}")
+
+    def meet(self, attempt: Attempt, *words: str) -> int | None:
+        """Waits for a command that has met a condition: it goes on, or tells it in one of these words."""
+        code = self.end(attempt)
+        self.note = "went on" if self.is_done(code) else "told: " + last_lines(attempt.output, 2)
+        if code is not None and not self.is_done(code) and words and not any(word in attempt.output for word in words):
+            self.breaks(Invariant.WORDS, f"{self.cycle.condition} is not named: {last_lines(attempt.output)}")
+        return code
 
     def is_done(self, code: int | None) -> bool:
         return code in self.scenario.exits
