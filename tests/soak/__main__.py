@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def soak(options: argparse.Namespace) -> Results:
 def main() -> int:
     """Returns exit code 1 if an invariant broke."""
     options, lifeline = arguments(), session.begin()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cycle and the server end as well
     try:
         results = soak(options)
     finally:

@@ -66,7 +66,7 @@ def damage(trial: Trial, of: Damage) -> Callable[[], None]:
     files = sorted(trial.root.glob(of.pattern))
     if not files:
         raise AssertionError(f"there is no {of.pattern}")
-    kept = [(file, file.with_name(f"{file.name}.kept")) for file in files]
+    kept = [(file, trial.folder / f"kept-{number}") for number, file in enumerate(files)]
     for file, copy in kept:
         shutil.copy2(file, copy)
         _way(trial.cycle.variant)(file)

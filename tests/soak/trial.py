@@ -131,14 +131,15 @@ class Trial:
 
     def close(self, *, keep: bool) -> None:
         """Ends what is left of the cycle and removes its project; the logs stay if something broke."""
-        end_all(left_below(self.folder))
         if keep:
+            end_all(left_below(self.folder))
             mounts.unmount_below(self.folder)
-            return
-        clear(self.folder)
+        else:
+            clear(self.folder)
 
 
 def clear(folder: Path) -> None:
-    """Removes a cycle's folder, with what an interrupted soak has mounted in it."""
+    """Removes a cycle's folder, with the processes and mounts that an interrupted soak has left in it."""
+    end_all(left_below(folder))
     mounts.unmount_below(folder)
     shutil.rmtree(folder, ignore_errors=True)
