@@ -13,6 +13,7 @@ from tests.soak import state
 
 OK = (0, 3, 4)  # exit codes of a retraining that has ended with a verdict
 REQUEST = "champion"
+ANSWER = "answer to "  # and the number of a version
 TIME = re.compile(r", made \d+")
 
 
@@ -40,12 +41,17 @@ def result_facts(root: Path) -> dict[str, str]:
 
 
 def release_facts(root: Path) -> dict[str, str]:
-    """Returns the aliases, the answers in the tags, and the ledger without times."""
-    database = state.mlflow_database(root)
+    """Returns the aliases, and the ledger without times."""
     lines = [[line["event"], line["version"], line["live"]] for line in state.ledger(root)]
-    answers = {str(version.number): version.tags.get("rootstock.release", "") for version in state.versions(database)}
-    tags = {number: TIME.sub("", answer) for number, answer in answers.items()}
-    return {"aliases": str(sorted(state.aliases(database).items())), "ledger": str(lines), "tags": str(tags)}
+    aliases = sorted(state.aliases(state.mlflow_database(root)).items())
+    return {"aliases": str(aliases), "ledger": str(lines), **answers(root)}
+
+
+def answers(root: Path) -> dict[str, str]:
+    """Returns the answer to its last request that each version's tag tells, without times."""
+    versions = state.versions(state.mlflow_database(root))
+    tags = {version.number: version.tags.get("rootstock.release", "") for version in versions}
+    return {f"{ANSWER}{number}": TIME.sub("", answer) for number, answer in tags.items()}
 
 
 def prune_facts(root: Path) -> dict[str, str]:
