@@ -14,7 +14,7 @@ FLOW = Victim.FLOW
 RELEASES = (
     (Blow.KILL, Moment.LEDGER),
     (Blow.KILL, Moment.LIVE),
-    (Blow.KILL, Moment.CHAMPION),
+    (Blow.TERM, Moment.LIVE),
     (Blow.TERM, Moment.LEDGER),
     (Blow.INT, Moment.LEDGER),
     (Blow.HUP, Moment.LIVE),
