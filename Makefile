@@ -16,7 +16,7 @@ export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run predict compare data choose attacks test unit bench release rollback simulate approve trust prune up env down backbone doctor clean lint lock graph
+.PHONY: help run predict compare data choose attacks test unit bench soak simulate release rollback approve trust prune up env down backbone doctor clean lint lock graph
 
 help:           ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -51,6 +51,9 @@ bench: .venv/ready-dev ## the README's figures; resumes where it stopped
 
 simulate: .venv/ready-dev ## histories of releases with crashes, outages and attacks, in memory: ARGS="--histories 1000000"
 	@python -m tests.simulation $(ARGS)
+
+soak: .venv/ready-dev  ## kills, full disks and damaged files in a tiny project, for hours; resumes where it stopped
+	@python -m tests.soak $(ARGS)
 
 release: .venv/ready   ## answer promotions in MLflow now (make up does it within seconds)
 	@python -m flows release

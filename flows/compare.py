@@ -15,6 +15,7 @@ from flows.comparison.preparation import Trial
 from flows.comparison.table import points, score_table, summary
 from flows.comparison.trials import Score, all_trials, run_trial
 from flows.config import overrides, parameters
+from flows.local.flow_runs import end_leftover
 from flows.local.lock import flow_lock
 from flows.local.logs import Started, as_event, plain_errors
 from flows.registry.run_summary import picture
@@ -47,6 +48,7 @@ def compare() -> Comparison:
     params = parameters.load()
     folder = params.paths.state / "compare"
     with flow_lock(params.paths.state, "compare"):
+        end_leftover(params.paths.state)
         trials = all_trials(params)
         overrides.keep()
         share_features(folder, params)

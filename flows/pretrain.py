@@ -12,6 +12,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.config import overrides, parameters
+from flows.local.flow_runs import end_leftover
 from flows.local.lock import flow_lock
 from flows.local.logs import plain_errors
 from flows.stages.supervise import log_message
@@ -41,6 +42,7 @@ def pretrain() -> str:
     plain_errors()
     params = parameters.load()
     with flow_lock(params.paths.state, "pretrain"):
+        end_leftover(params.paths.state)
         started = time.monotonic()
         backbone = train(params)
         seconds = time.monotonic() - started

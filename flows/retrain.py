@@ -13,6 +13,7 @@ from flows.config import overrides
 from flows.config.deployment_form import changes, form
 from flows.config.parameters import load
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
+from flows.local.flow_runs import end_leftover
 from flows.local.lock import DEPLOYED_SECONDS, flow_lock
 from flows.local.logs import Detail, Started, as_event, plain_errors
 from flows.registry.model_card import write_card
@@ -54,6 +55,7 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
     with flow_lock(
         PathsParams.load().paths.state, "retrain", wait=0 if CHECKOUT == MAIN_CHECKOUT else DEPLOYED_SECONDS
     ):
+        end_leftover(PathsParams.load().paths.state)
         for line in overrides.write_values(changes(parameters)).splitlines()[3:]:
             get_run_logger().info(line)
         params = load()

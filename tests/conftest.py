@@ -30,8 +30,8 @@ import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from tasks.core.paths import Paths  # noqa: E402
-from tests.candidates import write_chosen  # noqa: E402
-from tests.drawn import SHAPES, SIDE, drawn, write_shapes  # noqa: E402
+from tests.candidates import write_chosen, write_tiny_weights  # noqa: E402
+from tests.drawn import SIDE, write_shapes  # noqa: E402
 from tests.groups import check_group, group_of, pytest_xdist_make_scheduler  # noqa: E402, F401 - a hook
 from tests.whole_runs import (  # noqa: E402, F401 - fixtures and a hook
     SMALL,
@@ -101,23 +101,7 @@ def shapes(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_weights() -> Path:
     """Returns a .pth file: torchvision's smallest ShuffleNet, random weights, BatchNorm statistics of drawn images."""
-    return Path(session.once("tiny_weights", write_tiny_weights))
-
-
-def write_tiny_weights() -> str:
-    import torch
-    from torchvision.models import shufflenet_v2_x0_5
-
-    torch.manual_seed(0)
-    network = shufflenet_v2_x0_5()
-    pictures = [np.asarray(drawn(shape, seed)) for shape in SHAPES for seed in range(500, 540)]
-    x = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    with torch.inference_mode():
-        for _ in range(30):
-            network(x)
-    file = session.FOLDER / "tiny.pth"
-    torch.save(network.state_dict(), file)
-    return str(file)
+    return Path(session.once("tiny_weights", lambda: str(write_tiny_weights(session.FOLDER / "tiny.pth"))))
 
 
 CPU = {"device": "cpu", "precision": "float32", "batch": 16, "memory": 1.0}

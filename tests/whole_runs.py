@@ -73,20 +73,22 @@ def unchanged(project):
     assert not changed, f"a test changed {changed}"
 
 
+def prepare(root: Path, api: str | None, source: Path, small: dict[str, object]) -> Project:
+    """Creates a committed project that retrains on shapes, which are drawn in `source`, with these parameters."""
+    project = Project.fresh(root, api)
+    write_shapes(source, {"train": 6, "val": 3, "test": 4})
+    values = {**small, "data.source": source}
+    apply([part for name, value in values.items() for part in (f"--{name}", str(value))], root / "params.yaml")
+    project.commit()
+    return project
+
+
 @pytest.fixture(scope="session")
 def prepared(prefect_server: str, tiny_weights: Path):
     """Yields a committed project with drawn shapes and a tiny backbone, before any run. Read-only: copy it."""
-    root = session.FOLDER / "prepared"
-
-    def prepare() -> str:
-        project = Project.fresh(root, prefect_server)
-        source = write_shapes(session.FOLDER / "shapes", {"train": 6, "val": 3, "test": 4})
-        small = {**SMALL, "backbone.weights": tiny_weights, "data.source": source}
-        apply([part for name, value in small.items() for part in (f"--{name}", str(value))], root / "params.yaml")
-        project.commit()
-        return ""
-
-    session.once("prepared", prepare)
+    root, source = session.FOLDER / "prepared", session.FOLDER / "shapes"
+    small = {**SMALL, "backbone.weights": tiny_weights}
+    session.once("prepared", lambda: str(prepare(root, prefect_server, source, small).root))
     with unchanged(Project(root, prefect_server)) as project:
         yield project
 

@@ -20,7 +20,7 @@ EVIDENCE = frozenset(  # at least one is in a folder that an earlier version, wi
 )
 CHILDREN = EVIDENCE | {
     *("answers", "bench", "checkpoints", "compare", "failed", "features", "logs", "peers", "pictures", "predict"),
-    *("prune.json", "report.md", "review", "source", "worktrees", MARKER),
+    *("flow_run.json", "prune.json", "report.md", "review", "soak", "source", "worktrees", MARKER),
 }
 TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # see tasks.core.files.replacing
 SHOWN = 5  # names in a message
