@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ARTIFACTS, SPEC, WEIGHTS = "artifacts", "spec.json", "model.safetensors"  # a version's folder, and files in it
 UNREADABLE = "version-unreadable"  # key of the error for a version whose files are missing or damaged
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}
-WRITTEN_BY_DOWNLOAD = {"registered_model_meta"}  # MLflow adds it to what it downloads
+META, CACHE = "registered_model_meta", "__pycache__"  # what MLflow adds when it downloads or loads a version
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,15 @@ class VersionFiles:
         return file.is_file() and file.read_bytes() == code
 
     def digest(self) -> str:
-        """Returns the SHA-256 of the names and contents of all files."""
+        """Returns the SHA-256 of the names and contents of all files but those that MLflow adds when it loads them."""
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         names = {path.relative_to(self.folder).as_posix(): path for path in files}
-        digests = [[name, sha256_of(path)] for name, path in names.items() if name not in WRITTEN_BY_DOWNLOAD]
+        digests = [[name, sha256_of(path)] for name, path in names.items() if not _is_by_mlflow(name)]
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
+
+def _is_by_mlflow(name: str) -> bool:
+    return name == META or CACHE in Path(name).parts  # bytecode is read by MLflow only
 
 
 def downloaded(version: ModelVersion, target: Path) -> VersionFiles:

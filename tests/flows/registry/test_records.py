@@ -99,6 +99,16 @@ def test_files_that_were_changed_after_the_verdict_are_told(registry):
     assert "not those that were judged" in why_refused(registry, version)
 
 
+def test_what_mlflow_writes_when_it_loads_a_version_changes_no_digest(registry):
+    version = registry.version()
+    (folder,) = (path for path in registry.folder.glob("weights*") if path.is_dir())
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "model_code.cpython-311.pyc").touch()
+    (folder / "registered_model_meta").touch()
+    registry.request(version)
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.RELEASED]
+
+
 def test_a_file_that_was_added_after_the_verdict_is_told(registry):
     version = registry.version()
     (folder,) = (path for path in registry.folder.glob("weights*") if path.is_dir())
