@@ -66,7 +66,7 @@ def predict(arguments: Sequence[str]) -> None:
     parser.add_argument("--model", help="alias or number of a version; the default is predict.model of params.yaml")
     parser.add_argument("--out", help="output folder; the default is data/predicted/<name of the source>")
     options = parser.parse_args(arguments)
-    from flows.predict import answer
+    from flows.registry.predictions import answer
 
     print(answer(options.source, options.model, options.out, print))
 

@@ -18,6 +18,7 @@ LIGHT = {  # packages that may be loaded besides the standard library and light 
     "import flows.registry.promotion": set(),
     "import flows.release": {"prefect"},
     "import flows.retrain": {"prefect"},
+    "import flows.registry.predictions": {"pandas"},
 }
 
 

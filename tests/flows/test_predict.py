@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flows.predict import files_of
+from flows.registry.predictions import files_of
 from flows.registry.tags import Tag
 from tasks.core.errors import EXIT_BROKEN
 from tasks.core.files import read_json
