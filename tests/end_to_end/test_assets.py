@@ -19,7 +19,14 @@ from tests.benchmarks.study import Study
 
 pytestmark = pytest.mark.assets
 MOBILENET = {"backbone.architecture": "mobilenet_v2", "augment.flip": True, "augment.fill": "mirror"}
-SHORT = {"augment.views": 1, "finetune.epochs": 1, "finetune.batch": 32, "compute.batch": 64, "scratch.run": False}
+SHORT = {
+    "augment.views": 1,
+    "features.views": 1,
+    "finetune.epochs": 1,
+    "finetune.batch": 32,
+    "compute.batch": 64,
+    "scratch.run": False,
+}
 
 
 @pytest.mark.parametrize(("folder", "name", "least"), [("ants", "ant", 0.7), ("bees", "bee", 0.75)])
