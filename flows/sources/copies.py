@@ -22,8 +22,17 @@ def import_copy(source: Path, target: Path, state: Path) -> str:
     taken from DVC's cache or remote; anything else is copied. Leftovers of an interrupted import into this checkout are
     replaced; a copy without a version, or whose version has changed since (`git pull`), is put aside. Raises
     RootstockError if `target` is not Rootstock's copy: if it overlaps the source, was edited by hand, or was never
-    imported.
+    imported; or if files of the source change or vanish meanwhile.
     """
+    try:
+        return _import_copy(source, target, state)
+    except FileNotFoundError as error:
+        if not Path(str(error.filename)).is_relative_to(source):
+            raise
+        raise _changed(source, f"{error.filename} vanished") from None
+
+
+def _import_copy(source: Path, target: Path, state: Path) -> str:
     _refuse_overlap(source, target)
     dvc_versions.remove_unfinished(target)
     note = state / "source" / f"{target.name}.json"
@@ -39,10 +48,33 @@ def import_copy(source: Path, target: Path, state: Path) -> str:
         dvc_cli.refuse_edits(target)
     write_json(note, UNFINISHED)
     if not (version and dvc_versions.restore_version(target, version)):
-        dvc_versions.track(source, target)
+        _track(source, target, current["listing"])
     after = dvc_cli.tracked_md5(target)
     write_json(note, {**current, "md5": after, "version": dvc_versions.version_of(target)})
     return f"{'unchanged' if after == before else BROUGHT_IN}: {_short(source)}"
+
+
+def _track(source: Path, target: Path, identity: str) -> None:
+    """Copies the source and adds the copy as a version. Raises RootstockError if it is not what `identity` is of.
+
+    A file that is away for a moment, as on a network drive, would otherwise be missed for ever: when it is back, the
+    source is as it was listed before the copy.
+    """
+    dvc_versions.track(source, target)
+    if missed := _sizes(source).items() ^ _sizes(target).items():
+        raise _changed(source, f"{min(missed)[0]} changed or vanished")
+    if _identity(source) != identity:
+        raise _changed(source, "files changed")
+
+
+def _changed(source: Path, what: str) -> RootstockError:
+    message = f"{source}: {what} while it was copied; run the command again when nothing writes to it"
+    return RootstockError(message, key="source-changed")
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Returns the size of each file that is copied, by its path in the folder; of a single file, by a dot."""
+    return {str(path.relative_to(folder)): path.stat().st_size for path in dvc_versions.copied_files(folder)}
 
 
 def _refuse_overlap(source: Path, target: Path) -> None:

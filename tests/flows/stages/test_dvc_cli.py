@@ -109,6 +109,46 @@ def test_what_a_killed_import_left_is_replaced(checkout, shapes, monkeypatch):
         assert listing_of(target) == listing_of(shapes)
 
 
+@pytest.mark.parametrize("is_back", [True, False])
+def test_an_image_that_is_away_during_the_copy_is_missed_until_the_next_run_only(
+    checkout, shapes, monkeypatch, is_back
+):
+    """It is back before the copy is done, or after the command has failed."""
+    target, state, image, away = Path("data/raw"), Path(".state"), next(shapes.rglob("*.png")), checkout / "away.png"
+    track = dvc_versions.track
+
+    def disturbed(source, target):
+        image.rename(away)
+        track(source, target)
+        if is_back:
+            away.rename(image)
+
+    monkeypatch.setattr(dvc_versions, "track", disturbed)
+    with raises(RootstockError, "source-changed"):
+        import_copy(shapes, target, state)
+    monkeypatch.setattr(dvc_versions, "track", track)
+    if not is_back:
+        away.rename(image)
+    assert import_copy(shapes, target, state) == f"brought in: {shapes}"
+    assert listing_of(target) == listing_of(shapes)
+
+
+def test_an_image_that_vanishes_is_told_in_words(checkout, shapes, monkeypatch):
+    """It is listed, and away when it is its turn."""
+    copied_files = dvc_versions.copied_files
+    image = next(shapes.rglob("*.png"))
+
+    def listed(source):
+        yield from (path for path in copied_files(source) if path != image)
+        image.unlink(missing_ok=True)
+        yield image
+
+    monkeypatch.setattr(dvc_versions, "copied_files", listed)
+    with raises(RootstockError, "source-changed") as caught:
+        import_copy(shapes, Path("data/raw"), Path(".state"))
+    assert image.name in str(caught.value)
+
+
 def listing_of(folder):
     return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
 
