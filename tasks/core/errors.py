@@ -44,13 +44,23 @@ class DataRefusedError(RootstockError):
     exit_code = EXIT_DATA_REFUSED
 
 
+FULL = {errno.ENOSPC, errno.EDQUOT}
+DENIED = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
 def as_user_error(error: BaseException) -> RootstockError | None:
-    """Converts `error` to a user-facing error, or returns None if it is a bug. A full disk counts as user-facing."""
+    """Converts `error` to a user-facing error, or returns None if it is a bug.
+
+    A full disk, and files that may not be read or written, are user-facing.
+    """
     if isinstance(error, RootstockError):
         return error
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in FULL:
         return RootstockError(
             f"the disk is full ({error}); free some space; make clean removes what can be recomputed",
             key="disk-full",
         )
+    if number in DENIED:
+        return RootstockError(f"no access ({error}): make it writable, then run the command again", key="no-access")
     return None

@@ -1,4 +1,4 @@
-"""User errors: each has a key, and a full disk is one of them."""
+"""User errors: each has a key; a full or read-only disk is one of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ast
 import errno
 import re
 from pathlib import Path
+
+import pytest
 
 from tasks.core.errors import RootstockError, as_user_error
 
@@ -55,9 +57,23 @@ def test_constant_keys_are_parameters_or_codes():
     assert [key for key in sorted(keys) if not KEY.fullmatch(key)] == []
 
 
-def test_a_full_disk_is_a_users_error_and_a_bug_is_not():
-    full = as_user_error(OSError(errno.ENOSPC, "No space left on device"))
-    assert full is not None
-    assert full.key == "disk-full"
+@pytest.mark.parametrize(
+    ("number", "key"),
+    [
+        (errno.ENOSPC, "disk-full"),
+        (errno.EDQUOT, "disk-full"),
+        (errno.EROFS, "no-access"),
+        (errno.EACCES, "no-access"),
+        (errno.EPERM, "no-access"),
+    ],
+)
+def test_a_full_or_read_only_disk_is_a_users_error(number, key):
+    error = as_user_error(OSError(number, "why", "data/head"))
+    assert error is not None
+    assert error.key == key
+    assert "data/head" in str(error)
+
+
+def test_a_bug_is_no_users_error():
     assert as_user_error(OSError(errno.EIO, "I/O error")) is None
     assert as_user_error(ValueError("a bug")) is None
