@@ -52,7 +52,7 @@ def _up(*, shared: bool) -> dict[str, str]:
     missing = [name for name in PORTS if name not in servers]
     for name in missing:
         servers[name] = _start(name, shared=shared)
-        write_json(_file(), servers)
+        write_json(_file(), {**_recorded(), **servers})
     for name in missing:
         wait_until_healthy(name, servers[name]["url"], partial(is_alive, servers[name]))
     if WORKER not in servers:
@@ -84,8 +84,13 @@ def down() -> list[str]:
 
 def running() -> dict[str, Server]:
     """Returns the processes that `up` started and that are still alive, by name."""
+    return {name: server for name, server in _recorded().items() if is_alive(server)}
+
+
+def _recorded() -> dict[str, Server]:
+    """Returns the processes that `up` has started last, by name, whether they are still alive or not."""
     servers: dict[str, Server] = read_json(_file()) if _file().exists() else {}
-    return {name: server for name, server in servers.items() if is_alive(server)}
+    return servers
 
 
 def client_variables() -> dict[str, str]:
@@ -103,8 +108,12 @@ def client_variables() -> dict[str, str]:
 
 
 def _start(name: str, *, shared: bool) -> Server:
-    """Starts a long-lived server on its default port, or on a free port if the default is taken."""
-    port = free_port(PORTS[name])
+    """Starts a long-lived server on its last port, by default its own, or on a free port if that is taken.
+
+    Other processes of `up`, and commands that run, know the last address.
+    """
+    last = _recorded().get(name)
+    port = free_port(int(last["url"].rpartition(":")[2]) if last else PORTS[name])
     login = ["--shared"] if shared and name == "mlflow" else []
     command = [sys.executable, "-m", "flows.local.server", name, str(port), *login]
     with log(name) as file:

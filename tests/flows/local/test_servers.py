@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from urllib.request import urlopen
@@ -14,12 +15,12 @@ import pytest
 from flows.local import auth, worker
 from flows.local.environment import LOCAL_DATABASE
 from flows.local.processes import is_alive
-from flows.local.servers import _auth_string
+from flows.local.servers import _auth_string, _start, free_port
 from tasks.core.errors import EXIT_BROKEN, EXIT_REFUSED, EXIT_UNDECIDED, RootstockError
-from tasks.core.files import read_json
+from tasks.core.files import read_json, write_json
 from tasks.core.schema import STAGES
 from tests.errors import raises
-from tests.project import Project, environment, wait_until
+from tests.project import ROOT, Project, environment, wait_until
 
 
 def test_each_server_is_one_process_and_its_command_names_no_secret(served: Project):
@@ -142,6 +143,17 @@ def test_without_a_server_a_temporary_one_comes_and_goes_and_may_be_killed(finis
     assert run.wait(200) == 0, log.read_text()
     assert "Traceback" not in log.read_text()
     assert temporary_servers(project) == []
+
+
+def test_a_server_that_was_killed_comes_back_on_its_port(monkeypatch, tmp_path):
+    """The worker, the watcher and running commands would not look for it on another one."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    url = f"http://127.0.0.1:{free_port(0)}"
+    write_json(tmp_path / ".state" / "servers.json", {"mlflow": {"url": url, "pid": os.getpid(), "created": 1.0}})
+    server = _start("mlflow", shared=False)
+    psutil.Process(server["pid"]).kill()
+    assert server["url"] == url
 
 
 def test_a_clock_that_was_set_loses_no_server():
