@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import psutil
+
 from flows.local.lock import is_held
 from tasks.core.schema import STAGES
 from tests.project import Project, environment
@@ -54,14 +56,15 @@ class Attempt:
         return self.process.poll() is not None
 
     def wait(self, seconds: float = LIMIT) -> int | None:
-        """Returns the exit code; None if the command hung, and was killed."""
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            end_all([*descendants(self.process.pid)])
-            self.process.kill()
-            self.process.wait()
-            return None
+        """Returns the exit code; None if the command hung, and was killed. A stopped soak waits no time."""
+        for _ in range(int(seconds)):
+            try:
+                return self.process.wait(1)
+            except subprocess.TimeoutExpired:
+                continue
+        end_all([*descendants(self.process.pid), psutil.Process(self.process.pid)])
+        self.process.wait()
+        return None
 
     def phase(self) -> str:
         """Returns the phase: of a retraining, one of PHASES; of others, `start`, the command's name, or `end`."""

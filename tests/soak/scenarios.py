@@ -124,6 +124,9 @@ def scenarios(folder: Path) -> dict[str, Scenario]:
     }
 
 
+REFERENCES = {"promote": "release", "served retrain": "evaluate"}  # the same without make up
+
+
 def variant_of(name: str, variant: float) -> str:
     """Returns the scenario of a cycle: a release answers one of three requests."""
     return ("release", "release a copy", "refuse")[int(3 * variant)] if name == "release" else name

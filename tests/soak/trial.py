@@ -13,7 +13,7 @@ from tests.soak.attempt import LIMIT, Attempt
 from tests.soak.draw import Cycle
 from tests.soak.invariants import Invariant, Problem, last_lines
 from tests.soak.processes import end_all, left_below
-from tests.soak.scenarios import variant_of
+from tests.soak.scenarios import REFERENCES, variant_of
 from tests.soak.workshop import Workshop
 
 TRACEBACK = "Traceback (most recent call last)"
@@ -29,7 +29,7 @@ class Trial:
     def __init__(self, workshop: Workshop, cycle: Cycle, *, slow: bool = False) -> None:
         self.workshop, self.cycle, self.slow = workshop, cycle, slow
         name = variant_of(cycle.scenario, cycle.variant)
-        self.scenario, self.reference = workshop.scenarios[name], workshop.reference(name)
+        self.scenario, self.reference = workshop.scenarios[name], workshop.reference(REFERENCES.get(name, name))
         self.arguments = self.scenario.arguments
         if cycle.retries and cycle.scenario in workshop.scenarios and self.arguments[0] == "retrain":
             self.arguments = (*self.arguments, "--run.retries", str(cycle.retries))
