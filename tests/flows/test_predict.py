@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 
 from flows.registry.predictions import files_of
-from flows.registry.tags import Tag
 from tasks.core.errors import EXIT_BROKEN
 from tasks.core.files import read_json
 from tasks.scorer.decode import decode
@@ -208,7 +207,8 @@ def test_predict_without_a_registered_version_is_an_error(prepared, pictures, tm
 
 def test_code_that_differs_from_what_was_registered_is_not_run(finished, pictures, tmp_path):
     project = finished.copy(tmp_path / "project")
-    project.mlflow().set_model_version_tag("rootstock", "1", Tag.FILES, "the digest of other files")
+    (file,) = (project.root / ".registry" / "artifacts").rglob("answer.py")
+    file.write_text("raise SystemExit('run')\n")
     done = predict(project, pictures / "ring" / "0.png")
     assert done.returncode == 1
     assert "does not hold what was registered" in done.stderr

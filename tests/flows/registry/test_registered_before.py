@@ -121,13 +121,13 @@ def test_a_version_without_a_digest_is_refused(live):
 
 def test_a_new_challenger_is_compared_with_it(live, evaluated):
     rows = pd.read_parquet(evaluated.manifest)
-    np.testing.assert_allclose(answers(live, evaluated, rows), THEN[list(SHAPES)], atol=1e-4)
+    np.testing.assert_allclose(answers(live, "a digest", evaluated, rows), THEN[list(SHAPES)], atol=1e-4)
     (cached,) = (evaluated.state / "answers").glob("*.parquet")
     content = cached.read_bytes()
     cached.write_bytes(content[:-9])
-    np.testing.assert_allclose(answers(live, evaluated, rows), THEN[list(SHAPES)], atol=1e-4)
+    np.testing.assert_allclose(answers(live, "a digest", evaluated, rows), THEN[list(SHAPES)], atol=1e-4)
     assert cached.read_bytes() == content
-    checks = against(live, evaluated, GATE, ())
+    checks = against(live, "a digest", evaluated, GATE, ())
     assert checks[0].what == f"nll against live, {COUNT} images"
     assert checks[0].verdict is not Verdict.PASS
     assert checks[0].found.startswith("-0.")  # the same classes with less confidence, so a higher loss
