@@ -79,9 +79,13 @@ class Ledger:
         return max((each for each in records if each.made == made), key=lambda each: each.sequence, default=None)
 
     def moved_since(self, record: VersionRecord) -> bool:
-        """Returns whether `live` has moved since the record became a line, or ever, if it is none."""
+        """Returns whether `live` has moved, or a person has accepted the ledger, since the record became a line.
+
+        If it is none, the whole ledger counts.
+        """
         since = list(dropwhile(lambda entry: entry.get("record") != record.model_dump(), self.entries)) or self.entries
-        return any(not _is_same(_live_in(one), _live_in(other)) for one, other in pairwise(since))
+        is_accepted = any(entry["event"] == Event.ACCEPTED for entry in since)  # lines before it may be missing
+        return is_accepted or any(not _is_same(_live_in(one), _live_in(other)) for one, other in pairwise(since))
 
     def state(self, event: Event, record: VersionRecord) -> Entry:
         """Appends a statement about a version."""

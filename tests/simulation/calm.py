@@ -19,8 +19,6 @@ def calm(world: World) -> None:
     """Without faults, everything comes to rest: the alias is where the ledger says, and no request is left."""
     if world.is_forged:  # as the message says
         world.registry.models[MODEL].tags.pop(Tag.LEDGER, None)
-    if world.is_forged:  # as the message says
-        world.registry.models[MODEL].tags.pop(Tag.LEDGER, None)
     with suppress(RootstockError):
         accept_ledger(MODEL, said_to_be_live(world), "because", world.ledger)
     world.is_damaged = world.is_forged = world.must_stop = False
