@@ -28,7 +28,10 @@ GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 PACKAGES = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tasks").rglob("__init__.py"))
 assert PACKAGES, "no package lies in tasks/"
-RUNNER = (*PACKAGES, "tasks/__main__.py", "tasks/core/supervision.py")
+RUNNER = (
+    *(*PACKAGES, "tasks/__main__.py", "tasks/core/supervision.py", "tasks/core/interpreter.py"),
+    "tasks/hardware/torchvision_import.py",
+)
 
 KEEPING = {"ingest", "features", "finetune"}  # stages that keep state between runs
 
@@ -191,6 +194,7 @@ def test_only_these_stages_keep_anything(finished):
         "source",
         "flow.json",
         "flow.lock",
+        "flow_run.json",
         "stage.lock",
     }
     uses = {

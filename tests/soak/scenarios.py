@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.registry.ledger_lines import STATEMENTS, Event
 from tests.project import Project
 from tests.soak import state
 
@@ -41,8 +42,10 @@ def result_facts(root: Path) -> dict[str, str]:
 
 
 def release_facts(root: Path) -> dict[str, str]:
-    """Returns the aliases, and the ledger without times."""
+    """Returns the aliases, and the ledger without times, statements and corrections: those may be repeated."""
+    repeated = STATEMENTS | {Event.CORRECTED}
     lines = [[line["event"], line["version"], line["live"]] for line in state.ledger(root)]
+    lines = [line for line in lines if line[0] not in repeated]
     aliases = sorted(state.aliases(state.mlflow_database(root)).items())
     return {"aliases": str(aliases), "ledger": str(lines), **answers(root)}
 
