@@ -14,7 +14,7 @@ from flows.registry.ledger_lines import Entry, Event, LedgerError
 from flows.registry.ledger_owner import claim, held, ledger_path, locked_ledger, take_over
 from flows.registry.outage import AGAIN, explained
 from flows.registry.promotion import PromotionRequest, answer, repair_live_alias
-from flows.registry.records import Statement, files_of, state_in
+from flows.registry.records import Statement, state_in
 from flows.registry.verdict import NONE
 from flows.registry.version_files import digest_of_version
 from flows.registry.version_record import APPROVED, LiveVersion
@@ -86,7 +86,10 @@ def _live_version(name: str, number: str | None) -> LiveVersion | None:
         raise RootstockError(
             f"say which version of {name} is live: --live and its number, or --live {NONE}", key="live-not-said"
         )
-    return LiveVersion.of(version, files_of(version))
+    try:
+        return LiveVersion.of(version, digest_of_version(version))
+    except RootstockError:  # its files are gone
+        return LiveVersion.of(version)
 
 
 def _signed_by_person(why: str) -> str:
