@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.core.files import sha256_of
+from flows.local.flow_runs import NOTE
+from tasks.core.files import read_json, sha256_of
 from tasks.core.schema import STAGES
 
 MODEL = "rootstock"
@@ -73,6 +74,14 @@ def open_flow_runs(database: Path) -> dict[str, str]:
     """Returns the flow runs, by ID, that Prefect takes for running."""
     rows = query(database, "SELECT id, name, state_type FROM flow_run WHERE state_type IN (?, ?, ?)", *OPEN)
     return {str(number): f"{name} {state}" for number, name, state in rows}
+
+
+def flow_run(root: Path) -> str | None:
+    """Returns the ID of the checkout's last flow run, or None if it is not noted."""
+    try:
+        return str(read_json(root / ".state" / NOTE)["flow_run"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def ledger_file(root: Path) -> Path:

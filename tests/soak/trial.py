@@ -40,6 +40,7 @@ class Trial:
         self.missed = 0
         self.left_out = self.note = ""
         self.damaged: set[str] = set()  # stages that may be computed again
+        self.flow_runs: set[str] = set()  # of this project, by ID
         self._starts = 0
         self._finished: dict[str, str] = {}
         clear(self.folder)
@@ -78,6 +79,8 @@ class Trial:
     def end(self, attempt: Attempt, *, is_disturbed: bool = True, seconds: float = LIMIT) -> int | None:
         """Waits for a command and checks what it said and computed. Returns its exit code."""
         code = attempt.wait(seconds)
+        if note := state.flow_run(self.root):
+            self.flow_runs.add(note)
         where = f"start {attempt.log.stem}, {' '.join(map(str, attempt.process.args[3:5]))}"
         if code is None:
             self.breaks(Invariant.FINISHES, f"{where} hung")
