@@ -131,6 +131,8 @@ def answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_decid
         entry = ledger.add(Event.REFUSED, request.version, reason, live=ledger.live, request=request.text)
     else:
         live = _recorded(version, ledger)
+        if request.copy:  # first, so that an older request by alias is none any more after a crash here
+            set_alias(name, CHAMPION, live)
         entry = ledger.add(Event.RELEASED, live.number, f"by {request.text}", live=live, request=request.text)
         set_alias(name, LIVE, live)
     if request.copy is None or not reason:
