@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows.registry import ledger_end, signing
 from flows.registry.ledger_lines import ACCEPT, START, STATEMENTS, Entry, Event, LedgerError, parsed, record_in, seal
-from flows.registry.version_record import LiveVersion, VersionRecord
+from flows.registry.version_record import LiveVersion, VersionRecord, is_same_live
 
 
 class Ledger:
@@ -63,9 +63,9 @@ class Ledger:
         for entry in self.entries:
             live = _live_in(entry)
             if entry["event"] == Event.ROLLED_BACK:
-                while history and not _is_same(history[-1], live):
+                while history and not is_same_live(history[-1], live):
                     history.pop()
-            elif not _is_same(history[-1] if history else None, live):
+            elif not is_same_live(history[-1] if history else None, live):
                 history.append(live)
         return [live for live in history[-2::-1] if live]
 
@@ -83,9 +83,10 @@ class Ledger:
 
         If it is none, the whole ledger counts.
         """
-        since = list(dropwhile(lambda entry: entry.get("record") != record.model_dump(), self.entries)) or self.entries
+        line = record.model_dump()
+        since = list(dropwhile(lambda entry: entry.get("record") != line, self.entries)) or self.entries
         is_accepted = any(entry["event"] == Event.ACCEPTED for entry in since)  # lines before it may be missing
-        return is_accepted or any(not _is_same(_live_in(one), _live_in(other)) for one, other in pairwise(since))
+        return is_accepted or any(not is_same_live(_live_in(one), _live_in(other)) for one, other in pairwise(since))
 
     def state(self, event: Event, record: VersionRecord) -> Entry:
         """Appends a statement about a version."""
@@ -160,10 +161,6 @@ class Ledger:
             f" or look at which version is live and go on with {ACCEPT}",
             key="ledger-not-signed",
         )
-
-
-def _is_same(one: LiveVersion | None, other: LiveVersion | None) -> bool:
-    return one is other if one is None else one.is_same(other)
 
 
 def _live_in(entry: Entry) -> LiveVersion | None:

@@ -9,7 +9,7 @@ from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import Event
 from flows.registry.records import trusted_record
 from flows.registry.version_files import digest_of_version
-from flows.registry.version_record import APPROVED, REGISTERED, LiveVersion, VersionRecord
+from flows.registry.version_record import APPROVED, REGISTERED, VersionRecord, is_same_live, name_of
 from tasks.core.errors import RootstockError
 from tasks.gate.checks import Verdict
 
@@ -78,9 +78,9 @@ def _verdict_objection(record: VersionRecord, ledger: Ledger, *, is_of_another_t
         return reason
     if record.against is None and is_of_another_time:
         return "its verdict was made before any version was live: make run judges the newest version again"
-    if not _is_against(record.against, ledger.live):
+    if not is_same_live(record.against, ledger.live):
         return (
-            f"its verdict was made against {_named(record.against)}, but {_named(ledger.live)} is live now: make run "
+            f"its verdict was made against {name_of(record.against)}, but {name_of(ledger.live)} is live now: make run "
             "judges the newest version again; to return to an older one, use make rollback"
         )
     return ""
@@ -119,11 +119,3 @@ def _unrecorded(number: str, ledger: Ledger) -> str:
         "nothing that this machine trusts records its verdict, and anyone can set tags: make run judges the newest "
         f"version; to decide yourself: {approve_command(number)}"
     )
-
-
-def _is_against(against: LiveVersion | None, live: LiveVersion | None) -> bool:
-    return against is live if live is None or against is None else live.is_same(against)
-
-
-def _named(version: LiveVersion | None) -> str:
-    return f"version {version.number}" if version else "no version"

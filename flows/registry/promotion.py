@@ -20,7 +20,7 @@ from flows.registry.outage import AGAIN, explained
 from flows.registry.store import client
 from flows.registry.tags import MAX_TAG_LENGTH, Tag
 from flows.registry.version_files import digest_of_version
-from flows.registry.version_record import LiveVersion
+from flows.registry.version_record import LiveVersion, name_of
 from flows.registry.versions import find, find_number, is_there
 from tasks.core.errors import RootstockError
 
@@ -56,11 +56,15 @@ def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = Non
 
 
 def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
-    """Moves `live` and `champion` back to the last live version that still exists. Returns the new ledger line.
+    """Moves `live` and `champion` back to the last live version that still exists. Returns the ledger line.
 
-    Raises RootstockError if there is none, and OtherLedgerError if another ledger owns the model.
+    A rollback that was killed before `live` moved is finished instead. Raises RootstockError if there is no earlier
+    version, and OtherLedgerError if another ledger owns the model.
     """
     with explained(AGAIN), locked_ledger(name, ledger_file) as ledger:
+        if entry := _unfinished_rollback(name, ledger):
+            set_alias(name, LIVE, ledger.live)
+            return entry
         current = ledger.live.number if ledger.live else "none"
         previous = next((live for live in ledger.before_live() if _is_unchanged(name, live)), None)
         if previous is None:
@@ -81,10 +85,17 @@ def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
         return entry
 
 
+def _unfinished_rollback(name: str, ledger: Ledger) -> Entry | None:
+    """Returns the last line if it is a rollback that `live` has not followed."""
+    last, alias = ledger.entries[-1] if ledger.entries else None, find(name, LIVE)
+    is_followed = alias is not None and _is_live(alias, ledger)
+    return last if last and last["event"] == Event.ROLLED_BACK and not is_followed else None
+
+
 def _is_unchanged(name: str, live: LiveVersion) -> bool:
     """Returns whether the registry still has this version, with the files that were recorded."""
     version = find_number(name, live.number)
-    if version is None or not is_there(name, live):
+    if version is None or not live.is_same(LiveVersion.of(version)):
         return False
     try:
         return live.files is None or live.files == digest_of_version(version)
@@ -175,7 +186,7 @@ def repair_live_alias(name: str, ledger: Ledger, *, person_decides: bool) -> lis
         entries.append(ledger.add(Event.DELETED, ledger.live.number, why, live=None))
     at, live = str(alias.version) if alias else None, ledger.live
     if at != (live.number if live else None):
-        why = f"the alias {LIVE} was at {_named(at)}, but this ledger says {_named(live.number if live else None)}"
+        why = f"the alias {LIVE} was at {f'version {at}' if at else 'no version'}, but this ledger says {name_of(live)}"
         if not ledger.entries or ledger.entries[-1]["why"] != why:  # somebody may move it every few seconds
             entries.append(ledger.add(Event.CORRECTED, str(at or (live and live.number)), why, live=live))
         set_alias(name, LIVE, live)
@@ -194,10 +205,6 @@ def _adopt(version: ModelVersion, ledger: Ledger, *, person_decides: bool) -> No
         )
     live = _recorded(version, ledger)
     ledger.add(Event.ADOPTED, number, "it was live before the ledger's first release", live=live)
-
-
-def _named(number: str | None) -> str:
-    return f"version {number}" if number else "no version"
 
 
 def set_alias(name: str, alias: str, version: LiveVersion | None) -> None:

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from flows.local.environment import DATABASE, LOCAL_DATABASE
 from tasks.core.errors import RootstockError
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def client() -> MlflowClient:
         return mlflow.MlflowClient()
     except (mlflow.exceptions.MlflowException, ImportError, SQLAlchemyError) as error:
         reason = str(error).strip().replace(uri, "that")  # the URI may contain a password
+        if uri == LOCAL_DATABASE:
+            message = f"{DATABASE} cannot be opened: {reason}; restore it from a backup"
+            raise RootstockError(message, key="mlflow-database") from None
         raise RootstockError(f"{VARIABLE} cannot be opened: {reason}; {REMEDY}", key=VARIABLE) from None
 
 

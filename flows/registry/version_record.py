@@ -50,6 +50,16 @@ class LiveVersion(_Form):
         )
 
 
+def is_same_live(one: LiveVersion | None, other: LiveVersion | None) -> bool:
+    """Returns whether both are one version, or both are none."""
+    return other is None if one is None else one.is_same(other)
+
+
+def name_of(live: LiveVersion | None) -> str:
+    """Returns the live version for a sentence."""
+    return f"version {live.number}" if live else "no version"
+
+
 class VersionRecord(_Form):
     """A statement about a version; the one with the highest `sequence` counts."""
 

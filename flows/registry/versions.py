@@ -80,7 +80,7 @@ def has_run(run_id: str) -> bool:
 def is_there(name: str, live: LiveVersion) -> bool:
     """Returns whether the registry has this version, created at the recorded time: numbers are reused."""
     match = find_number(name, live.number)
-    return match is not None and live.made in {None, int(match.creation_timestamp)}
+    return match is not None and live.is_same(LiveVersion.of(match))
 
 
 def _contents(name: str) -> str:

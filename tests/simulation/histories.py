@@ -106,6 +106,6 @@ def broken(seeds: Iterable[int]) -> str:
             try:
                 works.run(seed)
             except Exception as error:
-                told = "\n".join(works.world.trace)
-                return f"history {seed}: {type(error).__name__}: {error}\n{told}\nmake simulate ARGS='--only {seed}'"
+                trace = "\n".join(works.world.trace)
+                return f"history {seed}: {type(error).__name__}: {error}\n{trace}\nmake simulate ARGS='--only {seed}'"
     return ""

@@ -25,7 +25,7 @@ def unchecked_record(_version, text):
 @pytest.mark.parametrize(
     ("place", "name", "mutant"),
     [
-        (objections, "_is_against", lambda _against, _live: True),
+        (objections, "is_same_live", lambda _against, _live: True),
         (objections, "_changed", lambda _version, _record: ""),
         (objections, "unproved", lambda _record: ""),
         (objections, "refusal", lambda _record, person_decides: ""),

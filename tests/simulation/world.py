@@ -18,7 +18,7 @@ from tests.simulation.registry import MemoryRegistry, Version
 from tests.simulation.rules import Rules
 
 MODEL = "rootstock"
-TOLD = {
+IN_WORDS = {
     "nothing-to-roll-back",
     "live-unrecorded",
     "version-not-found",
@@ -94,7 +94,7 @@ class World:
         except LedgerError as error:
             assert self.is_damaged or self.is_forged, error  # noqa: PT017 - the error of an action, not of a test
         except RootstockError as error:
-            assert error.key in TOLD, error  # noqa: PT017
+            assert error.key in IN_WORDS, error  # noqa: PT017
             self.trace.append(f"  {error.key}")
         except MlflowException as error:  # somebody deleted the version in the middle
             assert error.error_code == "RESOURCE_DOES_NOT_EXIST", error  # noqa: PT017

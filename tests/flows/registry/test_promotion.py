@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from flows.registry import promotion
 from flows.registry.aliases import CHAMPION, LIVE, PRODUCTION
 from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import Event
@@ -106,6 +107,21 @@ def test_rollback_returns_to_the_previous_version_and_reports_it(registry):
     assert registry.at(LIVE) == registry.at(CHAMPION) == first
     assert registry.reconcile() == []
     assert [entry["live"] for entry in Ledger(registry.ledger).releases] == [first, second, first]
+
+
+def test_a_rollback_that_was_killed_is_finished_by_the_next(registry, monkeypatch):
+    versions = [registry.version("pass", against) for against in (NONE, "1", "2")]
+    for version in versions:
+        registry.request(version)
+        registry.reconcile()
+    with monkeypatch.context() as killed:
+        killed.setattr(promotion, "set_alias", lambda _name, alias, _live: 1 / 0 if alias == LIVE else None)
+        with pytest.raises(ZeroDivisionError):
+            roll_back(registry.name, registry.ledger)
+    assert registry.at(LIVE) == "3"
+    assert roll_back(registry.name, registry.ledger)["live"] == "2"
+    assert registry.at(LIVE) == "2"
+    assert roll_back(registry.name, registry.ledger)["live"] == "1"
 
 
 def test_a_second_rollback_does_not_undo_the_first(registry):
