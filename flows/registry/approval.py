@@ -13,7 +13,8 @@ from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import Entry, Event, LedgerError
 from flows.registry.ledger_owner import claim, held, ledger_path, locked_ledger, take_over
 from flows.registry.outage import AGAIN, explained
-from flows.registry.promotion import PromotionRequest, answer, repair_live_alias
+from flows.registry.promotion import answer, repair_live_alias
+from flows.registry.promotion_requests import BY_APPROVAL, PromotionRequest
 from flows.registry.records import Statement, state_in
 from flows.registry.verdict import NONE
 from flows.registry.version_files import digest_of_version
@@ -37,7 +38,7 @@ def approve(
         before, files, reason = len(ledger.entries), digest_of_version(version), _signed_by_person(why)
         state_in(ledger, version, Statement(Event.APPROVED, APPROVED, reason, ledger.live, files=files))
         repair_live_alias(name, ledger, person_decides=person_decides)
-        entry = answer(name, PromotionRequest(number, "approval"), ledger, person_decides=person_decides)
+        entry = answer(name, PromotionRequest(number, BY_APPROVAL), ledger, person_decides=person_decides)
         claim(name, ledger)
         if entry["event"] != Event.RELEASED:
             raise RootstockError(f"version {number} of {name} cannot go live: {entry['why']}", key="not-released")

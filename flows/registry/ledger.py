@@ -9,7 +9,18 @@ from itertools import dropwhile, pairwise
 from pathlib import Path
 
 from flows.registry import ledger_end, signing
-from flows.registry.ledger_lines import ACCEPT, START, STATEMENTS, Entry, Event, LedgerError, parsed, record_in, seal
+from flows.registry.ledger_lines import (
+    ACCEPT,
+    NO_REQUEST,
+    START,
+    STATEMENTS,
+    Entry,
+    Event,
+    LedgerError,
+    parsed,
+    record_in,
+    seal,
+)
 from flows.registry.version_record import LiveVersion, VersionRecord, is_same_live
 
 
@@ -69,6 +80,10 @@ class Ledger:
                 history.append(live)
         return [live for live in history[-2::-1] if live]
 
+    def last_but_corrections(self) -> Entry | None:
+        """Returns the last line, apart from corrections of `live`, which may follow an interrupted answer."""
+        return next((entry for entry in reversed(self.entries) if entry["event"] != Event.CORRECTED), None)
+
     def is_answered(self, request: str) -> bool:
         """Returns whether the ledger records an answer to this request."""
         return any(entry["wish"] == request for entry in self.entries)
@@ -99,7 +114,7 @@ class Ledger:
         why: str,
         *,
         live: LiveVersion | None,
-        request: str = "none",
+        request: str = NO_REQUEST,
         record: VersionRecord | None = None,
     ) -> Entry:
         """Appends a signed line and flushes it to disk."""

@@ -13,6 +13,7 @@ from flows.registry.version_record import VersionRecord, as_record
 from tasks.core.errors import RootstockError
 
 START = "0" * 64
+NO_REQUEST = "none"
 ACCEPT = "make approve ARGS='--ledger --live 3 --why \"...\"'"  # the command of a person who goes on with it
 
 

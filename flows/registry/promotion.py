@@ -1,24 +1,29 @@
 """Promotion requests: a version goes live if its record allows it. The ledger records the answer before `live` moves.
 
 If a release is interrupted between the two, or `live` was moved by hand, the next release resets `live` to
-the version recorded in the ledger, and records that.
+the version recorded in the ledger, and records that. An answer that was interrupted later is completed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.registry.aliases import CHAMPION, LIVE, PRODUCTION
+from flows.registry.aliases import CHAMPION, LIVE
 from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import Entry, Event
 from flows.registry.ledger_owner import claim, locked_ledger
 from flows.registry.objections import adoption_objection, approve_command, objection
 from flows.registry.outage import AGAIN, explained
+from flows.registry.promotion_requests import (
+    BY_ALIAS,
+    PromotionRequest,
+    interrupted_request,
+    is_live,
+    pending_requests,
+    tag_outcome,
+)
 from flows.registry.store import client
-from flows.registry.tags import MAX_TAG_LENGTH, Tag
 from flows.registry.version_files import digest_of_version
 from flows.registry.version_record import LiveVersion, name_of
 from flows.registry.versions import find, find_number, is_there
@@ -26,17 +31,6 @@ from tasks.core.errors import RootstockError
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
-
-UNKNOWN = "unknown"  # the original's number if a copy comes from another model
-
-
-@dataclass(frozen=True)
-class PromotionRequest:
-    """A person's request that a version go live, and the text that identifies the request in the ledger."""
-
-    version: str
-    text: str
-    copy: str | None = None  # the number of the copy in the production model
 
 
 def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = None) -> list[Entry]:
@@ -48,8 +42,11 @@ def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = Non
     with explained(AGAIN), locked_ledger(name, ledger_file) as ledger:
         if not client().search_registered_models(f"name = '{name}'"):
             return []
+        interrupted = interrupted_request(name, ledger)
         entries = repair_live_alias(name, ledger, person_decides=person_decides)
-        requests = list(_pending_requests(name, ledger))
+        if interrupted:
+            _complete(name, *interrupted, ledger)
+        requests = list(pending_requests(name, ledger))
         entries += [answer(name, request, ledger, person_decides=person_decides) for request in requests]
         claim(name, ledger)
         return entries
@@ -88,7 +85,7 @@ def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
 def _unfinished_rollback(name: str, ledger: Ledger) -> Entry | None:
     """Returns the last line if it is a rollback that `live` has not followed."""
     last, alias = ledger.entries[-1] if ledger.entries else None, find(name, LIVE)
-    is_followed = alias is not None and _is_live(alias, ledger)
+    is_followed = alias is not None and is_live(alias, ledger)
     return last if last and last["event"] == Event.ROLLED_BACK and not is_followed else None
 
 
@@ -103,38 +100,12 @@ def _is_unchanged(name: str, live: LiveVersion) -> bool:
         return False
 
 
-def _pending_requests(name: str, ledger: Ledger) -> Iterator[PromotionRequest]:
-    """Yields unanswered requests: copies to the production model, oldest first, then the alias `champion`.
-
-    Copies answered before this ledger was created are skipped: their answers are in a lost or remote ledger.
-    """
-    copies = client().search_model_versions(f"name = '{name}{PRODUCTION}'")
-    for copy in sorted(copies, key=lambda version: int(version.version)):
-        text = f"copy {copy.version} in {copy.name}, made {copy.creation_timestamp}"
-        answered_before = Tag.RELEASE in copy.tags and copy.creation_timestamp // 1000 <= ledger.began
-        if not ledger.is_answered(text) and not answered_before:
-            yield PromotionRequest(original_of(name, copy), text, str(copy.version))
-    champion = find(name, CHAMPION)
-    if champion and not _is_live(champion, ledger):
-        yield PromotionRequest(str(champion.version), f"alias {CHAMPION}")
-
-
-def original_of(name: str, copy: ModelVersion) -> str:
-    """Returns the number of the copied version of `name`; UNKNOWN if the copy comes from another model."""
-    source = str(copy.source).removeprefix("models:/")
-    original_name, _, number = source.rpartition("/")
-    if original_name == name:
-        return number
-    twins = [v.version for v in client().search_model_versions(f"name = '{name}'") if v.source == copy.source]
-    return str(twins[0]) if twins else UNKNOWN
-
-
 def answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_decides: bool) -> Entry:
     """Releases the version, or refuses it and restores the alias. Returns the new ledger line."""
     version = find_number(name, request.version)
     if version is None:
         reason = f"{name} has no such version, or it was deleted"
-    elif _is_live(version, ledger):
+    elif is_live(version, ledger):
         reason = ""
     else:
         reason = objection(version, ledger, person_decides=person_decides)
@@ -142,34 +113,25 @@ def answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_decid
         entry = ledger.add(Event.REFUSED, request.version, reason, live=ledger.live, request=request.text)
     else:
         live = _recorded(version, ledger)
-        if request.copy:  # first, so that an older request by alias is none any more after a crash here
-            set_alias(name, CHAMPION, live)
+        set_alias(name, CHAMPION, live)  # first, so that an older request by alias is none any more after a crash here
         entry = ledger.add(Event.RELEASED, live.number, f"by {request.text}", live=live, request=request.text)
         set_alias(name, LIVE, live)
-    if request.copy is None or not reason:
-        set_alias(name, CHAMPION, ledger.live)
-    _tag_outcome(name, request, f"{entry['event']}: {entry['why']}")
+    _complete(name, request, entry, ledger)
     return entry
 
 
-def _tag_outcome(name: str, request: PromotionRequest, outcome: str) -> None:
-    """Tags the version, and the copy if there is one, with the outcome of the request."""
-    text = outcome[:MAX_TAG_LENGTH]
-    if find_number(name, request.version):
-        client().set_model_version_tag(name, request.version, Tag.RELEASE, text)
-    if request.copy:
-        client().set_model_version_tag(f"{name}{PRODUCTION}", request.copy, Tag.RELEASE, text)
+def _complete(name: str, request: PromotionRequest, entry: Entry, ledger: Ledger) -> None:
+    """Does what is left of an answer: restores `champion`, unless a person has moved it since, and sets the tags."""
+    champion = find(name, CHAMPION)
+    if request.text == BY_ALIAS and (champion is None or str(champion.version) == request.version):
+        set_alias(name, CHAMPION, ledger.live)
+    tag_outcome(name, request, entry)
 
 
 def _recorded(version: ModelVersion, ledger: Ledger) -> LiveVersion:
     """Returns the version with the digest of its files in the ledger."""
     record = ledger.record_of(str(version.version), int(version.creation_timestamp))
     return LiveVersion.of(version, record.files if record else None)
-
-
-def _is_live(version: ModelVersion, ledger: Ledger) -> bool:
-    """Returns whether the ledger says that this version is live."""
-    return ledger.live is not None and ledger.live.is_same(LiveVersion.of(version))
 
 
 def repair_live_alias(name: str, ledger: Ledger, *, person_decides: bool) -> list[Entry]:

@@ -11,7 +11,7 @@ from flows.config.parameters import FlowParams
 from flows.local.git_tips import contents_at_tips
 from flows.registry.aliases import PRODUCTION
 from flows.registry.ledger import Ledger
-from flows.registry.promotion import original_of
+from flows.registry.promotion_requests import original_of
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.versions import is_there

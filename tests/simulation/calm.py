@@ -7,9 +7,9 @@ from contextlib import suppress
 from flows.registry.aliases import CHAMPION, LIVE
 from flows.registry.approval import accept_ledger
 from flows.registry.ledger import Ledger
-from flows.registry.ledger_lines import Event
+from flows.registry.ledger_lines import Entry, Event
 from flows.registry.promotion import reconcile
-from flows.registry.tags import Tag
+from flows.registry.tags import MAX_TAG_LENGTH, Tag
 from tasks.core.errors import RootstockError
 from tests.simulation.actions import said_to_be_live, say
 from tests.simulation.world import MODEL, World
@@ -32,10 +32,20 @@ def calm(world: World) -> None:
     world.rules.check_lines()
     again = reconcile(MODEL, person_decides=world.rules.person_decides, ledger_file=world.ledger)
     assert again == [], (entries, again)
-    live = Ledger(world.ledger).live
+    ledger = Ledger(world.ledger)
+    live = ledger.live
     assert aliases.get(LIVE) == (live.number if live else None)
     assert aliases.get(CHAMPION) in {None, aliases.get(LIVE)}
+    check_tag(world, ledger.last_but_corrections())
     check_life(world)
+
+
+def check_tag(world: World, last: Entry | None) -> None:
+    """Checks that the version of the last answer is tagged with it, also if the answer was interrupted."""
+    if last and last["event"] in {Event.RELEASED, Event.REFUSED}:
+        version = world.registry.models[MODEL].versions.get(last["version"])
+        outcome = f"{last['event']}: {last['why']}"[:MAX_TAG_LENGTH]
+        assert version is None or version.tags.get(Tag.RELEASE) == outcome, (version, outcome)
 
 
 def check_life(world: World) -> None:

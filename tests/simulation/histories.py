@@ -18,6 +18,7 @@ from flows.registry import (
     ledger_owner,
     objections,
     promotion,
+    promotion_requests,
     published,
     records,
     signing,
@@ -31,7 +32,7 @@ from tests.simulation.calm import calm
 from tests.simulation.world import Crash, World
 
 LENGTH = 10  # actions of a history
-ASKERS = (promotion, versions, ledger_owner, published, removal)  # modules that ask the registry
+ASKERS = (promotion, promotion_requests, versions, ledger_owner, published, removal)  # modules that ask the registry
 
 
 class Clockwork:

@@ -33,6 +33,7 @@ def unchecked_record(_version, text):
         (ledger_end, "check_continues", lambda _ledger, _entries: None),
         (Ledger, "is_answered", lambda _ledger, _request: False),
         (promotion, "repair_live_alias", lambda _name, _ledger, person_decides: []),
+        (promotion, "interrupted_request", lambda _name, _ledger: None),
     ],
 )
 def test_a_release_that_leaves_out_a_check_breaks_a_rule(monkeypatch, place, name, mutant):

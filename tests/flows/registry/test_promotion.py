@@ -97,6 +97,35 @@ def test_a_live_alias_moved_by_hand_or_left_by_a_crash_is_reset_to_the_ledgers_v
     assert registry.at(LIVE) == second
 
 
+@pytest.mark.parametrize(("verdict", "event"), [("pass", Event.RELEASED), ("refused", Event.REFUSED)])
+@pytest.mark.parametrize("kind", ["request", "copy"])
+def test_an_answer_that_was_killed_before_it_set_its_tags_is_completed(registry, monkeypatch, verdict, event, kind):
+    registry.request(registry.version())
+    registry.reconcile()
+    second = registry.version(verdict, "1")
+    copy = getattr(registry, kind)(second)
+    with monkeypatch.context() as killed:
+        killed.setattr(promotion, "_complete", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            registry.reconcile()
+    assert registry.reconcile() == []
+    live = second if event == Event.RELEASED else "1"
+    assert registry.at(LIVE) == registry.at(CHAMPION) == live
+    for version in (client().get_model_version(registry.name, second), copy and client().get_model_version(copy.name, copy.version)):
+        assert version is None or version.tags[Tag.RELEASE].startswith(event)
+
+
+def test_a_request_made_after_a_killed_answer_is_kept(registry, monkeypatch):
+    registry.request(registry.version("refused"))
+    with monkeypatch.context() as killed:
+        killed.setattr(promotion, "_complete", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            registry.reconcile()
+    registry.request(registry.version())
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.RELEASED]
+    assert registry.at(LIVE) == "2"
+
+
 def test_rollback_returns_to_the_previous_version_and_reports_it(registry):
     first, second = registry.version(), registry.version("pass", "1")
     for version in (first, second):
