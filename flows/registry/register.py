@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.store import client
 from flows.registry.tags import Tag, lineage
 from flows.registry.trusted_code import code_digest, trust
+from flows.registry.twins import earlier_twin
 from flows.registry.version_files import changed, downloaded
 from flows.registry.versions import find, scorer_of
 from flows.stages import dvc_cli
@@ -49,16 +51,21 @@ def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, 
 
     A version with the same key (the outputs of finetune and evaluate, and the scorer's code) is reused: the key is a
     tag, so its record must prove it, or, if this run was killed before it recorded the version, its run and its files.
+    If another run registers the same content at the same time, one of the two versions is left.
     """
     key = key_of(paths)
-    matches = _matching(run, model, key)
-    if existing := next((version for version in matches if _is_proved(version, key)), None):
+    matches, is_proved = partial(_matching, run, model, key), partial(_is_proved, key=key)
+    if existing := next(filter(is_proved, matches()), None):
         _set_challenger(model, existing)
         return existing, False
     dvc_cli.push()
     run.log_results()
-    interrupted = [version for version in matches if version.run_id == run.id and _holds_results(version, paths)]
+    interrupted = [version for version in matches() if version.run_id == run.id and _holds_results(version, paths)]
     version = interrupted[0] if interrupted else _create(run, model, paths, key)
+    if twin := earlier_twin(version, matches, is_proved):
+        run.client.delete_model_version(model, str(version.version))
+        _set_challenger(model, twin)
+        return twin, False
     files = checked_digest(version, paths)
     prove(version, paths)
     why = "it reproduced its evaluated predictions"

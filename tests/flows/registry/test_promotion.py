@@ -111,7 +111,10 @@ def test_an_answer_that_was_killed_before_it_set_its_tags_is_completed(registry,
     assert registry.reconcile() == []
     live = second if event == Event.RELEASED else "1"
     assert registry.at(LIVE) == registry.at(CHAMPION) == live
-    for version in (client().get_model_version(registry.name, second), copy and client().get_model_version(copy.name, copy.version)):
+    for version in (
+        client().get_model_version(registry.name, second),
+        copy and client().get_model_version(copy.name, copy.version),
+    ):
         assert version is None or version.tags[Tag.RELEASE].startswith(event)
 
 
