@@ -21,6 +21,7 @@ import psutil
 from filelock import FileLock
 
 from flows.local import auth, worker
+from flows.local.database import check_not_lost
 from flows.local.guard import more_hosts
 from flows.local.processes import Server, is_alive, started, stop
 from flows.local.worker import WATCHER, WORKER
@@ -41,6 +42,7 @@ def up(*, shared: bool) -> dict[str, str]:
     be registered.
     """
     more_hosts()  # an error in words now, not in the servers' logs
+    check_not_lost()
     lock = Path(tempfile.gettempdir()) / f"rootstock-up-{os.getuid()}.lock"  # two checkouts could pick the same port
     with FileLock(lock):
         return _up(shared=shared)

@@ -11,7 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from flows.local.credentials import address_id
-from flows.local.environment import LOCAL_DATABASE, REGISTRY
+from flows.local.database import LEDGERS, OWN
+from flows.local.environment import LOCAL_DATABASE
 from flows.registry import ledger_end
 from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import ACCEPT, LedgerError
@@ -21,7 +22,6 @@ from tasks.core.errors import RootstockError
 
 LOCK_SECONDS = 60.0
 STATEMENT_SECONDS = 600.0  # a release may be downloading a version, and a retraining has time
-LOCAL = "own"  # in the file name: the local database, whose URI changes when the checkout moves
 
 
 class OtherLedgerError(RootstockError):
@@ -31,8 +31,8 @@ class OtherLedgerError(RootstockError):
 def ledger_path(name: str) -> Path:
     """Returns the path of this model's ledger in this registry: each registry has its own ledgers."""
     uri = os.environ["MLFLOW_TRACKING_URI"]
-    registry = LOCAL if uri == LOCAL_DATABASE else address_id(uri)
-    return REGISTRY / "ledger" / f"{name}-{registry}.jsonl"
+    registry = OWN if uri == LOCAL_DATABASE else address_id(uri)
+    return LEDGERS / f"{name}-{registry}.jsonl"
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def _check_owner(name: str, ledger: Ledger) -> None:
     """Raises OtherLedgerError if another ledger owns the model, and LedgerError if that was in the same place."""
     models = client().search_registered_models(f"name = '{name}'")
     owner, _, place = next((model.tags.get(Tag.LEDGER, "") for model in models), "").partition(" ")
-    if owner in {"", ledger.id}:
+    if owner in {"", ledger.id} and not _is_copy(ledger.file, place):
         return
     if place == _place(ledger.file):
         raise LedgerError(
@@ -75,6 +75,16 @@ def _check_owner(name: str, ledger: Ledger) -> None:
         f"the tag {Tag.LEDGER} of the registered model in MLflow to take over",
         key="other-ledger",
     )
+
+
+def _is_copy(file: Path, place: str) -> bool:
+    """Returns whether the ledger that the tag names is still in another place of this machine.
+
+    A copied checkout with its own database has its own models, too.
+    """
+    host, _, path = place.partition(":")
+    is_own = file.stem.endswith(f"-{OWN}")
+    return not is_own and host == socket.gethostname() and Path(path).is_file() and not Path(path).samefile(file)
 
 
 def begin_again(name: str, file: Path | None = None) -> None:
@@ -94,15 +104,22 @@ def held(file: Path, wait: float = LOCK_SECONDS) -> AbstractContextManager[objec
 
 
 def claim(name: str, ledger: Ledger) -> None:
-    """Tags the registered model with this ledger, so that other checkouts do not release it."""
+    """Tags the registered model with this ledger and its place, so that other checkouts do not release it."""
     models = client().search_registered_models(f"name = '{name}'")
-    if ledger.releases and models and Tag.LEDGER not in models[0].tags:
+    if not ledger.releases or not models:
+        return
+    tag = models[0].tags.get(Tag.LEDGER, "")
+    if tag.partition(" ")[0] in {"", ledger.id} and tag != _tag_of(ledger):
         take_over(name, ledger)
 
 
 def take_over(name: str, ledger: Ledger) -> None:
     """Tags the registered model with this ledger, even if another one had released it."""
-    client().set_registered_model_tag(name, Tag.LEDGER, f"{ledger.id} {_place(ledger.file)}")
+    client().set_registered_model_tag(name, Tag.LEDGER, _tag_of(ledger))
+
+
+def _tag_of(ledger: Ledger) -> str:
+    return f"{ledger.id} {_place(ledger.file)}"
 
 
 def _place(file: Path) -> str:

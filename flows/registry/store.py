@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from flows.local.database import check_not_lost
 from flows.local.environment import DATABASE, LOCAL_DATABASE
 from tasks.core.errors import RootstockError
 
@@ -37,6 +38,8 @@ def client() -> MlflowClient:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     uri = os.environ[VARIABLE]
     _check_server(uri)
+    if uri == LOCAL_DATABASE:
+        check_not_lost()
     try:
         mlflow.set_tracking_uri(uri)
         return mlflow.MlflowClient()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -9,8 +10,8 @@ from flows.registry.aliases import LIVE
 from flows.registry.approval import accept_ledger, approve
 from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import START, Event, LedgerError, seal
-from flows.registry.ledger_owner import begin_again, ledger_path
-from flows.registry.promotion import roll_back
+from flows.registry.ledger_owner import OtherLedgerError, begin_again, ledger_path
+from flows.registry.promotion import reconcile, roll_back
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.verdict import NONE
@@ -195,6 +196,18 @@ def test_a_changed_owner_tag_changes_nothing_that_the_ledger_says(registry, ledg
     assert accept_ledger(registry.name, None, "the tag was wrong", ledger)["live"] == "1"
     registry.reconcile()
     assert registry.at(LIVE) == "1"
+
+
+def test_a_copy_of_a_ledger_releases_nothing_while_the_original_is_there(registry, ledger, tmp_path):
+    copy = tmp_path / "elsewhere" / ledger.name
+    copy.parent.mkdir()
+    shutil.copy(ledger, copy)
+    with raises(OtherLedgerError, "other-ledger") as caught:
+        reconcile(registry.name, person_decides=False, ledger_file=copy)
+    assert str(ledger) in str(caught.value)
+    ledger.unlink()  # it was moved
+    assert reconcile(registry.name, person_decides=False, ledger_file=copy) == []
+    assert str(copy) in client().get_registered_model(registry.name).tags[Tag.LEDGER]
 
 
 def test_lines_of_an_unknown_signer_are_put_aside_with_what_they_state(registry, ledger, monkeypatch, tmp_path):

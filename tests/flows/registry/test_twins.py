@@ -8,7 +8,7 @@ from flows.registry import twins
 from flows.registry.store import client
 from flows.registry.twins import earlier_twin
 
-KEY = "the content's key"
+KEY = "the same content"
 
 
 @pytest.fixture

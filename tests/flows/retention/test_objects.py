@@ -37,8 +37,9 @@ def checkout(tmp_path, monkeypatch):
 
 def run_with_lock(name: str, md5: str) -> str:
     """Returns a run whose dvc.lock has one stage that depends on a folder with this MD5."""
-    experiment = client().get_experiment_by_name(name)
-    run = client().create_run(experiment.experiment_id if experiment else client().create_experiment(name))
+    experiment, folder = client().get_experiment_by_name(name), Path("../artifacts").resolve()
+    number = experiment.experiment_id if experiment else client().create_experiment(name, folder.as_uri())
+    run = client().create_run(number)
     Path("dvc.lock").touch()
     with Path("dvc.lock").open("w") as file:
         YAML().dump({"stages": {"ingest": {"deps": [{"path": "data/raw", "md5": md5}]}}}, file)
