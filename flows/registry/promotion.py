@@ -20,6 +20,7 @@ from flows.registry.promotion_requests import (
     PromotionRequest,
     interrupted_request,
     is_live,
+    is_met,
     pending_requests,
     tag_outcome,
 )
@@ -46,8 +47,9 @@ def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = Non
         entries = repair_live_alias(name, ledger, person_decides=person_decides)
         if interrupted:
             _complete(name, *interrupted, ledger)
-        requests = list(pending_requests(name, ledger))
-        entries += [answer(name, request, ledger, person_decides=person_decides) for request in requests]
+        for request in list(pending_requests(name, ledger)):
+            if not is_met(name, request, ledger):
+                entries.append(answer(name, request, ledger, person_decides=person_decides))
         claim(name, ledger)
         return entries
 

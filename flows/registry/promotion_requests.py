@@ -45,6 +45,12 @@ def pending_requests(name: str, ledger: Ledger) -> Iterator[PromotionRequest]:
         yield PromotionRequest(str(champion.version), BY_ALIAS)
 
 
+def is_met(name: str, request: PromotionRequest, ledger: Ledger) -> bool:
+    """Returns whether a copy, answered just before, has moved `live` to the version that the alias requests."""
+    version = find_number(name, request.version) if request.text == BY_ALIAS else None
+    return version is not None and is_live(version, ledger)
+
+
 def interrupted_request(name: str, ledger: Ledger) -> tuple[PromotionRequest, Entry] | None:
     """Returns the request that the ledger answered last, if the answer was killed before it set the tag."""
     entry = ledger.last_but_corrections()

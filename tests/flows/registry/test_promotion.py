@@ -118,6 +118,15 @@ def test_an_answer_that_was_killed_before_it_set_its_tags_is_completed(registry,
         assert version is None or version.tags[Tag.RELEASE].startswith(event)
 
 
+def test_a_copy_whose_release_was_killed_after_champion_moved_is_answered_once(registry):
+    version = registry.version()
+    registry.copy(version)
+    registry.request(version)  # as the release does first
+    (entry,) = registry.reconcile()
+    assert (entry["event"], entry["live"]) == (Event.RELEASED, version)
+    assert entry["wish"].startswith("copy 1 ")
+
+
 def test_a_request_made_after_a_killed_answer_is_kept(registry, monkeypatch):
     registry.request(registry.version("refused"))
     with monkeypatch.context() as killed:
