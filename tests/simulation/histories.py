@@ -35,6 +35,20 @@ LENGTH = 10  # actions of a history
 ASKERS = (promotion, promotion_requests, versions, ledger_owner, published, removal)  # modules that ask the registry
 
 
+class Note:
+    """A file in memory: where a ledger ended."""
+
+    text: str | None = None
+
+    def read_bytes(self) -> bytes:
+        if self.text is None:
+            raise FileNotFoundError
+        return self.text.encode()
+
+    def unlink(self, *, missing_ok: bool) -> None:
+        self.text = None
+
+
 class Clockwork:
     """Puts a world's registry in place of MLflow, and, for speed, hashes in place of signatures."""
 
@@ -53,7 +67,9 @@ class Clockwork:
         patch.setattr(published, "TemporaryDirectory", lambda: nullcontext(str(folder)))
         for module in (ledger_owner, approval):
             patch.setattr(module, "held", lambda *_: nullcontext())  # a history is one thread
-        patch.setattr(ledger_end, "_file", lambda file: folder / f"end-{file.stem}.json")
+        self.notes: dict[str, Note] = {}
+        patch.setattr(ledger_end, "_file", lambda file: self.notes.setdefault(file.stem, Note()))
+        patch.setattr(ledger_end, "write_text", lambda note, text: setattr(note, "text", text))
         patch.setattr(os, "fsync", lambda _file: None)
         self.append = ledger.Ledger._append
         patch.setattr(ledger.Ledger, "_append", lambda book, line: self.torn(book, line))  # noqa: PLW0108 - a method
@@ -80,6 +96,7 @@ class Clockwork:
         self.world.step("after")
 
     def run(self, seed: int, length: int = LENGTH) -> World:
+        self.notes.clear()
         for file in self.folder.rglob("*.json*"):
             file.unlink()
         self.world = World(self.folder, seed, OTHERS)
