@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 
 from tasks.core.redaction import redact
 
@@ -46,6 +47,8 @@ class DataRefusedError(RootstockError):
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 DENIED = {errno.EROFS, errno.EACCES, errno.EPERM}
+IN_RUST = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust, such as safetensors, tell the system's error
+IN_SQLITE = "database or disk is full"
 
 
 def as_user_error(error: BaseException) -> RootstockError | None:
@@ -55,7 +58,7 @@ def as_user_error(error: BaseException) -> RootstockError | None:
     """
     if isinstance(error, RootstockError):
         return error
-    number = error.errno if isinstance(error, OSError) else None
+    number = _number(error)
     if number in FULL:
         return RootstockError(
             f"the disk is full ({error}); free some space; make clean removes what can be recomputed",
@@ -64,3 +67,13 @@ def as_user_error(error: BaseException) -> RootstockError | None:
     if number in DENIED:
         return RootstockError(f"no access ({error}): make it writable, then run the command again", key="no-access")
     return None
+
+
+def _number(error: BaseException) -> int | None:
+    """Returns the system's error number; None if the error is another one."""
+    if isinstance(error, OSError):
+        return error.errno
+    if IN_SQLITE in str(error):
+        return errno.ENOSPC
+    match = IN_RUST.search(str(error))
+    return int(match[1]) if match else None

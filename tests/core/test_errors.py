@@ -5,9 +5,13 @@ from __future__ import annotations
 import ast
 import errno
 import re
+import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from tasks.core.errors import RootstockError, as_user_error
 
@@ -72,6 +76,15 @@ def test_a_full_or_read_only_disk_is_a_users_error(number, key):
     assert error is not None
     assert error.key == key
     assert "data/head" in str(error)
+
+
+def test_a_full_disk_is_a_users_error_also_in_libraries_that_have_errors_of_their_own(tmp_path):
+    with pytest.raises(SafetensorError) as caught:
+        save_file({"x": np.zeros(9)}, tmp_path / "missing" / "x.safetensors")
+    text = str(caught.value).replace("(os error 2)", f"(os error {errno.ENOSPC})")
+    assert as_user_error(caught.value) is None
+    for error in (SafetensorError(text), sqlite3.OperationalError("database or disk is full")):
+        assert as_user_error(error).key == "disk-full"
 
 
 def test_a_bug_is_no_users_error():

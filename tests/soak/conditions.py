@@ -17,7 +17,7 @@ from tests.soak.shared import two_checkouts, two_predictions, two_retrainings
 from tests.soak.trial import Trial
 
 FREE_MIB = 96  # of the small disk, besides the project
-FULL = ("disk is full", "No space left", "free some space", "database or disk is full", "File too large")
+FULL = ("free some space", "File too large")
 SMALLEST, LARGEST = 0, 512  # KiB left on a full disk
 
 
