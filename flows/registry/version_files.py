@@ -107,5 +107,5 @@ def check_tagged(version: ModelVersion, files: VersionFiles) -> None:
 def changed(files: VersionFiles) -> RootstockError:
     """Returns the error for a version whose files are not those that were registered."""
     return RootstockError(
-        f"{files.version} does not hold what was registered, so its code is not run", key="version-changed"
+        f"{files.version} does not hold what was registered, so it is not used", key="version-changed"
     )

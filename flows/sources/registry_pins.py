@@ -7,11 +7,14 @@ data/pins.json, and its backbone is imported like any other weights file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from flows.registry.version_files import ARTIFACTS, SPEC, WEIGHTS
+from flows.registry.records import check_recorded
+from flows.registry.version_files import VersionFiles, downloaded
 from flows.registry.versions import resolve
 from flows.sources.choices import remembered
 from tasks.core.errors import RootstockError
@@ -48,14 +51,19 @@ def registered_backbone(params: FlowParams) -> Path:
 
     Raises RootstockError if its architecture differs and backbone.match is strict.
     """
-    from tasks.models import weights_file
-
     version = _version(params.backbone.weights)
     file = params.paths.state / "source" / f"{_slug(version)}-whole.safetensors"
     if file.exists():
         return file
-    artifacts = _artifacts(version)
-    spec = _spec(version, artifacts)
+    with _checked(version) as files:
+        _write_backbone(version, files, params, file)
+    return file
+
+
+def _write_backbone(version: ModelVersion, files: VersionFiles, params: FlowParams, file: Path) -> None:
+    from tasks.models import weights_file
+
+    spec = _spec(files)
     strict = params.backbone.match == "strict" and params.backbone.architecture != AUTO
     if strict and spec["architecture"] != params.backbone.architecture:
         raise RootstockError(
@@ -63,16 +71,16 @@ def registered_backbone(params: FlowParams) -> Path:
             f"backbone.architecture is {params.backbone.architecture}; set it to {spec['architecture']}",
             key="backbone.weights",
         )
-    state, _ = weights_file.read(artifacts["model.safetensors"])
+    state, _ = weights_file.read(files.weights)
     renamed = {name.removeprefix("backbone."): value for name, value in state.items()}
     weights_file.write(file, renamed, {"preprocessing": spec["preprocessing"], "classes": spec["classes"]})
-    return file
 
 
 def registered_architecture(params: FlowParams) -> str:
     """Returns the architecture of the version that backbone.weights names. Raises RootstockError if there is none."""
     version = _version(params.backbone.weights)
-    return str(_spec(version, _artifacts(version))["architecture"])
+    with _checked(version) as files:
+        return str(_spec(files)["architecture"])
 
 
 def registered_teacher(reference: str, folder: Path) -> Path:
@@ -86,41 +94,40 @@ def registered_teacher(reference: str, folder: Path) -> Path:
     version = _version(reference)
     file = folder / f"{_slug(version)}-teacher.safetensors"
     if not file.exists():
-        artifacts = _artifacts(version)
-        state, _ = weights_file.read(artifacts["model.safetensors"])
-        weights_file.write(file, state, {TEACHER_SPEC: _spec(version, artifacts)})
+        with _checked(version) as files:
+            state, _ = weights_file.read(files.weights)
+            weights_file.write(file, state, {TEACHER_SPEC: _spec(files)})
     return file
 
 
-def _artifacts(version: ModelVersion) -> dict[str, Path]:
-    """Returns the files of a version by name. Raises RootstockError for a model that Rootstock did not register."""
-    import mlflow
+@contextmanager
+def _checked(version: ModelVersion) -> Iterator[VersionFiles]:
+    """Yields a private copy of a version's files, which are those that were registered.
 
-    reference = f"{REGISTRY}{version.name}/{version.version}"
-    try:
-        folder = Path(mlflow.artifacts.download_artifacts(reference)) / ARTIFACTS
-    except (OSError, mlflow.exceptions.MlflowException) as error:
-        raise RootstockError(f"{reference} cannot be loaded: {error}", key="version-unreadable") from None
-    files = {file.name: file for file in folder.iterdir()} if folder.is_dir() else {}
-    if missing := [name for name in (SPEC, WEIGHTS) if name not in files]:
-        raise RootstockError(
-            f"{reference} is not a Rootstock model: it has no {', '.join(missing)}",
-            key="not-a-rootstock-model",
-        )
-    return files
+    Raises RootstockError if they are not, cannot be read, or are of a model that Rootstock did not register.
+    """
+    with TemporaryDirectory() as private:
+        files = downloaded(version, Path(private))
+        if missing := [file.name for file in (files.spec, files.weights) if not file.is_file()]:
+            raise RootstockError(
+                f"{files.version} is not a Rootstock model: it has no {', '.join(missing)}",
+                key="not-a-rootstock-model",
+            )
+        _spec(files)
+        check_recorded(version, files)
+        yield files
 
 
-def _spec(version: ModelVersion, artifacts: Mapping[str, Path]) -> dict[str, Any]:
+def _spec(files: VersionFiles) -> dict[str, Any]:
     """Returns the contents of spec.json. Raises RootstockError if it does not describe a model."""
     try:
-        spec = read_json(artifacts[SPEC])
+        spec = read_json(files.spec)
     except ValueError:
         spec = None
     if not isinstance(spec, dict) or (missing := [key for key in NEEDED if key not in spec]):
         lacks = f"lacks {', '.join(missing)}" if isinstance(spec, dict) else "is no JSON object"
         raise RootstockError(
-            f"{REGISTRY}{version.name}/{version.version} is not a Rootstock model: its {SPEC} {lacks}",
-            key="not-a-rootstock-model",
+            f"{files.version} is not a Rootstock model: its {files.spec.name} {lacks}", key="not-a-rootstock-model"
         )
     return spec
 

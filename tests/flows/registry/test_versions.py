@@ -7,10 +7,12 @@ import json
 import pytest
 
 from flows.registry.store import client
+from flows.registry.tags import Tag
 from flows.registry.versions import find, scorer_of
 from flows.sources import registry_pins
 from tasks.core.errors import RootstockError
 from tests.errors import raises
+from tests.project import ROOT
 
 
 @pytest.fixture
@@ -20,8 +22,9 @@ def version(registry, tmp_path):
     def registered(files):
         folder = tmp_path / "files"
         for name, content in (files or {}).items():
-            (folder / "artifacts").mkdir(parents=True, exist_ok=True)
-            (folder / "artifacts" / name).write_bytes(content)
+            file = folder / "artifacts" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
         return client().create_model_version(registry.name, str(folder))
 
     return registered
@@ -60,6 +63,19 @@ def test_a_version_of_another_model_lacks_what_a_backbone_needs(version, params,
     with raises(RootstockError, "not-a-rootstock-model") as caught:
         registry_pins.registered_backbone(used)
     assert "lacks preprocessing, classes" in str(caught.value)
+
+
+@pytest.mark.parametrize("use", ["registered_backbone", "registered_teacher"])
+def test_a_version_whose_files_were_changed_is_no_backbone_and_no_teacher(version, params, tmp_path, use):
+    spec = json.dumps({"format": 3, "architecture": "resnet10", "preprocessing": {}, "classes": []}).encode()
+    code = {f"scorer/{file.name}": file.read_bytes() for file in (ROOT / "tasks" / "scorer").glob("*.py")}
+    changed = version({**WEIGHTS, "spec.json": spec, **code})
+    client().set_model_version_tag(changed.name, changed.version, Tag.FILES, "0" * 64)
+    reference = f"models:/{changed.name}/{changed.version}"
+    used = params(backbone={"weights": reference, "architecture": "auto"}, paths={"state": str(tmp_path / "state")})
+    arguments = {"registered_backbone": (used,), "registered_teacher": (reference, tmp_path)}
+    with raises(RootstockError, "version-changed"):
+        getattr(registry_pins, use)(*arguments[use])
 
 
 @pytest.mark.parametrize("reference", ["9" * 30, "0", "\u00b2", "", "a/b"])
