@@ -14,6 +14,8 @@ from tasks.core.errors import RootstockError
 from tests.simulation.actions import said_to_be_live, say
 from tests.simulation.world import MODEL, World
 
+EVERY = 5  # histories, after which it is checked whether a good version still goes live: it takes two thirds as long
+
 
 def calm(world: World) -> None:
     """Without faults, everything comes to rest: the alias is where the ledger says, and no request is left."""
@@ -37,7 +39,8 @@ def calm(world: World) -> None:
     assert aliases.get(LIVE) == (live.number if live else None)
     assert aliases.get(CHAMPION) in {None, aliases.get(LIVE)}
     check_tag(world, ledger.last_but_corrections())
-    check_life(world)
+    if world.seed % EVERY == 0:
+        check_life(world)
 
 
 def check_tag(world: World, last: Entry | None) -> None:
