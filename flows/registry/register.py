@@ -7,7 +7,6 @@ import json
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -25,7 +24,6 @@ from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.store import client
 from flows.registry.tags import Tag, lineage
 from flows.registry.trusted_code import code_digest, trust
-from flows.registry.twins import earlier_twin
 from flows.registry.version_files import changed, downloaded
 from flows.registry.versions import find, scorer_of
 from flows.stages import dvc_cli
@@ -50,22 +48,15 @@ def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, 
     """Returns the version for the current results, and whether it is new. Raises RootstockError if its proof fails.
 
     A version with the same key (the outputs of finetune and evaluate, and the scorer's code) is reused: the key is a
-    tag, so its record must prove it, or, if this run was killed before it recorded the version, its run and its files.
-    If another run registers the same content at the same time, one of the two versions is left.
+    tag, so its record must prove it, or, if its run was interrupted before that, its files.
     """
     key = key_of(paths)
-    matches, is_proved = partial(_matching, run, model, key), partial(_is_proved, key=key)
-    if existing := next(filter(is_proved, matches()), None):
+    if existing := next((version for version in _matching(run, model, key) if _is_proved(version, key)), None):
         _set_challenger(model, existing)
         return existing, False
     dvc_cli.push()
     run.log_results()
-    interrupted = [version for version in matches() if version.run_id == run.id and _holds_results(version, paths)]
-    version = interrupted[0] if interrupted else _create(run, model, paths, key)
-    if twin := earlier_twin(version, matches, is_proved):
-        run.client.delete_model_version(model, str(version.version))
-        _set_challenger(model, twin)
-        return twin, False
+    version = _version_of_results(run, model, paths, key)
     files = checked_digest(version, paths)
     prove(version, paths)
     why = "it reproduced its evaluated predictions"
@@ -90,8 +81,26 @@ def key_of(paths: Paths) -> str:
     return hashlib.sha256(json.dumps([outs, code], sort_keys=True).encode()).hexdigest()
 
 
+def _version_of_results(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
+    """Returns the first version that holds the current results; creates one if there is none.
+
+    Its run was interrupted, or registers them at the same time: MLflow cannot search and create in one step, but
+    whoever created a later version sees the earlier one.
+    """
+    for version in _matching(run, model, key):
+        if _holds_results(version, paths):
+            return version
+    created = _create(run, model, paths, key)
+    for version in _matching(run, model, key):
+        if int(version.version) < int(created.version) and _holds_results(version, paths):
+            run.client.delete_model_version(model, str(created.version))
+            return version
+    return created
+
+
 def _matching(run: Run, model: str, key: str) -> list[ModelVersion]:
-    return list(run.client.search_model_versions(f"name = '{model}' and tags.`{Tag.KEY}` = '{key}'"))
+    matches = run.client.search_model_versions(f"name = '{model}' and tags.`{Tag.KEY}` = '{key}'")
+    return sorted(matches, key=lambda version: int(version.version))
 
 
 def _is_proved(version: ModelVersion, key: str) -> bool:

@@ -73,6 +73,13 @@ def stored(version, tmp_path) -> Path:
     return file.parent
 
 
+@pytest.fixture
+def other(version):
+    """Returns another run of the experiment."""
+    experiment = client().get_run(version.run_id).info.experiment_id
+    return SimpleNamespace(client=client(), experiment=experiment, id=client().create_run(experiment).info.run_id)
+
+
 def loaded(version, **how):
     return mlflow.pyfunc.load_model(f"models:/rootstock/{version.version}", **how)
 
@@ -162,3 +169,20 @@ def test_what_is_not_shipped_is_no_part_of_the_key(evaluated):
     before = key_of(evaluated)
     (register.TASKS / "scorer" / "stray.py").write_text("")
     assert key_of(evaluated) == before
+
+
+@pytest.mark.parametrize("is_simultaneous", [False, True])
+def test_results_of_which_another_run_has_made_a_version_are_not_registered_again(
+    version, evaluated, other, monkeypatch, is_simultaneous
+):
+    matching, answers = register._matching, [[]] if is_simultaneous else []
+    monkeypatch.setattr(register, "_matching", lambda *which: answers.pop() if answers else matching(*which))
+    chosen = register._version_of_results(other, "rootstock", evaluated, "a key")
+    assert chosen.version == version.version
+    assert [each.version for each in matching(other, "rootstock", "a key")] == [version.version]
+
+
+def test_a_version_with_the_same_key_and_other_files_is_none_of_these_results(version, evaluated, other, stored):
+    weights = stored / "artifacts" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert register._version_of_results(other, "rootstock", evaluated, "a key").version != version.version
