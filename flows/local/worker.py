@@ -30,6 +30,7 @@ def start(prefect: dict[str, str], log: Callable[[str], IO[bytes]]) -> Server:
     run_prefect(env, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     run_prefect(env, "deploy", "--all", "--prefect-file", str(DEPLOY / "prefect.yaml"))
     _retire(env, OLD_DEPLOYMENT)
+    _run(env, "flows.local.abandoned_runs", POOL)
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     return _background("retrains nightly (deploy/prefect.yaml)", command, env, log(WORKER))
 
@@ -78,8 +79,12 @@ def environment(prefect: dict[str, str]) -> dict[str, str]:
 
 def run_prefect(env: dict[str, str], *arguments: str) -> None:
     """Runs a `prefect` command without prompts. Raises RootstockError with the end of its output if it fails."""
-    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+    _run(env, "prefect", "--no-prompt", *arguments)
+
+
+def _run(env: dict[str, str], module: str, *arguments: str) -> None:
+    command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, cwd=MAIN_CHECKOUT, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-TAIL:])
-        raise RootstockError(f"prefect {' '.join(arguments)} failed:\n{output}", key="prefect-failed")
+        raise RootstockError(f"{module} {' '.join(arguments)} failed:\n{output}", key="prefect-failed")

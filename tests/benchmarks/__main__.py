@@ -31,6 +31,7 @@ BENCHMARKS = (
     "augmentation",
     "batch",
     "promotion",
+    "nights",
     "parity",
     "distillation",
     "pseudo_labels",
