@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 
+from flows.registry import ledger_end
 from flows.registry.ledger_lines import LedgerError
 from flows.registry.ledger_owner import OtherLedgerError
 from flows.registry.version_files import UNREADABLE
@@ -48,7 +49,7 @@ class World:
     machine: str = "home"
     is_forged: bool = False  # the tag that names the owning ledger
     is_damaged: bool = False  # the ledger was cut
-    seen: int = 0  # lines of the ledger after the last action that was not interrupted
+    seen: int = 0  # lines of the ledger that its user has noted after the last action that was not interrupted
     must_stop: bool = False  # and nothing may be released until a person accepts it
     trace: list[str] = field(default_factory=list)
 
@@ -102,7 +103,7 @@ class World:
         else:
             self.plan = None
             self.rules.check_lines()
-            self.seen = len(self.rules.lines) if self.machine == "home" else self.seen
+            self.seen = end.lines if (end := ledger_end.noted(self.ledger)) else 0
         finally:
             self.plan = None
         self.rules.check_lines()
