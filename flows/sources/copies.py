@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
@@ -90,7 +91,7 @@ def _put_aside(target: Path, note: Path, state: Path) -> None:
     if not note.exists():
         message = f"{target}: Rootstock's copy goes here, but the present content is in no version: move it away"
         raise RootstockError(message, key="copy-not-versioned")
-    place = state / "failed" / target.name
+    place = state / "failed" / f"{target.name}-{time.strftime('%Y%m%d-%H%M%S')}"  # beside those of earlier times
     put_aside(target, place)
     os.utime(place)  # it is new here, so that make prune keeps it for its time
 
