@@ -30,7 +30,8 @@ def start(prefect: dict[str, str], log: Callable[[str], IO[bytes]]) -> Server:
     run_prefect(env, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     run_prefect(env, "deploy", "--all", "--prefect-file", str(DEPLOY / "prefect.yaml"))
     _retire(env, OLD_DEPLOYMENT)
-    _run(env, "flows.local.abandoned_runs", POOL)
+    with suppress(RootstockError):  # it only tidies up
+        print(_run(env, "flows.local.abandoned_runs", POOL), end="")
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     return _background("retrains nightly (deploy/prefect.yaml)", command, env, log(WORKER))
 
@@ -82,9 +83,10 @@ def run_prefect(env: dict[str, str], *arguments: str) -> None:
     _run(env, "prefect", "--no-prompt", *arguments)
 
 
-def _run(env: dict[str, str], module: str, *arguments: str) -> None:
+def _run(env: dict[str, str], module: str, *arguments: str) -> str:
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, cwd=MAIN_CHECKOUT, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-TAIL:])
         raise RootstockError(f"{module} {' '.join(arguments)} failed:\n{output}", key="prefect-failed")
+    return done.stdout

@@ -6,14 +6,13 @@ import getpass
 import os
 import socket
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import Entry, Event, LedgerError
-from flows.registry.ledger_owner import claim, held, ledger_path, locked_ledger, take_over
+from flows.registry.ledger_owner import MOVED, claim, held, ledger_path, locked_ledger, take_over
 from flows.registry.outage import AGAIN, explained
-from flows.registry.promotion import answer, repair_live_alias
+from flows.registry.promotion import answer, complete_interrupted, repair_live_alias
 from flows.registry.promotion_requests import BY_APPROVAL, PromotionRequest
 from flows.registry.records import Statement, state_in
 from flows.registry.verdict import NONE
@@ -35,12 +34,13 @@ def approve(
         version = find_number(name, number)
         if version is None:
             raise RootstockError(f"{name} has no version {number}", key="version-not-found")
+        complete_interrupted(name, ledger)
         before, files, reason = len(ledger.entries), digest_of_version(version), _signed_by_person(why)
         state_in(ledger, version, Statement(Event.APPROVED, APPROVED, reason, ledger.live, files=files))
         repair_live_alias(name, ledger, person_decides=person_decides)
         entry = answer(name, PromotionRequest(number, BY_APPROVAL), ledger, person_decides=person_decides)
         claim(name, ledger)
-        if entry["event"] != Event.RELEASED:
+        if entry and entry["event"] != Event.RELEASED:
             raise RootstockError(f"version {number} of {name} cannot go live: {entry['why']}", key="not-released")
         return ledger.entries[before:]
 
@@ -49,18 +49,27 @@ def accept_ledger(name: str, live: str | None, why: str, ledger_file: Path | Non
     """Records that a person goes on with the ledger, or with a new one. Returns the new ledger line.
 
     `live` is the number of the version that is live, or NONE; only if nothing but the model's tag in MLflow is wrong,
-    the ledger knows it. A ledger with bad lines or of an unknown signer is put aside, beside the new one. Raises
+    the ledger says it. A ledger with bad lines or of an unknown signer is put aside, beside the new one. Raises
     RootstockError if nothing is wrong with it, or if `live` is missing.
     """
     file = ledger_file or ledger_path(name)
-    with explained(AGAIN), suppress(LedgerError), locked_ledger(name, file):
-        raise RootstockError(f"{file} is in order: there is nothing to accept", key="ledger-in-order")
+    problem = _problem(name, file)
     with explained(AGAIN), held(file):
-        ledger, stays = _salvaged(file)
-        at = ledger.live if stays else _live_version(name, live)
+        ledger, is_in_order = _salvaged(file)
+        at = ledger.live if is_in_order and problem != MOVED else _live_version(name, live)
         entry = ledger.add(Event.ACCEPTED, at.number if at else NONE, _signed_by_person(why), live=at)
         take_over(name, ledger)
         return entry
+
+
+def _problem(name: str, file: Path) -> str:
+    """Returns the key of the error for which a person has to look at the ledger. Raises RootstockError if none has."""
+    try:
+        with explained(AGAIN), locked_ledger(name, file):
+            pass
+    except LedgerError as error:
+        return error.key
+    raise RootstockError(f"{file} is in order: there is nothing to accept", key="ledger-in-order")
 
 
 def _salvaged(file: Path) -> tuple[Ledger, bool]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from flows.registry import ledger_end, signing
 from flows.registry.ledger_lines import (
     ACCEPT,
+    BROUGHT_IN,
     NO_REQUEST,
     START,
     STATEMENTS,
@@ -80,9 +81,10 @@ class Ledger:
                 history.append(live)
         return [live for live in history[-2::-1] if live]
 
-    def last_but_corrections(self) -> Entry | None:
-        """Returns the last line, apart from corrections of `live`, which may follow an interrupted answer."""
-        return next((entry for entry in reversed(self.entries) if entry["event"] != Event.CORRECTED), None)
+    @property
+    def last_decision(self) -> Entry | None:
+        """Returns the last line that decides about a version; corrections of `live` only repeat it."""
+        return next((entry for entry in reversed(self.releases) if entry["event"] != Event.CORRECTED), None)
 
     def is_answered(self, request: str) -> bool:
         """Returns whether the ledger records an answer to this request."""
@@ -96,16 +98,20 @@ class Ledger:
     def moved_since(self, record: VersionRecord) -> bool:
         """Returns whether `live` has moved, or a person has accepted the ledger, since the record became a line.
 
-        If it is none, the whole ledger counts.
+        If it is none, or a line only since a release brought it in, the whole ledger counts.
         """
         line = record.model_dump()
-        since = list(dropwhile(lambda entry: entry.get("record") != line, self.entries)) or self.entries
+
+        def is_before(entry: Entry) -> bool:
+            return entry.get("record") != line or entry["wish"] == BROUGHT_IN
+
+        since = list(dropwhile(is_before, self.entries)) or self.entries
         is_accepted = any(entry["event"] == Event.ACCEPTED for entry in since)  # lines before it may be missing
         return is_accepted or any(not is_same_live(_live_in(one), _live_in(other)) for one, other in pairwise(since))
 
-    def state(self, event: Event, record: VersionRecord) -> Entry:
+    def state(self, event: Event, record: VersionRecord, request: str = NO_REQUEST) -> Entry:
         """Appends a statement about a version."""
-        return self.add(event, record.number, record.why, live=self.live, record=record)
+        return self.add(event, record.number, record.why, live=self.live, request=request, record=record)
 
     def add(
         self,

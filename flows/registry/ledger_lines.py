@@ -14,6 +14,7 @@ from tasks.core.errors import RootstockError
 
 START = "0" * 64
 NO_REQUEST = "none"
+BROUGHT_IN = "none, from the run"  # in place of a request: another machine made this statement before
 ACCEPT = "make approve ARGS='--ledger --live 3 --why \"...\"'"  # the command of a person who goes on with it
 
 

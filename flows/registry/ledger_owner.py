@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from flows.local.credentials import address_id
-from flows.local.database import LEDGERS, OWN
+from flows.local.database import LEDGERS, LOCAL
 from flows.local.environment import LOCAL_DATABASE
 from flows.registry import ledger_end
+from flows.registry.aliases import LIVE
 from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import ACCEPT, LedgerError
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from tasks.core.errors import RootstockError
 
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import RegisteredModel
+
 LOCK_SECONDS = 60.0
+MOVED = "ledger-moved"  # key of the error for a ledger that may be an old copy
 STATEMENT_SECONDS = 600.0  # a release may be downloading a version, and a retraining has time
 
 
@@ -31,7 +37,7 @@ class OtherLedgerError(RootstockError):
 def ledger_path(name: str) -> Path:
     """Returns the path of this model's ledger in this registry: each registry has its own ledgers."""
     uri = os.environ["MLFLOW_TRACKING_URI"]
-    registry = OWN if uri == LOCAL_DATABASE else address_id(uri)
+    registry = LOCAL if uri == LOCAL_DATABASE else address_id(uri)
     return LEDGERS / f"{name}-{registry}.jsonl"
 
 
@@ -62,7 +68,9 @@ def _check_owner(name: str, ledger: Ledger) -> None:
     """Raises OtherLedgerError if another ledger owns the model, and LedgerError if that was in the same place."""
     models = client().search_registered_models(f"name = '{name}'")
     owner, _, place = next((model.tags.get(Tag.LEDGER, "") for model in models), "").partition(" ")
-    if owner in {"", ledger.id} and not _is_copy(ledger.file, place):
+    if owner == ledger.id and _is_elsewhere(ledger.file, place):
+        _check_moved(ledger, models[0], place)
+    if owner in {"", ledger.id}:
         return
     if place == _place(ledger.file):
         raise LedgerError(
@@ -70,21 +78,38 @@ def _check_owner(name: str, ledger: Ledger) -> None:
             f"replaced, restore the newest backup; if somebody changed the tag, go on with {ACCEPT}",
             key="ledger-lost",
         )
-    raise OtherLedgerError(
+    raise _released_in(place, name, ledger)
+
+
+def _released_in(place: str, name: str, ledger: Ledger) -> OtherLedgerError:
+    return OtherLedgerError(
         f"releases of {name} are recorded in {place}, not in {ledger.file}: release and roll back there, or remove "
         f"the tag {Tag.LEDGER} of the registered model in MLflow to take over",
         key="other-ledger",
     )
 
 
-def _is_copy(file: Path, place: str) -> bool:
-    """Returns whether the ledger that the tag names is still in another place of this machine.
+def _is_elsewhere(file: Path, place: str) -> bool:
+    """Returns whether the tag names another place than this one. A local database is where its checkout is."""
+    return bool(place) and place != _place(file) and not file.stem.endswith(f"-{LOCAL}")
 
-    A copied checkout with its own database has its own models, too.
+
+def _check_moved(ledger: Ledger, model: RegisteredModel, place: str) -> None:
+    """Raises OtherLedgerError if the ledger at the place in the tag is still there, so that this one is a copy of it.
+
+    Raises LedgerError if this one cannot be the one that released last: it may be an old copy.
     """
     host, _, path = place.partition(":")
-    is_own = file.stem.endswith(f"-{OWN}")
-    return not is_own and host == socket.gethostname() and Path(path).is_file() and not Path(path).samefile(file)
+    with suppress(OSError):  # a path that cannot be looked at, or is none
+        if host == socket.gethostname() and Path(path).is_file() and not Path(path).samefile(ledger.file):
+            raise _released_in(place, model.name, ledger)
+    at = model.aliases.get(LIVE)
+    if (at and str(at)) != (ledger.live and ledger.live.number):
+        raise LedgerError(
+            f"{ledger.file} was in {place} before, and another version of {model.name} is live than it says: if it is "
+            f"an old copy, restore the newest backup, or look at which version is live and go on with {ACCEPT}",
+            key=MOVED,
+        )
 
 
 def begin_again(name: str, file: Path | None = None) -> None:

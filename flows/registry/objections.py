@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from flows.registry.aliases import LIVE
 from flows.registry.ledger import Ledger
-from flows.registry.ledger_lines import Event
+from flows.registry.ledger_lines import BROUGHT_IN, Event
 from flows.registry.records import trusted_record
 from flows.registry.version_files import digest_of_version
 from flows.registry.version_record import APPROVED, REGISTERED, VersionRecord, is_same_live, name_of
@@ -50,7 +50,7 @@ def _changed(version: ModelVersion, record: VersionRecord) -> str:
 def _bring_in(record: VersionRecord, ledger: Ledger) -> None:
     """Makes a record of the version's run a line of the ledger, so that no earlier one can return."""
     if record != ledger.record_of(record.number, record.made):
-        ledger.state(Event.REGISTERED if record.verdict == REGISTERED else Event.JUDGED, record)
+        ledger.state(Event.REGISTERED if record.verdict == REGISTERED else Event.JUDGED, record, BROUGHT_IN)
 
 
 def _objection_to(record: VersionRecord | None, version: ModelVersion, ledger: Ledger, *, person_decides: bool) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from flows.registry.store import VARIABLE
-from tasks.core.errors import RootstockError
+from tasks.core.errors import RootstockError, as_user_error
 from tasks.core.redaction import redact
 
 PAUSE = 30.0  # seconds without another attempt after a failed one, during a stage
@@ -55,6 +55,8 @@ def explained(advice: str = KEPT) -> Iterator[None]:
 
 def is_outage(error: Exception) -> bool:
     """Returns whether another attempt may succeed."""
+    if as_user_error(error):  # such as a full disk, which MLflow calls temporary
+        return False
     return isinstance(error, ConnectionError) or _code(error) in OUTAGES or "API request to " in str(error)
 
 

@@ -20,7 +20,7 @@ from flows.registry.promotion_requests import (
     PromotionRequest,
     interrupted_request,
     is_live,
-    is_met,
+    is_withdrawn,
     pending_requests,
     tag_outcome,
 )
@@ -43,13 +43,10 @@ def reconcile(name: str, *, person_decides: bool, ledger_file: Path | None = Non
     with explained(AGAIN), locked_ledger(name, ledger_file) as ledger:
         if not client().search_registered_models(f"name = '{name}'"):
             return []
-        interrupted = interrupted_request(name, ledger)
         entries = repair_live_alias(name, ledger, person_decides=person_decides)
-        if interrupted:
-            _complete(name, *interrupted, ledger)
-        for request in list(pending_requests(name, ledger)):
-            if not is_met(name, request, ledger):
-                entries.append(answer(name, request, ledger, person_decides=person_decides))
+        complete_interrupted(name, ledger)
+        requests = list(pending_requests(name, ledger))
+        entries += filter(None, [answer(name, each, ledger, person_decides=person_decides) for each in requests])
         claim(name, ledger)
         return entries
 
@@ -61,6 +58,7 @@ def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
     version, and OtherLedgerError if another ledger owns the model.
     """
     with explained(AGAIN), locked_ledger(name, ledger_file) as ledger:
+        complete_interrupted(name, ledger)
         if entry := _unfinished_rollback(name, ledger):
             set_alias(name, LIVE, ledger.live)
             return entry
@@ -102,8 +100,14 @@ def _is_unchanged(name: str, live: LiveVersion) -> bool:
         return False
 
 
-def answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_decides: bool) -> Entry:
-    """Releases the version, or refuses it and restores the alias. Returns the new ledger line."""
+def complete_interrupted(name: str, ledger: Ledger) -> None:
+    """Does what is left of the ledger's last answer if it was killed after its line was written."""
+    if interrupted := interrupted_request(name, ledger):
+        _complete(name, *interrupted, ledger)
+
+
+def answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_decides: bool) -> Entry | None:
+    """Releases the version, or refuses it and restores the alias. Returns the new ledger line; None if withdrawn."""
     version = find_number(name, request.version)
     if version is None:
         reason = f"{name} has no such version, or it was deleted"
@@ -111,6 +115,8 @@ def answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_decid
         reason = ""
     else:
         reason = objection(version, ledger, person_decides=person_decides)
+    if is_withdrawn(name, request, ledger):  # the check above may take minutes
+        return None
     if reason or version is None:
         entry = ledger.add(Event.REFUSED, request.version, reason, live=ledger.live, request=request.text)
     else:

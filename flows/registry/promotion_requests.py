@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flows.registry.aliases import CHAMPION, PRODUCTION
 from flows.registry.ledger import Ledger
-from flows.registry.ledger_lines import NO_REQUEST, Entry
+from flows.registry.ledger_lines import NO_REQUEST, Entry, Event
 from flows.registry.store import client
 from flows.registry.tags import MAX_TAG_LENGTH, Tag
 from flows.registry.version_record import LiveVersion
@@ -17,6 +18,7 @@ from flows.registry.versions import find, find_number
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+CLOCKS = 1.0  # seconds by which a time in the ledger, which has no fractions, may be too early
 UNKNOWN = "unknown"  # the original's number if a copy comes from another model
 BY_ALIAS = f"alias {CHAMPION}"
 BY_APPROVAL = "approval"  # not of the button or the alias: make approve
@@ -45,24 +47,38 @@ def pending_requests(name: str, ledger: Ledger) -> Iterator[PromotionRequest]:
         yield PromotionRequest(str(champion.version), BY_ALIAS)
 
 
-def is_met(name: str, request: PromotionRequest, ledger: Ledger) -> bool:
-    """Returns whether a copy, answered just before, has moved `live` to the version that the alias requests."""
+def is_withdrawn(name: str, request: PromotionRequest, ledger: Ledger) -> bool:
+    """Returns whether the alias requests this version no longer: a person has moved it, or the version is live now."""
     version = find_number(name, request.version) if request.text == BY_ALIAS else None
-    return version is not None and is_live(version, ledger)
+    if version is None:
+        return False
+    champion = find(name, CHAMPION)
+    is_moved = champion is None or (champion.version != version.version and not is_live(champion, ledger))
+    return is_moved or is_live(version, ledger)
 
 
 def interrupted_request(name: str, ledger: Ledger) -> tuple[PromotionRequest, Entry] | None:
-    """Returns the request that the ledger answered last, if the answer was killed before it set the tag."""
-    entry = ledger.last_but_corrections()
+    """Returns the request that the ledger answered last, if its tag does not say so: the answer was killed before."""
+    entry = ledger.last_decision
     if entry is None or entry["wish"] == NO_REQUEST:
         return None
     copy = next((each for each in _copies(name) if _text_of(each) == entry["wish"]), None)
     if copy is None and entry["wish"] not in {BY_ALIAS, BY_APPROVAL}:
         return None
-    tagged = copy or find_number(name, entry["version"])
+    version = find_number(name, entry["version"])
+    tagged = copy or version
+    if version and not _is_about(entry, version):
+        return None
     if tagged is None or tagged.tags.get(Tag.RELEASE) == _outcome(entry):
         return None
     return PromotionRequest(entry["version"], entry["wish"], str(copy.version) if copy else None), entry
+
+
+def _is_about(entry: Entry, version: ModelVersion) -> bool:
+    """Returns whether the answer is about this version, not an earlier one with its number."""
+    if entry["event"] == Event.RELEASED:
+        return entry.get("made") == version.creation_timestamp
+    return version.creation_timestamp / 1000 < datetime.fromisoformat(entry["at"]).timestamp() + CLOCKS
 
 
 def original_of(name: str, copy: ModelVersion) -> str:

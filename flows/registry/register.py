@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
 from itertools import islice
@@ -25,7 +25,7 @@ from flows.registry.store import client
 from flows.registry.tags import Tag, lineage
 from flows.registry.trusted_code import code_digest, trust
 from flows.registry.version_files import changed, downloaded
-from flows.registry.versions import find, scorer_of
+from flows.registry.versions import find, find_number, has_ended, scorer_of
 from flows.stages import dvc_cli
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
@@ -48,17 +48,23 @@ def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, 
     """Returns the version for the current results, and whether it is new. Raises RootstockError if its proof fails.
 
     A version with the same key (the outputs of finetune and evaluate, and the scorer's code) is reused: the key is a
-    tag, so its record must prove it, or, if its run was interrupted before that, its files.
+    tag, so its record must prove it, or, if this run was killed before it recorded the version, its run and its files.
     """
     key = key_of(paths)
-    if existing := next((version for version in _matching(run, model, key) if _is_proved(version, key)), None):
+    matches = _matching(run, model, key)
+    if existing := next((version for version in matches if _is_proved(version, key)), None):
         _set_challenger(model, existing)
         return existing, False
     dvc_cli.push()
     run.log_results()
-    version = _version_of_results(run, model, paths, key)
+    version = _interrupted(matches, run, paths) or _create(run, model, paths, key)
     files = checked_digest(version, paths)
     prove(version, paths)
+    # Another run may have registered the same content meanwhile: MLflow cannot search and create in one step.
+    if quicker := next((version for version in _matching(run, model, key) if _is_proved(version, key)), None):
+        run.client.delete_model_version(model, str(version.version))
+        _set_challenger(model, quicker)
+        return quicker, False
     why = "it reproduced its evaluated predictions"
     state(version, Statement(Event.REGISTERED, why=why, files=files, key=key, proved=True))
     run.client.set_model_version_tag(model, version.version, Tag.PROOF, "passed")
@@ -81,26 +87,20 @@ def key_of(paths: Paths) -> str:
     return hashlib.sha256(json.dumps([outs, code], sort_keys=True).encode()).hexdigest()
 
 
-def _version_of_results(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
-    """Returns the first version that holds the current results; creates one if there is none.
-
-    Its run was interrupted, or registers them at the same time: MLflow cannot search and create in one step, but
-    whoever created a later version sees the earlier one.
-    """
-    for version in _matching(run, model, key):
-        if _holds_results(version, paths):
-            return version
-    created = _create(run, model, paths, key)
-    for version in _matching(run, model, key):
-        if int(version.version) < int(created.version) and _holds_results(version, paths):
-            run.client.delete_model_version(model, str(created.version))
-            return version
-    return created
-
-
 def _matching(run: Run, model: str, key: str) -> list[ModelVersion]:
-    matches = run.client.search_model_versions(f"name = '{model}' and tags.`{Tag.KEY}` = '{key}'")
-    return sorted(matches, key=lambda version: int(version.version))
+    return list(run.client.search_model_versions(f"name = '{model}' and tags.`{Tag.KEY}` = '{key}'"))
+
+
+def _interrupted(matches: Sequence[ModelVersion], run: Run, paths: Paths) -> ModelVersion | None:
+    """Returns the version that this run created before it was killed; removes those of runs that ended before."""
+    for version in matches:
+        if version.run_id == run.id and _holds_results(version, paths):
+            return version
+        current = find_number(version.name, str(version.version))
+        is_unfinished = current is not None and Tag.PROOF not in current.tags and not current.aliases
+        if is_unfinished and has_ended(str(version.run_id)):
+            run.client.delete_model_version(version.name, str(version.version))
+    return None
 
 
 def _is_proved(version: ModelVersion, key: str) -> bool:

@@ -17,6 +17,7 @@ from tasks.core.errors import RootstockError
 from tasks.core.target import TargetKind, kind_of
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 MAX_DIGITS = 18  # of a version, in any database
@@ -67,14 +68,25 @@ def newest(name: str) -> str | None:
 
 def has_run(run_id: str) -> bool:
     """Returns whether MLflow still has the run: a person may have deleted it, and `mlflow gc` removed it."""
+    run = _run(run_id)
+    return run is not None and run.info.lifecycle_stage == "active"
+
+
+def has_ended(run_id: str) -> bool:
+    """Returns whether the run has ended, by itself or by a signal; one whose process was killed has not."""
+    run = _run(run_id)
+    return run is None or run.info.status != "RUNNING"
+
+
+def _run(run_id: str) -> Run | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        return client().get_run(run_id).info.lifecycle_stage == "active"
+        return client().get_run(run_id)
     except MlflowException as error:
         if error.error_code not in MISSING_CODES:
             raise
-        return False
+        return None
 
 
 def is_there(name: str, live: LiveVersion) -> bool:

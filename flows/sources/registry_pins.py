@@ -52,7 +52,7 @@ def registered_backbone(params: FlowParams) -> Path:
     Raises RootstockError if its architecture differs and backbone.match is strict.
     """
     version = _version(params.backbone.weights)
-    file = params.paths.state / "source" / f"{_slug(version)}-whole.safetensors"
+    file = params.paths.state / "source" / f"{_slug(version)}-network.safetensors"
     if file.exists():
         return file
     with _checked(version) as files:
@@ -92,7 +92,7 @@ def registered_teacher(reference: str, folder: Path) -> Path:
     from tasks.objectives.teacher import SPEC as TEACHER_SPEC
 
     version = _version(reference)
-    file = folder / f"{_slug(version)}-teacher.safetensors"
+    file = folder / f"{_slug(version)}-teacher-network.safetensors"
     if not file.exists():
         with _checked(version) as files:
             state, _ = weights_file.read(files.weights)
@@ -133,7 +133,10 @@ def _spec(files: VersionFiles) -> dict[str, Any]:
 
 
 def _slug(version: ModelVersion) -> str:
-    """Returns a prefix for file names that is unique across registries."""
+    """Returns a prefix for file names that is unique across registries.
+
+    What earlier releases of Rootstock wrote, without a check, has other endings.
+    """
     return f"{version.name}-{version.version}-{hashlib.sha256(str(version.source).encode()).hexdigest()[:8]}"
 
 

@@ -36,7 +36,7 @@ class Rules:
     lab_is_trusted: bool
     truths: dict[Identity, list[Truth]] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
-    size: int = 0  # of the ledger, when it was last checked
+    checked: bytes = b""  # the ledger, when it was last checked
 
     def add(self, version: Version, truth: Truth) -> Truth:
         self.truths.setdefault(key_of(version), []).append(truth)
@@ -48,10 +48,10 @@ class Rules:
 
     def check_lines(self) -> None:
         """Checks the ledger's new lines: none is lost, and each release has a good reason."""
-        size = self.ledger.stat().st_size if self.ledger.exists() else 0
-        if size == self.size:
+        data = self.ledger.read_bytes() if self.ledger.exists() else b""
+        if data == self.checked:
             return
-        self.size, entries = size, Ledger(self.ledger, check=False).entries
+        self.checked, entries = data, Ledger(self.ledger, check=False).entries
         assert entries[: len(self.lines)] == self.lines, "a line was lost or changed"
         for index in range(len(self.lines), len(entries)):
             self.check_release(entries[index], entries[:index])

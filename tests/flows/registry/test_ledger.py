@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 
 import pytest
 
@@ -208,6 +209,30 @@ def test_a_copy_of_a_ledger_releases_nothing_while_the_original_is_there(registr
     ledger.unlink()  # it was moved
     assert reconcile(registry.name, person_decides=False, ledger_file=copy) == []
     assert str(copy) in client().get_registered_model(registry.name).tags[Tag.LEDGER]
+
+
+def test_an_old_copy_does_not_move_live_back_when_the_original_is_gone(registry, ledger, tmp_path):
+    copy = tmp_path / "elsewhere" / ledger.name
+    copy.parent.mkdir()
+    shutil.copy(ledger, copy)
+    registry.judge("2", "1")
+    registry.request("2")
+    registry.reconcile()
+    ledger.unlink()
+    with raises(LedgerError, "ledger-moved"):
+        reconcile(registry.name, person_decides=False, ledger_file=copy)
+    accept_ledger(registry.name, "2", "looked", copy)
+    reconcile(registry.name, person_decides=False, ledger_file=copy)
+    assert registry.at(LIVE) == "2"
+
+
+@pytest.mark.parametrize(
+    "place", ["", ":", "nowhere", "nowhere:/x", f"{socket.gethostname()}:/{'a' * 300}", "\x00:\x00"]
+)
+def test_a_place_in_the_tag_that_is_none_stops_nothing(registry, ledger, place):
+    client().set_registered_model_tag(registry.name, Tag.LEDGER, f"{Ledger(ledger).id} {place}")
+    assert registry.reconcile() == []
+    assert client().get_registered_model(registry.name).tags[Tag.LEDGER].endswith(ledger_owner._place(ledger))
 
 
 def test_lines_of_an_unknown_signer_are_put_aside_with_what_they_state(registry, ledger, monkeypatch, tmp_path):

@@ -11,10 +11,12 @@ from urllib.request import urlopen
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
 from flows.config import parameters
 from flows.registry import outage
-from flows.registry.outage import Attempts, explained
+from flows.registry.outage import Attempts, explained, is_outage
 from flows.registry.runs import Run
 from flows.stages.supervise import Outcome
 from tasks.core.errors import RootstockError
@@ -108,3 +110,9 @@ def test_other_errors_are_no_outage(tmp_path):
         Attempts(print).insist(lambda: tracker.get_experiment("12345"))
     with pytest.raises(mlflow.exceptions.MlflowException, match="No Experiment"), explained():
         tracker.get_experiment("12345")
+
+
+def test_a_full_disk_below_a_database_is_no_outage():
+    error = MlflowException("(sqlite3.OperationalError) database or disk is full", TEMPORARILY_UNAVAILABLE)
+    assert not is_outage(error)
+    assert is_outage(MlflowException("(sqlite3.OperationalError) database is locked", TEMPORARILY_UNAVAILABLE))

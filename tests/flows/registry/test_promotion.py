@@ -127,6 +127,45 @@ def test_a_copy_whose_release_was_killed_after_champion_moved_is_answered_once(r
     assert entry["wish"].startswith("copy 1 ")
 
 
+def test_an_answer_to_an_earlier_version_with_the_same_number_is_not_completed(registry):
+    registry.request(registry.version("refused"))
+    registry.reconcile()
+    client().delete_registered_model(registry.name)
+    client().create_registered_model(registry.name)
+    time.sleep(1.1)
+    registry.request(registry.version())  # which has the number 1 again
+    (entry,) = registry.reconcile()
+    assert (entry["event"], registry.at(LIVE)) == (Event.RELEASED, "1")
+
+
+def test_an_answer_is_completed_though_a_statement_came_after_it(registry, monkeypatch):
+    registry.request(registry.version("refused"))
+    with monkeypatch.context() as killed:
+        killed.setattr(promotion, "_complete", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            registry.reconcile()
+    registry.version()
+    assert registry.reconcile() == []
+    assert registry.at(CHAMPION) is None
+    assert "refused" in client().get_model_version(registry.name, "1").tags[Tag.RELEASE]
+
+
+def test_a_request_that_is_moved_while_it_is_checked_is_answered_for_the_version_it_moved_to(registry, monkeypatch):
+    first, second = registry.version(), registry.version()
+    registry.request(first)
+    check = promotion.objection
+
+    def slow(version, *more, **how):
+        registry.request(second)
+        return check(version, *more, **how)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(promotion, "objection", slow)
+        assert registry.reconcile() == []
+    (entry,) = registry.reconcile()
+    assert (entry["event"], entry["version"]) == (Event.RELEASED, second)
+
+
 def test_a_request_made_after_a_killed_answer_is_kept(registry, monkeypatch):
     registry.request(registry.version("refused"))
     with monkeypatch.context() as killed:

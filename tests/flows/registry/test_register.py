@@ -73,13 +73,6 @@ def stored(version, tmp_path) -> Path:
     return file.parent
 
 
-@pytest.fixture
-def other(version):
-    """Returns another run of the experiment."""
-    experiment = client().get_run(version.run_id).info.experiment_id
-    return SimpleNamespace(client=client(), experiment=experiment, id=client().create_run(experiment).info.run_id)
-
-
 def loaded(version, **how):
     return mlflow.pyfunc.load_model(f"models:/rootstock/{version.version}", **how)
 
@@ -171,18 +164,59 @@ def test_what_is_not_shipped_is_no_part_of_the_key(evaluated):
     assert key_of(evaluated) == before
 
 
-@pytest.mark.parametrize("is_simultaneous", [False, True])
-def test_results_of_which_another_run_has_made_a_version_are_not_registered_again(
-    version, evaluated, other, monkeypatch, is_simultaneous
-):
-    matching, answers = register._matching, [[]] if is_simultaneous else []
-    monkeypatch.setattr(register, "_matching", lambda *which: answers.pop() if answers else matching(*which))
-    chosen = register._version_of_results(other, "rootstock", evaluated, "a key")
-    assert chosen.version == version.version
-    assert [each.version for each in matching(other, "rootstock", "a key")] == [version.version]
+@pytest.fixture
+def registered(version, evaluated, monkeypatch):
+    """Returns a function that registers the results in a run; the proof needs images, so here each version passes."""
+    monkeypatch.setattr(register, "key_of", lambda _paths: "a key")
+    monkeypatch.setattr(register.dvc_cli, "push", lambda: None)
+    monkeypatch.setattr(register, "prove", lambda _version, _paths: None)
+
+    def by(run_id):
+        experiment = client().get_run(version.run_id).info.experiment_id
+        run = SimpleNamespace(client=client(), experiment=experiment, id=run_id, log_results=lambda: None)
+        return register.register_version(run, "rootstock", evaluated)
+
+    return by
 
 
-def test_a_version_with_the_same_key_and_other_files_is_none_of_these_results(version, evaluated, other, stored):
-    weights = stored / "artifacts" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes() + b" ")
-    assert register._version_of_results(other, "rootstock", evaluated, "a key").version != version.version
+def numbers():
+    return sorted(int(each.version) for each in client().search_model_versions("name = 'rootstock'"))
+
+
+def another_run(version):
+    return client().create_run(client().get_run(version.run_id).info.experiment_id).info.run_id
+
+
+def test_a_run_that_was_killed_goes_on_with_its_version(version, registered):
+    assert registered(version.run_id)[0].version == version.version
+    assert registered(another_run(version))[1] is False
+    assert numbers() == [int(version.version)]
+
+
+def test_the_version_of_a_run_that_ended_before_its_proof_is_replaced(version, registered):
+    client().set_terminated(version.run_id, "KILLED")
+    made, is_new = registered(another_run(version))
+    assert is_new
+    assert made.run_id != version.run_id
+    assert numbers() == [int(made.version)]
+
+
+@pytest.mark.parametrize("left", ["proof", "alias", "running"])
+def test_a_version_that_is_proved_has_an_alias_or_is_in_work_is_not_removed(version, registered, left):
+    if left != "running":
+        client().set_terminated(version.run_id, "KILLED")
+    if left == "proof":
+        client().set_model_version_tag("rootstock", version.version, Tag.PROOF, "passed")
+    if left == "alias":
+        client().set_registered_model_alias("rootstock", "mine", version.version)
+    made, _ = registered(another_run(version))
+    assert numbers() == [int(version.version), int(made.version)]
+
+
+def test_of_two_runs_that_register_the_same_content_at_once_the_quicker_counts(version, registered, monkeypatch):
+    monkeypatch.setattr(
+        register, "prove", lambda slow, _paths: slow.run_id == version.run_id or registered(version.run_id)
+    )
+    made, is_new = registered(another_run(version))
+    assert (made.version, is_new) == (version.version, False)
+    assert numbers() == [int(version.version)]
