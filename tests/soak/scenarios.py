@@ -34,11 +34,15 @@ class Scenario:
 
 
 def result_facts(root: Path) -> dict[str, str]:
-    """Returns the digests of all outputs, the number of versions, and which one is the challenger."""
+    """Returns the digests of all outputs, the number of versions, and which one of them is the challenger.
+
+    MLflow does not use the number of a version again that was removed because its run had ended before its proof.
+    """
     database = state.mlflow_database(root)
-    numbers = [version.number for version in state.versions(database)]
+    numbers = [str(version.number) for version in state.versions(database)]
     challenger = state.aliases(database).get("challenger", "none")
-    return {**state.outputs(root), "versions": str(numbers), "challenger": challenger}
+    place = str(numbers.index(challenger)) if challenger in numbers else challenger
+    return {**state.outputs(root), "versions": str(len(numbers)), "challenger": place}
 
 
 def release_facts(root: Path) -> dict[str, str]:
