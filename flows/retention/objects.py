@@ -7,8 +7,8 @@ projects need: one is made here, whose outputs are all that is needed.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from ruamel.yaml import YAML
@@ -22,6 +22,7 @@ from flows.stages import dvc_cli, dvc_versions
 from tasks.core.errors import RootstockError
 
 LINEAGE = f"lineage/{dvc_cli.LOCK.name}"  # artifact of a run
+RECOMPUTED = ("augment", "features")  # stages whose outputs grow with each image, and are quickly made again
 REMEDY = "nothing was removed from DVC. If no data of that version is needed, delete it in MLflow"
 
 
@@ -33,6 +34,7 @@ def stored_locks(runs: Iterable[str]) -> list[str]:
 def collect(locks: Iterable[str], *, shared: bool) -> list[str]:
     """Removes objects, keeping what these texts of dvc.lock need. Returns what was done, a line each.
 
+    Views and features of all images are new whenever an image is, so they are kept only for checkouts and tips.
     A cache or remote outside of the main checkout may be shared with other projects, whose objects would be removed
     too: it is left as it is unless `shared` is true. Raises RootstockError if nothing tells what a folder holds.
     """
@@ -41,7 +43,7 @@ def collect(locks: Iterable[str], *, shared: bool) -> list[str]:
         return [f"DVC's cache in {cache} may be shared, so nothing was removed there: --shared allows it"]
     cloud = remote is not None and (shared or _is_ours(remote))
     lines = [f"{dvc_versions.remove_leftovers()} leftovers removed from DVC's cache"]
-    required = {md5 for text in locks for md5 in md5s_of(text)}
+    required = {md5 for text in locks for md5 in md5s_of(text, but_of=RECOMPUTED)}
     at_tips = {md5 for text in contents_at_tips(dvc_cli.LOCK.name, "*.dvc") for md5 in md5s_of(text)}
     lost = [md5 for md5 in sorted(required) if not _has_listing(md5, cache, remote)]
     if lost:
@@ -104,12 +106,21 @@ def _write_project(folder: Path, cache: Path, md5s: Iterable[str]) -> None:
         YAML(typ="safe").dump({"outs": outs}, file)
 
 
-def md5s_of(text: str) -> set[str]:
-    """Returns the MD5s of dependencies and outputs in the text of a dvc.lock or .dvc file; none if it is malformed."""
+def md5s_of(text: str, but_of: Collection[str] = ()) -> set[str]:
+    """Returns the MD5s of dependencies and outputs in the text of a dvc.lock or .dvc file; none if it is malformed.
+
+    The outputs of the stages `but_of` are left out, also where later stages depend on them.
+    """
     try:
         document = YAML(typ="safe").load(text)
-        stages = document["stages"].values() if "stages" in document else [document]
-        entries = [entry for stage in stages for kind in ("deps", "outs") for entry in stage.get(kind, [])]
-        return {str(entry["md5"]) for entry in entries if "md5" in entry}
+        stages = document.get("stages", {"": document})
+        entries = [entry for stage in stages.values() for kind in ("deps", "outs") for entry in stage.get(kind, [])]
+        left_out = tuple(str(out["path"]) for name in but_of for out in stages.get(name, {}).get("outs", []))
+        return {str(entry["md5"]) for entry in entries if "md5" in entry and not _is_below(entry, left_out)}
     except (YAMLError, TypeError, AttributeError, KeyError):
         return set()
+
+
+def _is_below(entry: Mapping[str, object], folders: Collection[str]) -> bool:
+    path = PurePosixPath(str(entry.get("path")))
+    return any(path.is_relative_to(folder) for folder in folders)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from flows.local import database
 from flows.local.database import check_not_lost
+from flows.local.environment import LOCAL_DATABASE
+from flows.local.servers import up
+from flows.registry.store import client
 from tasks.core.errors import RootstockError
 from tests.errors import raises
 
@@ -38,3 +43,11 @@ def test_an_empty_or_missing_database_is_told_if_a_ledger_is_about_it(place, sta
     assert str(ledger) in str(caught.value)
     (place / "mlflow.db").write_text("restored")
     check_not_lost()
+
+
+@pytest.mark.parametrize("use", [client, partial(up, shared=False)])
+def test_neither_a_command_nor_the_servers_begin_a_new_one(place, monkeypatch, use):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", LOCAL_DATABASE)
+    (place / "ledger" / "rootstock-own.jsonl").write_text("a line\n")
+    with raises(RootstockError, "mlflow-database"):
+        use()

@@ -35,14 +35,16 @@ def checkout(tmp_path, monkeypatch):
     return root
 
 
-def run_with_lock(name: str, md5: str) -> str:
-    """Returns a run whose dvc.lock has one stage that depends on a folder with this MD5."""
+def run_with_lock(name: str, md5: str, features: str = "0" * 32) -> str:
+    """Returns a run whose dvc.lock has stages that depend on folders with these MD5s, of which one makes features."""
     experiment, folder = client().get_experiment_by_name(name), Path("../artifacts").resolve()
     number = experiment.experiment_id if experiment else client().create_experiment(name, folder.as_uri())
     run = client().create_run(number)
     Path("dvc.lock").touch()
     with Path("dvc.lock").open("w") as file:
-        YAML().dump({"stages": {"ingest": {"deps": [{"path": "data/raw", "md5": md5}]}}}, file)
+        made = [{"path": "data/features", "md5": features}]
+        stages = {"ingest": {"deps": [{"path": "data/raw", "md5": md5}]}, "features": {"outs": made}}
+        YAML().dump({"stages": {**stages, "head": {"deps": made}}}, file)
     client().log_artifact(run.info.run_id, "dvc.lock", "lineage")
     Path("dvc.lock").unlink()
     return run.info.run_id
@@ -53,7 +55,7 @@ def objects_in(folder: Path) -> set[str]:
 
 
 def test_data_of_kept_versions_stays_and_other_data_goes_from_cache_and_remote(checkout, tmp_path):
-    """Three versions of a folder: of a kept model version, of nothing, and in the checkout."""
+    """Three versions of a folder: data of a kept model version, its features, and in the checkout."""
     source, target, md5s, contents = tmp_path / "source", Path("data/raw"), [], []
     source.mkdir()
     for number in range(3):
@@ -62,7 +64,7 @@ def test_data_of_kept_versions_stays_and_other_data_goes_from_cache_and_remote(c
         dvc_cli.push()
         md5s.append(dvc_cli.tracked_md5(target))
         contents.append(objects_in(checkout / ".dvc" / "cache") - set().union(*contents))
-    locks = objects.stored_locks([run_with_lock("objects", md5s[0])])
+    locks = objects.stored_locks([run_with_lock("objects", md5s[0], md5s[1])])
     places = (checkout / ".dvc" / "cache", checkout / ".registry" / "dvc")
     assert all(len(objects_in(place)) == 6 for place in places)
     (places[0] / "files" / "md5" / md5s[0][:2] / md5s[0][2:]).unlink()  # its list is only in the remote
