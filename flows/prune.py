@@ -23,7 +23,7 @@ from flows.registry.ledger_owner import OtherLedgerError, locked_ledger
 from flows.registry.run_summary import text_table
 from flows.retention.leftovers import old_leftovers
 from flows.retention.objects import collect, stored_locks
-from flows.retention.plan import RetentionPlan, make_plan, registered_runs
+from flows.retention.plan import RetentionPlan, make_plan, registered_runs, runs_with_aliases
 from flows.retention.removal import remove_from_mlflow
 from tasks.core.files import read_json, remove, write_json
 from tasks.reports.page import markdown_table
@@ -96,7 +96,8 @@ def carry_out(params: FlowParams, *, shared: bool = False, only: set[str] | None
     leftovers = old_leftovers(params.paths, _cutoff(params))
     for path in leftovers:
         remove(path)
-    lines = collect(stored_locks(registered_runs()), shared=shared)
+    locks, with_aliases = stored_locks(registered_runs()), stored_locks(runs_with_aliases())
+    lines = collect(locks, shared=shared, with_aliases=with_aliases)
     freed = (shutil.disk_usage(REGISTRY).free - before) / GIB
     removed = f"removed: {len(plan.versions)} versions, {len(plan.runs) - len(failures)} runs, {len(leftovers)} files"
     return [removed, *failures, *lines, f"{max(freed, 0.0):.2f} GiB more are free"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import Entry, Event, LedgerError
-from flows.registry.ledger_owner import MOVED, claim, held, ledger_path, locked_ledger, take_over
+from flows.registry.ledger_owner import OLDER, claim, held, ledger_path, locked_ledger, take_over
 from flows.registry.outage import AGAIN, explained
 from flows.registry.promotion import answer, complete_interrupted, repair_live_alias
 from flows.registry.promotion_requests import BY_APPROVAL, PromotionRequest
@@ -56,7 +56,7 @@ def accept_ledger(name: str, live: str | None, why: str, ledger_file: Path | Non
     problem = _problem(name, file)
     with explained(AGAIN), held(file):
         ledger, is_in_order = _salvaged(file)
-        at = ledger.live if is_in_order and problem != MOVED else _live_version(name, live)
+        at = ledger.live if is_in_order and problem != OLDER else _live_version(name, live)
         entry = ledger.add(Event.ACCEPTED, at.number if at else NONE, _signed_by_person(why), live=at)
         take_over(name, ledger)
         return entry

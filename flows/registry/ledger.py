@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime
-from itertools import dropwhile, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 from flows.registry import ledger_end, signing
@@ -86,6 +86,11 @@ class Ledger:
         """Returns the last line that decides about a version; corrections of `live` only repeat it."""
         return next((entry for entry in reversed(self.releases) if entry["event"] != Event.CORRECTED), None)
 
+    def has_statement_since(self, answer: Entry) -> bool:
+        """Returns whether something was stated about the answer's version after it."""
+        since = self.entries[self.entries.index(answer) + 1 :]
+        return any(entry["event"] in STATEMENTS and entry["version"] == answer["version"] for entry in since)
+
     def is_answered(self, request: str) -> bool:
         """Returns whether the ledger records an answer to this request."""
         return any(entry["wish"] == request for entry in self.entries)
@@ -98,16 +103,27 @@ class Ledger:
     def moved_since(self, record: VersionRecord) -> bool:
         """Returns whether `live` has moved, or a person has accepted the ledger, since the record became a line.
 
-        If it is none, or a line only since a release brought it in, the whole ledger counts.
+        If it is none, or only since a release brought it in, the lines written since the time of the record count,
+        which whoever signed it has set.
         """
-        line = record.model_dump()
+        start = self._line_of(record)
+        lives = [_live_in(self.entries[start]) if start >= 0 else None]
+        lives += [_live_in(entry) for entry in self.entries[start + 1 :]]
+        is_accepted = any(entry["event"] == Event.ACCEPTED for entry in self.entries[start + 1 :])
+        return is_accepted or any(not is_same_live(one, other) for one, other in pairwise(lives))
 
-        def is_before(entry: Entry) -> bool:
-            return entry.get("record") != line or entry["wish"] == BROUGHT_IN
+    def has_line(self, seal: str) -> bool:
+        """Returns whether a line's seal begins like this."""
+        return any(entry["seal"].startswith(seal) for entry in self.entries)
 
-        since = list(dropwhile(is_before, self.entries)) or self.entries
-        is_accepted = any(entry["event"] == Event.ACCEPTED for entry in since)  # lines before it may be missing
-        return is_accepted or any(not is_same_live(_live_in(one), _live_in(other)) for one, other in pairwise(since))
+    def _line_of(self, record: VersionRecord) -> int:
+        """Returns the index of the record's line, or else of the last line before its time; -1 if there is none."""
+        own, at = record.model_dump(), datetime.fromisoformat(record.at)
+        for index, entry in enumerate(self.entries):
+            if entry.get("record") == own and entry["wish"] != BROUGHT_IN:
+                return index
+        earlier = [index for index, entry in enumerate(self.entries) if datetime.fromisoformat(entry["at"]) < at]
+        return max(earlier, default=-1)
 
     def state(self, event: Event, record: VersionRecord, request: str = NO_REQUEST) -> Entry:
         """Appends a statement about a version."""

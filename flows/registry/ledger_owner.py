@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -15,18 +16,14 @@ from flows.local.credentials import address_id
 from flows.local.database import LEDGERS, LOCAL
 from flows.local.environment import LOCAL_DATABASE
 from flows.registry import ledger_end
-from flows.registry.aliases import LIVE
 from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import ACCEPT, LedgerError
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from tasks.core.errors import RootstockError
 
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import RegisteredModel
-
 LOCK_SECONDS = 60.0
-MOVED = "ledger-moved"  # key of the error for a ledger that may be an old copy
+OLDER = "ledger-older"  # key of the error for a ledger that lacks lines
 STATEMENT_SECONDS = 600.0  # a release may be downloading a version, and a retraining has time
 
 
@@ -65,20 +62,44 @@ def open_ledger(name: str, file: Path | None, wait: float = LOCK_SECONDS) -> Ite
 
 
 def _check_owner(name: str, ledger: Ledger) -> None:
-    """Raises OtherLedgerError if another ledger owns the model, and LedgerError if that was in the same place."""
-    models = client().search_registered_models(f"name = '{name}'")
-    owner, _, place = next((model.tags.get(Tag.LEDGER, "") for model in models), "").partition(" ")
-    if owner == ledger.id and _is_elsewhere(ledger.file, place):
-        _check_moved(ledger, models[0], place)
-    if owner in {"", ledger.id}:
-        return
-    if place == _place(ledger.file):
+    """Raises OtherLedgerError if another ledger owns the model, and LedgerError if that was in the same place.
+
+    Raises LedgerError, too, if this ledger lacks lines with which it released before: it is an older copy.
+    """
+    owner = _owner(name)
+    if owner.ledger == ledger.id and _is_original(ledger.file, owner.place):
+        raise _released_in(owner.place, name, ledger)
+    if owner.ledger == ledger.id and owner.seal and not ledger.has_line(owner.seal):
         raise LedgerError(
-            f"the tag {Tag.LEDGER} of {name} in MLflow names another ledger ({owner}) than {ledger.file}: if that was "
-            f"replaced, restore the newest backup; if somebody changed the tag, go on with {ACCEPT}",
+            f"{ledger.file} lacks the line {owner.seal}, which MLflow notes for {name}: it is an older copy, or "
+            f"somebody changed the tag {Tag.LEDGER}; restore the newest backup, or look at which version is live and "
+            f"go on with {ACCEPT}",
+            key=OLDER,
+        )
+    if owner.ledger in {"", ledger.id}:
+        return
+    if owner.place == _place(ledger.file):
+        raise LedgerError(
+            f"the tag {Tag.LEDGER} of {name} in MLflow names another ledger ({owner.ledger}) than {ledger.file}: if "
+            f"that was replaced, restore the newest backup; if somebody changed the tag, go on with {ACCEPT}",
             key="ledger-lost",
         )
-    raise _released_in(place, name, ledger)
+    raise _released_in(owner.place, name, ledger)
+
+
+class Owner(NamedTuple):
+    """What the tag of a registered model tells: the ledger that owns it, the seal of a line, and its place."""
+
+    ledger: str
+    seal: str  # of the last line when the tag was set; empty in tags of earlier releases
+    place: str
+
+
+def _owner(name: str) -> Owner:
+    models = client().search_registered_models(f"name = '{name}'")
+    tag = next((model.tags.get(Tag.LEDGER, "") for model in models), "")
+    match = re.fullmatch(r"(\S*) ?(?:([0-9a-f]{16}) )?(.*)", tag, re.DOTALL)
+    return Owner(match[1], match[2] or "", match[3]) if match else Owner(tag, "", "")
 
 
 def _released_in(place: str, name: str, ledger: Ledger) -> OtherLedgerError:
@@ -89,27 +110,17 @@ def _released_in(place: str, name: str, ledger: Ledger) -> OtherLedgerError:
     )
 
 
-def _is_elsewhere(file: Path, place: str) -> bool:
-    """Returns whether the tag names another place than this one. A local database is where its checkout is."""
-    return bool(place) and place != _place(file) and not file.stem.endswith(f"-{LOCAL}")
+def _is_original(file: Path, place: str) -> bool:
+    """Returns whether the ledger with the same ID in another place of this machine is still there: this is its copy.
 
-
-def _check_moved(ledger: Ledger, model: RegisteredModel, place: str) -> None:
-    """Raises OtherLedgerError if the ledger at the place in the tag is still there, so that this one is a copy of it.
-
-    Raises LedgerError if this one cannot be the one that released last: it may be an old copy.
+    A local database is copied with its checkout, so each has its own.
     """
     host, _, path = place.partition(":")
-    with suppress(OSError):  # a path that cannot be looked at, or is none
-        if host == socket.gethostname() and Path(path).is_file() and not Path(path).samefile(ledger.file):
-            raise _released_in(place, model.name, ledger)
-    at = model.aliases.get(LIVE)
-    if (at and str(at)) != (ledger.live and ledger.live.number):
-        raise LedgerError(
-            f"{ledger.file} was in {place} before, and another version of {model.name} is live than it says: if it is "
-            f"an old copy, restore the newest backup, or look at which version is live and go on with {ACCEPT}",
-            key=MOVED,
-        )
+    if file.stem.endswith(f"-{LOCAL}") or host != socket.gethostname():
+        return False
+    with suppress(OSError, ValueError):  # no path, or one that cannot be looked at
+        return Path(path).is_file() and not Path(path).samefile(file)
+    return False
 
 
 def begin_again(name: str, file: Path | None = None) -> None:
@@ -130,21 +141,17 @@ def held(file: Path, wait: float = LOCK_SECONDS) -> AbstractContextManager[objec
 
 def claim(name: str, ledger: Ledger) -> None:
     """Tags the registered model with this ledger and its place, so that other checkouts do not release it."""
-    models = client().search_registered_models(f"name = '{name}'")
-    if not ledger.releases or not models:
-        return
-    tag = models[0].tags.get(Tag.LEDGER, "")
-    if tag.partition(" ")[0] in {"", ledger.id} and tag != _tag_of(ledger):
+    if ledger.releases and _owner(name) != _owner_of(ledger) and client().search_registered_models(f"name = '{name}'"):
         take_over(name, ledger)
 
 
 def take_over(name: str, ledger: Ledger) -> None:
     """Tags the registered model with this ledger, even if another one had released it."""
-    client().set_registered_model_tag(name, Tag.LEDGER, _tag_of(ledger))
+    client().set_registered_model_tag(name, Tag.LEDGER, " ".join(_owner_of(ledger)))
 
 
-def _tag_of(ledger: Ledger) -> str:
-    return f"{ledger.id} {_place(ledger.file)}"
+def _owner_of(ledger: Ledger) -> Owner:
+    return Owner(ledger.id, ledger.entries[-1]["seal"][:16], _place(ledger.file))
 
 
 def _place(file: Path) -> str:

@@ -18,9 +18,9 @@ from flows.registry.outage import AGAIN, explained
 from flows.registry.promotion_requests import (
     BY_ALIAS,
     PromotionRequest,
+    at_alias,
     interrupted_request,
     is_live,
-    is_withdrawn,
     pending_requests,
     tag_outcome,
 )
@@ -83,8 +83,8 @@ def roll_back(name: str, ledger_file: Path | None = None) -> Entry:
 
 
 def _unfinished_rollback(name: str, ledger: Ledger) -> Entry | None:
-    """Returns the last line if it is a rollback that `live` has not followed."""
-    last, alias = ledger.entries[-1] if ledger.entries else None, find(name, LIVE)
+    """Returns the last decision if it is a rollback that `live` has not followed."""
+    last, alias = ledger.last_decision, find(name, LIVE)
     is_followed = alias is not None and is_live(alias, ledger)
     return last if last and last["event"] == Event.ROLLED_BACK and not is_followed else None
 
@@ -102,12 +102,21 @@ def _is_unchanged(name: str, live: LiveVersion) -> bool:
 
 def complete_interrupted(name: str, ledger: Ledger) -> None:
     """Does what is left of the ledger's last answer if it was killed after its line was written."""
-    if interrupted := interrupted_request(name, ledger):
-        _complete(name, *interrupted, ledger)
+    interrupted = interrupted_request(name, ledger)
+    if interrupted is None:
+        return
+    request, entry = interrupted
+    if not ledger.has_statement_since(entry):  # with one, a person may request the version again
+        _restore_champion(name, request, ledger)
+    tag_outcome(name, request, entry)
 
 
 def answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_decides: bool) -> Entry | None:
-    """Releases the version, or refuses it and restores the alias. Returns the new ledger line; None if withdrawn."""
+    """Releases the version, or refuses it and restores the alias. Returns the new ledger line.
+
+    Returns None if the alias requests this version no longer: a person has moved it, or a copy was released before.
+    """
+    champion = at_alias(name, CHAMPION)
     version = find_number(name, request.version)
     if version is None:
         reason = f"{name} has no such version, or it was deleted"
@@ -115,25 +124,27 @@ def answer(name: str, request: PromotionRequest, ledger: Ledger, *, person_decid
         reason = ""
     else:
         reason = objection(version, ledger, person_decides=person_decides)
-    if is_withdrawn(name, request, ledger):  # the check above may take minutes
+    is_moved = at_alias(name, CHAMPION) != champion  # the check above may take minutes
+    is_over = version is not None and (champion != request.version or is_live(version, ledger))
+    if request.text == BY_ALIAS and (is_moved or is_over):
         return None
     if reason or version is None:
         entry = ledger.add(Event.REFUSED, request.version, reason, live=ledger.live, request=request.text)
     else:
         live = _recorded(version, ledger)
-        set_alias(name, CHAMPION, live)  # first, so that an older request by alias is none any more after a crash here
+        if not is_moved:  # first, so that an older request by alias is none any more after a crash here
+            set_alias(name, CHAMPION, live)
         entry = ledger.add(Event.RELEASED, live.number, f"by {request.text}", live=live, request=request.text)
         set_alias(name, LIVE, live)
-    _complete(name, request, entry, ledger)
+    _restore_champion(name, request, ledger)
+    tag_outcome(name, request, entry)
     return entry
 
 
-def _complete(name: str, request: PromotionRequest, entry: Entry, ledger: Ledger) -> None:
-    """Does what is left of an answer: restores `champion`, unless a person has moved it since, and sets the tags."""
-    champion = find(name, CHAMPION)
-    if request.text == BY_ALIAS and (champion is None or str(champion.version) == request.version):
-        set_alias(name, CHAMPION, ledger.live)
-    tag_outcome(name, request, entry)
+def _restore_champion(name: str, request: PromotionRequest, ledger: Ledger) -> None:
+    """Points `champion` to what is live after a request by this alias, unless a person has moved it since."""
+    if request.text == BY_ALIAS and at_alias(name, CHAMPION) in {None, request.version}:
+        set_alias(name, CHAMPION, ledger.live if ledger.live and is_there(name, ledger.live) else None)
 
 
 def _recorded(version: ModelVersion, ledger: Ledger) -> LiveVersion:

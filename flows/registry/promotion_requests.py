@@ -47,16 +47,6 @@ def pending_requests(name: str, ledger: Ledger) -> Iterator[PromotionRequest]:
         yield PromotionRequest(str(champion.version), BY_ALIAS)
 
 
-def is_withdrawn(name: str, request: PromotionRequest, ledger: Ledger) -> bool:
-    """Returns whether the alias requests this version no longer: a person has moved it, or the version is live now."""
-    version = find_number(name, request.version) if request.text == BY_ALIAS else None
-    if version is None:
-        return False
-    champion = find(name, CHAMPION)
-    is_moved = champion is None or (champion.version != version.version and not is_live(champion, ledger))
-    return is_moved or is_live(version, ledger)
-
-
 def interrupted_request(name: str, ledger: Ledger) -> tuple[PromotionRequest, Entry] | None:
     """Returns the request that the ledger answered last, if its tag does not say so: the answer was killed before."""
     entry = ledger.last_decision
@@ -97,6 +87,12 @@ def tag_outcome(name: str, request: PromotionRequest, entry: Entry) -> None:
         client().set_model_version_tag(name, request.version, Tag.RELEASE, _outcome(entry))
     if request.copy:
         client().set_model_version_tag(f"{name}{PRODUCTION}", request.copy, Tag.RELEASE, _outcome(entry))
+
+
+def at_alias(name: str, alias: str) -> str | None:
+    """Returns the number of the version at an alias; None if there is none."""
+    version = find(name, alias)
+    return str(version.version) if version else None
 
 
 def is_live(version: ModelVersion, ledger: Ledger) -> bool:

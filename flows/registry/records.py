@@ -12,6 +12,7 @@ from flows.registry.ledger import Ledger
 from flows.registry.ledger_lines import Event, LedgerError
 from flows.registry.ledger_owner import STATEMENT_SECONDS, ledger_path, open_ledger
 from flows.registry.published import publish, published
+from flows.registry.tags import Tag
 from flows.registry.version_files import VersionFiles, changed, check_tagged, digest_of_version
 from flows.registry.version_record import APPROVED, REGISTERED, LiveVersion, VersionRecord, identity_of
 from tasks.core.errors import RootstockError
@@ -116,6 +117,14 @@ def last_record(version: ModelVersion) -> VersionRecord | None:
         return trusted_record(version, _readable_ledger(version))
     except RootstockError:
         return None
+
+
+def is_unrecorded(version: ModelVersion) -> bool:
+    """Returns whether nobody, trusted or not, has said anything about a version."""
+    theirs, ledger = published(version), _readable_ledger(version)
+    if theirs.record or theirs.complaint or Tag.PROOF in version.tags or ledger is None:
+        return False
+    return all(entry["version"] != str(version.version) for entry in ledger.entries)
 
 
 def files_of(version: ModelVersion) -> str | None:

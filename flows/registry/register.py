@@ -18,7 +18,7 @@ from flows.registry.aliases import CHALLENGER, PRODUCTION
 from flows.registry.kinds import ANSWER_COLUMNS, DIFFERENCES
 from flows.registry.ledger_lines import Event
 from flows.registry.ledger_owner import begin_again
-from flows.registry.records import Statement, last_record, state
+from flows.registry.records import Statement, is_unrecorded, last_record, state
 from flows.registry.runs import Run
 from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.store import client
@@ -62,7 +62,7 @@ def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, 
     prove(version, paths)
     # Another run may have registered the same content meanwhile: MLflow cannot search and create in one step.
     if quicker := next((version for version in _matching(run, model, key) if _is_proved(version, key)), None):
-        run.client.delete_model_version(model, str(version.version))
+        _remove(version)
         _set_challenger(model, quicker)
         return quicker, False
     why = "it reproduced its evaluated predictions"
@@ -96,11 +96,19 @@ def _interrupted(matches: Sequence[ModelVersion], run: Run, paths: Paths) -> Mod
     for version in matches:
         if version.run_id == run.id and _holds_results(version, paths):
             return version
-        current = find_number(version.name, str(version.version))
-        is_unfinished = current is not None and Tag.PROOF not in current.tags and not current.aliases
-        if is_unfinished and has_ended(str(version.run_id)):
-            run.client.delete_model_version(version.name, str(version.version))
+        if has_ended(str(version.run_id)) and is_unrecorded(version):
+            _remove(version)
     return None
+
+
+def _remove(version: ModelVersion) -> None:
+    """Removes a version, unless a person has given it an alias, or it is gone."""
+    from mlflow.exceptions import MlflowException
+
+    current = find_number(version.name, str(version.version))
+    if current and not current.aliases:
+        with suppress(MlflowException):  # gone meanwhile
+            client().delete_model_version(version.name, str(version.version))
 
 
 def _is_proved(version: ModelVersion, key: str) -> bool:

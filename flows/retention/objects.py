@@ -31,10 +31,11 @@ def stored_locks(runs: Iterable[str]) -> list[str]:
     return [_stored_lock(run) for run in sorted(runs)]
 
 
-def collect(locks: Iterable[str], *, shared: bool) -> list[str]:
+def collect(locks: Iterable[str], *, shared: bool, with_aliases: Iterable[str] = ()) -> list[str]:
     """Removes objects, keeping what these texts of dvc.lock need. Returns what was done, a line each.
 
-    Views and features of all images are new whenever an image is, so they are kept only for checkouts and tips.
+    Views and features of all images are new whenever an image is: of the versions, only those `with_aliases` keep
+    theirs.
     A cache or remote outside of the main checkout may be shared with other projects, whose objects would be removed
     too: it is left as it is unless `shared` is true. Raises RootstockError if nothing tells what a folder holds.
     """
@@ -44,6 +45,7 @@ def collect(locks: Iterable[str], *, shared: bool) -> list[str]:
     cloud = remote is not None and (shared or _is_ours(remote))
     lines = [f"{dvc_versions.remove_leftovers()} leftovers removed from DVC's cache"]
     required = {md5 for text in locks for md5 in md5s_of(text, but_of=RECOMPUTED)}
+    required |= {md5 for text in with_aliases for md5 in md5s_of(text)}
     at_tips = {md5 for text in contents_at_tips(dvc_cli.LOCK.name, "*.dvc") for md5 in md5s_of(text)}
     lost = [md5 for md5 in sorted(required) if not _has_listing(md5, cache, remote)]
     if lost:

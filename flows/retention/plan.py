@@ -77,6 +77,12 @@ def registered_runs() -> set[str]:
     return {str(version.run_id) for version in all_versions() if Tag.KEY in version.tags}
 
 
+def runs_with_aliases() -> set[str]:
+    """Returns the runs of those versions that have an alias."""
+    names = {version.name for version in all_versions() if Tag.KEY in version.tags}
+    return {str(version.run_id) for name in names for version in versions_of(name) if version.aliases}
+
+
 def all_versions() -> list[ModelVersion]:
     """Returns the versions of all registered models, without their aliases."""
     return list(_pages(lambda token: client().search_model_versions(page_token=token)))

@@ -156,7 +156,9 @@ def swap_records(world: World) -> None:
 
 def forge_owner(world: World) -> None:
     """Lets another ledger seem to own the model."""
-    world.registry.models[MODEL].tags[Tag.LEDGER] = world.draw.choice(("x nowhere:/x", f"x {_place(world.ledger)}"))
+    place, ledger = _place(world.ledger), Ledger(world.ledger, check=False).id or "x"
+    tags = ("x nowhere:/x", f"x {place}", f"x {'0' * 16} {place}", f"{ledger} {'0' * 16} {place}", f"{ledger} {place}")
+    world.registry.models[MODEL].tags[Tag.LEDGER] = world.draw.choice(tags)
     world.is_forged = True
 
 

@@ -54,9 +54,12 @@ def check_tags(world: World) -> None:
         is_told = version.tags.get(Tag.RELEASE, "").startswith(Event.RELEASED)
         assert not (is_told and is_whole) or key_of(version) in released, f"{version} was never released"
     last = next((line for line in reversed(lines) if line["event"] in DECISIONS), None)
-    if last and last["event"] == Event.RELEASED and (version := versions.get(last["version"])):
-        is_same = key_of(version) == live_of(last)
-        assert not is_same or version.tags[Tag.RELEASE] == f"released: {last['why']}"[:MAX_TAG_LENGTH], version
+    if last and last["event"] in {Event.RELEASED, Event.REFUSED} and (version := versions.get(last["version"])):
+        is_same = (
+            key_of(version) == live_of(last) if last["event"] == Event.RELEASED else "make_again" not in world.trace
+        )
+        outcome = f"{last['event']}: {last['why']}"[:MAX_TAG_LENGTH]
+        assert not is_same or version.tags[Tag.RELEASE] == outcome, version
 
 
 def check_life(world: World) -> None:

@@ -219,7 +219,7 @@ def test_an_old_copy_does_not_move_live_back_when_the_original_is_gone(registry,
     registry.request("2")
     registry.reconcile()
     ledger.unlink()
-    with raises(LedgerError, "ledger-moved"):
+    with raises(LedgerError, "ledger-older"):
         reconcile(registry.name, person_decides=False, ledger_file=copy)
     accept_ledger(registry.name, "2", "looked", copy)
     reconcile(registry.name, person_decides=False, ledger_file=copy)
@@ -227,12 +227,49 @@ def test_an_old_copy_does_not_move_live_back_when_the_original_is_gone(registry,
 
 
 @pytest.mark.parametrize(
-    "place", ["", ":", "nowhere", "nowhere:/x", f"{socket.gethostname()}:/{'a' * 300}", "\x00:\x00"]
+    "place",
+    [
+        "",
+        ":",
+        "nowhere",
+        "nowhere:/x",
+        f"{socket.gethostname()}:/{'a' * 300}",
+        f"{socket.gethostname()}:\x00",
+        "\x00:\x00",
+    ],
 )
 def test_a_place_in_the_tag_that_is_none_stops_nothing(registry, ledger, place):
     client().set_registered_model_tag(registry.name, Tag.LEDGER, f"{Ledger(ledger).id} {place}")
     assert registry.reconcile() == []
     assert client().get_registered_model(registry.name).tags[Tag.LEDGER].endswith(ledger_owner._place(ledger))
+
+
+def test_an_old_copy_does_not_release_what_was_rolled_back_since(registry, ledger, tmp_path):
+    """Here the alias `live` is where the copy says."""
+    copy = tmp_path / "elsewhere" / ledger.name
+    copy.parent.mkdir()
+    shutil.copy(ledger, copy)
+    registry.judge("2", "1")
+    registry.copy("2")
+    registry.reconcile()
+    roll_back(registry.name, ledger)
+    ledger.unlink()
+    with raises(LedgerError, "ledger-older"):
+        reconcile(registry.name, person_decides=False, ledger_file=copy)
+
+
+def test_after_a_change_of_the_hosts_name_an_interrupted_release_is_repaired(registry, ledger, monkeypatch):
+    registry.request("2")
+    Ledger(ledger).add(Event.RELEASED, "2", "killed here", live=registry.as_live("2"))
+    monkeypatch.setattr(ledger_owner.socket, "gethostname", lambda: "another")
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.CORRECTED]
+    assert registry.at(LIVE) == "2"
+
+
+def test_a_tag_of_an_earlier_release_names_no_line(registry, ledger):
+    client().set_registered_model_tag(registry.name, Tag.LEDGER, f"{Ledger(ledger).id} {ledger_owner._place(ledger)}")
+    assert registry.reconcile() == []
+    assert Ledger(ledger).entries[-1]["seal"][:16] in client().get_registered_model(registry.name).tags[Tag.LEDGER]
 
 
 def test_lines_of_an_unknown_signer_are_put_aside_with_what_they_state(registry, ledger, monkeypatch, tmp_path):

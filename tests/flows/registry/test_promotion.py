@@ -105,7 +105,7 @@ def test_an_answer_that_was_killed_before_it_set_its_tags_is_completed(registry,
     second = registry.version(verdict, "1")
     copy = getattr(registry, kind)(second)
     with monkeypatch.context() as killed:
-        killed.setattr(promotion, "_complete", lambda *_: 1 / 0)
+        killed.setattr(promotion, "_restore_champion", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             registry.reconcile()
     assert registry.reconcile() == []
@@ -141,7 +141,7 @@ def test_an_answer_to_an_earlier_version_with_the_same_number_is_not_completed(r
 def test_an_answer_is_completed_though_a_statement_came_after_it(registry, monkeypatch):
     registry.request(registry.version("refused"))
     with monkeypatch.context() as killed:
-        killed.setattr(promotion, "_complete", lambda *_: 1 / 0)
+        killed.setattr(promotion, "_restore_champion", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             registry.reconcile()
     registry.version()
@@ -166,10 +166,69 @@ def test_a_request_that_is_moved_while_it_is_checked_is_answered_for_the_version
     assert (entry["event"], entry["version"]) == (Event.RELEASED, second)
 
 
+@pytest.mark.parametrize("to", ["live", "nothing"])
+def test_a_request_that_is_withdrawn_while_it_is_checked_is_not_granted(registry, monkeypatch, to):
+    registry.request(registry.version())
+    registry.reconcile()
+    second = registry.version("pass", "1")
+    registry.request(second)
+    check = promotion.objection
+
+    def slow(version, *more, **how):
+        if to == "live":
+            registry.request("1")
+        else:
+            client().delete_registered_model_alias(registry.name, CHAMPION)
+        return check(version, *more, **how)
+
+    monkeypatch.setattr(promotion, "objection", slow)
+    assert registry.reconcile() == []
+    assert registry.at(LIVE) == "1"
+
+
+def test_a_request_by_alias_that_is_made_while_a_copy_is_checked_is_kept(registry, monkeypatch):
+    first, second = registry.version(), registry.version()
+    registry.copy(first)
+    check = promotion.objection
+
+    def slow(version, *more, **how):
+        registry.request(second)
+        return check(version, *more, **how)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(promotion, "objection", slow)
+        registry.reconcile()
+    assert (registry.at(LIVE), registry.at(CHAMPION)) == (first, second)
+
+
+def test_a_killed_answer_does_not_take_a_request_that_came_after_another_verdict(registry, monkeypatch):
+    registry.request(registry.version("refused"))
+    with monkeypatch.context() as killed:
+        killed.setattr(promotion, "tag_outcome", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            registry.reconcile()
+    registry.judge("1", NONE)
+    registry.request("1")
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.RELEASED]
+
+
+def test_a_killed_rollback_is_finished_though_a_statement_came_after_it(registry, monkeypatch):
+    versions = [registry.version("pass", against) for against in (NONE, "1", "2")]
+    for version in versions:
+        registry.request(version)
+        registry.reconcile()
+    with monkeypatch.context() as killed:
+        killed.setattr(promotion, "set_alias", lambda _name, alias, _live: 1 / 0 if alias == LIVE else None)
+        with pytest.raises(ZeroDivisionError):
+            roll_back(registry.name, registry.ledger)
+    registry.version()
+    assert roll_back(registry.name, registry.ledger)["live"] == "2"
+
+
 def test_a_request_made_after_a_killed_answer_is_kept(registry, monkeypatch):
     registry.request(registry.version("refused"))
     with monkeypatch.context() as killed:
-        killed.setattr(promotion, "_complete", lambda *_: 1 / 0)
+        killed.setattr(promotion, "_restore_champion", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             registry.reconcile()
     registry.request(registry.version())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from flows.registry import objections, published, signing
@@ -302,3 +304,25 @@ def test_others_requests_wait_for_the_release(registry):
     registry.copy(other)
     entries = approve(registry.name, version, "because", ledger_file=registry.ledger)
     assert [entry["version"] for entry in entries] == [version, version]
+
+
+def test_another_machines_verdict_from_before_live_moved_stays_refused(registry, monkeypatch, tmp_path):
+    """At the first request, its record becomes a line of this ledger, which is younger than the verdict."""
+    first, second = registry.version(), str(registry.unrecorded().version)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(registry, "ledger", tmp_path / "elsewhere.jsonl")
+        registry.judge(second, NONE)
+    time.sleep(1.1)
+    registry.request(first)
+    registry.reconcile()
+    client().delete_model_version(registry.name, first)
+    for _ in range(2):
+        registry.request(second)
+        assert [entry["event"] for entry in registry.reconcile()][-1] == Event.REFUSED
+    time.sleep(1.1)
+    third = str(registry.unrecorded().version)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(registry, "ledger", tmp_path / "elsewhere.jsonl")
+        registry.judge(third, NONE)
+    registry.request(third)
+    assert [entry["event"] for entry in registry.reconcile()] == [Event.RELEASED]
