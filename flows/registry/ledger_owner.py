@@ -140,8 +140,9 @@ def held(file: Path, wait: float = LOCK_SECONDS) -> AbstractContextManager[objec
 
 
 def claim(name: str, ledger: Ledger) -> None:
-    """Tags the registered model with this ledger and its place, so that other checkouts do not release it."""
-    if ledger.releases and _owner(name) != _owner_of(ledger) and client().search_registered_models(f"name = '{name}'"):
+    """Tags the registered model with this ledger and its last line, so that other checkouts do not release it."""
+    owner, is_there = _owner(name), bool(client().search_registered_models(f"name = '{name}'"))
+    if is_there and ledger.releases and owner.ledger in {"", ledger.id} and owner != _owner_of(ledger):
         take_over(name, ledger)
 
 

@@ -23,7 +23,7 @@ class Tag(StrEnum):
     VERDICT_WHY = "rootstock.verdict.why"
     RELEASE = "rootstock.release"
     RECIPE = "rootstock.recipe"  # the kept recipe of a search
-    LEDGER = "rootstock.ledger"  # on the registered model: ID and location of the ledger that owns its releases
+    LEDGER = "rootstock.ledger"  # on the registered model: ID, last line and place of the ledger that owns its releases
     DATA_MD5 = "dvc.data_md5"
     WEIGHTS_MD5 = "dvc.weights_md5"
     TEACHER_MD5 = "dvc.teacher_md5"
