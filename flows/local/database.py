@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from filelock import FileLock
+
 from flows.local.environment import DATABASE, REGISTRY
 from tasks.core.errors import RootstockError
 
 LEDGERS = REGISTRY / "ledger"
 LOCAL = "own"  # in the name of a ledger: the local database, whose URI changes when the checkout moves
+
+
+def prepare() -> None:
+    """Creates the database if there is none. Raises RootstockError if there was one, which is lost.
+
+    It is created beside and renamed: MLflow cannot open a database whose creation was killed.
+    """
+    check_not_lost()
+    if DATABASE.exists():
+        return
+    with FileLock(DATABASE.with_name(f"{DATABASE.name}.lock")):
+        if not DATABASE.exists():
+            _create()
+
+
+def _create() -> None:
+    import mlflow
+
+    beside = DATABASE.with_name(f"{DATABASE.name}.new")
+    for file in DATABASE.parent.glob(f"{beside.name}*"):  # also a journal, which would be applied to another database
+        file.unlink()
+    store = mlflow.MlflowClient(f"sqlite:///{beside}")._tracking_client.store  # noqa: SLF001 - it holds the file open
+    store.engine.dispose()
+    beside.replace(DATABASE)
 
 
 def check_not_lost() -> None:

@@ -13,6 +13,7 @@ from uuid import uuid4
 import uvicorn
 
 from flows.local import auth
+from flows.local.database import prepare
 from flows.local.environment import LOCAL_DATABASE, REGISTRY
 from flows.local.guard import LOOPBACK_HOSTS, App, Guard, more_hosts
 from flows.local.login import Login
@@ -56,6 +57,7 @@ def mlflow(port: int, *, shared: bool) -> None:
     hosts = more_hosts()
     if hosts:
         _allow(hosts)
+    prepare()
     _configure()
     from mlflow.server.fastapi_app import app
     from mlflow.server.handlers import initialize_backend_stores

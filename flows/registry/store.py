@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from flows.local.database import check_not_lost
+from flows.local.database import prepare
 from flows.local.environment import DATABASE, LOCAL_DATABASE
 from tasks.core.errors import RootstockError
 
@@ -38,13 +38,13 @@ def client() -> MlflowClient:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     uri = os.environ[VARIABLE]
     _check_server(uri)
-    if uri == LOCAL_DATABASE:
-        check_not_lost()
     try:
+        if uri == LOCAL_DATABASE:
+            prepare()
         mlflow.set_tracking_uri(uri)
         return mlflow.MlflowClient()
     except (mlflow.exceptions.MlflowException, ImportError, SQLAlchemyError) as error:
-        reason = str(error).strip().replace(uri, "that")  # the URI may contain a password
+        reason = str(error).strip().partition("\n")[0].replace(uri, "that")  # the URI may contain a password
         if uri == LOCAL_DATABASE:
             message = f"{DATABASE} cannot be opened: {reason}; restore it from a backup"
             raise RootstockError(message, key="mlflow-database") from None

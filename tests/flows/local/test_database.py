@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from functools import partial
 
 import pytest
+from mlflow import MlflowClient
 
 from flows.local import database
 from flows.local.database import check_not_lost
@@ -13,6 +17,7 @@ from flows.local.servers import up
 from flows.registry.store import client
 from tasks.core.errors import RootstockError
 from tests.errors import raises
+from tests.project import ROOT, environment, wait_until
 
 
 @pytest.fixture
@@ -51,3 +56,26 @@ def test_neither_a_command_nor_the_servers_begin_a_new_one(place, monkeypatch, u
     (place / "ledger" / "rootstock-own.jsonl").write_text("a line\n")
     with raises(RootstockError, "mlflow-database"):
         use()
+
+
+CREATE = """
+import sys
+from pathlib import Path
+from flows.local import database
+database.DATABASE = Path(sys.argv[1])
+database.prepare()
+"""
+
+
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.3])
+def test_a_creation_that_is_killed_leaves_no_database_and_the_next_one_works(tmp_path, after):
+    file = tmp_path / "mlflow.db"
+    first = subprocess.Popen([sys.executable, "-c", CREATE, str(file)], cwd=ROOT, env=environment())
+    wait_until(lambda: any(tmp_path.glob("mlflow.db.new*")), 60)
+    time.sleep(after)
+    first.kill()
+    first.wait()
+    run = subprocess.run([sys.executable, "-c", CREATE, str(file)], cwd=ROOT, env=environment(), check=False)
+    assert run.returncode == 0
+    assert [path.name for path in tmp_path.glob("mlflow.db*") if path.suffix != ".lock"] == ["mlflow.db"]
+    MlflowClient(f"sqlite:///{file}").create_experiment("works", artifact_location=tmp_path.as_uri())
