@@ -90,10 +90,14 @@ def ledger_file(root: Path) -> Path:
 
 
 def ledger(root: Path) -> list[dict[str, Any]]:
-    """Returns the complete lines of the ledger."""
-    file = ledger_file(root)
-    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
-    return [json.loads(line) for line in lines]
+    """Returns the complete lines of the ledger, up to the first that is damaged."""
+    file, entries = ledger_file(root), list[dict[str, Any]]()
+    for line in file.read_bytes().split(b"\n")[:-1] if file.exists() else []:
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            break
+    return entries
 
 
 def digests(folder: Path) -> dict[str, str]:
