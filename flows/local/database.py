@@ -1,4 +1,4 @@
-"""MLflow's local database: SQLite makes a new one in place of one that was lost, and nobody would be told."""
+"""MLflow's local database: it is created whole, and one that was lost is not silently replaced by an empty one."""
 
 from __future__ import annotations
 

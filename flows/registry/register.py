@@ -25,7 +25,7 @@ from flows.registry.store import client
 from flows.registry.tags import Tag, lineage
 from flows.registry.trusted_code import code_digest, trust
 from flows.registry.version_files import changed, downloaded
-from flows.registry.versions import find, find_number, has_ended, scorer_of
+from flows.registry.versions import find, has_ended, remove, scorer_of
 from flows.stages import dvc_cli
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
@@ -52,8 +52,8 @@ def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, 
     """
     key = key_of(paths)
     matches = _matching(run, model, key)
-    if existing := next((version for version in matches if _is_proved(version, key)), None):
-        _set_challenger(model, existing)
+    if existing := _proved(matches, key):
+        _announce(existing)
         return existing, False
     dvc_cli.push()
     run.log_results()
@@ -61,22 +61,23 @@ def register_version(run: Run, model: str, paths: Paths) -> tuple[ModelVersion, 
     files = checked_digest(version, paths)
     prove(version, paths)
     # Another run may have registered the same content meanwhile: MLflow cannot search and create in one step.
-    if quicker := next((version for version in _matching(run, model, key) if _is_proved(version, key)), None):
-        _remove(version)
-        _set_challenger(model, quicker)
+    if quicker := _proved(_matching(run, model, key), key):
+        remove(version)
+        _announce(quicker)
         return quicker, False
     why = "it reproduced its evaluated predictions"
     state(version, Statement(Event.REGISTERED, why=why, files=files, key=key, proved=True))
-    run.client.set_model_version_tag(model, version.version, Tag.PROOF, "passed")
-    _set_challenger(model, version)
+    _announce(version)
     return version, True
 
 
-def _set_challenger(model: str, version: ModelVersion) -> None:
-    """Points the alias challenger to the version for the current results, even if it was registered before."""
-    current = find(model, CHALLENGER)
+def _announce(version: ModelVersion) -> None:
+    """Tags a proved version, and points the alias challenger to it, even if it was registered before."""
+    if Tag.PROOF not in version.tags:  # also if the run that recorded the proof was killed before this
+        client().set_model_version_tag(version.name, str(version.version), Tag.PROOF, "passed")
+    current = find(version.name, CHALLENGER)
     if current is None or str(current.version) != str(version.version):
-        client().set_registered_model_alias(model, CHALLENGER, version.version)
+        client().set_registered_model_alias(version.name, CHALLENGER, str(version.version))
 
 
 def key_of(paths: Paths) -> str:
@@ -97,23 +98,14 @@ def _interrupted(matches: Sequence[ModelVersion], run: Run, paths: Paths) -> Mod
         if version.run_id == run.id and _holds_results(version, paths):
             return version
         if has_ended(str(version.run_id)) and is_unrecorded(version):
-            _remove(version)
+            remove(version)
     return None
 
 
-def _remove(version: ModelVersion) -> None:
-    """Removes a version, unless a person has given it an alias, or it is gone."""
-    from mlflow.exceptions import MlflowException
-
-    current = find_number(version.name, str(version.version))
-    if current and not current.aliases:
-        with suppress(MlflowException):  # gone meanwhile
-            client().delete_model_version(version.name, str(version.version))
-
-
-def _is_proved(version: ModelVersion, key: str) -> bool:
-    record = last_record(version)
-    return record is not None and record.proved and record.key == key
+def _proved(matches: Sequence[ModelVersion], key: str) -> ModelVersion | None:
+    """Returns the first version whose record says that it was proved for this key."""
+    records = ((version, last_record(version)) for version in matches)
+    return next((version for version, record in records if record and record.proved and record.key == key), None)
 
 
 def _holds_results(version: ModelVersion, paths: Paths) -> bool:

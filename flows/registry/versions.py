@@ -66,6 +66,20 @@ def newest(name: str) -> str | None:
     return str(versions[0].version) if versions else None
 
 
+def remove(version: ModelVersion) -> None:
+    """Removes a version, unless a person has set an alias on it meanwhile or it is gone."""
+    from mlflow.exceptions import MlflowException
+
+    current = find(version.name, str(version.version))
+    if current is None or current.aliases:
+        return
+    try:
+        client().delete_model_version(version.name, str(version.version))
+    except MlflowException as error:
+        if error.error_code not in MISSING_CODES:
+            raise
+
+
 def has_run(run_id: str) -> bool:
     """Returns whether MLflow still has the run: a person may have deleted it, and `mlflow gc` removed it."""
     run = _run(run_id)

@@ -35,9 +35,8 @@ def collect(locks: Iterable[str], *, shared: bool, with_aliases: Iterable[str] =
     """Removes objects, keeping what these texts of dvc.lock need. Returns what was done, a line each.
 
     Views and features of all images are new whenever an image is: of the versions, only those `with_aliases` keep
-    theirs.
-    A cache or remote outside of the main checkout may be shared with other projects, whose objects would be removed
-    too: it is left as it is unless `shared` is true. Raises RootstockError if nothing tells what a folder holds.
+    theirs. A cache or remote outside of the main checkout may be shared with other projects, whose objects would be
+    removed too: it is left as it is unless `shared` is true. Raises RootstockError if nothing says what a folder holds.
     """
     cache, remote = dvc_versions.cache_folder().resolve(), dvc_cli.remote_url()
     if not shared and not cache.is_relative_to(MAIN_CHECKOUT):

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from flows.registry.ledger_owner import locked_ledger
 from flows.registry.store import client
-from flows.registry.versions import find
+from flows.registry.versions import remove
 from flows.retention.database import remove_logged_model, remove_run
 from flows.retention.plan import RetentionPlan
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
 
 SCHEME = "file://"
 
@@ -28,20 +27,13 @@ def remove_from_mlflow(plan: RetentionPlan, model: str, ledger_file: Path | None
     failures = []
     for version in plan.versions:
         with locked_ledger(model, ledger_file):
-            _remove_version(version)
+            remove(version)
     for run in plan.runs:
         try:
             _remove_run(run)
         except Exception as error:
             failures.append(f"run {run.info.run_id} is left: {type(error).__name__}: {error}")
     return failures
-
-
-def _remove_version(version: ModelVersion) -> None:
-    """Removes a version, unless a person has given it an alias meanwhile or it is gone."""
-    current = find(version.name, str(version.version))
-    if current and not current.aliases:
-        client().delete_model_version(version.name, str(version.version))
 
 
 def _remove_run(run: Run) -> None:

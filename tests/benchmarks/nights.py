@@ -61,7 +61,7 @@ def sizes(root: Path) -> dict[str, int]:
 
 @contextmanager
 def served():
-    """Yields a retrained project with its servers and worker up, whose deployments run only when they are told to."""
+    """Yields a retrained project with its servers and worker up, whose deployments run only when started."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source"
         weights = write_tiny_weights(Path(folder) / "tiny.pth")

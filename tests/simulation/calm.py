@@ -46,13 +46,13 @@ def calm(world: World) -> None:
 
 
 def check_tags(world: World) -> None:
-    """Checks that no tag tells a false release, and that the last answer is told, also if it was interrupted."""
+    """Checks that no tag claims a false release, and that the last answer has its tag, also if it was interrupted."""
     lines, versions = world.rules.lines, world.registry.models[MODEL].versions
     released = {live_of(line) for line in lines if line["event"] == Event.RELEASED}
     is_whole = not {"cut_ledger", "tamper"} & set(world.trace)
     for version in versions.values():
-        is_told = version.tags.get(Tag.RELEASE, "").startswith(Event.RELEASED)
-        assert not (is_told and is_whole) or key_of(version) in released, f"{version} was never released"
+        is_tagged = version.tags.get(Tag.RELEASE, "").startswith(Event.RELEASED)
+        assert not (is_tagged and is_whole) or key_of(version) in released, f"{version} was never released"
     last = next((line for line in reversed(lines) if line["event"] in DECISIONS), None)
     if last and last["event"] in {Event.RELEASED, Event.REFUSED} and (version := versions.get(last["version"])):
         is_same = (

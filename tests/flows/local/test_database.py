@@ -1,4 +1,4 @@
-"""A database that was lost is told, if there is a ledger about its versions."""
+"""A lost database with a ledger about its versions is an error, and one is created whole or not at all."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_new_checkout_has_neither(place):
 
 
 @pytest.mark.parametrize("state", ["empty", "missing"])
-def test_an_empty_or_missing_database_is_told_if_a_ledger_is_about_it(place, state):
+def test_an_empty_or_missing_database_is_an_error_if_a_ledger_is_about_it(place, state):
     ledger = place / "ledger" / "rootstock-own.jsonl"
     ledger.write_text("a line\n")
     if state == "empty":

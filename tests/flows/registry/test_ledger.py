@@ -199,10 +199,14 @@ def test_a_changed_owner_tag_changes_nothing_that_the_ledger_says(registry, ledg
     assert registry.at(LIVE) == "1"
 
 
-def test_a_copy_of_a_ledger_releases_nothing_while_the_original_is_there(registry, ledger, tmp_path):
-    copy = tmp_path / "elsewhere" / ledger.name
-    copy.parent.mkdir()
-    shutil.copy(ledger, copy)
+@pytest.fixture
+def copy(ledger, tmp_path):
+    """Returns a copy of the ledger in another folder."""
+    (tmp_path / "elsewhere").mkdir()
+    return shutil.copy(ledger, tmp_path / "elsewhere" / ledger.name)
+
+
+def test_a_copy_of_a_ledger_releases_nothing_while_the_original_is_there(registry, ledger, copy):
     with raises(OtherLedgerError, "other-ledger") as caught:
         reconcile(registry.name, person_decides=False, ledger_file=copy)
     assert str(ledger) in str(caught.value)
@@ -211,10 +215,7 @@ def test_a_copy_of_a_ledger_releases_nothing_while_the_original_is_there(registr
     assert str(copy) in client().get_registered_model(registry.name).tags[Tag.LEDGER]
 
 
-def test_an_old_copy_does_not_move_live_back_when_the_original_is_gone(registry, ledger, tmp_path):
-    copy = tmp_path / "elsewhere" / ledger.name
-    copy.parent.mkdir()
-    shutil.copy(ledger, copy)
+def test_an_old_copy_does_not_move_live_back_when_the_original_is_gone(registry, ledger, copy):
     registry.judge("2", "1")
     registry.request("2")
     registry.reconcile()
@@ -244,11 +245,8 @@ def test_a_place_in_the_tag_that_is_none_stops_nothing(registry, ledger, place):
     assert client().get_registered_model(registry.name).tags[Tag.LEDGER].endswith(ledger_owner._place(ledger))
 
 
-def test_an_old_copy_does_not_release_what_was_rolled_back_since(registry, ledger, tmp_path):
+def test_an_old_copy_does_not_release_what_was_rolled_back_since(registry, ledger, copy):
     """Here the alias `live` is where the copy says."""
-    copy = tmp_path / "elsewhere" / ledger.name
-    copy.parent.mkdir()
-    shutil.copy(ledger, copy)
     registry.judge("2", "1")
     registry.copy("2")
     registry.reconcile()

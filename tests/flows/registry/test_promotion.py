@@ -20,6 +20,22 @@ from tasks.core.errors import RootstockError
 from tests.errors import raises
 
 
+def killed_at(monkeypatch, step, act):
+    """Runs `act` as if it were killed at this step of the release."""
+    with monkeypatch.context() as killed:
+        killed.setattr(promotion, step, lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            act()
+
+
+def during_check(monkeypatch, registry, happens):
+    """Returns the lines of a release during whose check of a version something happens."""
+    check = promotion.objection
+    with monkeypatch.context() as slow:
+        slow.setattr(promotion, "objection", lambda *what, **how: (happens(), check(*what, **how))[1])
+        return registry.reconcile()
+
+
 def test_an_empty_registry_has_nothing_to_release(registry):
     assert registry.reconcile() == []
     assert not registry.ledger.exists()
@@ -104,10 +120,7 @@ def test_an_answer_that_was_killed_before_it_set_its_tags_is_completed(registry,
     registry.reconcile()
     second = registry.version(verdict, "1")
     copy = getattr(registry, kind)(second)
-    with monkeypatch.context() as killed:
-        killed.setattr(promotion, "_restore_champion", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            registry.reconcile()
+    killed_at(monkeypatch, "_restore_champion", registry.reconcile)
     assert registry.reconcile() == []
     live = second if event == Event.RELEASED else "1"
     assert registry.at(LIVE) == registry.at(CHAMPION) == live
@@ -140,10 +153,7 @@ def test_an_answer_to_an_earlier_version_with_the_same_number_is_not_completed(r
 
 def test_an_answer_is_completed_though_a_statement_came_after_it(registry, monkeypatch):
     registry.request(registry.version("refused"))
-    with monkeypatch.context() as killed:
-        killed.setattr(promotion, "_restore_champion", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            registry.reconcile()
+    killed_at(monkeypatch, "_restore_champion", registry.reconcile)
     registry.version()
     assert registry.reconcile() == []
     assert registry.at(CHAMPION) is None
@@ -153,15 +163,7 @@ def test_an_answer_is_completed_though_a_statement_came_after_it(registry, monke
 def test_a_request_that_is_moved_while_it_is_checked_is_answered_for_the_version_it_moved_to(registry, monkeypatch):
     first, second = registry.version(), registry.version()
     registry.request(first)
-    check = promotion.objection
-
-    def slow(version, *more, **how):
-        registry.request(second)
-        return check(version, *more, **how)
-
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(promotion, "objection", slow)
-        assert registry.reconcile() == []
+    assert during_check(monkeypatch, registry, lambda: registry.request(second)) == []
     (entry,) = registry.reconcile()
     assert (entry["event"], entry["version"]) == (Event.RELEASED, second)
 
@@ -172,41 +174,24 @@ def test_a_request_that_is_withdrawn_while_it_is_checked_is_not_granted(registry
     registry.reconcile()
     second = registry.version("pass", "1")
     registry.request(second)
-    check = promotion.objection
-
-    def slow(version, *more, **how):
-        if to == "live":
-            registry.request("1")
-        else:
-            client().delete_registered_model_alias(registry.name, CHAMPION)
-        return check(version, *more, **how)
-
-    monkeypatch.setattr(promotion, "objection", slow)
-    assert registry.reconcile() == []
+    withdraw = {
+        "live": lambda: registry.request("1"),
+        "nothing": lambda: client().delete_registered_model_alias(registry.name, CHAMPION),
+    }
+    assert during_check(monkeypatch, registry, withdraw[to]) == []
     assert registry.at(LIVE) == "1"
 
 
 def test_a_request_by_alias_that_is_made_while_a_copy_is_checked_is_kept(registry, monkeypatch):
     first, second = registry.version(), registry.version()
     registry.copy(first)
-    check = promotion.objection
-
-    def slow(version, *more, **how):
-        registry.request(second)
-        return check(version, *more, **how)
-
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(promotion, "objection", slow)
-        registry.reconcile()
+    during_check(monkeypatch, registry, lambda: registry.request(second))
     assert (registry.at(LIVE), registry.at(CHAMPION)) == (first, second)
 
 
 def test_a_killed_answer_does_not_take_a_request_that_came_after_another_verdict(registry, monkeypatch):
     registry.request(registry.version("refused"))
-    with monkeypatch.context() as killed:
-        killed.setattr(promotion, "tag_outcome", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            registry.reconcile()
+    killed_at(monkeypatch, "tag_outcome", registry.reconcile)
     registry.judge("1", NONE)
     registry.request("1")
     assert [entry["event"] for entry in registry.reconcile()] == [Event.RELEASED]
@@ -227,10 +212,7 @@ def test_a_killed_rollback_is_finished_though_a_statement_came_after_it(registry
 
 def test_a_request_made_after_a_killed_answer_is_kept(registry, monkeypatch):
     registry.request(registry.version("refused"))
-    with monkeypatch.context() as killed:
-        killed.setattr(promotion, "_restore_champion", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            registry.reconcile()
+    killed_at(monkeypatch, "_restore_champion", registry.reconcile)
     registry.request(registry.version())
     assert [entry["event"] for entry in registry.reconcile()] == [Event.RELEASED]
     assert registry.at(LIVE) == "2"
