@@ -29,6 +29,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+from flows.local import database  # noqa: E402
 from tasks.core.paths import Paths  # noqa: E402
 from tests.candidates import write_chosen, write_tiny_weights  # noqa: E402
 from tests.drawn import SIDE, write_shapes  # noqa: E402
@@ -43,6 +44,7 @@ from tests.whole_runs import (  # noqa: E402, F401 - fixtures and a hook
     served,
 )
 
+database.LEDGERS = session.FOLDER / "ledger"  # before it is imported elsewhere
 settings.register_profile("rootstock", deadline=None)  # an example's duration depends on the machine's load
 settings.load_profile("rootstock")
 

@@ -63,6 +63,7 @@ import sys
 from pathlib import Path
 from flows.local import database
 database.DATABASE = Path(sys.argv[1])
+database.LEDGERS = Path(sys.argv[1]).with_name("ledger")
 database.prepare()
 """
 
