@@ -1,4 +1,4 @@
-"""Augment: resolves and checks the policy, and plans the seeded views that features and fine-tuning share."""
+"""Augment: resolves and checks the policy of the seeded views that features and fine-tuning share, and shows some."""
 
 from __future__ import annotations
 
@@ -22,26 +22,23 @@ class AugmentParams(StageParams):
 
 
 class AugmentReport(Section):
-    """The number of planned views, and whether some of them are flipped."""
+    """The number of views of the training images, and whether some of them are flipped."""
 
     views: int
     flip: bool
 
 
 def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
-    """Writes the policy, the plan and the preview; flips are turned off where mirror images are recognized less well.
+    """Writes the policy and the preview; flips are turned off where mirror images are recognized less well.
 
     Raises ParamsError if the policy may flip or rotate regression images.
     """
     import pandas as pd
 
-    from tasks.core.files import replacing
     from tasks.core.progress import say
-    from tasks.core.schema import Column, Split
+    from tasks.core.schema import Split
     from tasks.data.decoding import load
     from tasks.data.manifest import of_split
-    from tasks.images.transforms import RenderStyle
-    from tasks.images.view_plan import plan_views
     from tasks.models.backbone import preprocessing_of
     from tasks.models.weights_file import read_description
     from tasks.reports.preview import preview
@@ -50,16 +47,14 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
     train = of_split(pd.read_parquet(paths.manifest), Split.TRAIN)
     flip_check = check_geometry(paths, params, train) if params.augment.check else None
     policy = AugmentPolicy.of(params.augment, params.seed, flip_check)
-    planned = plan_views(zip(train[Column.PATH], train[Column.PIXEL_HASH], strict=True), policy)
     policy.write(paths.policy)
-    with replacing(paths.plan) as beside:
-        planned.to_parquet(beside, index=False)
     sizes, decoding = (backbone.resize, backbone.crop), load(paths.decoding)
     description = read_description(paths.pretrained)
     preprocessing = preprocessing_of(backbone.architecture, description, *sizes, backbone.letterbox, decoding)
-    preview(paths.preview, paths.raw, planned, preprocessing, RenderStyle.of(policy))
-    say(f"{len(planned)} views of {len(train)} training images planned")
-    return AugmentReport(views=len(planned), flip=policy.flip)
+    preview(paths, train, policy, preprocessing)
+    views = policy.views * len(train)
+    say(f"{views} views of {len(train)} training images")
+    return AugmentReport(views=views, flip=policy.flip)
 
 
 def check_geometry(paths: Paths, params: AugmentParams, train: pd.DataFrame) -> FlipCheck | None:

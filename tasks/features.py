@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -11,9 +13,6 @@ from tasks.core.paths import Paths
 from tasks.core.sections import AugmentPolicy, BackboneParams, ComputeParams
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
     from tasks.hardware.device import Device
     from tasks.models.backbone import Backbone
 
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
 class FeaturesSection(Section):
     """The training rows of the head, and the feature cache."""
 
-    views: int = Field(
-        ge=0, description="planned views of each training image for the head, in addition to the clean one"
-    )
+    views: int = Field(ge=0, description="views of each training image for the head, in addition to the clean one")
     compile: int = Field(ge=0, description="number of new rows from which compiling the network is tried; 0: never")
     store: float = Field(gt=0, description="GiB for features of earlier runs; the least recently used are removed")
 
@@ -52,40 +49,44 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
 
     Only rows missing from the store are embedded.
     """
-    import pandas as pd
+    import numpy as np
     import torchvision  # noqa: F401 - imported before the stage's time is measured
 
     from tasks.core.progress import say
-    from tasks.core.schema import Column
     from tasks.data.decoding import load
     from tasks.embedding import compiled as compiling
-    from tasks.embedding.extract import context, extract
-    from tasks.embedding.feature_store import FeatureStore, key_of
-    from tasks.embedding.index import rows_to_embed
+    from tasks.embedding.extract import context, embed_views
+    from tasks.embedding.feature_store import FeatureStore
+    from tasks.embedding.index import check_views, images_per_block, missing_views, view_blocks
+    from tasks.embedding.matrix import write_features
     from tasks.embedding.pretrained import frozen_backbone
+    from tasks.hardware.heap import trimmed
     from tasks.hardware.precision import device_for
-    from tasks.images.transforms import VIEW_PARAMETERS, RenderStyle
+    from tasks.images.transforms import RenderStyle
 
-    decoding, batch = load(paths.decoding), params.compute.batch
-    backbone = frozen_backbone(paths.pretrained, params.backbone, decoding)
+    views, batch, policy = params.features.views, params.compute.batch, AugmentPolicy.read(paths.policy)
+    check_views(views, policy)
+    backbone = frozen_backbone(paths.pretrained, params.backbone, load(paths.decoding))
     device = device_for(params.compute.device, params.compute.precision, backbone.module, backbone.preprocessing.crop)
-    style = RenderStyle.of(AugmentPolicy.read(paths.policy))
-    index = rows_to_embed(pd.read_parquet(paths.manifest), pd.read_parquet(paths.plan), params.features.views)
-    keys = [key_of(file, draw) for file, *draw in index[[Column.SHA256, *VIEW_PARAMETERS]].itertuples(index=False)]
+    style = RenderStyle.of(policy)
+    blocks = partial(view_blocks, paths.manifest, images_per_block(backbone.width, views), policy, views)
     facts = context(paths.pretrained, params.backbone, backbone, device, style, batch)
     stores = [FeatureStore(paths.feature_store, {**facts, "compiled": how}) for how in (None, compiling.code())]
-    missing_from = [[row for row, key in enumerate(keys) if key not in store] for store in stores]
-    counts = (len(missing_from[0]), len(missing_from[1]))
+    plain, quick = np.sum([[store.count_missing(block.key_N2) for store in stores] for block in blocks()], axis=0)
+    counts = (int(plain), int(quick))
     backbone, fast = compiled_if_faster(backbone, device, batch, counts, params.features.compile)
-    store, missing = stores[fast], missing_from[fast]
-    for rows, matrix in extract(paths.raw, index.iloc[missing], backbone, device, style, batch):
-        store.add([keys[missing[row]] for row in rows], matrix)
+    store = stores[fast]
+    missing = [store.missing(block.key_N2) for block in blocks()]
+    embedded = int(sum(missing_N.sum() for missing_N in missing))
+    new = missing_views(blocks(), missing, batch)
+    for x_ND, key_N2 in trimmed(embed_views(paths.raw, new, ceil(embedded / batch), backbone, device, style, batch)):
+        store.add(key_N2, x_ND)
     store.collect(params.features.store)
-    write_features(paths, store[keys], index.drop(columns=[Column.SHA256, *VIEW_PARAMETERS]))
-    say(f"{len(keys)} rows of {backbone.width}: {len(missing)} embedded, {len(keys) - len(missing)} from the store")
+    rows = write_features(paths, ((store[block.key_N2], block.index) for block in blocks()))
+    say(f"{rows} rows of {backbone.width}: {embedded} embedded, {rows - embedded} from the store")
     return FeaturesReport(
-        rows=len(keys),
-        embedded=len(missing),
+        rows=rows,
+        embedded=embedded,
         width=backbone.width,
         device=device.device.type,
         precision=str(device.dtype).removeprefix("torch."),
@@ -109,16 +110,3 @@ def compiled_if_faster(
         return backbone, True
     network = compiled.attempted(backbone, device, batch)
     return network or backbone, network is not None
-
-
-def write_features(paths: Paths, x_ND: np.ndarray, index: pd.DataFrame) -> None:
-    """Writes the features (N, D) and the image and view of each row."""
-    import torch
-
-    from tasks.core.files import replacing
-    from tasks.core.schema import FEATURES
-    from tasks.models.weights_file import write
-
-    write(paths.matrix, {FEATURES: torch.from_numpy(x_ND)})
-    with replacing(paths.index) as beside:
-        index.to_parquet(beside, index=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from tasks.core.params import Section, StageParams
 from tasks.core.paths import Paths
 from tasks.core.schema import Balance
-from tasks.core.sections import HeadSection
+from tasks.core.sections import DeviceName, HeadSection
 
 
 class HeadParams(StageParams):
@@ -14,6 +16,7 @@ class HeadParams(StageParams):
     seed: int
     balance: Balance
     head: HeadSection
+    device: DeviceName = Field(alias="compute.device")
 
 
 class HeadReport(Section, allow_inf_nan=True):
@@ -29,23 +32,20 @@ def head(paths: Paths, params: HeadParams) -> HeadReport:
 
     Raises ParamsError if the problem type does not support the head or the class balance.
     """
-    import pandas as pd
-
     from tasks.core.files import write_json
     from tasks.core.progress import say
-    from tasks.core.schema import FEATURES
     from tasks.core.target import TargetSpec
+    from tasks.hardware.device import choose
     from tasks.heads.choose import EarlierModel, choose_head, settings_of
+    from tasks.heads.embedded_rows import EmbeddedRows
     from tasks.heads.kinds import unstandardize_head
     from tasks.heads.linear import best
     from tasks.models import weights_file
 
-    section = params.head
-    index = pd.read_parquet(paths.index)
-    target = TargetSpec.load(paths.task)
-    x_ND = weights_file.read(paths.matrix)[0][FEATURES]
-    earlier = EarlierModel(*weights_file.read(paths.pretrained))
-    probes = choose_head(index, x_ND, target, section, params.balance, params.seed, earlier)
+    section, target = params.head, TargetSpec.load(paths.task)
+    rows, earlier = EmbeddedRows.load(paths, target), EarlierModel(*weights_file.read(paths.pretrained))
+    device = choose(params.device, "float32").device
+    probes = choose_head(rows, target, section, params.balance, params.seed, earlier, device)
     chosen = best(probes)
     learned, scaling = unstandardize_head(chosen.head, target)
     settings = {"kind": section.kind, **settings_of(chosen, section.kind), **scaling}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tasks.data.ingestion import Source
 
 MAX_PAIRS = 20  # near-duplicates shown
+ROW_GROUP = 2**14  # rows of the manifest that are read at a time
 
 
 class IngestSection(Section):
@@ -72,7 +73,7 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     manifest, record = build_manifest(files, facts, source.labels, fractions, read_memory(paths.splits))
     target = target_spec(usable(manifest))
     with replacing(paths.manifest) as beside:
-        manifest.to_parquet(beside, index=False)
+        manifest.to_parquet(beside, index=False, row_group_size=ROW_GROUP)
     target.save(paths.task)
     decodings.save(paths.decoding, decoding)
     write_json(paths.split_record, record.model_dump(mode="json"))

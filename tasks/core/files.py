@@ -32,6 +32,20 @@ def replacing(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty temporary folder beside `path`, which it replaces unless the block raises."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    remove(beside)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        remove(path)
+        beside.replace(path)
+    finally:
+        remove(beside)
+
+
 def make_private(folder: Path) -> bool:
     """Creates a folder that only its owner can read, or also the group that shares the parent by its setgid bit.
 

@@ -34,9 +34,9 @@ class StageFiles:
     pretrained = File("choose", "backbone.weights")  # the chosen backbone's weights
     choice = File("choose", "choice.json")  # the chosen backbone, and how all options scored
     policy = File("augment", "policy.json")  # the resolved augmentation policy
-    plan = File("augment", "plan.parquet")  # one row per view of a training image: its random parameters
+    plan = File("augment", "plan.parquet")  # the random parameters of the views in the preview
     preview = File("augment", "preview.png")  # sample images with their views
-    matrix = File("features", "features.safetensors")  # one row per view, in index order
+    matrix = File("features", "matrix")  # one row per view, in index order: a file per part
     index = File("features", "index.parquet")  # image and view of each matrix row
     head_weights = File("head", "head.safetensors")
     probe = File("head", "probe.json")  # validation loss and score of each head setting

@@ -27,6 +27,11 @@ WhiteLevel = Annotated[
 ]
 
 
+DeviceName = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], Field(description="auto: CUDA if available, else MPS, else CPU")
+]
+
+
 class BackboneParams(Section):
     """The pretrained network that computes features."""
 
@@ -52,7 +57,7 @@ class BackboneParams(Section):
 class ComputeParams(Section):
     """Device and precision. Evaluation and serving are always float32."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(description="auto: CUDA if available, else MPS, else CPU")
+    device: DeviceName
     precision: Literal["auto", "float32", "bfloat16"] = Field(description="auto: bfloat16 where it is faster")
     batch: int = Field(ge=1, description="images per forward pass")
     memory: float = Field(gt=0, description="GiB of decoded images kept in memory; the rest is decoded every epoch")

@@ -5,6 +5,7 @@ Shapes: N images, K targets.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,20 @@ from tasks.core.schema import HAS, TARGET, Column, Split
 from tasks.core.target import TargetKind, TargetSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 MAX_MEAN_TO_STD = 1e5  # limit on a target's ratio of mean to standard deviation, above which float32 loses precision
+
+
+def in_blocks(file: Path, rows: int) -> Iterator[pd.DataFrame]:
+    """Yields the manifest in `file`, some rows at a time."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file, pre_buffer=False) as opened:
+        for block in opened.iter_batches(rows):
+            yield block.to_pandas()
 
 
 def usable(manifest: pd.DataFrame) -> pd.DataFrame:

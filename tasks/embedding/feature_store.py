@@ -2,7 +2,8 @@
 
 Each context (weights, preprocessing, device facts) has a folder of safetensors shards. Shards are only ever added,
 under a temporary name and then renamed, so that readers and writers need no lock. When the store exceeds its budget,
-the least recently used contexts are removed as a whole. Shapes: N rows, D features, P view parameters.
+the least recently used contexts are removed as a whole. Keys are in memory, rows are mapped from the shards. Shapes: N
+rows, D features.
 """
 
 from __future__ import annotations
@@ -12,58 +13,76 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.torch import save_file
+from torch import Tensor
 
 from tasks.core.files import replacing
 from tasks.core.progress import say, warn
+from tasks.embedding.key_index import KeyIndex
 
 GIB = 2**30
 KEYS, ROWS, CHECKSUM = "keys", "rows", "sha256"
 
 
-def key_of(sha256: str, draw: Sequence[float]) -> bytes:
-    """Returns the key of one row, 32 bytes, from the SHA-256 of the image's file and its view parameters (P,).
-
-    The key depends on the file, not on its pixels: a large JPEG is decoded at reduced size but its lossless copy is
-    not, so that equal pixels can have different features.
-    """
-    return hashlib.sha256(f"{sha256}:{json.dumps(list(draw))}".encode()).digest()
-
-
 class FeatureStore:
-    """The rows of one context, (D,) float32 each, by key."""
+    """The rows of one context, (D,) float32 each, by key, (2,) uint64."""
 
     def __init__(self, root: Path, context: Mapping[str, object]) -> None:
         digest = hashlib.sha256(json.dumps(context, sort_keys=True).encode()).hexdigest()
         self._folder = root / digest[:32]
-        self._rows: dict[bytes, np.ndarray] = {}
+        self._index = KeyIndex()
+        self._files: list[Path] = []
+        self._rows: dict[int, Tensor] = {}  # of the shards that have been checked, by their place in _files
         with suppress(FileNotFoundError):
             os.utime(self._folder)  # marks it as recently used
-        for shard in sorted(self._folder.glob("*.safetensors")):
-            self._rows.update(_read(shard))
+        for file in sorted(self._folder.glob("*.safetensors")):
+            if (key_N2 := self._keys(file)) is not None:
+                self._append(file, key_N2)
 
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._rows
+    def count_missing(self, key_N2: np.ndarray) -> int:
+        """Returns how many of these keys are missing, (N, 2), if no shard is damaged."""
+        return int((self._index.find(key_N2) < 0).sum())
 
-    def __getitem__(self, keys: Sequence[bytes]) -> np.ndarray:
-        """Returns the rows of these keys, (N, D) float32. Raises KeyError if a key is missing."""
-        return np.stack([self._rows[key] for key in keys])
+    def missing(self, key_N2: np.ndarray) -> np.ndarray:
+        """Returns which of these keys, (N, 2), are missing, (N,) bool. Damaged shards are set aside."""
+        while True:
+            place_N = self._index.find(key_N2)
+            unchecked = set(KeyIndex.shards(place_N)) - self._rows.keys()
+            if not unchecked:
+                return place_N < 0
+            for shard in unchecked:
+                self._check(shard)
 
-    def add(self, keys: Sequence[bytes], rows: np.ndarray) -> None:
+    def __getitem__(self, key_N2: np.ndarray) -> Tensor:
+        """Returns the rows of these keys, (N, D). Raises KeyError if one is missing."""
+        if self.missing(key_N2).any():
+            raise KeyError("features of some keys are missing")
+        shard_N, row_N = KeyIndex.split(self._index.find(key_N2))
+        parts = {shard: self._rows[shard] for shard in np.unique(shard_N).tolist()}
+        first = next(iter(parts.values()), torch.empty(0, 0))
+        x_ND = torch.empty(len(key_N2), first.shape[1])
+        for shard, rows in parts.items():
+            inside_N = torch.from_numpy(shard_N == shard)
+            x_ND[inside_N] = rows[torch.from_numpy(row_N)[inside_N]]
+        return x_ND
+
+    def add(self, key_N2: np.ndarray, rows: Tensor) -> None:
         """Stores `rows`, (N, D) float32, in a new shard."""
-        if not keys:
+        if not len(key_N2):
             return
-        rows = np.ascontiguousarray(rows, dtype=np.float32)
-        tensors = {KEYS: np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32), ROWS: rows}
-        with replacing(self._folder / f"{uuid.uuid4().hex}.safetensors") as beside:
+        tensors = {KEYS: torch.tensor(key_N2.view(np.int64)), ROWS: rows.contiguous()}
+        file = self._folder / f"{uuid.uuid4().hex}.safetensors"
+        with replacing(file) as beside:
             save_file(tensors, beside, {CHECKSUM: _checksum(tensors)})
-        self._rows.update(zip(keys, rows, strict=True))
+        self._append(file, key_N2)
+        self.missing(key_N2)  # maps its rows, which stay readable if the context is removed by another process
 
     def collect(self, most: float) -> None:
         """Removes the least recently used contexts, except this one, until the store fits into `most` GiB."""
@@ -76,28 +95,50 @@ class FeatureStore:
             shutil.rmtree(hidden, ignore_errors=True)
             say(f"feature store: removed {sizes.pop(folder) / GIB:.2f} GiB that were least recently used")
 
+    def _append(self, file: Path, key_N2: np.ndarray) -> None:
+        self._index.add(key_N2, len(self._files))
+        self._files.append(file)
+
+    def _keys(self, file: Path) -> np.ndarray | None:
+        """Returns a shard's keys, (N, 2); None if another process has removed it, or it is damaged."""
+        try:
+            with safe_open(file, "pt") as shard:
+                return np.asarray(shard.get_tensor(KEYS).numpy()).view(np.uint64).copy()
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError):
+            _set_aside(file)
+            return None
+
+    def _check(self, shard: int) -> None:
+        """Maps a shard's rows; drops its keys if its checksum does not match, or another process has removed it."""
+        file = self._files[shard]
+        try:
+            with safe_open(file, "pt") as opened:
+                tensors = {name: opened.get_tensor(name) for name in (KEYS, ROWS)}
+                if (opened.metadata() or {}).get(CHECKSUM) == _checksum(tensors):
+                    self._rows[shard] = tensors[ROWS]
+                    return
+            _set_aside(file)
+        except FileNotFoundError:
+            pass
+        except (SafetensorError, OSError):
+            _set_aside(file)
+        self._index.drop(shard)
+
 
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _read(shard: Path) -> dict[bytes, np.ndarray]:
-    """Returns a shard's rows by key; sets the shard aside and returns no rows if its checksum does not match."""
-    try:
-        with safe_open(shard, "np") as file:
-            tensors = {name: file.get_tensor(name) for name in (KEYS, ROWS)}
-            intact = (file.metadata() or {}).get(CHECKSUM) == _checksum(tensors)
-    except FileNotFoundError:  # has been removed in the meantime to free space
-        return {}
-    except (SafetensorError, OSError):
-        intact = False
-    if not intact:
-        warn(f"feature store: {shard.name} does not match its digest; set aside, its rows are computed again")
-        with suppress(FileNotFoundError):  # another process has set it aside
-            shard.rename(shard.with_suffix(".damaged"))
-        return {}
-    return dict(zip((key.tobytes() for key in tensors[KEYS]), tensors[ROWS], strict=True))
+def _set_aside(file: Path) -> None:
+    warn(f"feature store: {file.name} does not match its digest; set aside, its rows are computed again")
+    with suppress(FileNotFoundError):  # another process has set it aside
+        file.rename(file.with_suffix(".damaged"))
 
 
-def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
-    return hashlib.sha256(tensors[KEYS].tobytes() + tensors[ROWS].tobytes()).hexdigest()
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in (KEYS, ROWS):
+        digest.update(tensors[name].numpy().ravel().data)
+    return digest.hexdigest()

@@ -1,11 +1,20 @@
-"""Limits PyTorch to one thread where several would only wait for each other."""
+"""Limits PyTorch to one thread, where several would only wait for each other or change the order of sums."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
 
 import torch
+
+_THREADS: ContextVar[int] = ContextVar("threads", default=0)  # of map_in_threads; 0: as many as PyTorch may use
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -20,3 +29,34 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def threads_for_blocks() -> Iterator[None]:
+    """Computes with one thread, except in `map_in_threads`, which takes as many as there were; also as a decorator.
+
+    No result then depends on their number.
+    """
+    token = _THREADS.set(_THREADS.get() or torch.get_num_threads())
+    try:
+        with one_thread():
+            yield
+    finally:
+        _THREADS.reset(token)
+
+
+def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yields `function(item)` for each item, in order. A thread computes one item; few results wait."""
+    threads = _THREADS.get() or torch.get_num_threads()
+    with one_thread():
+        if threads == 1:
+            yield from map(function, items)
+            return
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            waiting: deque[Future[Result]] = deque()
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from tasks.core.errors import ParamsError
-from tasks.core.schema import Balance, Column, Split
+from tasks.core.schema import Balance
 from tasks.core.sections import HeadSection
 from tasks.core.target import TargetSpec
+from tasks.heads.embedded_rows import EmbeddedRows
 from tasks.heads.kinds import (
     CAN_START_FROM_EARLIER,
     SUPPORTED_HEADS,
@@ -23,7 +23,7 @@ from tasks.heads.kinds import (
     head_measure,
     standardize,
 )
-from tasks.heads.linear import Probe, Rows, Train, linear
+from tasks.heads.linear import CPU, Probe, Rows, Train, linear
 from tasks.heads.nonlinear import Dense, fit_dense
 from tasks.heads.nonparametric import fit_neighbors, fit_prototypes
 from tasks.models.partial_loading import EARLIER
@@ -51,43 +51,38 @@ class HeadProblem:
     balance: Balance
     log_prior_C: Tensor | None
     seed: int
+    device: torch.device
 
 
 def choose_head(
-    index: pd.DataFrame,
-    x_ND: Tensor,
+    rows: EmbeddedRows,
     target: TargetSpec,
     section: HeadSection,
     balance: Balance,
     seed: int,
     earlier: EarlierModel,
+    device: torch.device = CPU,
 ) -> list[Probe]:
-    """Fits heads of kind `section.kind`, one per setting, on the features (N, D) of the rows of `index`.
-
-    Raises ParamsError if the combination of parameters is not supported.
-    """
+    """Fits heads of kind `section.kind`, one per setting. Raises ParamsError for unsupported parameters."""
     check_head_supported(section, target, balance)
-    problem = _problem(index, x_ND, target, balance, seed)
+    problem = _problem(rows, target, balance, seed, device)
     return FITTERS[section.kind](problem, section, earlier)
 
 
-def _problem(index: pd.DataFrame, x_ND: Tensor, target: TargetSpec, balance: Balance, seed: int) -> HeadProblem:
-    y = standardize(torch.from_numpy(target.encode(index)), target)
-    is_train, is_validation = (
-        torch.tensor((index[Column.SPLIT] == split).to_numpy()) for split in (Split.TRAIN, Split.VALIDATION)
-    )
-    weight_N = torch.tensor(index[Column.WEIGHT].to_numpy())[is_train]
-    prior = log_prior(weight_N, y[is_train], target.num_outputs) if balance is Balance.LOGITS else None
+def _problem(rows: EmbeddedRows, target: TargetSpec, balance: Balance, seed: int, device: torch.device) -> HeadProblem:
+    x_ND, y, weight_N = rows.train
+    y = standardize(y, target)
+    prior = log_prior(weight_N, y, target.num_outputs) if balance is Balance.LOGITS else None
     if balance in {Balance.WEIGHTS, Balance.SAMPLING}:  # equivalent here, since every step uses all rows
-        weight_N = balance_weights(weight_N, y[is_train], target.num_outputs)
-    train, validation = (x_ND[is_train], y[is_train], weight_N), (x_ND[is_validation], y[is_validation])
-    return HeadProblem(train, validation, target, balance, prior, seed)
+        weight_N = balance_weights(weight_N, y, target.num_outputs)
+    validation = (rows.validation[0], standardize(rows.validation[1], target))
+    return HeadProblem((x_ND, y, weight_N), validation, target, balance, prior, seed, device)
 
 
 def _linear(problem: HeadProblem, section: HeadSection, earlier: EarlierModel) -> list[Probe]:
     width = problem.train[0].shape[1]
     start = head_of(earlier, problem.target.classes, width) if section.start == "earlier" else None
-    fit = LinearFit(problem.target, section.strengths, start, problem.log_prior_C, problem.balance)
+    fit = LinearFit(problem.target, section.strengths, start, problem.log_prior_C, problem.balance, problem.device)
     return fit_linear(problem.train, problem.validation, fit)
 
 

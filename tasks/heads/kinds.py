@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tasks.core.errors import ParamsError
 from tasks.core.schema import Balance
 from tasks.core.target import TargetKind, TargetSpec
-from tasks.heads.linear import STANDARDIZED_VALUES, Probe, Rows, Train, fit_probes, fit_ridge
+from tasks.heads.linear import CPU, STANDARDIZED_VALUES, Probe, Rows, Train, fit_probes, fit_ridge
 from tasks.scorer.heads import Scaled
 from tasks.training.kinds import loss_for, measure_for
 from tasks.training.losses.squared_error import squared_error
@@ -27,6 +27,7 @@ class LinearFit:
     start: nn.Linear | None = None
     log_prior_C: Tensor | None = None
     balance: Balance = Balance.NONE
+    device: torch.device = CPU
 
 
 def fit_linear(train: Train, validation: Rows, fit: LinearFit) -> list[Probe]:
@@ -63,7 +64,7 @@ def unstandardize_head(head: nn.Module, target: TargetSpec) -> tuple[nn.Module, 
 def _classes(train: Train, validation: Rows, fit: LinearFit) -> list[Probe]:
     measure = measure_for(fit.target, fit.balance)
     penalties, outputs = fit.l2_penalties, fit.target.num_outputs
-    return fit_probes(train, validation, outputs, penalties, fit.start, fit.log_prior_C, measure)
+    return fit_probes(train, validation, outputs, penalties, fit.start, fit.log_prior_C, measure, fit.device)
 
 
 def _values(train: Train, validation: Rows, fit: LinearFit) -> list[Probe]:

@@ -1,20 +1,24 @@
-"""Fits linear heads on frozen features. Shapes: N images, D features, C classes, K targets."""
+"""Fits linear heads on frozen features. Shapes: N images, M of them in a sample, D features, C classes, K targets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tasks.core.progress import say
+from tasks.hardware.threads import map_in_threads, threads_for_blocks
+from tasks.heads.logistic import LogisticProblem, scaling_of, total
+from tasks.heads.rows import Features, blocks_of, sample
 from tasks.training.measures import measure_classes, measure_values
 from tasks.training.types import Measure
 
 STANDARDIZED_VALUES = measure_values((1.0,))
-STEPS = 200
-FLOOR = 1e-6  # lower bound of a feature's standard deviation
+CPU = torch.device("cpu")
+SAMPLE = 200_000  # rows on which penalties are compared, if there are more
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,11 @@ class Probe:
     score: float  # accuracy, or R² (regression)
 
 
-Rows = tuple[Tensor, Tensor]  # features (N, D) and classes (N,), labels (N, C) or values (N, K)
-Train = tuple[Tensor, Tensor, Tensor]  # features, targets and weights (N,)
+Rows = tuple[Features, Tensor]  # features (N, D) and classes (N,), labels (N, C) or values (N, K)
+Train = tuple[Features, Tensor, Tensor]  # features, targets and weights (N,)
 
 
+@threads_for_blocks()
 def fit_probes(
     train: Train,
     validation: Rows,
@@ -39,6 +44,7 @@ def fit_probes(
     start: nn.Linear | None = None,
     log_prior_C: Tensor | None = None,
     measure: Measure = measure_classes,
+    device: torch.device = CPU,
 ) -> list[Probe]:
     """Fits a logistic regression for each strength, strongest first, each initialized from the previous one.
 
@@ -46,61 +52,81 @@ def fit_probes(
     standardized over the training rows, which is then folded into the head. The penalty, strength / 2 * |W|^2, is added
     to the mean loss; with `start` it is on the distance from `start` (L2-SP, Li et al., 2018). `log_prior_C`, (C,),
     adjusts logits (Menon et al., 2021). L-BFGS as in Kornblith et al., "Do Better ImageNet Models Transfer Better?"
-    (2019).
+    (2019). Of more than SAMPLE rows, the strengths are compared on a sample, and only the best one is fitted on all.
     """
-    x_ND, y_N, weight_N = train
-    x_ND = x_ND.double()
-    mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0).clamp_min(FLOOR)
-    z_ND, weight_N = (x_ND - mean_D) / deviation_D, weight_N.double() / weight_N.double().sum()
-    anchor = torch.zeros(classes, z_ND.shape[1] + 1, dtype=torch.float64)
-    if start is not None:
-        weight_CD = start.weight.detach().double()
-        anchor = torch.column_stack([weight_CD * deviation_D, start.bias.detach().double() + weight_CD @ mean_D])
-    parameters, offset_C = anchor, torch.zeros(classes) if log_prior_C is None else log_prior_C
-    probes = []
+    offset_C = torch.zeros(classes) if log_prior_C is None else log_prior_C
+    part = _problem(sampled(train), offset_C, device)
+    anchor = _anchor(start, part, classes)
+    parameters, probes = anchor, []
     for strength in sorted(strengths, reverse=True):
-        parameters = _logistic_regression(parameters, (z_ND, y_N, weight_N), anchor, offset_C, strength)
-        weight_CD = parameters[:, :-1] / deviation_D
-        bias_C = parameters[:, -1] - weight_CD @ mean_D
-        probes.append(probe(linear(weight_CD, bias_C), strength, validation, measure))
-    return probes
+        parameters = part.minimize(parameters, anchor, strength)
+        probes.append(probe(_linear_of(parameters, part), strength, validation, measure))
+    if len(part.y) == len(train[1]):
+        return probes
+    chosen = best(probes)
+    say(f"setting {chosen.setting:g} was chosen on {len(part.y)} of {len(train[1])} rows; fitting it on all")
+    whole = _problem(train, offset_C, device)
+    fitted = whole.minimize(_anchor(chosen.head, whole, classes), _anchor(start, whole, classes), chosen.setting)
+    final = probe(_linear_of(fitted, whole), chosen.setting, validation, measure)
+    return [final if each is chosen else each for each in probes]
 
 
-def _logistic_regression(start: Tensor, rows: Train, anchor: Tensor, offset_C: Tensor, strength: float) -> Tensor:
-    """Returns the minimum found from `start`, with weights and bias in one tensor (C, D + 1)."""
-    z_ND, y_N, weight_N = rows
-    parameters = start.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS([parameters], max_iter=STEPS, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
-
-    def objective() -> Tensor:
-        optimizer.zero_grad()
-        logits_NC = z_ND @ parameters[:, :-1].T + parameters[:, -1] + offset_C
-        if y_N.dim() == 2:
-            loss_N = F.binary_cross_entropy_with_logits(logits_NC, y_N.double(), reduction="none").mean(1)
-        else:
-            loss_N = F.cross_entropy(logits_NC, y_N, reduction="none")
-        loss = (loss_N * weight_N).sum()
-        loss = loss + strength / 2 * (parameters - anchor)[:, :-1].square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimizer.step(objective)  # type: ignore[no-untyped-call]
-    return parameters.detach()
+def sampled(train: Train) -> Train:
+    """Returns the training rows, or SAMPLE of them, drawn with a fixed seed, if there are more."""
+    x_ND, y, weight_N = train
+    if len(y) <= SAMPLE:
+        return train
+    row_M = np.sort(np.random.default_rng(0).choice(len(y), SAMPLE, replace=False))
+    return sample(x_ND, row_M), y[row_M], weight_N[row_M]
 
 
+def _problem(train: Train, offset_C: Tensor, device: torch.device) -> LogisticProblem:
+    x_ND, y, weight_N = train
+    return LogisticProblem(x_ND, y, weight_N.double(), scaling_of(x_ND), offset_C, device)
+
+
+def _anchor(head: nn.Module | None, problem: LogisticProblem, classes: int) -> Tensor:
+    """Returns a head's parameters for standardized features, (C, D + 1) float64; zeros without a head."""
+    mean_D, deviation_D = problem.scaling
+    if head is None:
+        return torch.zeros(classes, len(mean_D) + 1, dtype=torch.float64)
+    weight_CD, bias_C = (head.state_dict()[name].double() for name in ("weight", "bias"))
+    return torch.column_stack([weight_CD * deviation_D, bias_C + weight_CD @ mean_D])
+
+
+def _linear_of(parameters: Tensor, problem: LogisticProblem) -> nn.Linear:
+    weight_CD = parameters[:, :-1] / problem.scaling.deviation_D
+    return linear(weight_CD, parameters[:, -1] - weight_CD @ problem.scaling.mean_D)
+
+
+@threads_for_blocks()
 def fit_ridge(train: Train, validation: Rows, strengths: Sequence[float]) -> list[Probe]:
     """Fits a ridge regression (Hoerl and Kennard, 1970) of standardized targets (N, K) for each strength.
 
     Strongest first. The penalty, strength / 2 * |W|^2, is added to half the mean squared error; features (N, D) are
     standardized as in `fit_probes`.
     """
-    x_ND, y_NK, weight_N = (part.double() for part in train)
-    weight_N = weight_N / weight_N.sum()
-    mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0).clamp_min(FLOOR)
-    z_ND = (x_ND - mean_D) / deviation_D
-    center_D, center_K = weight_N @ z_ND, weight_N @ y_NK
-    z_ND, y_NK = z_ND - center_D, y_NK - center_K
-    gram_DD, moment_DK = z_ND.T @ (z_ND * weight_N[:, None]), z_ND.T @ (y_NK * weight_N[:, None])
+    x_ND, y_NK, weight_N = train
+    y_NK, weight_N = y_NK.double(), weight_N.double() / weight_N.double().sum()
+    mean_D, deviation_D = scaling_of(x_ND)
+    blocks = blocks_of(len(y_NK))
+
+    def standardized(block: slice) -> Tensor:
+        return (x_ND[block].double() - mean_D) / deviation_D
+
+    center_D = total(lambda block: weight_N[block] @ standardized(block), blocks)
+    center_K = weight_N @ y_NK
+
+    def moments(block: slice) -> tuple[Tensor, Tensor]:
+        z_BD = standardized(block) - center_D
+        weighted_DB = (z_BD * weight_N[block, None]).T
+        return weighted_DB @ z_BD, weighted_DB @ (y_NK[block] - center_K)
+
+    gram_DD = torch.zeros(len(mean_D), len(mean_D), dtype=torch.float64)
+    moment_DK = torch.zeros(len(mean_D), y_NK.shape[1], dtype=torch.float64)
+    for gram, moment in map_in_threads(moments, blocks):
+        gram_DD += gram
+        moment_DK += moment
     identity_DD = torch.eye(len(gram_DD), dtype=torch.float64)
     probes = []
     for strength in sorted(strengths, reverse=True):
@@ -113,9 +139,17 @@ def fit_ridge(train: Train, validation: Rows, strengths: Sequence[float]) -> lis
 def probe(head: nn.Module, setting: float, validation: Rows, measure: Measure = measure_classes) -> Probe:
     """Returns a fitted head with its loss and score on validation features (N, D) and targets."""
     x_ND, y = validation
+    head.eval()
     with torch.inference_mode():
-        loss, score = measure(head.eval()(x_ND.float()).double(), y)
+        parts = map_in_threads(lambda block: _outputs(head, x_ND[block]), blocks_of(len(y)))
+        loss, score = measure(torch.cat(list(parts)), y)
     return Probe(head, setting, loss, score)
+
+
+@torch.inference_mode()
+def _outputs(head: nn.Module, x_BD: Tensor) -> Tensor:
+    output_BC: Tensor = head(x_BD.float())
+    return output_BC.double()
 
 
 def best(probes: Sequence[Probe]) -> Probe:

@@ -22,6 +22,7 @@ from tasks.training.types import Batch, Loss, Measure, scoring
 PATIENCE = 10  # epochs without a lower validation loss before the fit stops
 FLOOR = 0.05  # lower bound of a feature's standard deviation, as a fraction of their mean: rare features stay small
 ROUNDING = 1e-6  # largest difference in loss between equivalent networks
+Tensors = tuple[Tensor, ...]  # standardized features (N, D), targets, and of training rows their weights (N,)
 CPU = Device(torch.device("cpu"), torch.float32)
 
 
@@ -56,11 +57,11 @@ def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> lis
     wider head initially computes the same function as the narrower one (Net2Net) and is kept only if it reaches a lower
     validation loss.
     """
-    x_ND, y, weight_N = train
+    x_ND, y, weight_N = train[0][:], train[1], train[2]
     mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0)
     deviation_D = deviation_D.clamp_min(FLOOR * float(deviation_D.mean()))
     rows = ((x_ND - mean_D) / deviation_D, y, (weight_N / weight_N.mean()).float())
-    checked = ((validation[0] - mean_D) / deviation_D, validation[1])
+    checked = ((validation[0][:] - mean_D) / deviation_D, validation[1])
     probes = []
     for strength in sorted(dense.l2_penalties, reverse=True):
         torch.manual_seed(dense.seed)
@@ -100,7 +101,7 @@ def widened(head: nn.Module, width: int) -> nn.Module:
     return wide
 
 
-def _fit(head: nn.Module, train: Train, validation: Rows, decay: float, dense: Dense) -> Probe:
+def _fit(head: nn.Module, train: Tensors, validation: Tensors, decay: float, dense: Dense) -> Probe:
     def batches(epoch: int) -> Iterator[Batch]:
         order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(dense.seed * 100_003 + epoch))
         for part in order.split(dense.batch):  # type: ignore[no-untyped-call]
@@ -118,7 +119,8 @@ def _fit(head: nn.Module, train: Train, validation: Rows, decay: float, dense: D
         checkpoint=NoCheckpoint(),
         on_row=lambda _row: None,
     )
-    return probe(head, decay, validation, dense.measure)
+    x_VD, y_V = validation
+    return probe(head, decay, (x_VD, y_V), dense.measure)
 
 
 def _folded(head: nn.Module, mean_D: Tensor, deviation_D: Tensor) -> nn.Module:

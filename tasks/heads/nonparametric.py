@@ -18,7 +18,7 @@ SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, selected on valida
 
 def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
     """Builds a prototype head for each scale, from the weighted mean of each class's normalized features (N, D)."""
-    x_ND, y_N, weight_N = train
+    x_ND, y_N, weight_N = train[0][:], train[1], train[2]
     weight_N1 = weight_N.to(x_ND.dtype).unsqueeze(1)
     weighted_ND = F.normalize(x_ND, dim=1) * weight_N1
     members = [y_N == place for place in range(classes)]
@@ -36,7 +36,7 @@ def fit_neighbors(train: Train, validation: Rows, classes: int, counts: Sequence
 
     Each vote is weighted by its row's weight.
     """
-    x_ND, y_N, weight_N = train
+    x_ND, y_N, weight_N = train[0][:], train[1], train[2]
     votes_RC = F.one_hot(y_N, classes) * (weight_N / weight_N.mean()).float().unsqueeze(1)
     probes = []
     for count in counts:

@@ -19,13 +19,28 @@ GIB = 2**30
 Item = TypeVar("Item")
 
 
-class ImageSquares:
-    """The resized squares (3, R, R) uint8 of a list of files. They are decoded once if all fit into `memory` GiB."""
+class SquareReader:
+    """Reads the resized squares (3, R, R) uint8 of files below `root`, in a thread per core."""
 
-    def __init__(self, root: Path, files: Sequence[str], preprocessing: Preprocessing, memory: float) -> None:
-        self._files = [root / file for file in files]
+    def __init__(self, root: Path, preprocessing: Preprocessing) -> None:
+        self._root = root
         self._preprocessing = preprocessing
         self._pool = ThreadPoolExecutor(os.cpu_count())
+
+    def __call__(self, files: Sequence[str]) -> Tensor:
+        """Returns the squares of `files`, (N, 3, R, R)."""
+        return stacked(list(self._pool.map(self._read, files)))
+
+    def _read(self, file: str) -> Tensor:
+        return self._preprocessing.read((self._root / file).read_bytes())
+
+
+class ImageSquares:
+    """The squares of a list of files, (3, R, R) uint8. They are decoded once if all fit into `memory` GiB."""
+
+    def __init__(self, root: Path, files: Sequence[str], preprocessing: Preprocessing, memory: float) -> None:
+        self._files = files
+        self._read = SquareReader(root, preprocessing)
         bytes_needed = len(files) * 3 * preprocessing.resize**2
         self._cache: dict[int, Tensor] | None = {} if bytes_needed <= memory * GIB else None
 
@@ -34,15 +49,11 @@ class ImageSquares:
 
     def __getitem__(self, rows: Sequence[int]) -> Tensor:
         """Returns the squares of `rows` as uint8, (N, 3, R, R)."""
-        return stacked(list(self._pool.map(self._square, rows)))
-
-    def _square(self, row: int) -> Tensor:
-        if self._cache is not None and row in self._cache:
-            return self._cache[row]
-        square = self._preprocessing.read(self._files[row].read_bytes())
-        if self._cache is not None:
-            self._cache[row] = square
-        return square
+        if self._cache is None:
+            return self._read([self._files[row] for row in rows])
+        if new := [row for row in dict.fromkeys(rows) if row not in self._cache]:
+            self._cache.update(zip(new, self._read([self._files[row] for row in new]), strict=True))
+        return stacked([self._cache[row] for row in rows])
 
 
 def prefetch(items: Iterable[Item], depth: int = 2) -> Iterator[Item]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import ParamsError
 from tasks.core.paths import Paths
@@ -20,13 +18,16 @@ from tasks.images.transforms import RenderStyle
 from tasks.models.backbone import Backbone, build
 from tasks.models.freezing import freeze_all_but_last
 from tasks.models.weights_file import read
-from tasks.objectives.data import ImageLoader, TrainingData, load_data, views_of, weights_of
+from tasks.objectives.data import ImageLoader, TrainingData, load_data, weights_of
 from tasks.training.batches import Batches
 from tasks.training.checkpoint import digest_of
 from tasks.training.interpolation import choose_by
 from tasks.training.kinds import measure_for, row_loss_for
 from tasks.training.trainer import Trainer
 from tasks.training.types import scoring
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,12 @@ def _frozen_backbone(paths: Paths, params: BackboneParams, last: tuple[int, str]
 
 def _trainer(paths: Paths, data: TrainingData, loader: ImageLoader, batch: int, key: object) -> Trainer:
     train, validation = data.rows(Split.TRAIN), data.rows(Split.VALIDATION)
-    inputs = (paths.manifest, paths.plan, paths.policy, paths.head_weights, paths.pretrained, paths.teacher)
+    inputs = (paths.manifest, paths.policy, paths.head_weights, paths.pretrained, paths.teacher)
     drawn = data.balance is Balance.SAMPLING
     return Trainer(
         train=loader.batches(train, data.encode(train), data.weight_N, batch, drawn=drawn),
         validation=loader.batches(validation, data.encode(validation), weights_of(validation)),
-        draw_NVP=views_of(pd.read_parquet(paths.plan), len(train)),
+        views=data.views(train),
         style=RenderStyle.of(data.policy),
         device=loader.device,
         checkpoints=paths.checkpoints / digest_of("tasks.finetune", inputs, [key, loader.device.facts()]),

@@ -1,6 +1,6 @@
-"""Fine-tuning data: usable images with their encoded targets, weights and planned views.
+"""Fine-tuning data: usable images with their encoded targets, weights and views.
 
-Shapes: N rows, C classes, K targets, V views, P view parameters.
+Shapes: N rows, C classes, K targets.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from tasks.core.target import TargetSpec
 from tasks.data.manifest import of_split
 from tasks.hardware.device import Device
 from tasks.images.loading import ImageSquares
-from tasks.images.transforms import VIEW_PARAMETERS
-from tasks.images.view_plan import plan_views
+from tasks.images.views import Views
 from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.batches import Batches, TeacherOutputs
 from tasks.training.class_balance import balance_weights, log_prior
@@ -77,11 +76,10 @@ class TrainingData:
         y[unlabeled_N] = mask_labels(y[unlabeled_N])
         return y
 
-    def sample_views(self, rows: pd.DataFrame, policy: AugmentPolicy | None = None) -> Tensor:
-        """Returns the views of these rows, (N, V, P): those planned for training images, or those of another policy."""
-        images = zip(rows[Column.PATH], rows[Column.PIXEL_HASH], strict=True)
-        planned = plan_views(images, self.policy) if policy is None else plan_views(images, policy, "other ")
-        return views_of(planned, len(rows))
+    def views(self, rows: pd.DataFrame, policy: AugmentPolicy | None = None) -> Views:
+        """Returns the views of these rows, of the policy of training images, or of another one, drawn independently."""
+        pixels = list(rows[Column.PIXEL_HASH])
+        return Views(pixels, self.policy) if policy is None else Views(pixels, policy, "other ")
 
 
 def load_data(paths: Paths, balance: Balance) -> TrainingData:
@@ -106,10 +104,3 @@ def relative_weights(rows: pd.DataFrame) -> Tensor:
     """Returns the weights of the rows, (N,), scaled to a mean of 1 to match unlabeled rows, which weigh 1 each."""
     weight_N = weights_of(rows)
     return weight_N / weight_N.mean()
-
-
-def views_of(planned: pd.DataFrame, count: int) -> Tensor:
-    """Returns planned views as (N, V, P), for `count` images in plan order."""
-    return torch.tensor(planned[list(VIEW_PARAMETERS)].to_numpy(), dtype=torch.float32).view(
-        count, -1, len(VIEW_PARAMETERS)
-    )

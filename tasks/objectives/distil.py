@@ -1,6 +1,6 @@
 """Plans distillation from a teacher's outputs (article, 2.2).
 
-Shapes: N rows, C outputs, P view parameters, A columns of the teacher's outputs.
+Shapes: N rows, C outputs, A columns of the teacher's outputs.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from tasks.core.objective_sections import ObjectiveParams, TeacherParams
 from tasks.core.progress import say
-from tasks.core.schema import Curve, Split
+from tasks.core.schema import Column, Curve, Split
 from tasks.embedding.extract import extract
-from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
+from tasks.images.transforms import RenderStyle
+from tasks.images.views import Draw, draw_clean
 from tasks.models.weights_file import write
 from tasks.objectives.context import TrainingContext
 from tasks.objectives.data import ImageLoader, weights_of
@@ -55,22 +55,22 @@ def distil(context: TrainingContext, methods: ObjectiveParams, base: TrainingPla
     weights = DistillationWeights(section.temperature, section.labels, len(train) / len(rows), section.features)
     loss = Distillation(data.target, base.loss, weights, (context.backbone.width, teacher.width))
     weight_N = torch.cat([data.weight_N, torch.ones(len(rows) - len(train))])
-    draw_NVP = data.sample_views(rows)
+    views = data.views(rows)
     store = context.files.feature_store
     answer = partial(teacher_outputs, context.loader, store, teacher, features=bool(section.features))
 
     @lru_cache(maxsize=1)  # keeps the current epoch's view
     def of_view(view: int) -> Tensor:
-        say(f"computing the teacher's outputs for view {view + 1}")
-        return answer(rows, draw_NVP[:, view], trainer.style)
+        say(f"computing the teacher's outputs for view {view}")
+        return answer(rows, partial(views.draw, view=view), trainer.style)
 
-    on_validation = answer(validation, torch.tensor([CLEAN]).expand(len(validation), -1), RenderStyle())
+    on_validation = answer(validation, draw_clean, RenderStyle())
     batches = context.loader.batches
     student = replace(
         trainer,
         train=batches(rows, data.encode(rows), weight_N, context.batch, teacher=of_view),
         validation=batches(validation, data.encode(validation), teacher=lambda _: on_validation),
-        draw_NVP=draw_NVP,
+        views=views,
         scoring=loss.scoring(measure_for(data.target)),
     )
     stop = Agreement(section.agreement, section.margin)
@@ -83,15 +83,13 @@ def teacher_outputs(
     store: Path,
     teacher: Teacher,
     rows: pd.DataFrame,
-    draw_NP: Tensor,
+    draw: Draw,
     style: RenderStyle,
     *,
     features: bool,
 ) -> Tensor:
-    """Returns the teacher's columns, (N, A), for the rows under views (N, P); stored outputs are not recomputed."""
-    columns = draw_NP.double().round(decimals=6).T.numpy()
-    drawn = rows.assign(**dict(zip(VIEW_PARAMETERS, columns, strict=True)))
-    return teacher.outputs(loader.root, drawn, store, loader.device, style, loader.batch, features=features)
+    """Returns the teacher's columns, (N, A), for views of the rows; stored outputs are not recomputed."""
+    return teacher.outputs(loader.root, rows, draw, store, loader.device, style, loader.batch, features=features)
 
 
 def teacher_of(context: TrainingContext, params: TeacherParams) -> Teacher:
@@ -101,9 +99,9 @@ def teacher_of(context: TrainingContext, params: TeacherParams) -> Teacher:
     if isinstance(loaded, Teacher):
         return loaded
     train, validation = data.rows(Split.TRAIN), data.rows(Split.VALIDATION)
-    rows = pd.concat([train, validation]).assign(**dict(zip(VIEW_PARAMETERS, CLEAN, strict=True)))
-    parts = extract(paths.raw, rows, loaded.folded(), loader.device, RenderStyle(), loader.batch)
-    x_ND, y = torch.from_numpy(np.concatenate([part for _, part in parts])), torch.from_numpy(data.target.encode(rows))
+    rows = pd.concat([train, validation])
+    x_ND = extract(paths.raw, list(rows[Column.PATH]), loaded.folded(), loader.device, RenderStyle(), loader.batch)
+    y = torch.from_numpy(data.target.encode(rows))
     count = len(train)
     fitted = fit_head((x_ND[:count], y[:count], weights_of(train)), (x_ND[count:], y[count:]), data.target)
     write(paths.teacher_head, fitted.head.state_dict(), fitted.settings)

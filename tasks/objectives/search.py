@@ -96,7 +96,7 @@ def seconds_per_image(context: TrainingContext, trainer: Trainer, recipe: Recipe
     parameters = [parameter for group in plan.groups for parameter in group.parameters]
     optimizer, micro = torch.optim.SGD(parameters, lr=0.0), MicroBatches(recipe.section.parts)
     seconds, started = 0.0, time.perf_counter()
-    for batch in islice(trainer.train.shuffled(0, seed, trainer.draw_NVP, trainer.style), 2):
+    for batch in islice(trainer.train.shuffled(0, seed, trainer.views, trainer.style), 2):
         step(fit, batch, optimizer, micro)
         seconds = (time.perf_counter() - started) / len(batch.inputs) / count()
         started = time.perf_counter()

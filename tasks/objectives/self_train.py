@@ -14,7 +14,8 @@ from torch import Tensor
 from tasks.core.objective_sections import ObjectiveParams, TeacherParams, UnlabeledSection
 from tasks.core.progress import say
 from tasks.core.schema import Balance, Split
-from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
+from tasks.images.transforms import RenderStyle
+from tasks.images.views import draw_clean
 from tasks.objectives.audit import audit_held_out, check_audit, fit_temperature
 from tasks.objectives.context import TrainingContext
 from tasks.objectives.data import relative_weights
@@ -29,7 +30,7 @@ from tasks.training.callbacks import Callback
 from tasks.training.class_balance import balance_weights, log_prior
 from tasks.training.kinds import loss_for
 from tasks.training.loop import outputs
-from tasks.training.mixed_batches import MixedBatches, PlannedViews
+from tasks.training.mixed_batches import MixedBatches, ViewedImages
 from tasks.training.plan import TrainingPlan
 from tasks.training.trainer import Trainer
 
@@ -77,7 +78,7 @@ def pseudo_label(
     student = replace(
         trainer,
         train=context.loader.batches(rows, y_N, weight_N / weight_N.mean(), context.batch),
-        draw_NVP=data.sample_views(rows),
+        views=data.views(rows),
     )
     report = Report({"pseudo_labels": float(accepted_U.sum()), "audited_precision": audit.precision})
     return student, replace(base, loss=loss, callbacks=(*base.callbacks, report))
@@ -107,9 +108,8 @@ def predict(
     if teacher.weights is None:
         module = loader.device.place(OutputsAndFeatures(network, features=features))
         return outputs(module, context.clean_batches(rows).clean(), loader.device).output.cpu()
-    clean = rows.assign(**dict(zip(VIEW_PARAMETERS, CLEAN, strict=True)))
     settings = (context.files.feature_store, loader.device, RenderStyle(), loader.batch)
-    return teacher_of(context, teacher).outputs(loader.root, clean, *settings, features=features)
+    return teacher_of(context, teacher).outputs(loader.root, rows, draw_clean, *settings, features=features)
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,7 @@ def mixed_batches(context: TrainingContext, section: UnlabeledSection, *, strong
         limits = {"shift": 0.5, "scale": 0.5, "rotation": 180.0, "colour": 0.9}
         stronger = {name: min(section.stronger * getattr(policy, name), limit) for name, limit in limits.items()}
         drawn = policy.model_copy(update={"automatic": section.strong, "erase": 1.0, **stronger})
-        second = PlannedViews(
-            unlabeled, data.sample_views(rows, drawn), RenderStyle(trainer.style.fill, section.strong)
-        )
-    labeled = PlannedViews(trainer.train, trainer.draw_NVP, trainer.style)
-    weak = PlannedViews(unlabeled, data.sample_views(rows), trainer.style)
+        second = ViewedImages(unlabeled, data.views(rows, drawn), RenderStyle(trainer.style.fill, section.strong))
+    labeled = ViewedImages(trainer.train, trainer.views, trainer.style)
+    weak = ViewedImages(unlabeled, data.views(rows), trainer.style)
     return MixedBatches(labeled, weak, second, context.batch, section.ratio, policy.seed)

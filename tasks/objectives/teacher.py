@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ from tasks.core.files import sha256_of
 from tasks.core.objective_sections import NO_TEACHER, TeacherParams
 from tasks.core.schema import Column
 from tasks.core.target import TargetSpec, kind_of
-from tasks.embedding.extract import extract
-from tasks.embedding.feature_store import FeatureStore, key_of
+from tasks.embedding.extract import embed_views, view_batches
+from tasks.embedding.feature_store import FeatureStore
+from tasks.embedding.key_index import keys_of
 from tasks.hardware.device import Device
 from tasks.heads.kinds import LinearFit, fit_linear, standardize, unstandardize_head
 from tasks.heads.linear import Rows, Train, best
-from tasks.images.transforms import VIEW_PARAMETERS, RenderStyle
+from tasks.images.transforms import RenderStyle
+from tasks.images.views import Draw
 from tasks.models.backbone import Backbone, build, check_architecture
 from tasks.models.weights_file import read, read_description
 from tasks.objectives.teacher_file import readable
@@ -68,6 +71,7 @@ class Teacher:
         self,
         root: Path,
         rows: pd.DataFrame,
+        draw: Draw,
         store: Path,
         device: Device,
         style: RenderStyle,
@@ -75,7 +79,7 @@ class Teacher:
         *,
         features: bool,
     ) -> Tensor:
-        """Returns the outputs for each row (path and view), (N, C) or (N, C + E); stored outputs are not recomputed."""
+        """Returns the outputs for one view of each row, (N, C) or (N, C + E); stored outputs are not recomputed."""
         context = {
             **self.identity,
             "answers": "with features" if features else "outputs",
@@ -88,15 +92,18 @@ class Teacher:
             **device.facts(),
         }
         stored = FeatureStore(store, context)
-        keys = [key_of(file, draw) for file, *draw in rows[[Column.SHA256, *VIEW_PARAMETERS]].itertuples(index=False)]
-        missing = [place for place, key in enumerate(keys) if key not in stored]
-        if missing:
+        draw_NP = draw(torch.arange(len(rows)))
+        key_N2 = keys_of(list(rows[Column.SHA256]), draw_NP.numpy())
+        missing_N = stored.missing(key_N2)
+        if missing_N.any():
             network = Network(folded(self.network.backbone), self.network.head)
             module = OutputsAndFeatures(network, features=features).eval()
             backbone = Backbone(module, self.width, self.preprocessing)
-            for computed, matrix in extract(root, rows.iloc[missing], backbone, device, style, batch):
-                stored.add([keys[missing[row]] for row in computed], matrix)
-        return torch.from_numpy(stored[keys]) if keys else torch.empty(0, 0)
+            files = rows[Column.PATH].to_numpy(object)[missing_N]
+            views = view_batches(zip(files, draw_NP[missing_N].numpy(), key_N2[missing_N], strict=True), batch)
+            for x_ND, computed_N2 in embed_views(root, views, ceil(len(files) / batch), backbone, device, style, batch):
+                stored.add(computed_N2, x_ND)
+        return stored[key_N2]
 
 
 def load(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from tasks.core.target import TargetSpec
 from tasks.embedding.extract import extract
 from tasks.hardware.device import choose
 from tasks.hardware.threads import one_thread
-from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
+from tasks.images.transforms import RenderStyle
 from tasks.models.backbone import Backbone, build
 from tasks.models.weights_file import read
 from tasks.scorer.decode import Decoding
@@ -58,9 +57,7 @@ class Comparison:
         """Returns the features of clean images, (N, D) float32, and the floating-point operations for one image."""
         backbone = self._built(option)
         device, batch = choose(self._compute.device, "float32"), self._compute.batch
-        rows = pd.DataFrame({Column.PATH: files, **dict(zip(VIEW_PARAMETERS, CLEAN, strict=True))})
-        parts = extract(self._raw, rows, backbone, device, RenderStyle(), batch)
-        return torch.from_numpy(np.concatenate([matrix for _, matrix in parts])), flops_of(backbone)
+        return extract(self._raw, files, backbone, device, RenderStyle(), batch), flops_of(backbone)
 
     def _scored(self, options: Sequence[Option], rows: pd.DataFrame) -> list[Scored]:
         problem = problem_of(rows, self._target)

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from tasks.core.progress import say
 from tasks.hardware.device import Device
 from tasks.hardware.microbatches import MicroBatches
 from tasks.images.transforms import RenderStyle
+from tasks.images.views import CLEAN_VIEW, Views
 from tasks.models.freezing import Names
-from tasks.training.batches import CLEAN_VIEW, Batches, split_evenly
+from tasks.training.batches import Batches, split_evenly
 from tasks.training.types import Batch
 
 GIB = 2**30
@@ -53,14 +55,10 @@ class CachedBatches:
         order = torch.arange(self._batches.num_images)
         yield from self._from_cache(order, CLEAN_VIEW, self._batches.clean())
 
-    def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: RenderStyle) -> Iterator[Batch]:
-        """Yields every image once, in an order determined by `seed` and `epoch`, each with the epoch's scheduled view.
-
-        Views are (N, V, P).
-        """
-        view = epoch % draw_NVP.shape[1]
-        order = torch.from_numpy(self._batches.order(epoch, seed))
-        yield from self._from_cache(order, view, self._batches.view(draw_NVP[:, view], style, view))
+    def shuffled(self, epoch: int, seed: int, views: Views, style: RenderStyle) -> Iterator[Batch]:
+        """Yields every image once, in an order determined by `seed` and `epoch`, each with the epoch's view."""
+        view, order = views.number(epoch), torch.from_numpy(self._batches.order(epoch, seed))
+        yield from self._from_cache(order, view, self._batches.view(partial(views.draw, view=view), style, view))
 
     def _from_cache(self, order: Tensor, view: int, batches: Iterator[Batch]) -> Iterator[Batch]:
         self.asked += len(order)

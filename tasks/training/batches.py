@@ -1,11 +1,12 @@
 """Batches of inputs and targets for the fit loop: seeded order, seeded views, prefetched by a thread.
 
-Shapes: N images, B of them in a batch, R and S sides, V views, P view parameters, A columns of the teacher's outputs.
+Shapes: N images, B of them in a batch, R and S sides, P view parameters, A columns of the teacher's outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -16,11 +17,11 @@ from tasks.hardware.device import Device
 from tasks.hardware.distributed import shard
 from tasks.images.loading import ImageSquares, prefetch
 from tasks.images.transforms import CLEAN, RenderStyle, inputs
+from tasks.images.views import CLEAN_VIEW, Draw, Views, draw_clean
 from tasks.scorer.preprocessing import Preprocessing
 from tasks.training.types import Batch
 
-TeacherOutputs = Callable[[int], Tensor]  # maps a view's number (CLEAN_VIEW: the clean view) to outputs (N, A)
-CLEAN_VIEW = -1
+TeacherOutputs = Callable[[int], Tensor]  # maps a view's number to outputs (N, A)
 
 
 class Batches:
@@ -64,20 +65,16 @@ class Batches:
 
     def clean(self) -> Iterator[Batch]:
         """Yields every image without augmentation, in order."""
-        yield from self.view(torch.tensor([CLEAN]).expand(self.num_images, -1), RenderStyle(), CLEAN_VIEW)
+        yield from self.view(draw_clean, RenderStyle(), CLEAN_VIEW)
 
-    def view(self, draw_NP: Tensor, style: RenderStyle, number: int) -> Iterator[Batch]:
-        """Yields every image once, in order, with its parameters in `draw_NP`, (N, P), as view `number`."""
-        yield from self.select(split_evenly(torch.arange(self.num_images), len(self)), draw_NP, style, number)
+    def view(self, draw: Draw, style: RenderStyle, number: int) -> Iterator[Batch]:
+        """Yields every image once, in order, with its parameters by `draw`, as view `number`."""
+        yield from self.select(split_evenly(torch.arange(self.num_images), len(self)), draw, style, number)
 
-    def shuffled(self, epoch: int, seed: int, draw_NVP: Tensor, style: RenderStyle) -> Iterator[Batch]:
-        """Yields an epoch of images in an order determined by `seed` and `epoch`, each with the epoch's scheduled view.
-
-        Views are (N, V, P).
-        """
-        view = epoch % draw_NVP.shape[1]
-        order = torch.from_numpy(self.order(epoch, seed))
-        yield from self.select(split_evenly(order, len(self)), draw_NVP[:, view], style, view)
+    def shuffled(self, epoch: int, seed: int, views: Views, style: RenderStyle) -> Iterator[Batch]:
+        """Yields an epoch of images in an order determined by `seed` and `epoch`, each with the epoch's view."""
+        view, order = views.number(epoch), torch.from_numpy(self.order(epoch, seed))
+        yield from self.select(split_evenly(order, len(self)), partial(views.draw, view=view), style, view)
 
     def order(self, epoch: int, seed: int) -> np.ndarray:
         """Returns the row numbers of an epoch in order, (N,)."""
@@ -86,9 +83,9 @@ class Batches:
             return random.permutation(self.num_images)
         return random.choice(self.num_images, self.num_images, p=self._probability_N)
 
-    def select(self, parts: Iterable[Tensor], draw_NP: Tensor, style: RenderStyle, number: int) -> Iterator[Batch]:
-        """Yields a batch for each part, a tensor of row numbers (B,); `draw_NP`, (N, P), holds the view of each row."""
-        yield from self.render(((part, draw_NP[part]) for part in parts), style, number)
+    def select(self, parts: Iterable[Tensor], draw: Draw, style: RenderStyle, number: int) -> Iterator[Batch]:
+        """Yields a batch for each part, a tensor of row numbers (B,), with their parameters by `draw`."""
+        yield from self.render(((part, draw(part)) for part in parts), style, number)
 
     def render(self, parts: Iterable[tuple[Tensor, Tensor]], style: RenderStyle, number: int) -> Iterator[Batch]:
         """Yields a batch for each part: row numbers, (B,), and their view parameters, (B, P)."""
@@ -96,7 +93,7 @@ class Batches:
         read = ((part, draw, self._device.stage(self._squares[part.tolist()])) for part, draw in parts)
         for part, draw, staged_N3RR in prefetch(read):
             square_N3RR = staged_N3RR.to(device, non_blocking=True)
-            x_N3SS = inputs(square_N3RR, draw.to(device), self._preprocessing, style)
+            x_N3SS = inputs(square_N3RR, draw.float().to(device), self._preprocessing, style)
             yield self.labeled(self._device.place(x_N3SS), part, number)
 
     def labeled(self, x: Tensor, part: Tensor, number: int) -> Batch:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tasks.images.transforms import RenderStyle
+from tasks.images.views import Views
 from tasks.training.batches import Batches, split_evenly
 from tasks.training.losses.partial_truth import mask_labels
 from tasks.training.types import Batch
@@ -23,11 +24,11 @@ ORDERS = 1000  # maximum passes through the smaller set in one epoch
 
 
 @dataclass(frozen=True)
-class PlannedViews:
-    """Images and their planned views, (N, V, P)."""
+class ViewedImages:
+    """Images and their views."""
 
     batches: Batches
-    draw_NVP: Tensor
+    views: Views
     style: RenderStyle
 
     def epoch(self, number: int, size: int, steps: int, seed: int) -> Iterator[Batch]:
@@ -35,13 +36,13 @@ class PlannedViews:
 
         Each pass uses the next view of every image.
         """
-        images, views = self.batches.num_images, self.draw_NVP.shape[1]
+        images = self.batches.num_images
         total = images if ceil(images / size) == steps else steps * size
         times = ceil(total / images)
         order = np.concatenate([self.batches.order(number * ORDERS + again, seed) for again in range(times)])[:total]
-        view = (number * times + np.arange(total) // images) % views
+        view = 1 + (number * times + np.arange(total) // images) % self.views.count
         parts = zip(*(split_evenly(torch.from_numpy(column), steps) for column in (order, view)), strict=True)
-        return self.batches.render(((part, self.draw_NVP[part, at]) for part, at in parts), self.style, number)
+        return self.batches.render(((part, self.views.draw(part, at)) for part, at in parts), self.style, number)
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ class MixedBatches:
     channels: the weak view first, then the strong view.
     """
 
-    labeled: PlannedViews
-    unlabeled: PlannedViews
-    strong: PlannedViews | None
+    labeled: ViewedImages
+    unlabeled: ViewedImages
+    strong: ViewedImages | None
     batch: int
     ratio: float
     seed: int

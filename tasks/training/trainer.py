@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from tasks.core.progress import say, say_progress
 from tasks.core.schema import Candidate, Curve
@@ -17,6 +17,7 @@ from tasks.core.target import TargetSpec
 from tasks.hardware.device import Device
 from tasks.hardware.distributed import count, rank, synchronize_batchnorm
 from tasks.images.transforms import RenderStyle
+from tasks.images.views import Views
 from tasks.models.frozen_prefix import split_at_first_trainable
 from tasks.scorer.network import Network
 from tasks.training.activation_cache import CachedBatches, Caches, SharedCaches, fits, image_counts
@@ -35,11 +36,11 @@ SAVE_SECONDS = 10.0  # between checkpoints: the most training that is lost if th
 
 @dataclass(frozen=True)
 class Trainer:
-    """The data, device and files that candidates share; `draw_NVP`, (N, V, P), are the training images' views."""
+    """The data, device and files that candidates share; `views` are the training images'."""
 
     train: Batches
     validation: Batches
-    draw_NVP: Tensor
+    views: Views
     style: RenderStyle
     device: Device
     checkpoints: Path
@@ -131,7 +132,7 @@ class Trainer:
         """Returns a function from an epoch to its batches: the plan's, or each image under the epoch's view."""
         if plan.train:
             return plan.train.epoch
-        one = partial(train.shuffled, seed=schedule.seed, draw_NVP=self.draw_NVP, style=self.style)
+        one = partial(train.shuffled, seed=schedule.seed, views=self.views, style=self.style)
         return lambda epoch: chain.from_iterable(map(one, range(epoch * plan.passes, (epoch + 1) * plan.passes)))
 
     def _validate(
@@ -161,7 +162,7 @@ class Trainer:
         layers, folder = tuple(plan.learning), self.checkpoints.parent
         if self.shared and layers in self.shared.by_layers:
             return self.shared.by_layers[layers]
-        views = min(self.draw_NVP.shape[1], self.shared.epochs if self.shared else epochs)
+        views = min(self.views.count, self.shared.epochs if self.shared else epochs)
         if not fits(prefix, self.train, self.validation, self.device, folder, views, plan.cache_gib):
             return None
         train, validation = (

@@ -40,21 +40,18 @@ print(rate, int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_te
 EXTRACT = """
 import sys, time
 from pathlib import Path
-import pandas as pd
 from tasks.models.backbone import build
 from tasks.hardware.device import choose
 from tasks.embedding.extract import extract
 from tasks.data.image_files import find
-from tasks.core.schema import Column
-from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
+from tasks.images.transforms import RenderStyle
 from tasks.models.weights_file import read
 root, files = Path(sys.argv[1]), find(Path(sys.argv[1]))[0][: int(sys.argv[2])]
-rows = pd.DataFrame({Column.PATH: files, **dict(zip(VIEW_PARAMETERS, CLEAN))})
 backbone = build("resnet10", *read(Path("data/choose/backbone.weights")), None, None).folded()
 device = choose("cpu", "float32")
-list(extract(root, rows[:64], backbone, device, RenderStyle(), 64))
+list(extract(root, files[:64], backbone, device, RenderStyle(), 64))
 started = time.perf_counter()
-list(extract(root, rows, backbone, device, RenderStyle(), 64))
+list(extract(root, files, backbone, device, RenderStyle(), 64))
 print(len(files) / (time.perf_counter() - started))
 """
 

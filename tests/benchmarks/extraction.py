@@ -28,21 +28,19 @@ OURS = """
 import sys, time
 from pathlib import Path
 from statistics import median
-import pandas as pd, torch
+import torch
 import torch.nn.functional as F
 from tasks.models.backbone import Backbone, torchvision_preprocessing, embed
 from tasks.embedding.compiled import compiled
 from tasks.hardware.precision import device_for
 from tasks.embedding.extract import extract
 from tasks.data.image_files import find
-from tasks.core.schema import Column
 from tasks.images.loading import ImageSquares
 from tasks.scorer.answer import build_backbone
-from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
+from tasks.images.transforms import RenderStyle
 name, root, how, on, batch = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
 torch.manual_seed(0)
 files = find(root)[0]
-rows = pd.DataFrame({Column.PATH: files, **dict(zip(VIEW_PARAMETERS, CLEAN))})
 module, width = build_backbone(name)
 module.requires_grad_(False)
 backbone = Backbone(module.eval(), width, torchvision_preprocessing(name)).folded()
@@ -51,7 +49,7 @@ device = device_for(on, "auto", module, backbone.preprocessing.crop)
 if how == "compiled":
     backbone = compiled(backbone, device, batch)
     module = backbone.module
-list(extract(root, rows[: 2 * batch], backbone, device, RenderStyle(), batch))
+list(extract(root, files[: 2 * batch], backbone, device, RenderStyle(), batch))
 def timed(work):
     started = time.perf_counter()
     work()
@@ -65,7 +63,7 @@ def forward():
             output = embed(module, x)
     output.sum().item()  # what a GPU computes has then been waited for
 works = (
-    lambda: list(extract(root, rows, backbone, device, RenderStyle(), batch)),
+    lambda: list(extract(root, files, backbone, device, RenderStyle(), batch)),
     lambda: [squares[range(n, min(n + batch, len(files)))] for n in range(0, len(files), batch)],
     forward,
 )

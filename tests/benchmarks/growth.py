@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from tasks.core.schema import FEATURES, LABELED_SPLITS, Column, Split
+from tasks.core.schema import LABELED_SPLITS, Column, Split
 from tasks.core.target import encode_classes
 from tasks.data.manifest import class_names
 from tasks.embedded.digits import render
+from tasks.embedding.matrix import read_features
 from tasks.models.weights_file import read
 from tasks.reports.page import markdown_table
 from tasks.scorer.heads import build_head
@@ -65,7 +66,7 @@ def accuracies(study: Study) -> dict[str, float]:
     """Returns the head's accuracy on the clean images of each split, in percent, and its number of hidden units."""
     state, settings = read(study.paths.head_weights)
     index = pd.read_parquet(study.paths.index)
-    x_ND = read(study.paths.matrix)[0][FEATURES]
+    x_ND = torch.cat([part for part, _ in read_features(study.paths)])
     classes = class_names(index)
     head = build_head(x_ND.shape[1], len(classes), **settings)
     head.load_state_dict(state)

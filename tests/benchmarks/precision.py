@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tasks.core.schema import FEATURES, Column, Split
+from tasks.core.schema import Column, Split
 from tasks.embedded.digits import render
+from tasks.embedding.matrix import read_features
 from tasks.models.weights_file import read
 from tasks.reports.page import markdown_table
 from tests.benchmarks.hymenoptera import CHANGES
@@ -53,7 +54,7 @@ def compared(root: Path, raw: Path, pretrained: Path, changes: dict[str, object]
         seconds = study.run("features")
         study.run("head")
         index, head = pd.read_parquet(study.paths.index), read(study.paths.head_weights)[0]
-        x_ND = read(study.paths.matrix)[0][FEATURES]
+        x_ND = torch.cat([part for part, _ in read_features(study.paths)])
         features[precision] = x_ND
         test = torch.tensor((index[Column.SPLIT] == Split.TEST).to_numpy())
         answers[precision] = (x_ND[test] @ head["weight"].T + head["bias"]).argmax(1)

@@ -41,7 +41,8 @@ NO_FEATURE = {  # loaded by the features stage, but features do not depend on th
     *("tasks.core.interpreter", "tasks.hardware.torchvision_import"),  # start and end its process
     *("tasks.core.params", "tasks.core.paths", "tasks.core.sections"),  # settings, whose values are in the keys
     "tasks.data.decoding",  # reads settings, whose values are in the keys
-    *("tasks.core.target", "tasks.data.manifest", "tasks.embedding.index"),  # images and views are in the keys
+    *("tasks.core.target", "tasks.data.manifest", "tasks.embedding.index", "tasks.images.views"),  # are in the keys
+    *("tasks.embedding.matrix", "tasks.hardware.heap"),  # write the features
     *("tasks.hardware.machine_cache", "tasks.hardware.precision"),  # device and dtype are in the keys
     "tasks.hardware.threads",  # precision measures with it
     *(

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tasks.core.files import read_json
-from tasks.core.schema import FEATURES, Candidate
+from tasks.core.schema import Candidate
 from tasks.embedding.compiled import compiled
+from tasks.embedding.matrix import read_features
 from tasks.hardware.device import choose
 from tasks.models.backbone import Backbone, embed, torchvision_preprocessing
-from tasks.models.weights_file import read
 from tasks.scorer.architectures import build_backbone
 from tests.benchmarks.study import Study
 from tests.project import ROOT
@@ -39,7 +39,7 @@ def test_features_agree_with_the_cpus(digits, tmp_path, precision):
     for device, kind in (("cpu", "float32"), ("cuda", precision)):
         on = study(tmp_path, digits, device, kind)
         on.run("ingest", "augment", "features")
-        features.append(read(on.paths.matrix)[0][FEATURES])
+        features.append(torch.cat([x_ND for x_ND, _ in read_features(on.paths)]))
     assert torch.nn.functional.cosine_similarity(*features).quantile(0.01) >= 0.99
 
 

@@ -8,8 +8,10 @@ from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
 from tasks.heads.linear import best, fit_probes, fit_ridge, linear
+from tasks.heads.logistic import LogisticProblem, scaling_of
+from tasks.heads.rows import FeatureRows
 from tasks.training.class_balance import balance_weights, log_prior
-from tasks.training.measures import measure_balanced
+from tasks.training.measures import measure_balanced, measure_classes, measure_labels
 
 
 @pytest.fixture
@@ -28,6 +30,85 @@ def test_it_is_the_logistic_regression_that_scikit_learn_finds(data):
     theirs = LogisticRegression(C=1 / (strength * len(x)), tol=1e-10, max_iter=5000).fit(scale.transform(x.numpy()), y)
     ours = probe.head(x).softmax(1).detach().numpy()
     np.testing.assert_allclose(ours, theirs.predict_proba(scale.transform(x.numpy())), atol=2e-4)
+
+
+@pytest.mark.parametrize("strength", [10.0, 0.1, 1e-3])
+def test_it_ends_near_the_minimum(data, strength):
+    """As scikit-learn finds it, in the objective that is minimized; also with a frequent class."""
+    x, y = data
+    y = torch.where(torch.arange(len(y)) % 3 > 0, 0, y)
+    (probe,) = fit_probes((x, y, torch.ones(len(x))), (x, y), 3, [strength])
+    z = torch.from_numpy(StandardScaler().fit_transform(x.double().numpy()))
+    theirs = LogisticRegression(C=1 / (strength * len(x)), tol=1e-12, max_iter=9999).fit(z.numpy(), y.numpy())
+    scale = StandardScaler().fit(x.double().numpy())
+    weight = probe.head.weight.detach().double() * torch.from_numpy(scale.scale_)
+    bias = probe.head.bias.detach().double() + probe.head.weight.detach().double() @ torch.from_numpy(scale.mean_)
+
+    def objective(weight_CD, bias_C):
+        loss = torch.nn.functional.cross_entropy(z @ weight_CD.T + bias_C, y)
+        return (loss + strength / 2 * weight_CD.square().sum()).item()
+
+    minimum = objective(torch.from_numpy(theirs.coef_), torch.from_numpy(theirs.intercept_))
+    assert objective(weight, bias) == pytest.approx(minimum, abs=2e-7)
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels"])
+def test_the_gradient_is_the_losss(data, kind):
+    x, y = data
+    y = y if kind == "classes" else torch.nn.functional.one_hot(y, 3).float()
+    weight = torch.linspace(1, 2, len(x), dtype=torch.float64)
+    offset = torch.tensor([0.1, -0.2, 0.3])
+    problem = LogisticProblem(x, y, weight, scaling_of(x), offset, torch.device("cpu"))
+    parameters = torch.randn(3, 7, dtype=torch.float64, requires_grad=True)
+    z = (x.double() - problem.scaling.mean_D) / problem.scaling.deviation_D
+    logits = z @ parameters[:, :-1].T + parameters[:, -1] + offset
+    losses = {
+        "classes": lambda: torch.nn.functional.cross_entropy(logits, y, reduction="none"),
+        "labels": lambda: torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, y.double(), reduction="none"
+        ).mean(1),
+    }
+    expected = (losses[kind]() * weight).sum() / weight.sum()
+    expected.backward()
+    loss, gradient = problem.loss_and_gradient(parameters.detach())
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    torch.testing.assert_close(gradient, parameters.grad, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels", "values"])
+def test_the_bits_depend_neither_on_threads_nor_on_where_the_rows_are(kind, monkeypatch):
+    """Blocks of 64 rows, computed by one to three threads, of a matrix in one part or in several."""
+    monkeypatch.setattr("tasks.heads.rows.BLOCK", 64)
+    x, y_N = torch.randn(500, 30), torch.randint(3, (500,))
+    y = {"classes": y_N, "labels": torch.nn.functional.one_hot(y_N, 3).float(), "values": torch.randn(500, 2)}[kind]
+    rows = np.flatnonzero(np.arange(500) % 3)
+    places = {"whole": x[rows], "parts": FeatureRows(list(x.split([100, 1, 399])), rows)}
+    weights, heads = torch.ones(len(rows)), set()
+    threads = torch.get_num_threads()
+    for count, place in ((1, "whole"), (2, "whole"), (3, "whole"), (1, "parts"), (3, "parts")):
+        torch.set_num_threads(count)
+        train, validation = (places[place], y[rows], weights), (x[::3], y[::3])
+        if kind == "values":
+            probes = fit_ridge(train, validation, [0.1, 1e-3])
+        else:
+            measure = measure_labels if kind == "labels" else measure_classes
+            probes = fit_probes(train, validation, 3, [0.1, 1e-3], measure=measure)
+        heads.add(b"".join(probe.head.weight.detach().numpy().tobytes() for probe in probes))
+    torch.set_num_threads(threads)
+    assert len(heads) == 1
+
+
+def test_of_many_rows_a_sample_chooses_the_penalty_and_all_are_fitted(data, monkeypatch, capsys):
+    x, y = data
+    x, y = x.repeat(4, 1) + 0.3 * torch.randn(600, 6), y.repeat(4)
+    train, validation, strengths = (x[:500], y[:500], torch.ones(500)), (x[500:], y[500:]), [1.0, 0.1, 0.01]
+    on_all = fit_probes(train, validation, 3, strengths)
+    monkeypatch.setattr("tasks.heads.linear.SAMPLE", 300)
+    probes = fit_probes(train, validation, 3, strengths)
+    assert "300 of 500 rows" in capsys.readouterr().out
+    assert [probe.setting for probe in probes] == [probe.setting for probe in on_all]
+    same = [torch.allclose(a.head.weight, b.head.weight, atol=5e-3) for a, b in zip(probes, on_all, strict=True)]
+    assert sum(same) == 1
 
 
 def test_rows_count_by_their_weights(data):

@@ -7,9 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from tasks.core.sections import AugmentPolicy
 from tasks.hardware.device import choose
 from tasks.images.loading import ImageSquares
-from tasks.images.transforms import CLEAN, RenderStyle
+from tasks.images.transforms import RenderStyle
+from tasks.images.views import Views
 from tasks.models.freezing import blocks, freeze_all_but_last, layers, parameter_groups, within
 from tasks.models.frozen_prefix import split_at_first_trainable
 from tasks.scorer.architectures import build_backbone
@@ -21,6 +23,8 @@ from tests.scorer.architectures import side_of
 
 CPU = choose("cpu", "float32")
 PREPROCESSING = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
+SHIFTED = {"shift": 0.2, "scale": 0.0, "flip": False, "colour": 0.0, "rotation": 0.0, "erase": 0.0}
+SHIFTED |= {"automatic": "none", "fill": "black", "check": False}
 SOME = ("resnet10", "mobilenet_v3_small", "densenet121", "googlenet", "squeezenet1_1", "shufflenet_v2_x0_5", "swin_t")
 
 
@@ -85,10 +89,7 @@ def train(tmp_path):
 
 
 def views(count):
-    random = np.random.default_rng(1)
-    shift = random.uniform(-0.2, 0.2, (10, count, 2))
-    rest = np.tile(CLEAN[2:], (10, count, 1))
-    return torch.tensor(np.concatenate([shift, rest], 2), dtype=torch.float32)
+    return Views([str(number) for number in range(10)], AugmentPolicy(seed=1, **{**SHIFTED, "views": count}))
 
 
 def test_cached_batches_are_the_prefix_of_the_plain_ones_and_each_view_is_computed_once(train, tmp_path):

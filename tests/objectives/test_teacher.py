@@ -13,7 +13,8 @@ from tasks.core.errors import ParamsError
 from tasks.core.target import TargetKind, TargetSpec
 from tasks.data.image_files import facts
 from tasks.hardware.device import choose
-from tasks.images.transforms import CLEAN, VIEW_PARAMETERS, RenderStyle
+from tasks.images.transforms import RenderStyle
+from tasks.images.views import draw_clean
 from tasks.models.weights_file import read, write
 from tasks.objectives.teacher import SPEC, Teacher, check_teacher_classes, whole
 from tasks.scorer.architectures import build_backbone
@@ -29,7 +30,7 @@ def test_a_jpeg_and_its_lossless_copy_do_not_share_outputs(tmp_path):
     files = ["large.jpg", "large.png"]
     drawn("bar", 999, side=600).save(tmp_path / files[0])
     Image.open(tmp_path / files[0]).save(tmp_path / files[1])
-    rows = pd.DataFrame(facts(tmp_path, files, {})).assign(**dict(zip(VIEW_PARAMETERS, CLEAN, strict=True)))
+    rows = pd.DataFrame(facts(tmp_path, files, {}))
     assert rows["pixel_hash"].nunique() == 1
     backbone, width = build_backbone(TINY["architecture"])
     network = Network(backbone, torch.nn.Linear(width, 3)).eval()
@@ -37,7 +38,7 @@ def test_a_jpeg_and_its_lossless_copy_do_not_share_outputs(tmp_path):
 
     def outputs(asked: pd.DataFrame, store: str) -> torch.Tensor:
         common = (choose("cpu", "float32"), RenderStyle(), 2)
-        return teacher.outputs(tmp_path, asked, tmp_path / store, *common, features=True)
+        return teacher.outputs(tmp_path, asked, draw_clean, tmp_path / store, *common, features=True)
 
     together = outputs(rows, "both")
     alone = torch.cat([outputs(rows.iloc[[place]], f"store {place}") for place in (0, 1)])

@@ -90,7 +90,7 @@ HEAD |= {"neighbours": [1, 3], "start": "zero", "grow": []}
 
 
 def headed(paths, balance="none", **changes):
-    return head(paths, HeadParams(seed=0, balance=balance, head={**HEAD, **changes}))
+    return head(paths, HeadParams(**{"compute.device": "cpu"}, seed=0, balance=balance, head={**HEAD, **changes}))
 
 
 NOBODY = {"architecture": None, "weights": None, "resize": None, "crop": None}

@@ -15,6 +15,7 @@ def test_augment_plans_views_and_draws_a_preview(paths):
     assert augmented(paths).views == 54
     plan = pd.read_parquet(paths.plan)
     assert plan[Column.PATH].str.startswith("train/").all()
+    assert len(plan) == 8 * 3  # of the images in the preview
     assert read_json(paths.policy)["fill"] == "edge"
     assert paths.preview.read_bytes().startswith(b"\x89PNG")
     augmented(paths, seed=1)

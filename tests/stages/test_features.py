@@ -1,30 +1,35 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from tasks.core.errors import ParamsError
-from tasks.core.schema import FEATURES, Column
+from tasks.core.schema import Column
 from tasks.embedding import compiled as compiling
 from tasks.embedding.compiled import NotCompiledError
+from tasks.embedding.matrix import matrix_files, read_features
 from tasks.hardware import machine_cache
 from tests.drawn import drawn
 from tests.errors import raises
 from tests.stages.contract import augmented, embedded, ingested
 
 
+def matrix_of(paths):
+    return torch.cat([x_ND for x_ND, _ in read_features(paths)])
+
+
 def test_features_embeds_only_what_is_new(paths):
     ingested(paths), augmented(paths)
     first = embedded(paths, views=1)
     assert (first.rows, first.embedded, first.width) == (18 * 2 + 9 + 12, 57, 1024)
-    before = paths.matrix.read_bytes()
+    before = [file.read_bytes() for file in matrix_files(paths.matrix)]
     assert embedded(paths, views=1).embedded == 0
-    assert paths.matrix.read_bytes() == before
+    assert [file.read_bytes() for file in matrix_files(paths.matrix)] == before
     assert embedded(paths, views=2).embedded == 18
     drawn("disc", 999).save(paths.raw / "test" / "disc" / "new.png")
     ingested(paths)
@@ -39,13 +44,13 @@ def test_features_of_a_compiled_network_are_the_same_and_kept_apart(paths, tmp_p
     report = embedded(paths, views=1, compiled_from=57)
     assert (report.compiled, report.embedded) == (True, 57)
     assert "compiling the network" in capsys.readouterr().out
-    quick = load_file(paths.matrix)[FEATURES]
+    quick = matrix_of(paths)
     report = embedded(paths, views=1, compiled_from=57)
     assert (report.compiled, report.embedded) == (True, 0)
     assert "compiling the network" not in capsys.readouterr().out
     report = embedded(paths, views=1)
     assert (report.compiled, report.embedded) == (False, 57)
-    torch.testing.assert_close(load_file(paths.matrix)[FEATURES], quick, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(matrix_of(paths), quick, atol=1e-4, rtol=1e-4)
     report = embedded(paths, views=2, compiled_from=19)
     assert (report.compiled, report.embedded) == (False, 18)
 
@@ -64,13 +69,26 @@ def test_what_cannot_be_compiled_is_embedded_all_the_same(paths, monkeypatch, ca
 
 def test_features_are_in_the_order_of_the_index(paths):
     ingested(paths), augmented(paths), embedded(paths)
-    index, matrix = pd.read_parquet(paths.index), load_file(paths.matrix)[FEATURES]
+    index, matrix = pd.read_parquet(paths.index), matrix_of(paths)
     manifest = pd.read_parquet(paths.manifest)
     assert list(index.query("view == 0")[Column.PATH]) == list(manifest[Column.PATH])
     assert matrix.shape == (len(index), 1024)
     views = index[index[Column.PATH] == "train/bar/0.png"]
     assert list(views[Column.VIEW]) == [0, 1, 2]
     assert not torch.equal(matrix[views.index[0]], matrix[views.index[1]])
+
+
+def test_blocks_of_any_size_are_the_same_matrix(paths, monkeypatch):
+    """Also images that were decoded in other batches, and fewer parts than before."""
+    ingested(paths), augmented(paths), embedded(paths)
+    whole, index = matrix_of(paths), pd.read_parquet(paths.index)
+    for images, parts in ((5, 8), (1, 39), (100, 1)):
+        monkeypatch.setattr("tasks.embedding.index.BLOCK_IMAGES", images)
+        shutil.rmtree(paths.feature_store)
+        assert embedded(paths).embedded == len(index)
+        assert len(matrix_files(paths.matrix)) == parts
+        assert torch.equal(matrix_of(paths), whole)
+        pd.testing.assert_frame_equal(pd.concat([rows for _, rows in read_features(paths)], ignore_index=True), index)
 
 
 def test_features_refuses_more_views_than_are_planned(paths):
@@ -95,7 +113,7 @@ def test_a_jpeg_and_its_lossless_copy_do_not_share_features(paths, tmp_path):
         ingested(room), augmented(room), embedded(room)
         paths_of_rows = list(pd.read_parquet(room.index)[Column.PATH])
         asked = [row for row, path in enumerate(paths_of_rows) if room.raw / path == file]
-        return load_file(room.matrix)[FEATURES][asked]
+        return matrix_of(room)[asked]
 
     together = [feature(file, "both") for file in (photo, copy)]
     pixels = pd.read_parquet(paths.manifest).set_index(Column.PATH)[Column.PIXEL_HASH]

@@ -1,0 +1,58 @@
+"""Rows of a feature matrix that is mapped from files: only a block of them is in memory.
+
+Shapes: N rows, B of them in a block, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BLOCK = 2048
+
+
+class FeatureRows:
+    """Some rows of a matrix in parts, in their order. A slice of them is copied."""
+
+    def __init__(self, parts: Sequence[Tensor], row_N: np.ndarray) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *map(len, parts)])
+        self._row_N = row_N
+
+    def __len__(self) -> int:
+        return len(self._row_N)
+
+    @property
+    def shape(self) -> torch.Size:
+        """Returns the numbers of rows and features."""
+        return torch.Size((len(self), self._parts[0].shape[1]))
+
+    def __getitem__(self, where: slice) -> Tensor:
+        """Returns the rows of a slice, (B, D)."""
+        row_B = self._row_N[where]
+        part_B = np.searchsorted(self._starts, row_B, side="right") - 1
+        x_BD = torch.empty(len(row_B), self.shape[1])
+        for part in np.unique(part_B):
+            inside_B = part_B == part
+            x_BD[torch.from_numpy(inside_B)] = self._parts[part][torch.from_numpy(row_B[inside_B] - self._starts[part])]
+        return x_BD
+
+    def sample(self, row_M: np.ndarray) -> FeatureRows:
+        """Returns some of the rows, by their numbers in ascending order, (M,)."""
+        return FeatureRows(self._parts, self._row_N[row_M])
+
+
+Features = Tensor | FeatureRows
+
+
+def sample(x_ND: Features, row_M: np.ndarray) -> Features:
+    """Returns some of the rows, by their numbers in ascending order, (M,)."""
+    return x_ND.sample(row_M) if isinstance(x_ND, FeatureRows) else x_ND[torch.from_numpy(row_M)]
+
+
+def blocks_of(count: int) -> list[slice]:
+    """Returns the slices of the blocks of `count` rows."""
+    return [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
