@@ -18,9 +18,8 @@ def choose(params: FlowParams) -> str:
     for name, outcome in bring_in(params).items():
         print(f"{name} {outcome}")
     choices.unpin()
-    timeout = params.run.timeout
     for stage in STAGES[: STAGES.index("choose") + 1]:
-        code, output = run_supervised(dvc_cli.reproduction(stage), timeout, print)
-        check_outcome((stage,), code, output, timeout)
+        code, output = run_supervised(dvc_cli.reproduction(stage), params.run, print)
+        check_outcome((stage,), code, output, params.run)
     choices.remember(params)
     return choices.table(params)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.comparison.preparation import RESULT, SHARED_STAGES, TRIAL_PREFIX, TRIAL_STAGES, Trial, prepare
-from flows.config.parameters import FlowParams, check
+from flows.config.parameters import FlowParams, RunSection, check
 from flows.local.environment import CHECKOUT
 from flows.stages.child import check_outcome, run_supervised
 from tasks.core.errors import ParamsError, RootstockError
@@ -77,15 +77,15 @@ def run_trial(trial: Trial, folder: Path, on_message: Callable[[DisplayMessage],
 def compute(place: Path, on_message: Callable[[DisplayMessage], None]) -> Score:
     """Runs the trial's stages, after those of its data set if needed. Raises RootstockError if a stage fails."""
     params = check(read_document(place / PARAMS_FILE))
-    paths, timeout = params.paths, params.run.timeout
+    paths = params.paths
     mark = paths.ingest.parent / DONE
     for stage in TRIAL_STAGES:
         shutil.rmtree(place / paths.of(stage), ignore_errors=True)
     if not mark.exists():
-        run_stages(place, SHARED_STAGES, timeout, on_message)
+        run_stages(place, SHARED_STAGES, params.run, on_message)
         mark.touch()
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    run_stages(place, TRIAL_STAGES, timeout, on_message)
+    run_stages(place, TRIAL_STAGES, params.run, on_message)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     row = read_json(place / paths.metrics)[Candidate.TUNED]
@@ -94,12 +94,12 @@ def compute(place: Path, on_message: Callable[[DisplayMessage], None]) -> Score:
 
 
 def run_stages(
-    place: Path, stages: Sequence[str], timeout: float, on_message: Callable[[DisplayMessage], None]
+    place: Path, stages: Sequence[str], run: RunSection, on_message: Callable[[DisplayMessage], None]
 ) -> None:
-    """Runs stages in one child process in the folder `place`, each for at most `timeout` seconds.
+    """Runs stages in one child process in the folder `place`, each within the limits of `run`.
 
     Raises RootstockError if a stage fails.
     """
     command = [sys.executable, "-m", "tasks", *stages]
-    code, output = run_supervised(command, timeout, on_message, cwd=place, PYTHONPATH=str(CHECKOUT))
-    check_outcome(stages, code, output, timeout)
+    code, output = run_supervised(command, run, on_message, cwd=place, PYTHONPATH=str(CHECKOUT))
+    check_outcome(stages, code, output, run)

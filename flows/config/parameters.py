@@ -79,7 +79,8 @@ class PredictSection(Section):
 class RunSection(Section):
     """The supervision of stages."""
 
-    timeout: float = Field(gt=0, description="time limit of a stage, in seconds")
+    timeout: float | None = Field(gt=0, description="time limit of a stage, in seconds; null: none")
+    stall: float = Field(gt=0, description="seconds after which a stage is stopped that writes and computes nothing")
     retries: int = Field(ge=0, le=10, description="restarts of a stage after a crash")
     slot: str | None = Field(description="Prefect concurrency limit that a stage holds while it computes; null: none")
 

@@ -17,7 +17,10 @@ from typing import IO, Annotated, cast
 
 from pydantic import Discriminator, TypeAdapter, ValidationError
 
+from flows.config.parameters import RunSection
 from flows.local.interruption import check_interrupted
+from flows.stages import limits
+from flows.stages.limits import Watch
 from tasks.core.errors import RootstockError
 from tasks.core.messages import (
     SEPARATOR,
@@ -49,6 +52,7 @@ class Output:
     on_message: Callable[[DisplayMessage], None]
     records: list[RecordMessage] = field(default_factory=list)
     failure: FailureMessage | None = None
+    exceeded: str | None = None  # the key of the limit for which the child was stopped
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
 
     def take(self, line: bytes) -> None:
@@ -82,7 +86,7 @@ def decode(piece: bytes) -> Message | None:
 
 def run_supervised(
     command: Sequence[str],
-    timeout: float,
+    run: RunSection,
     on_message: Callable[[DisplayMessage], None],
     *,
     cwd: Path | None = None,
@@ -90,8 +94,8 @@ def run_supervised(
 ) -> tuple[int | None, Output]:
     """Runs a command and calls `on_message` with its progress and text messages. Returns its exit code and output.
 
-    The exit code is None if the child ran longer than `timeout` seconds; each stage record restarts the clock. Its
-    standard input is a pipe from this process, so a stage exits when this process ends for any reason. Processes left
+    The exit code is None if the child exceeded a limit of `run`; each stage record restarts the clocks. Its standard
+    input is a pipe from this process, so a stage exits when this process ends for any reason. Processes left
     behind in the child's session are killed.
     """
     output = Output(uuid.uuid4().hex, on_message)
@@ -105,17 +109,17 @@ def run_supervised(
         env={**os.environ, **environment, SUPERVISED: output.run},
     )
     try:
-        in_time = _follow(child, output, timeout)
+        _follow(child, output, Watch(child.pid, run))
     finally:
         _end(child)
-    return (child.returncode if in_time else None), output
+    return (None if output.exceeded else child.returncode), output
 
 
-def check_outcome(stages: Sequence[str], code: int | None, output: Output, timeout: float) -> None:
-    """Raises RootstockError if one of the stages that a child ran in order failed or took too long."""
+def check_outcome(stages: Sequence[str], code: int | None, output: Output, run: RunSection) -> None:
+    """Raises RootstockError if one of the stages that a child ran in order failed or exceeded a limit."""
     if code is None:
         stage = stages[min(len(output.records), len(stages) - 1)]
-        raise RootstockError(timeout_message(stage, timeout), key="run.timeout")
+        raise RootstockError(limits.message(stage, output.exceeded, run), key=output.exceeded or limits.TIMEOUT)
     if code and output.failure:
         failure = output.failure
         raise RootstockError(f"{failure.stage}: {failure.error}", key=failure.key or "stage-failed")
@@ -124,23 +128,19 @@ def check_outcome(stages: Sequence[str], code: int | None, output: Output, timeo
         raise RootstockError("\n".join([*output.tail][-LAST:]) or silent, key="stage-crashed")
 
 
-def timeout_message(stage: str, timeout: float) -> str:
-    """Returns the error message for a stage that exceeded its time limit, in seconds."""
-    return f"{stage} took longer than {timeout:g} seconds (run.timeout) and was stopped"
-
-
-def _follow(child: subprocess.Popen[bytes], output: Output, timeout: float) -> bool:
-    """Handles the child's lines until it exits. Returns False if it exceeded `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+def _follow(child: subprocess.Popen[bytes], output: Output, watch: Watch) -> None:
+    """Handles the child's lines until it exits or exceeds a limit."""
     for line in _lines(child):
         check_interrupted()
         records = len(output.records)
         output.take(line)
         if len(output.records) > records:
-            deadline = time.monotonic() + timeout
-        if child.returncode is None and time.monotonic() > deadline:
-            return False
-    return True
+            watch.begin_stage()
+        elif line:
+            watch.note_output()
+        if child.returncode is None and (exceeded := watch.exceeded()):
+            output.exceeded = exceeded
+            return
 
 
 def _lines(child: subprocess.Popen[bytes]) -> Iterator[bytes]:

@@ -19,10 +19,10 @@ from prefect.runtime import task_run
 
 from flows.config.parameters import FlowParams
 from flows.local.logs import Detail, Finished, Started, as_event
-from flows.stages import dvc_cli
+from flows.stages import dvc_cli, limits, memory
 from flows.stages.artifacts import ProgressBar, publish
-from flows.stages.child import Output, run_supervised, timeout_message
-from tasks.core.errors import EXIT_BROKEN, RootstockError
+from flows.stages.child import Output, run_supervised
+from tasks.core.errors import EXIT_BROKEN, MORE_MEMORY, RootstockError
 from tasks.core.files import put_aside
 from tasks.core.messages import DisplayMessage, ProgressMessage
 from tasks.core.paths import Paths
@@ -74,11 +74,12 @@ def reproduce(stage: str, params: FlowParams, *, outdated: bool, on_line: Callab
     log.info("running", extra=as_event(Started()))
     before, bar = dvc_cli.out_md5s(stage), ProgressBar(f"{stage}-progress", stage)
     on_message = partial(_show, log, bar, on_line)
+    killed = memory.killed_processes()
     with _slot(params.run.slot):
-        code, output = run_supervised(dvc_cli.reproduction(stage), params.run.timeout, on_message)
+        code, output = run_supervised(dvc_cli.reproduction(stage), params.run, on_message)
     if code != 0:
         put_aside(params.paths.of(stage), params.paths.failed(stage))
-        failure = _failure(stage, code, output, params)
+        failure = _failure(stage, code, output, params, memory_was_full=memory.killed_processes() > killed)
         _warn_of_retry(failure, params.run.retries, log)
         _restore(stage, log)
         raise failure
@@ -114,15 +115,21 @@ def _warn_of_retry(failure: StageFailedError, retries: int, log: Log) -> None:
         log.warning("%s; it is started again", str(failure).partition("\n")[0].removesuffix("; its last output:"))
 
 
-def _failure(stage: str, code: int | None, output: Output, params: FlowParams) -> StageFailedError:
+def _failure(
+    stage: str, code: int | None, output: Output, params: FlowParams, *, memory_was_full: bool = False
+) -> StageFailedError:
     if code is None:
-        return StageFailedError(timeout_message(stage, params.run.timeout), key="run.timeout")
+        message = limits.message(stage, output.exceeded, params.run)
+        return StageFailedError(message, key=output.exceeded or limits.TIMEOUT)
     if output.failure:
         message = f"{stage}: {output.failure.error}{_page_of(stage, params.paths)}"
         return StageFailedError(message, output.failure.exit_code, key=output.failure.key or "stage-failed")
     if output.records:
         message = _with_tail(f"{stage} was computed, but DVC could not store its results", output)
         return StageFailedError(message, key="not-stored")
+    if memory_was_full:
+        message = f"{stage} was ended by the system because the memory was full; {MORE_MEMORY}"
+        return StageFailedError(message, key="memory-full")
     return StageFailedError(_with_tail(f"{stage} exited without an error", output), key="stage-crashed", again=True)
 
 

@@ -48,16 +48,21 @@ class DataRefusedError(RootstockError):
 FULL = {errno.ENOSPC, errno.EDQUOT}
 DENIED = {errno.EROFS, errno.EACCES, errno.EPERM}
 IN_RUST = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust, such as safetensors, tell the system's error
+IN_TORCH = re.compile(r"DefaultCPUAllocator: can't allocate memory|CUDA out of memory|MPS backend out of memory")
+MORE_MEMORY = "end other programs, lower compute.batch, compute.memory or finetune.batch, or use a larger machine"
 IN_SQLITE = "database or disk is full"
 
 
 def as_user_error(error: BaseException) -> RootstockError | None:
     """Converts `error` to a user-facing error, or returns None if it is a bug.
 
-    A full disk, and files that may not be read or written, are user-facing.
+    A full disk, memory that ended, and files that may not be read or written are user-facing.
     """
     if isinstance(error, RootstockError):
         return error
+    if isinstance(error, MemoryError) or IN_TORCH.search(str(error)):
+        first = str(error).partition("\n")[0]
+        return RootstockError(f"the memory is full ({first or 'MemoryError'}); {MORE_MEMORY}", key="memory-full")
     number = _number(error)
     if number in FULL:
         return RootstockError(

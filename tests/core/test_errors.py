@@ -6,6 +6,8 @@ import ast
 import errno
 import re
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +92,25 @@ def test_a_full_disk_is_a_users_error_also_in_libraries_that_have_errors_of_thei
 def test_a_bug_is_no_users_error():
     assert as_user_error(OSError(errno.EIO, "I/O error")) is None
     assert as_user_error(ValueError("a bug")) is None
+
+
+LIMITED = """
+import resource, sys
+import numpy, torch
+from tasks.core.errors import as_user_error
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, used + 2**26))
+try:
+    {allocation}
+except Exception as error:
+    print(as_user_error(error).key)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space of a process")
+@pytest.mark.parametrize("allocation", ["torch.ones(2**28)", "numpy.ones(2**28)", "bytearray(2**30)"])
+def test_full_memory_is_a_user_error(allocation):
+    """Allocates 1 GiB in a process that may take 64 MiB more."""
+    command = [sys.executable, "-c", LIMITED.format(allocation=allocation)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "memory-full\n"

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from flows.compare import share_features
 from flows.comparison.trials import all_trials, run_stages
-from flows.config.parameters import check, load
+from flows.config.parameters import RunSection, check, load
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.messages import FailureMessage, ProgressMessage, RecordMessage, encode
 from tasks.core.params import read_document
@@ -89,8 +89,12 @@ def test_a_baseline_that_is_missing_and_a_teacher_that_comes_later_are_refused(c
 def test_a_trial_that_exits_without_output_has_failed(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with raises(RootstockError, "stage-crashed") as caught:
-        run_stages(tmp_path, ["ingest"], 60, print)
+        run_stages(tmp_path, ["ingest"], limits(60), print)
     assert "code 1" in str(caught.value)
+
+
+def limits(timeout):
+    return RunSection(timeout=timeout, stall=60, retries=0, slot=None)
 
 
 def stand_in(folder, monkeypatch, script):
@@ -113,7 +117,7 @@ def test_a_hanging_stage_of_a_trial_is_ended_with_all_its_processes(tmp_path, mo
     stand_in(tmp_path, monkeypatch, f"{printing(record)}\n{printing(progress)}\n{hang}")
     shown = []
     with raises(RootstockError, "run.timeout") as caught:
-        run_stages(tmp_path, ["ingest", "validate"], 2, shown.append)
+        run_stages(tmp_path, ["ingest", "validate"], limits(2), shown.append)
     assert str(caught.value).startswith("validate ")
     assert shown == [progress]
     grandchild = int((tmp_path / "grandchild").read_text())
@@ -124,11 +128,11 @@ def test_a_trial_reports_why_a_stage_failed(tmp_path, monkeypatch):
     failure = FailureMessage("%s", "head", "no images", "data.source", 2)
     stand_in(tmp_path, monkeypatch, f"{printing(failure)}\nexit 2")
     with raises(RootstockError, "data.source") as caught:
-        run_stages(tmp_path, ["head"], 60, print)
+        run_stages(tmp_path, ["head"], limits(60), print)
     assert str(caught.value) == "head: no images"
     stand_in(tmp_path, monkeypatch, "echo a traceback\nexit 2")
     with raises(RootstockError, "stage-crashed") as caught:
-        run_stages(tmp_path, ["head"], 60, print)
+        run_stages(tmp_path, ["head"], limits(60), print)
     assert str(caught.value) == "a traceback"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.config.parameters import RunSection
 from flows.stages import child
 from flows.stages.child import Output, decode, run_supervised
 from tasks.core.messages import (
@@ -42,9 +43,13 @@ time.sleep(600)
 """
 
 
-def supervised(code, on_message=lambda _message: None, timeout=60.0, cwd=None):
+LIMITS = RunSection(timeout=60, stall=60, retries=0, slot=None)
+
+
+def supervised(code, on_message=lambda _message: None, timeout=60.0, stall=60.0, cwd=None):
     """Runs `code` in a supervised child, as a stage would run."""
-    return run_supervised([sys.executable, "-c", STAGE + code], timeout, on_message, cwd=cwd, PYTHONPATH=str(ROOT))
+    run = RunSection(timeout=timeout, stall=stall, retries=0, slot=None)
+    return run_supervised([sys.executable, "-c", STAGE + code], run, on_message, cwd=cwd, PYTHONPATH=str(ROOT))
 
 
 def taken(*lines):
@@ -207,7 +212,7 @@ def test_a_stage_whose_dvc_was_killed_exits(tmp_path):
     between += "while not os.path.exists('grandchild'): pass\nos.kill(os.getpid(), signal.SIGKILL)"
     started = time.monotonic()
     code, _output = run_supervised(
-        [sys.executable, "-c", between], 60, lambda _message: None, cwd=tmp_path, PYTHONPATH=str(ROOT)
+        [sys.executable, "-c", between], LIMITS, lambda _message: None, cwd=tmp_path, PYTHONPATH=str(ROOT)
     )
     assert code == -signal.SIGKILL
     assert time.monotonic() - started < child.GRACE, "it went by itself"
@@ -235,6 +240,20 @@ def test_a_callback_that_fails_ends_the_child(tmp_path, short_grace):
     with pytest.raises(ConnectionError):
         supervised(code, broken, cwd=tmp_path)
     wait_until(lambda: not is_alive(grandchild(tmp_path)), 5)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    ("work", "stopped"),
+    [("time.sleep(0.1)", True), ("print('on', flush=True); time.sleep(0.5)", False), ("sum(range(10**6))", False)],
+)
+def test_a_child_is_stopped_if_it_neither_writes_nor_computes(work, stopped, nested):
+    """Of a process that it has started, output and computation count too."""
+    code = f"import time\nend = time.monotonic() + 5\nwhile time.monotonic() < end: {work}"
+    if nested:
+        code = f"subprocess.run([sys.executable, '-c', {code!r}])"
+    status, output = supervised(code, timeout=None, stall=2)
+    assert (status, output.exceeded) == ((None, "run.stall") if stopped else (0, None))
 
 
 def test_the_timeout_applies_to_each_stage_separately(tmp_path):

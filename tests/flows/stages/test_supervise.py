@@ -31,6 +31,8 @@ def test_a_stage_that_reports_its_failure_is_not_retried_and_a_crashed_one_is(pa
     assert failure.key == "data.source"
     failure = _failure("head", -9, Output("x", print), params())
     assert (failure.key, failure.again) == ("stage-crashed", True)
+    failure = _failure("head", -9, Output("x", print), params(), memory_was_full=True)
+    assert (failure.key, failure.again) == ("memory-full", False)
     failure = _failure("head", None, Output("x", print), params(run={"timeout": 7}))
     assert (failure.key, failure.again) == ("run.timeout", False)
     assert "7 seconds" in str(failure)
