@@ -58,7 +58,7 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     """
     from tasks.core.files import replacing, write_json
     from tasks.data import decoding as decodings
-    from tasks.data import facts_cache
+    from tasks.data.facts_cache import FactsCache
     from tasks.data.ingestion import Fractions, build_manifest, read_facts, read_source
     from tasks.data.manifest import target_spec, usable
     from tasks.data.near_duplicates import ImageFiles, sheet
@@ -67,8 +67,9 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
 
     source = read_source(paths.raw, params.ingest.classes)
     decoding = decodings.resolve(params.max_pixels, params.background, params.white_level)
-    facts = read_facts(paths.raw, source.files, facts_cache.load(paths.facts, decoding), decoding)
-    facts_cache.save(paths.facts, facts, decoding)
+    cache = FactsCache(paths.facts, decoding)
+    facts = read_facts(paths.raw, source.files, cache, decoding)
+    cache.save(facts)
     files, fractions = ImageFiles(paths.raw, decoding), Fractions(params.ingest.validation, params.ingest.test)
     manifest, record = build_manifest(files, facts, source.labels, fractions, read_memory(paths.splits))
     target = target_spec(usable(manifest))

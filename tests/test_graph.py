@@ -17,7 +17,7 @@ from flows.config.parameters import FlowParams, stage_params
 from flows.registry.scorer_code import read_code
 from flows.registry.trusted_code import SHIPPED, code_digest, is_trusted
 from tasks.core.digest import closure
-from tasks.core.files import read_json, write_json, write_text
+from tasks.core.files import read_json, write_text
 from tasks.core.params import PINS, Section
 from tasks.core.schema import STAGES
 from tasks.scorer.answer import FORMAT
@@ -185,7 +185,7 @@ def test_only_these_stages_keep_anything(finished):
     state = finished.root / PARAMS["paths"]["state"]
     assert {path.name for path in state.iterdir()} <= {
         "CACHEDIR.TAG",
-        "facts.json",
+        "facts",
         "features",
         "logs",
         "predict",
@@ -209,10 +209,10 @@ def test_only_these_stages_keep_anything(finished):
 
 def pollute(state: Path) -> None:
     """Falsifies a fact, removes half of the features, adds a damaged and a foreign shard and stale checkpoints."""
-    if (state / "facts.json").exists():
-        kept = read_json(state / "facts.json")
-        next(iter(kept["facts"].values()))["width"] += 1
-        write_json(state / "facts.json", kept)
+    for part in (state / "facts").glob("*.parquet"):
+        data = bytearray(part.read_bytes())
+        data[len(data) // 3] ^= 1  # in a page with a checksum
+        part.write_bytes(data)
     for shard in list((state / "features").rglob("*.safetensors")):
         stored = load_file(shard)
         half = {name: value[::2].copy() for name, value in stored.items()}

@@ -16,7 +16,7 @@ MARKER_TEXT = (
     "# Rootstock created this folder (paths.state of params.yaml); make clean removes what Rootstock keeps here.\n"
 )
 EVIDENCE = frozenset(  # at least one is in a folder that an earlier version, without a marker, created
-    {"facts.json", "flow.json", "flow.lock", "reports", "result.md", "run.json", "servers.json", "stage.lock"}
+    {"facts", "facts.json", "flow.json", "flow.lock", "reports", "result.md", "run.json", "servers.json", "stage.lock"}
 )
 CHILDREN = EVIDENCE | {
     *("answers", "bench", "checkpoints", "compare", "failed", "features", "logs", "peers", "pictures", "predict"),

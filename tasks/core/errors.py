@@ -28,6 +28,16 @@ class RootstockError(Exception):
         super().__init__(redact(message))
         self.key = key
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Returns how to copy the error, such as from another process, since `key` is no positional argument."""
+        return _copy, (type(self), self.args, self.__dict__)
+
+
+def _copy(kind: type[RootstockError], arguments: tuple[str, ...], fields: dict[str, object]) -> RootstockError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(fields)
+    return error
+
 
 class ParamsError(RootstockError):
     """An invalid value in params.yaml or on the command line."""

@@ -65,7 +65,7 @@ class StageFiles:
     curves_picture = File("evaluate", "curves.png")  # validation loss and score over steps
     wrong = File("evaluate", "wrong.png")  # the misclassified test images with the highest confidence
     results_page = File("evaluate", "results.html")  # all results on one page, with embedded images
-    facts = File("state", "facts.json")  # image facts, keyed by file content
+    facts = File("state", "facts")  # image facts, keyed by file content
     feature_store = File("state", "features")  # features, keyed by file content
     checkpoints = File("state", "checkpoints")  # checkpoints for resuming interrupted fits
     result = File("state", "result.md")  # the last retraining's result, with embedded images

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +15,16 @@ import imagehash
 from PIL import Image
 
 from tasks.core.errors import RootstockError
+from tasks.core.files import sha256_of
 from tasks.core.schema import Column
+from tasks.core.spread import spread
 from tasks.scorer.decode import DEFAULT, Decoded, Decoding, decoded
 from tasks.scorer.formats import HEAD, format_of, is_refused
 
 Facts = dict[str, Any]  # the manifest's columns that depend on the file alone
+NEW = "new"  # marks a file that is not in the cache
+SHARD = 128  # files that a process decodes at a time
+MANY = 2000  # new files from which processes pay, which need half a second to start
 PEAK = "peak"  # a fact besides the manifest's columns: the largest value of a 16-bit gray image
 # Suffixes of images that can be decoded, and of those that are refused by name rather than skipped.
 READABLE = frozenset(
@@ -121,26 +128,58 @@ def is_utf8(text: str) -> bool:
 
 
 def facts(
-    root: Path, files: Iterable[str], cached: Mapping[str, Facts], decoding: Decoding = DEFAULT
+    root: Path, files: Sequence[str], cached: Mapping[str, Facts], decoding: Decoding = DEFAULT
 ) -> Iterator[Facts]:
-    """Yields the facts of each file, in order, read by one thread per core. `cached` maps SHA-256 to facts."""
+    """Yields the facts of each file, in order. `cached` maps SHA-256 to facts; other images are decoded.
+
+    Many are decoded by a process per core: threads would wait for each other.
+    """
+    shards = (files[start : start + SHARD] for start in range(0, len(files), SHARD))
+    many = len(files) - len(cached) >= MANY
+    hashed: deque[list[Facts]] = deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(lambda file: _facts(root, file, cached, decoding), files)
+
+        def new_files() -> Iterator[list[str]]:
+            for shard in shards:
+                hashed.append(list(pool.map(lambda file: _hashed(root, file, cached), shard)))
+                yield [row[Column.PATH] for row in hashed[-1] if NEW in row]
+
+        decode = partial(_decode, root, decoding) if many else lambda new: pool.map(partial(_read, root, decoding), new)
+        for decoded_rows in spread(decode, new_files(), os.cpu_count() or 1 if many else 1):
+            new = iter(decoded_rows)
+            yield from (next(new) if NEW in row else row for row in hashed.popleft())
 
 
-def _facts(root: Path, file: str, cached: Mapping[str, Facts], decoding: Decoding) -> Facts:
+def _hashed(root: Path, file: str, cached: Mapping[str, Facts]) -> Facts:
+    """Returns the file's facts if they are in the cache or it cannot be read; else its path, marked as new."""
+    try:
+        sha256 = sha256_of(root / file)
+    except OSError as error:
+        return _unreadable(file, error)
+    if sha256 in cached:
+        return {Column.PATH: file, Column.SHA256: sha256, **cached[sha256]}
+    return {Column.PATH: file, NEW: True}
+
+
+def _decode(root: Path, decoding: Decoding, files: Sequence[str]) -> list[Facts]:
+    return [_read(root, decoding, file) for file in files]
+
+
+def _read(root: Path, decoding: Decoding, file: str) -> Facts:
     try:
         data = (root / file).read_bytes()
     except OSError as error:
-        return {Column.PATH: file, Column.QUARANTINE: f"the file cannot be read: {error.strerror}"}
+        return _unreadable(file, error)
     row: Facts = {Column.PATH: file, Column.SHA256: hashlib.sha256(data).hexdigest()}
-    if row[Column.SHA256] in cached:
-        return {**row, **cached[row[Column.SHA256]]}
     try:
         with decoded(data, decoding=decoding) as image:
             return {**row, **_facts_of_image(image)}
     except ValueError as reason:
         return {**row, Column.QUARANTINE: str(reason)}
+
+
+def _unreadable(file: str, error: OSError) -> Facts:
+    return {Column.PATH: file, Column.QUARANTINE: f"the file cannot be read: {error.strerror}"}
 
 
 def _facts_of_image(image: Decoded) -> Facts:

@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from tasks.core.errors import DataRefusedError
 from tasks.core.progress import counted
 from tasks.core.schema import LABELED_SPLITS, TABLE, Column, FolderClasses, Split
 from tasks.data import image_files, splits
 from tasks.data.class_folders import LAYOUT
+from tasks.data.facts_cache import table_of
 from tasks.data.hashed_splits import assign, by_hash
 from tasks.data.image_files import Facts
 from tasks.data.layout import read_layout
@@ -70,20 +72,20 @@ def read_source(raw: Path, classes: FolderClasses = FolderClasses.AUTO) -> Sourc
     return Source(files, others, litter, labels, notes)
 
 
-def read_facts(raw: Path, files: list[str], cached: Mapping[str, Facts], decoding: Decoding) -> list[Facts]:
-    """Reads the facts of each file, in order, and reports progress. `cached` maps SHA-256 to facts."""
-    return list(counted(image_files.facts(raw, files, cached, decoding), len(files), "images read"))
+def read_facts(raw: Path, files: list[str], cached: Mapping[str, Facts], decoding: Decoding) -> pa.Table:
+    """Returns the facts of each file, in order, and reports progress. `cached` maps SHA-256 to facts."""
+    return table_of(counted(image_files.facts(raw, files, cached, decoding), len(files), "images read"))
 
 
 def build_manifest(
-    files: ImageFiles, facts: list[Facts], labels: pd.DataFrame, fractions: Fractions, memory: Mapping[str, str]
+    files: ImageFiles, facts: pa.Table, labels: pd.DataFrame, fractions: Fractions, memory: Mapping[str, str]
 ) -> tuple[pd.DataFrame, SplitRecord]:
     """Joins facts and labels row by row, and fills in groups, weights and splits. Returns the record of the splits too.
 
     An image without a group forms a group with its copies, or by itself if it is in quarantine. `memory` is the split
     of each pixel hash in earlier versions; it and `fractions` matter only if the source has no splits.
     """
-    rows = pd.DataFrame(facts, columns=list(COLUMNS))
+    rows = facts.to_pandas().reindex(columns=list(COLUMNS))
     content = rows[Column.PIXEL_HASH].fillna(rows[Column.SHA256]).fillna(rows[Column.PATH])
     if Column.QUARANTINE in labels:  # a table's own name for a file that does not exist
         labels = labels.assign(quarantine=labels[Column.QUARANTINE].fillna(rows[Column.QUARANTINE]))

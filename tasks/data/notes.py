@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from tasks.core.schema import Column
-from tasks.data.image_files import LITTER_FOLDERS, PEAK, Facts, Listing
+from tasks.data.image_files import LITTER_FOLDERS, PEAK, Listing
 from tasks.scorer.decode import WHITE_LEVEL, Decoding
 
 EXAMPLES = 3
@@ -38,9 +41,10 @@ def litter_of(file: str) -> str:
     return next((part for part in path.parts[:-1] if part in LITTER_FOLDERS), path.name)
 
 
-def notes_on_gray(facts: Sequence[Facts], decoding: Decoding) -> Iterator[str]:
+def notes_on_gray(facts: pa.Table, decoding: Decoding) -> Iterator[str]:
     """Yields warnings on 16-bit gray images that use few of their bits, or that are brighter than white."""
-    peaks = {str(row[Column.PATH]): int(row[PEAK]) for row in facts if PEAK in row}
+    gray = facts.select([Column.PATH, PEAK]).filter(pc.is_valid(facts[PEAK]))
+    peaks = dict(zip(gray[Column.PATH].to_pylist(), gray[PEAK].to_pylist(), strict=True))
     if decoding.white_level == WHITE_LEVEL:
         dark = {file: peak.bit_length() for file, peak in peaks.items() if 0 < peak < 2**DARK_BITS}
         if dark:

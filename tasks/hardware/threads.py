@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
+
+from tasks.core.spread import in_order
 
 _THREADS: ContextVar[int] = ContextVar("threads", default=0)  # of map_in_threads; 0: as many as PyTorch may use
 
@@ -53,10 +54,4 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
             yield from map(function, items)
             return
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            waiting: deque[Future[Result]] = deque()
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield from in_order(pool, function, items, threads + 1)

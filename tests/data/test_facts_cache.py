@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import hashlib
+import shutil
 
-from tasks.core.files import read_json, write_json
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from tasks.core.schema import Column
 from tasks.data import facts_cache, image_files
+from tasks.data.facts_cache import FactsCache, table_of
 from tasks.scorer.decode import Decoding
 from tests.drawn import drawn
 
@@ -25,9 +30,9 @@ def cached_facts(folder, monkeypatch) -> tuple[list[dict[str, object]], int]:
     with monkeypatch.context() as patch:
         real = image_files.decoded
         patch.setattr(image_files, "decoded", lambda data, **how: decoded.append(data) or real(data, **how))
-        files = image_files.find(folder).images
-        rows = list(image_files.facts(folder, files, facts_cache.load(folder / "facts.json")))
-    facts_cache.save(folder / "facts.json", rows)
+        cache = FactsCache(folder / "facts")
+        rows = list(image_files.facts(folder, image_files.find(folder).images, cache))
+    cache.save(table_of(rows))
     return rows, len(decoded)
 
 
@@ -48,25 +53,83 @@ def test_only_new_contents_are_decoded_and_the_facts_are_the_same(folder, monkey
 
 def test_facts_of_other_settings_are_not_used(folder, monkeypatch):
     cached_facts(folder, monkeypatch)
-    file = folder / "facts.json"
-    assert len(facts_cache.load(file)) == 4
-    assert facts_cache.load(file, Decoding(background=(0, 0, 0))) == {}
+    assert len(FactsCache(folder / "facts")) == 4
+    assert len(FactsCache(folder / "facts", Decoding(background=(0, 0, 0)))) == 0
     monkeypatch.setattr(facts_cache, "heif_version", lambda: "1.0")
-    assert facts_cache.load(file) == {}
+    assert len(FactsCache(folder / "facts")) == 0
+    _, decoded = cached_facts(folder, monkeypatch)
+    assert decoded == 4
+    assert len(FactsCache(folder / "facts")) == 4
 
 
-@pytest.mark.parametrize("spoil", ["half", "other", "code", "list", "none"])
-def test_what_is_damaged_or_of_other_code_is_not_used(folder, monkeypatch, spoil):
+@pytest.mark.parametrize("spoil", ["half", "empty", "text", "facts"])
+def test_what_is_damaged_is_not_used_and_made_again(folder, monkeypatch, spoil):
     first, _ = cached_facts(folder, monkeypatch)
-    file = folder / "facts.json"
-    kept = read_json(file)
-    if spoil == "half":
-        file.write_bytes(file.read_bytes()[:200])
-    elif spoil == "other":
-        next(iter(kept["facts"].values()))["width"] = 1
-        write_json(file, kept)
-    elif spoil == "code":
-        write_json(file, {**kept, "code": []})
-    else:
-        write_json(file, [] if spoil == "list" else None)
+    (file,) = (folder / "facts").iterdir()
+    data = file.read_bytes()
+    at = data.index(first[0][Column.PIXEL_HASH][:8].encode())
+    other = data[:at] + b"f0" + data[at + 2 :]
+    file.write_bytes({"half": data[: len(data) // 2], "empty": b"", "text": b"{}" * 99, "facts": other}[spoil])
     assert cached_facts(folder, monkeypatch) == (first, 4)
+    assert cached_facts(folder, monkeypatch) == (first, 0)
+
+
+def made_up(start: int, count: int) -> list[dict[str, object]]:
+    return [
+        {Column.PATH: f"{number}.png", Column.SHA256: hashlib.sha256(str(number).encode()).hexdigest()}
+        | {Column.WIDTH: number, Column.MODE: "RGB"}
+        for number in range(start, start + count)
+    ]
+
+
+def run(folder, rows) -> set[str]:
+    """Saves the facts of a run. Returns the names of the parts that were written."""
+    before = {file.name: file.stat().st_ino for file in folder.glob("*")}
+    FactsCache(folder).save(table_of(rows))
+    cache = FactsCache(folder)
+    for row in rows:
+        assert cache[row[Column.SHA256]] == {Column.WIDTH: row[Column.WIDTH], Column.MODE: "RGB"}
+    return {file.name for file in folder.glob("*") if file.stat().st_ino != before.get(file.name)}
+
+
+def test_a_run_writes_only_the_parts_to_which_it_adds(tmp_path, monkeypatch):
+    monkeypatch.setattr(facts_cache, "PART_ROWS", 10)
+    parts = {f"{digit:x}.parquet" for digit in range(16)}
+    assert run(tmp_path, made_up(0, 200)) == parts
+    assert run(tmp_path, made_up(0, 200)) == set()
+    one = run(tmp_path, made_up(0, 201))
+    assert one == {f"{made_up(200, 1)[0][Column.SHA256][0]}.parquet"}
+    assert run(tmp_path, made_up(50, 151)) == set()
+    assert len(FactsCache(tmp_path)) == 201  # not used by the last run, but perhaps by the next
+    assert run(tmp_path, made_up(200, 2)) == {"all.parquet"}
+    assert len(FactsCache(tmp_path)) == 2  # most were of no use
+    assert {file.name for file in tmp_path.iterdir()} == {"all.parquet"}
+    assert run(tmp_path, made_up(0, 300)) == parts
+    assert run(tmp_path, []) == set()
+
+
+@given(st.binary(min_size=1, max_size=3), st.floats(0, 1))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_damage_becomes_a_fact(tmp_path, other, where):
+    shutil.rmtree(tmp_path / "facts", ignore_errors=True)
+    rows = made_up(0, 50)
+    run(tmp_path / "facts", rows)
+    (file,) = (tmp_path / "facts").iterdir()
+    data = bytearray(file.read_bytes())
+    at = int(where * (len(data) - len(other)))
+    data[at : at + len(other)] = other
+    file.write_bytes(data)
+    cache = FactsCache(tmp_path / "facts")
+    assert {**cache}.items() <= {row[Column.SHA256]: {"width": row["width"], "mode": "RGB"} for row in rows}.items()
+
+
+def test_many_files_are_decoded_by_processes_with_the_same_facts(folder, monkeypatch):
+    """Those in the cache are not sent to them; each has a place among the others."""
+    (folder / "gone.png").symlink_to(folder / "nowhere")
+    files = [*image_files.find(folder).images, "gone.png"]
+    expected = list(image_files.facts(folder, files, {}))
+    monkeypatch.setattr(image_files, "MANY", 1)
+    monkeypatch.setattr(image_files, "SHARD", 2)
+    assert list(image_files.facts(folder, files, {})) == expected
+    cached = {row[Column.SHA256]: {Column.WIDTH: 1} for row in expected[1:2]}
+    assert list(image_files.facts(folder, files, cached))[1][Column.WIDTH] == 1

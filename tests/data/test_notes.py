@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import pyarrow as pa
+
 from tasks.core.schema import Column
+from tasks.data.facts_cache import table_of
 from tasks.data.image_files import PEAK, Listing
 from tasks.data.notes import left_out, notes_on_gray, reasons
 from tasks.scorer.decode import Decoding
 
 
-def peaks(*values: int) -> list[dict[str, object]]:
-    return [{Column.PATH: f"{number}.tif", PEAK: value} for number, value in enumerate(values)]
+def peaks(*values: int | None) -> pa.Table:
+    return table_of({Column.PATH: f"{number}.tif", PEAK: value} for number, value in enumerate(values))
 
 
 def test_files_that_were_left_out_are_counted_by_kind():
@@ -28,8 +31,7 @@ def test_each_file_that_is_left_out_has_a_reason():
 
 
 def test_dark_gray_of_16_bits_is_named_with_its_bits_and_the_remedy():
-    rows = peaks(4095, 60000, 0, 1000, 4000, 2000)
-    (note,) = notes_on_gray([*rows, {Column.PATH: "other.png"}], Decoding())
+    (note,) = notes_on_gray(peaks(4095, 60000, 0, 1000, 4000, 2000, None), Decoding())
     assert "4 images of 16-bit gray use at most 12 bits" in note
     assert "0.tif (12 bits), 3.tif (10 bits), 4.tif (12 bits), ...;" in note
     assert note.endswith("set data.white_level: 4095")

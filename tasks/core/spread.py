@@ -1,0 +1,88 @@
+"""Computes shards of work in order: in this process, or in a pool of processes that end with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from itertools import chain
+from multiprocessing import get_context
+from typing import TypeVar
+
+from tasks.core.errors import MORE_MEMORY, RootstockError
+from tasks.core.progress import warn
+
+Shard = TypeVar("Shard")
+Result = TypeVar("Result")
+
+ATTEMPTS = 3  # pools that are started, if processes of a pool end, before a result is given up
+CHECK = 0.5  # seconds between two looks at whether the parent is alive
+
+
+def spread(
+    function: Callable[[Shard], Result], shards: Iterable[Shard], workers: int = 1, *, ahead: int = 2
+) -> Iterator[Result]:
+    """Yields `function(shard)` for each shard, in order, computed by `workers` processes; 1: by this one.
+
+    `function` and shards must be picklable. At most `ahead` shards a worker are in flight. Shards of a process that
+    ended, such as for lack of memory, are computed again by a new pool. Raises RootstockError if that happens ATTEMPTS
+    times without a result.
+    """
+    if workers == 1:
+        yield from map(function, shards)
+        return
+    waiting: deque[Shard] = deque()  # submitted, and not yet yielded
+    remaining, failures = iter(shards), 0
+    while failures < ATTEMPTS:
+        with _pool(workers) as pool, suppress(BrokenProcessPool):
+            for result in in_order(pool, function, chain([*waiting], _noted(remaining, waiting)), ahead * workers):
+                waiting.popleft()
+                failures = 0
+                yield result
+            return
+        failures += 1
+        warn(f"one of {workers} processes has ended; its work is done again")
+    raise RootstockError(
+        f"processes that compute ended {ATTEMPTS} times; is the memory full? {MORE_MEMORY}", key="process-ended"
+    )
+
+
+def in_order(
+    pool: Executor, function: Callable[[Shard], Result], shards: Iterable[Shard], ahead: int
+) -> Iterator[Result]:
+    """Yields `function(shard)` for each shard, in order; at most `ahead` of them are submitted and not yielded."""
+    futures: deque[Future[Result]] = deque()
+    for shard in shards:
+        futures.append(pool.submit(function, shard))
+        if len(futures) >= ahead:
+            yield futures.popleft().result()
+    while futures:
+        yield futures.popleft().result()
+
+
+def _noted(shards: Iterable[Shard], waiting: deque[Shard]) -> Iterator[Shard]:
+    for shard in shards:
+        waiting.append(shard)
+        yield shard
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),))
+
+
+def _begin(parent: int) -> None:
+    """Lets the parent handle Ctrl-C, and ends this process when the parent has ended: a killed one cannot do that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
+
+
+def _exit_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(CHECK)
+    os._exit(1)

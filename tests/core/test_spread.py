@@ -1,0 +1,107 @@
+"""Shards that are computed by this process or by others are the same; no process outlives this one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.core.errors import ParamsError, RootstockError
+from tasks.core.spread import spread
+from tests.errors import raises
+from tests.project import ROOT, environment, is_alive, wait_until
+
+
+def square(number):
+    return number * number
+
+
+def refuse(number):
+    raise ParamsError(f"number {number}", key="data.source")
+
+
+def once_killed(place):
+    """Kills its own process, but for the second time."""
+    file, number = place
+    if number == 3 and not file.exists():
+        file.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def killed(_number):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def note(place):
+    folder, number = place
+    (folder / f"{number}").touch()
+    return number
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_results_come_in_order_whoever_computes_them(workers):
+    assert list(spread(square, range(50), workers)) == [number * number for number in range(50)]
+    assert list(spread(square, [], workers)) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_few_shards_are_taken_ahead(workers):
+    taken = []
+    results = spread(square, (taken.append(number) or number for number in range(100)), workers, ahead=2)
+    next(results)
+    assert len(taken) <= 2 * workers
+    results.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_is_the_same_from_another_process(workers):
+    with raises(ParamsError, "data.source") as caught:
+        list(spread(refuse, [7], workers))
+    assert (str(caught.value), caught.value.exit_code) == ("number 7", 2)
+
+
+def test_a_killed_process_is_replaced_and_its_work_done_again(tmp_path, capsys):
+    places = [(tmp_path / "killed", number) for number in range(20)]
+    assert list(spread(once_killed, places, 2)) == list(range(20))
+    assert "done again" in capsys.readouterr().out
+
+
+def test_work_that_kills_its_process_each_time_is_given_up():
+    with raises(RootstockError, "process-ended"):
+        list(spread(killed, range(4), 2))
+
+
+STAGE = """
+import os, sys, time
+from pathlib import Path
+from tasks.core.spread import spread
+from tests.core.test_spread import sleep
+if __name__ == "__main__":
+    list(spread(sleep, [Path(sys.argv[1])] * 2, 2))
+"""
+
+
+def sleep(folder):
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_process_outlives_the_one_that_started_it(tmp_path, number):
+    script, folder = tmp_path / "stage.py", tmp_path / "pids"
+    script.write_text(STAGE)
+    folder.mkdir()
+    stage = subprocess.Popen([sys.executable, script, folder], env={**environment(), "PYTHONPATH": str(ROOT)})
+    wait_until(lambda: len(list(folder.iterdir())) == 2, 60)
+    children = [int(file.name) for file in Path(folder).iterdir()]
+    assert all(psutil.pid_exists(pid) for pid in children)
+    stage.send_signal(number)
+    stage.wait()
+    wait_until(lambda: not any(map(is_alive, children)), 5)
