@@ -32,6 +32,7 @@ BENCHMARKS = (
     "batch",
     "promotion",
     "nights",
+    "memory",
     "parity",
     "distillation",
     "pseudo_labels",
