@@ -22,7 +22,7 @@ from flows.stages import dvc_cli, dvc_versions
 from tasks.core.errors import RootstockError
 
 LINEAGE = f"lineage/{dvc_cli.LOCK.name}"  # artifact of a run
-RECOMPUTED = ("augment", "features")  # stages whose outputs grow with each image, and are quickly made again
+RECOMPUTED = ("features",)  # stages whose outputs grow with each image, and are quickly made again
 REMEDY = "nothing was removed from DVC. If no data of that version is needed, delete it in MLflow"
 
 
@@ -34,7 +34,7 @@ def stored_locks(runs: Iterable[str]) -> list[str]:
 def collect(locks: Iterable[str], *, shared: bool, with_aliases: Iterable[str] = ()) -> list[str]:
     """Removes objects, keeping what these texts of dvc.lock need. Returns what was done, a line each.
 
-    Views and features of all images are new whenever an image is: of the versions, only those `with_aliases` keep
+    Features of all images are new whenever an image is: of the versions, only those `with_aliases` keep
     theirs. A cache or remote outside of the main checkout may be shared with other projects, whose objects would be
     removed too: it is left as it is unless `shared` is true. Raises RootstockError if nothing says what a folder holds.
     """
