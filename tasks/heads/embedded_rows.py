@@ -65,7 +65,6 @@ class _Picked:
 
     def weights(self) -> Tensor:
         """Returns the weights, (N,) float64, without a copy for each row if they are equal."""
-        first, count = self._weights[0][:1], sum(map(len, self._weights))
-        if all((weights == first).all() for weights in self._weights):
-            return torch.ones(1, dtype=torch.float64).expand(count)
-        return torch.from_numpy(np.concatenate(self._weights))
+        weight_N = torch.from_numpy(np.concatenate(self._weights))
+        equal = len(weight_N) > 0 and bool((weight_N == weight_N[0]).all())
+        return weight_N[:1].clone().expand(len(weight_N)) if equal else weight_N

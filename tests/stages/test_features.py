@@ -16,7 +16,7 @@ from tasks.embedding.matrix import matrix_files, read_features
 from tasks.hardware import machine_cache
 from tests.drawn import drawn
 from tests.errors import raises
-from tests.stages.contract import augmented, embedded, ingested
+from tests.stages.contract import augmented, embedded, headed, ingested
 
 
 def matrix_of(paths):
@@ -89,6 +89,15 @@ def test_blocks_of_any_size_are_the_same_matrix(paths, monkeypatch):
         assert len(matrix_files(paths.matrix)) == parts
         assert torch.equal(matrix_of(paths), whole)
         pd.testing.assert_frame_equal(pd.concat([rows for _, rows in read_features(paths)], ignore_index=True), index)
+
+
+def test_the_head_is_the_same_for_parts_of_any_size(paths, monkeypatch):
+    """Also if a part has no image of a split: the first parts are of test images."""
+    ingested(paths), augmented(paths), embedded(paths), headed(paths)
+    whole = paths.head_weights.read_bytes()
+    monkeypatch.setattr("tasks.embedding.index.BLOCK_IMAGES", 2)
+    embedded(paths), headed(paths)
+    assert paths.head_weights.read_bytes() == whole
 
 
 def test_features_refuses_more_views_than_are_planned(paths):
