@@ -16,10 +16,22 @@ MARKER_TEXT = (
     "# Rootstock created this folder (paths.state of params.yaml); make clean removes what Rootstock keeps here.\n"
 )
 EVIDENCE = frozenset(  # at least one is in a folder that an earlier version, without a marker, created
-    {"facts", "facts.json", "flow.json", "flow.lock", "reports", "result.md", "run.json", "servers.json", "stage.lock"}
+    {"facts.json", "flow.json", "flow.lock", "reports", "result.md", "run.json", "servers.json", "stage.lock"}
 )
 CHILDREN = EVIDENCE | {
-    *("answers", "bench", "checkpoints", "compare", "failed", "features", "logs", "peers", "pictures", "predict"),
+    *(
+        "answers",
+        "bench",
+        "checkpoints",
+        "compare",
+        "facts",
+        "failed",
+        "features",
+        "logs",
+        "peers",
+        "pictures",
+        "predict",
+    ),
     *("flow_run.json", "prune.json", "report.md", "review", "soak", "source", "worktrees", MARKER),
 }
 TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # see tasks.core.files.replacing

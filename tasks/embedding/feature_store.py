@@ -82,7 +82,7 @@ class FeatureStore:
         with replacing(file) as beside:
             save_file(tensors, beside, {CHECKSUM: _checksum(tensors)})
         self._append(file, key_N2)
-        self.missing(key_N2)  # maps its rows, which stay readable if the context is removed by another process
+        self._check(len(self._files) - 1)  # maps its rows, which stay readable if another process removes the context
 
     def collect(self, most: float) -> None:
         """Removes the least recently used contexts, except this one, until the store fits into `most` GiB."""

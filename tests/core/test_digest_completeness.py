@@ -44,7 +44,7 @@ NO_FEATURE = {  # loaded by the features stage, but features do not depend on th
     *("tasks.core.target", "tasks.data.manifest", "tasks.embedding.index", "tasks.images.views"),  # are in the keys
     *("tasks.embedding.matrix", "tasks.hardware.heap"),  # write the features
     *("tasks.hardware.machine_cache", "tasks.hardware.precision"),  # device and dtype are in the keys
-    "tasks.hardware.threads",  # precision measures with it
+    *("tasks.hardware.threads", "tasks.core.spread"),  # precision measures with them
     *(
         "tasks.embedding.compiled",
         "tasks.embedding.packages",

@@ -221,8 +221,9 @@ def test_a_stage_whose_dvc_was_killed_exits(tmp_path):
 
 def test_a_supervisor_that_is_killed_takes_the_stage_with_it(tmp_path):
     stage = STAGE + "open('grandchild', 'w').write(str(os.getpid())); time.sleep(600)"
-    code = "import sys\nfrom flows.stages.child import run_supervised\n"
-    code += f"run_supervised([sys.executable, '-c', {stage!r}], 60, print)"
+    code = "import sys\nfrom flows.config.parameters import RunSection\nfrom flows.stages.child import run_supervised\n"
+    code += "limits = RunSection(timeout=60, stall=60, retries=0, slot=None)\n"
+    code += f"run_supervised([sys.executable, '-c', {stage!r}], limits, print)"
     supervisor = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment(PYTHONPATH=str(ROOT)), stdout=-3, stderr=-3
     )
@@ -272,5 +273,5 @@ def test_a_child_that_closes_its_output_is_waited_for():
 
 def test_the_environment_is_passed_on_with_the_runs_name(monkeypatch):
     monkeypatch.setenv("COLOR", "teal")
-    _code, output = run_supervised(["sh", "-c", f"echo $COLOR $SHAPE ${SUPERVISED}"], 60, print, SHAPE="ring")
+    _code, output = run_supervised(["sh", "-c", f"echo $COLOR $SHAPE ${SUPERVISED}"], LIMITS, print, SHAPE="ring")
     assert list(output.tail) == [f"teal ring {output.run}"]
