@@ -80,7 +80,7 @@ class RunSection(Section):
     """The supervision of stages."""
 
     timeout: float | None = Field(gt=0, description="time limit of a stage, in seconds; null: none")
-    stall: float = Field(gt=0, description="seconds after which a stage is stopped that writes and computes nothing")
+    stall: float = Field(gt=0, description="seconds after which a stage that neither writes nor computes is stopped")
     retries: int = Field(ge=0, le=10, description="restarts of a stage after a crash")
     slot: str | None = Field(description="Prefect concurrency limit that a stage holds while it computes; null: none")
 

@@ -19,20 +19,8 @@ EVIDENCE = frozenset(  # at least one is in a folder that an earlier version, wi
     {"facts.json", "flow.json", "flow.lock", "reports", "result.md", "run.json", "servers.json", "stage.lock"}
 )
 CHILDREN = EVIDENCE | {
-    *(
-        "answers",
-        "bench",
-        "checkpoints",
-        "compare",
-        "facts",
-        "failed",
-        "features",
-        "logs",
-        "peers",
-        "pictures",
-        "predict",
-    ),
-    *("flow_run.json", "prune.json", "report.md", "review", "soak", "source", "worktrees", MARKER),
+    *("answers", "bench", "checkpoints", "compare", "failed", "features", "logs", "peers", "pictures", "predict"),
+    *("facts", "flow_run.json", "prune.json", "report.md", "review", "soak", "source", "worktrees", MARKER),
 }
 TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # see tasks.core.files.replacing
 SHOWN = 5  # names in a message

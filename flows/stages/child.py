@@ -91,12 +91,12 @@ def run_supervised(
     *,
     cwd: Path | None = None,
     **environment: str,
-) -> tuple[int | None, Output]:
+) -> tuple[int, Output]:
     """Runs a command and calls `on_message` with its progress and text messages. Returns its exit code and output.
 
-    The exit code is None if the child exceeded a limit of `run`; each stage record restarts the clocks. Its standard
-    input is a pipe from this process, so a stage exits when this process ends for any reason. Processes left
-    behind in the child's session are killed.
+    A child that exceeds a limit of `run` is stopped; each stage record restarts the clocks. Its standard input is a
+    pipe from this process, so a stage exits when this process ends for any reason. Processes left behind in the child's
+    session are killed.
     """
     output = Output(uuid.uuid4().hex, on_message)
     child = subprocess.Popen(
@@ -112,14 +112,14 @@ def run_supervised(
         _follow(child, output, Watch(child.pid, run))
     finally:
         _end(child)
-    return (None if output.exceeded else child.returncode), output
+    return child.returncode, output
 
 
-def check_outcome(stages: Sequence[str], code: int | None, output: Output, run: RunSection) -> None:
+def check_outcome(stages: Sequence[str], code: int, output: Output, run: RunSection) -> None:
     """Raises RootstockError if one of the stages that a child ran in order failed or exceeded a limit."""
-    if code is None:
+    if output.exceeded:
         stage = stages[min(len(output.records), len(stages) - 1)]
-        raise RootstockError(limits.message(stage, output.exceeded, run), key=output.exceeded or limits.TIMEOUT)
+        raise RootstockError(limits.message(stage, output.exceeded, run), key=output.exceeded)
     if code and output.failure:
         failure = output.failure
         raise RootstockError(f"{failure.stage}: {failure.error}", key=failure.key or "stage-failed")

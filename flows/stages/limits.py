@@ -1,4 +1,4 @@
-"""Limits on a stage's time: in all, if there is one, and without any sign of work."""
+"""Limits on a stage's time: in total, if there is a limit, and without any sign of work."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from flows.config.parameters import RunSection
 TIMEOUT, STALL = "run.timeout", "run.stall"
 IDLE = 0.01  # share of a core below which processes only wait
 SAMPLES = 10  # of the processor time, in the time that a stage may be idle
+PAUSE = 60.0  # seconds without a look at the child after which this process was paused, and probably the child too
 
 
 class Watch:
@@ -19,7 +20,7 @@ class Watch:
 
     def __init__(self, pid: int, run: RunSection) -> None:
         self._process, self._run = psutil.Process(pid), run
-        self._started = self._last_work = self._sampled = time.monotonic()
+        self._started = self._last_work = self._sampled = self._looked = time.monotonic()
         self._seconds = 0.0
 
     def begin_stage(self) -> None:
@@ -33,11 +34,21 @@ class Watch:
     def exceeded(self) -> str | None:
         """Returns the key of the limit that is exceeded, if one is."""
         now = time.monotonic()
+        self._leave_out_pause(now)
         if self._run.timeout is not None and now - self._started > self._run.timeout:
             return TIMEOUT
         if now - self._sampled > self._run.stall / SAMPLES:
             self._sample(now)
         return STALL if now - self._last_work > self._run.stall else None
+
+    def _leave_out_pause(self, now: float) -> None:
+        """Moves the clocks on by the time for which this process has been paused, such as by docker pause."""
+        pause = now - self._looked
+        if pause > PAUSE:
+            self._started, self._last_work, self._sampled = (
+                clock + pause for clock in (self._started, self._last_work, self._sampled)
+            )
+        self._looked = now
 
     def _sample(self, now: float) -> None:
         seconds = _processor_seconds(self._process)
@@ -46,7 +57,7 @@ class Watch:
         self._seconds, self._sampled = seconds, now
 
 
-def message(stage: str, exceeded: str | None, run: RunSection) -> str:
+def message(stage: str, exceeded: str, run: RunSection) -> str:
     """Returns the error message for a stage that was stopped because of a limit."""
     if exceeded == STALL:
         return (

@@ -77,9 +77,10 @@ def reproduce(stage: str, params: FlowParams, *, outdated: bool, on_line: Callab
     killed = memory.killed_processes()
     with _slot(params.run.slot):
         code, output = run_supervised(dvc_cli.reproduction(stage), params.run, on_message)
-    if code != 0:
+    if code or output.exceeded:
         put_aside(params.paths.of(stage), params.paths.failed(stage))
-        failure = _failure(stage, code, output, params, memory_was_full=memory.killed_processes() > killed)
+        memory_was_full = memory.killed_processes() > killed and memory.was_killed(output.tail)
+        failure = _failure(stage, output, params, memory_was_full=memory_was_full)
         _warn_of_retry(failure, params.run.retries, log)
         _restore(stage, log)
         raise failure
@@ -115,12 +116,9 @@ def _warn_of_retry(failure: StageFailedError, retries: int, log: Log) -> None:
         log.warning("%s; it is started again", str(failure).partition("\n")[0].removesuffix("; its last output:"))
 
 
-def _failure(
-    stage: str, code: int | None, output: Output, params: FlowParams, *, memory_was_full: bool = False
-) -> StageFailedError:
-    if code is None:
-        message = limits.message(stage, output.exceeded, params.run)
-        return StageFailedError(message, key=output.exceeded or limits.TIMEOUT)
+def _failure(stage: str, output: Output, params: FlowParams, *, memory_was_full: bool = False) -> StageFailedError:
+    if output.exceeded:
+        return StageFailedError(limits.message(stage, output.exceeded, params.run), key=output.exceeded)
     if output.failure:
         message = f"{stage}: {output.failure.error}{_page_of(stage, params.paths)}"
         return StageFailedError(message, output.failure.exit_code, key=output.failure.key or "stage-failed")

@@ -29,7 +29,7 @@ class RootstockError(Exception):
         self.key = key
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Returns how to copy the error, such as from another process, since `key` is no positional argument."""
+        """Returns how to copy the error, such as from another process, since `key` is not a positional argument."""
         return _copy, (type(self), self.args, self.__dict__)
 
 
@@ -66,7 +66,7 @@ IN_SQLITE = "database or disk is full"
 def as_user_error(error: BaseException) -> RootstockError | None:
     """Converts `error` to a user-facing error, or returns None if it is a bug.
 
-    A full disk, memory that ended, and files that may not be read or written are user-facing.
+    A full disk, memory that ran out, and files that may not be read or written are user-facing.
     """
     if isinstance(error, RootstockError):
         return error

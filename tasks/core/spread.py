@@ -21,7 +21,7 @@ from tasks.core.progress import warn
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 
-ATTEMPTS = 3  # pools that are started, if processes of a pool end, before a result is given up
+ATTEMPTS = 3  # pools in a row whose processes may die before this is an error
 CHECK = 0.5  # seconds between two looks at whether the parent is alive
 
 
@@ -47,9 +47,10 @@ def spread(
                 yield result
             return
         failures += 1
-        warn(f"one of {workers} processes has ended; its work is done again")
+        warn(f"one of {workers} worker processes has died; its work is done again")
     raise RootstockError(
-        f"processes that compute ended {ATTEMPTS} times; is the memory full? {MORE_MEMORY}", key="process-ended"
+        f"worker processes died {ATTEMPTS} times while computing {waiting[0]}; if the memory is full, {MORE_MEMORY}",
+        key="process-ended",
     )
 
 
@@ -58,12 +59,16 @@ def in_order(
 ) -> Iterator[Result]:
     """Yields `function(shard)` for each shard, in order; at most `ahead` of them are submitted and not yielded."""
     futures: deque[Future[Result]] = deque()
-    for shard in shards:
-        futures.append(pool.submit(function, shard))
-        if len(futures) >= ahead:
+    try:
+        for shard in shards:
+            futures.append(pool.submit(function, shard))
+            if len(futures) >= ahead:
+                yield futures.popleft().result()
+        while futures:
             yield futures.popleft().result()
-    while futures:
-        yield futures.popleft().result()
+    finally:  # after an error or Ctrl-C, only shards that have begun are waited for
+        for future in futures:
+            future.cancel()
 
 
 def _noted(shards: Iterable[Shard], waiting: deque[Shard]) -> Iterator[Shard]:

@@ -1,7 +1,7 @@
 """A cache of image facts, keyed by file content, so that only new files have to be decoded.
 
 It is a folder of Parquet files, each for the files whose SHA-256 begins with the same digits: a run writes only those
-parts to which it adds facts. Rows are in memory as columns, 200 bytes a file.
+parts to which it adds facts. Rows are in memory as columns.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def table_of(rows: Iterable[Facts]) -> pa.Table:
 
 
 class FactsCache(Mapping[str, Facts]):
-    """The facts of earlier runs by SHA-256. Parts that are damaged or of other code or settings are left out."""
+    """The facts of earlier runs by SHA-256. Parts that are damaged, or from other code or settings, are ignored."""
 
     def __init__(self, folder: Path, decoding: Decoding = DEFAULT) -> None:
         self._folder, self._code = folder, json.dumps(_code(decoding)).encode()
-        self._parts = {file.stem: table for file in sorted(folder.glob("*.parquet")) if (table := self._read(file))}
-        tables = [*self._parts.values()]
-        self._rows = pa.concat_tables(tables).combine_chunks() if tables else KEPT.empty_table()
+        parts = {file.stem: table for file in sorted(folder.glob("*.parquet")) if (table := self._read(file))}
+        self._names = {*parts}
+        self._rows = pa.concat_tables(parts.values()).combine_chunks() if parts else KEPT.empty_table()
         self._columns = {name: self._rows[name].combine_chunks() for name in KEPT.names}
         key_N = _keys(self._rows[Column.SHA256].to_pylist())
         self._order = np.argsort(key_N, kind="stable")
@@ -97,7 +97,7 @@ class FactsCache(Mapping[str, Facts]):
         is_new = [sha256 not in self for sha256 in used[Column.SHA256].to_pylist()]
         new = used.filter(pa.array(is_new, pa.bool_()))
         rows, files = pa.concat_tables([self._rows, new]), {file.stem for file in self._folder.glob("*.parquet")}
-        begin_anew = files != self._parts.keys() or len(rows) > UNUSED * len(used)
+        begin_anew = files != self._names or len(rows) > UNUSED * len(used)
         rows = used if begin_anew else rows
         digits = max(0, round(math.log(max(len(rows), 1) / PART_ROWS, 16)))
         parts, touched = _by_part(rows, digits), _by_part(new, digits).keys()
@@ -134,8 +134,10 @@ def _by_part(rows: pa.Table, digits: int) -> dict[str, np.ndarray]:
     """Returns the numbers of the rows of each part, by its name: the first digits of their digests, or `all`."""
     key_N = _keys(rows[Column.SHA256].to_pylist())
     part_N = key_N >> np.uint64(64 - 4 * digits) if digits else np.zeros_like(key_N)
-    names = (f"{part:0{digits}x}" if digits else "all" for part in np.unique(part_N))
-    return {name: np.flatnonzero(part_N == part) for name, part in zip(names, np.unique(part_N), strict=True)}
+    order = np.argsort(part_N, kind="stable")
+    parts, starts = np.unique(part_N[order], return_index=True)
+    names = (f"{part:0{digits}x}" if digits else "all" for part in parts)
+    return dict(zip(names, np.split(order, starts)[1:], strict=True))
 
 
 def _keys(sha256s: list[str]) -> np.ndarray:

@@ -86,7 +86,7 @@ def extract(
     root: Path, files: Sequence[str], backbone: Backbone, device: Device, style: RenderStyle, batch: int
 ) -> Tensor:
     """Returns the features of clean images, (N, D) float32."""
-    clean_P, no_key = np.array(CLEAN), np.empty(2)
+    clean_P, no_key = np.array(CLEAN), np.zeros(2, np.uint64)
     views = view_batches(((file, clean_P, no_key) for file in files), batch)
     parts = embed_views(root, views, ceil(len(files) / batch), backbone, device, style, batch)
     return torch.cat([part.x_ND for part in parts])

@@ -13,8 +13,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +43,8 @@ class FeatureStore:
         with suppress(FileNotFoundError):
             os.utime(self._folder)  # marks it as recently used
         for file in sorted(self._folder.glob("*.safetensors")):
-            if (key_N2 := self._keys(file)) is not None:
-                self._append(file, key_N2)
+            with _damage_set_aside(file), safe_open(file, "pt") as shard:
+                self._append(file, shard.get_tensor(KEYS).numpy().view(np.uint64).copy())
 
     def count_missing(self, key_N2: np.ndarray) -> int:
         """Returns how many of these keys are missing, (N, 2), if no shard is damaged."""
@@ -52,19 +52,14 @@ class FeatureStore:
 
     def missing(self, key_N2: np.ndarray) -> np.ndarray:
         """Returns which of these keys, (N, 2), are missing, (N,) bool. Damaged shards are set aside."""
-        while True:
-            place_N = self._index.find(key_N2)
-            unchecked = set(KeyIndex.shards(place_N)) - self._rows.keys()
-            if not unchecked:
-                return place_N < 0
-            for shard in unchecked:
-                self._check(shard)
+        return self._find(key_N2) < 0
 
     def __getitem__(self, key_N2: np.ndarray) -> Tensor:
         """Returns the rows of these keys, (N, D). Raises KeyError if one is missing."""
-        if self.missing(key_N2).any():
+        place_N = self._find(key_N2)
+        if (place_N < 0).any():
             raise KeyError("features of some keys are missing")
-        shard_N, row_N = KeyIndex.split(self._index.find(key_N2))
+        shard_N, row_N = KeyIndex.split(place_N)
         parts = {shard: self._rows[shard] for shard in np.unique(shard_N).tolist()}
         first = next(iter(parts.values()), torch.empty(0, 0))
         x_ND = torch.empty(len(key_N2), first.shape[1])
@@ -79,19 +74,24 @@ class FeatureStore:
             return
         tensors = {KEYS: torch.tensor(key_N2.view(np.int64)), ROWS: rows.contiguous()}
         file = self._folder / f"{uuid.uuid4().hex}.safetensors"
-        with replacing(file) as beside:
+        with suppress(FileNotFoundError), replacing(file) as beside:  # the context may be removed by another process
             save_file(tensors, beside, {CHECKSUM: _checksum(tensors)})
+            self._rows[len(self._files)] = _mapped(beside)[ROWS]  # stays readable whatever happens to the file
         self._append(file, key_N2)
-        self._check(len(self._files) - 1)  # maps its rows, which stay readable if another process removes the context
 
     def collect(self, most: float) -> None:
         """Removes the least recently used contexts, except this one, until the store fits into `most` GiB."""
-        others = [folder for folder in self._folder.parent.iterdir() if folder.is_dir() and folder != self._folder]
-        sizes = {folder: _size(folder) for folder in (*others, self._folder)}
-        for folder in sorted(others, key=lambda other: other.stat().st_mtime):
+        folders = [
+            folder for folder in self._folder.parent.iterdir() if folder.is_dir() and not folder.name.startswith(".")
+        ]
+        sizes = {folder: _size(folder) for folder in folders}
+        used = {folder: _last_use(folder) for folder in folders if folder != self._folder}
+        for folder in sorted(used, key=used.__getitem__):
             if sum(sizes.values()) <= most * GIB:
                 return
-            hidden = folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}"))  # atomic for all readers
+            hidden = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+            with suppress(FileNotFoundError):  # another process has removed it
+                folder.rename(hidden)  # atomic for all readers
             shutil.rmtree(hidden, ignore_errors=True)
             say(f"feature store: removed {sizes.pop(folder) / GIB:.2f} GiB that were least recently used")
 
@@ -99,42 +99,61 @@ class FeatureStore:
         self._index.add(key_N2, len(self._files))
         self._files.append(file)
 
-    def _keys(self, file: Path) -> np.ndarray | None:
-        """Returns a shard's keys, (N, 2); None if another process has removed it, or it is damaged."""
-        try:
-            with safe_open(file, "pt") as shard:
-                return np.asarray(shard.get_tensor(KEYS).numpy()).view(np.uint64).copy()
-        except FileNotFoundError:
-            return None
-        except (SafetensorError, OSError):
-            _set_aside(file)
-            return None
+    def _find(self, key_N2: np.ndarray) -> np.ndarray:
+        """Returns the places of these keys in shards that have been checked, (N,); -1 for a missing one."""
+        while True:
+            place_N = self._index.find(key_N2)
+            unchecked = set(KeyIndex.shards(place_N)) - self._rows.keys()
+            if not unchecked:
+                return place_N
+            for shard in unchecked:
+                self._check(shard)
 
     def _check(self, shard: int) -> None:
         """Maps a shard's rows; drops its keys if its checksum does not match, or another process has removed it."""
         file = self._files[shard]
-        try:
-            with safe_open(file, "pt") as opened:
-                tensors = {name: opened.get_tensor(name) for name in (KEYS, ROWS)}
-                if (opened.metadata() or {}).get(CHECKSUM) == _checksum(tensors):
-                    self._rows[shard] = tensors[ROWS]
-                    return
-            _set_aside(file)
-        except FileNotFoundError:
-            pass
-        except (SafetensorError, OSError):
-            _set_aside(file)
-        self._index.drop(shard)
+        with _damage_set_aside(file):
+            self._rows[shard] = _mapped(file)[ROWS]
+        if shard not in self._rows:
+            self._index.drop(shard)
+
+
+def _mapped(file: Path) -> dict[str, Tensor]:
+    """Returns a shard's tensors, mapped from the file. Raises SafetensorError if they do not match its checksum."""
+    with safe_open(file, "pt") as shard:
+        tensors = {name: shard.get_tensor(name) for name in (KEYS, ROWS)}
+        if (shard.metadata() or {}).get(CHECKSUM) != _checksum(tensors):
+            raise SafetensorError("the checksum does not match")
+    return tensors
+
+
+@contextmanager
+def _damage_set_aside(file: Path) -> Iterator[None]:
+    """Sets the file aside if the block finds it damaged; one that another process has removed is ignored."""
+    try:
+        yield
+    except FileNotFoundError:
+        pass
+    except SafetensorError:
+        warn(f"feature store: {file.name} does not match its digest; set aside, its rows are computed again")
+        with suppress(FileNotFoundError):  # another process has set it aside
+            file.rename(file.with_suffix(".damaged"))
 
 
 def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    size = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += file.stat().st_size
+    return size
 
 
-def _set_aside(file: Path) -> None:
-    warn(f"feature store: {file.name} does not match its digest; set aside, its rows are computed again")
-    with suppress(FileNotFoundError):  # another process has set it aside
-        file.rename(file.with_suffix(".damaged"))
+def _last_use(folder: Path) -> float:
+    """Returns when a context was last used; 0 if another process has just removed it."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

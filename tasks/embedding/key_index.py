@@ -22,7 +22,7 @@ def keys_of(sha256s: Sequence[str], draw_NP: np.ndarray) -> np.ndarray:
 
 
 class KeyIndex:
-    """Maps keys, (2,) uint64, to the number of a shard and a row in it. It is sorted when first asked."""
+    """Maps keys, (2,) uint64, to the number of a shard and a row in it. It is sorted on the first lookup."""
 
     def __init__(self) -> None:
         self._key_N2, self._place_N = np.empty((0, 2), np.uint64), np.empty(0, np.int64)

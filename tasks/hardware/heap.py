@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 def trimmed(items: Iterable[Item]) -> Iterator[Item]:
-    """Yields `items`, and returns freed memory to the system after each; other C libraries than glibc do it alone."""
+    """Yields `items`, and returns freed memory to the system after each. Other C libraries do this by themselves."""
     for item in items:
         yield item
         del item

@@ -52,7 +52,7 @@ def fit_probes(
     standardized over the training rows, which is then folded into the head. The penalty, strength / 2 * |W|^2, is added
     to the mean loss; with `start` it is on the distance from `start` (L2-SP, Li et al., 2018). `log_prior_C`, (C,),
     adjusts logits (Menon et al., 2021). L-BFGS as in Kornblith et al., "Do Better ImageNet Models Transfer Better?"
-    (2019). Of more than SAMPLE rows, the strengths are compared on a sample, and only the best one is fitted on all.
+    (2019). If there are more than SAMPLE rows, a sample chooses the strength, and only its fit on all rows is returned.
     """
     offset_C = torch.zeros(classes) if log_prior_C is None else log_prior_C
     part = _problem(sampled(train), offset_C, device)
@@ -67,8 +67,7 @@ def fit_probes(
     say(f"setting {chosen.setting:g} was chosen on {len(part.y)} of {len(train[1])} rows; fitting it on all")
     whole = _problem(train, offset_C, device)
     fitted = whole.minimize(_anchor(chosen.head, whole, classes), _anchor(start, whole, classes), chosen.setting)
-    final = probe(_linear_of(fitted, whole), chosen.setting, validation, measure)
-    return [final if each is chosen else each for each in probes]
+    return [probe(_linear_of(fitted, whole), chosen.setting, validation, measure)]
 
 
 def sampled(train: Train) -> Train:

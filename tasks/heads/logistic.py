@@ -7,7 +7,6 @@ Shapes: N rows, B of them in a block, D features, C classes or labels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tasks.core.progress import warn
 from tasks.hardware.threads import map_in_threads
 from tasks.heads.rows import Features, blocks_of
 
@@ -51,9 +51,9 @@ class LogisticProblem:
     def minimize(self, start: Tensor, anchor: Tensor, penalty: float) -> Tensor:
         """Returns the parameters, weights and bias (C, D + 1), that minimize loss + penalty / 2 * |W - anchor|^2.
 
-        L-BFGS from `start` ends as soon as the gradient proves that the loss is within MAX_GAP of its minimum: for a
-        strongly convex function, the gap is at most |gradient|^2 / (2 * curvature) (Boyd and Vandenberghe, "Convex
-        Optimization", 9.1.2). The bias, which is not penalized, is scaled such that its curvature equals the others'.
+        L-BFGS from `start` ends as soon as the gradient says that the loss is within MAX_GAP of its minimum: the gap is
+        at most |gradient|^2 / (2 * curvature), where the penalty is the least curvature (Boyd and Vandenberghe, "Convex
+        Optimization", 9.1.2). The bias, which is not penalized, is scaled to have about the same curvature.
         """
         scale_C = (1 + penalty / self._bias_curvature()).sqrt()
         scale = torch.ones_like(start)
@@ -80,8 +80,11 @@ class LogisticProblem:
                 raise _Reached
             return loss + penalty / 2 * distance.square().sum()
 
-        with suppress(_Reached):
+        try:
             optimizer.step(closure)  # type: ignore[no-untyped-call]
+            warn(f"setting {penalty:g}: the fit of the head has not converged after {MAX_EVALUATIONS} evaluations")
+        except _Reached:
+            pass
         return point.detach() * scale
 
     def loss_and_gradient(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,7 +104,8 @@ class LogisticProblem:
             return loss, (residual_BC.T @ x_BD).cpu(), residual_BC.cpu().sum(0, dtype=torch.float64)
 
         loss, gradient = torch.zeros((), dtype=torch.float64), torch.zeros_like(parameters)
-        for part, weight_gradient_CD, bias_gradient_C in map_in_threads(of_block, blocks_of(len(self.y))):
+        over_blocks = map_in_threads if self.device.type == "cpu" else map  # a GPU is not asked by several threads
+        for part, weight_gradient_CD, bias_gradient_C in over_blocks(of_block, blocks_of(len(self.y))):
             loss += part
             gradient[:, :-1] += weight_gradient_CD
             gradient[:, -1] += bias_gradient_C

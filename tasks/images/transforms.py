@@ -36,7 +36,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class RenderStyle:
-    """The rendering options of all views of a plan: the fill outside the square, and the automatic policy or `none`."""
+    """The rendering options of all views: the fill outside the square, and the automatic policy or `none`."""
 
     fill: str = "black"
     automatic: str = "none"

@@ -3,7 +3,7 @@
 Activations at the cut are stored in unnamed files, which the system removes when the process exits. Space for each view
 is reserved before it is filled, so a full disk raises an error and never breaks a mapping. Rows are computed in
 manifest order and always in the same batches, so that a resumed run is bit-identical. Shapes: N images, B of them in a
-batch, R and S sides, V views, P view parameters.
+batch, S side.
 """
 
 from __future__ import annotations

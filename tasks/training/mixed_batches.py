@@ -1,6 +1,6 @@
 """Interleaves labeled and unlabeled images in each batch, for objectives that train on both.
 
-Shapes: N labeled images, U unlabeled images, V views, P view parameters, S side.
+Shapes: N labeled images, U unlabeled images, S side.
 """
 
 from __future__ import annotations

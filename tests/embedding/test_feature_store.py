@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
+from tasks.embedding import feature_store
 from tasks.embedding.feature_store import FeatureStore
 from tasks.embedding.key_index import KeyIndex, keys_of
 from tasks.hardware.heap import trimmed
@@ -141,3 +144,21 @@ def test_a_store_that_is_removed_under_its_reader_is_computed_again(tmp_path):
     assert torch.equal(reader[keys(3)], rows(3))  # its files are mapped
     reader.add(keys(1, 7), rows(1))
     assert has(FeatureStore(tmp_path, CONTEXT), 7) == [True]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_context_that_is_removed_while_it_is_written_does_not_end_the_run(tmp_path, monkeypatch, when):
+    """Another process makes room before or after the new shard has its name; the rows are mapped all the same."""
+    store = FeatureStore(tmp_path, CONTEXT)
+
+    def save_and_remove(*arguments):
+        save_file(*arguments)
+        if when == "before":
+            monkeypatch.setattr(feature_store, "_mapped", lambda file: [mapped(file), shutil.rmtree(file.parent)][0])
+
+    mapped = feature_store._mapped
+    monkeypatch.setattr(feature_store, "save_file", save_and_remove)
+    store.add(keys(3), rows(3))
+    shutil.rmtree(tmp_path, ignore_errors=True)
+    assert torch.equal(store[keys(3)], rows(3))
+    assert has(FeatureStore(tmp_path, CONTEXT), 0) == [False]

@@ -47,7 +47,7 @@ def test_draws_stay_within_the_policy_and_depend_on_nothing_else(pixels, view, s
 
 
 def test_a_draw_is_the_same_for_ever():
-    """If this fails, all stored features and plans are invalid."""
+    """If this fails, all stored features are invalid."""
     first = (-0.075658, 0.015789, 0.805691, 1.0, 0.956217, 1.011518, 0.96515)
     assert tuple(numbers_of("abc", 1, POLICY).values()) == (*first, 0, 0, 0, 0, 0)
     more = policy(rotation=30.0, erase=1.0, automatic="trivial")

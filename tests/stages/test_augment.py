@@ -10,7 +10,7 @@ from tests.drawn import write_arrows
 from tests.stages.contract import AUGMENT, augmented, embedded, headed, ingested, tuned
 
 
-def test_augment_plans_views_and_draws_a_preview(paths):
+def test_augment_writes_the_policy_and_draws_a_preview(paths):
     ingested(paths)
     assert augmented(paths).views == 54
     plan = pd.read_parquet(paths.plan)
@@ -23,7 +23,7 @@ def test_augment_plans_views_and_draws_a_preview(paths):
 
 
 def test_any_policy_of_augmentation_goes_through(paths):
-    """Views that are rotated, erased and changed by a policy become features like others, and record their plan."""
+    """Views that are rotated, erased and changed by a policy become features like others."""
     ingested(paths)
     for automatic in ("rand", "trivial", "augmix"):
         augmented(paths, automatic=automatic, rotation=20.0, erase=0.5)

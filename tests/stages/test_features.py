@@ -100,7 +100,7 @@ def test_the_head_is_the_same_for_parts_of_any_size(paths, monkeypatch):
     assert paths.head_weights.read_bytes() == whole
 
 
-def test_features_refuses_more_views_than_are_planned(paths):
+def test_features_refuses_more_views_than_there_are(paths):
     ingested(paths), augmented(paths)
     with raises(ParamsError, "features.views"):
         embedded(paths, views=4)

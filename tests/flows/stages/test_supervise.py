@@ -18,7 +18,7 @@ from tests.errors import raises
 def test_a_stage_whose_results_dvc_could_not_store_is_not_retried(params):
     output = Output("x", print, [RecordMessage("x", "head", 1.0, 1.0, {})])
     output.take(b"ERROR: No space left on device")
-    failure = _failure("head", 255, output, params())
+    failure = _failure("head", output, params())
     assert (failure.key, failure.again) == ("not-stored", False)
     assert str(failure).startswith("head ")
     assert str(failure).endswith("\nERROR: No space left on device")
@@ -26,14 +26,14 @@ def test_a_stage_whose_results_dvc_could_not_store_is_not_retried(params):
 
 def test_a_stage_that_reports_its_failure_is_not_retried_and_a_crashed_one_is(params):
     output = Output("x", print, failure=FailureMessage("x", "head", "no images", "data.source", 5))
-    failure = _failure("head", 255, output, params())
+    failure = _failure("head", output, params())
     assert (str(failure), failure.exit_code, failure.again) == ("head: no images", 5, False)
     assert failure.key == "data.source"
-    failure = _failure("head", -9, Output("x", print), params())
+    failure = _failure("head", Output("x", print), params())
     assert (failure.key, failure.again) == ("stage-crashed", True)
-    failure = _failure("head", -9, Output("x", print), params(), memory_was_full=True)
+    failure = _failure("head", Output("x", print), params(), memory_was_full=True)
     assert (failure.key, failure.again) == ("memory-full", False)
-    failure = _failure("head", None, Output("x", print), params(run={"timeout": 7}))
+    failure = _failure("head", Output("x", print, exceeded="run.timeout"), params(run={"timeout": 7}))
     assert (failure.key, failure.again) == ("run.timeout", False)
     assert "7 seconds" in str(failure)
 
