@@ -52,21 +52,24 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     import numpy as np
     import torchvision  # noqa: F401 - imported before the stage's time is measured
 
+    from tasks.core.files import sha256_of
     from tasks.core.progress import say
     from tasks.data.decoding import load
     from tasks.embedding import compiled as compiling
-    from tasks.embedding.extract import context, embed_views
+    from tasks.embedding.extract import context
+    from tasks.embedding.extraction import Extraction, embed_to_store, way_here
     from tasks.embedding.feature_store import FeatureStore
     from tasks.embedding.index import check_views, images_per_block, missing_views, view_blocks
     from tasks.embedding.matrix import write_features
-    from tasks.embedding.pretrained import frozen_backbone
-    from tasks.hardware.heap import trimmed
+    from tasks.embedding.pretrained import PretrainedFile
     from tasks.hardware.precision import device_for
     from tasks.images.transforms import RenderStyle
 
     views, batch, policy = params.features.views, params.compute.batch, AugmentPolicy.read(paths.policy)
     check_views(views, policy)
-    backbone = frozen_backbone(paths.pretrained, params.backbone, load(paths.decoding))
+    weights = paths.pretrained.absolute()
+    load_backbone = PretrainedFile(weights, params.backbone, load(paths.decoding), sha256_of(weights))
+    backbone = load_backbone()
     device = device_for(params.compute.device, params.compute.precision, backbone.module, backbone.preprocessing.crop)
     style = RenderStyle.of(policy)
     blocks = partial(view_blocks, paths.manifest, images_per_block(backbone.width, views), policy, views)
@@ -74,13 +77,15 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     stores = [FeatureStore(paths.feature_store, {**facts, "compiled": how}) for how in (None, compiling.code())]
     plain, quick = np.sum([[store.count_missing(block.key_N2) for store in stores] for block in blocks()], axis=0)
     counts = (int(plain), int(quick))
+    here = way_here(backbone, device, batch)
     backbone, fast = compiled_if_faster(backbone, device, batch, counts, params.features.compile)
+    loader = compiling.CompiledFile(load_backbone, device, batch) if fast else load_backbone
     store = stores[fast]
     missing = [store.missing(block.key_N2) for block in blocks()]
     embedded = int(sum(missing_N.sum() for missing_N in missing))
     new = missing_views(blocks(), missing, batch)
-    for x_ND, key_N2 in trimmed(embed_views(paths.raw, new, ceil(embedded / batch), backbone, device, style, batch)):
-        store.add(key_N2, x_ND)
+    extraction = Extraction(backbone, device, style, batch, paths.raw, loader)
+    embed_to_store(extraction, store, new, ceil(embedded / batch), here)
     store.collect(params.features.store)
     rows = write_features(paths, ((store[block.key_N2], block.index) for block in blocks()))
     say(f"{rows} rows of {backbone.width}: {embedded} embedded, {rows - embedded} from the store")
@@ -103,10 +108,12 @@ def compiled_if_faster(
     minimum number of new rows for which compiling is considered.
     """
     from tasks.embedding import compiled
+    from tasks.hardware.threads import one_thread
 
-    if not compiled.pays(backbone, device, batch, *missing, threshold):
-        return backbone, False
-    if not missing[True]:
-        return backbone, True
-    network = compiled.attempted(backbone, device, batch)
+    with one_thread():
+        if not compiled.pays(backbone, device, batch, *missing, threshold):
+            return backbone, False
+        if not missing[True]:
+            return backbone, True
+        network = compiled.attempted(backbone, device, batch)
     return network or backbone, network is not None

@@ -1,93 +1,68 @@
-"""Computes shards of work in order: in this process, or in a pool of processes that end with it."""
+"""Computes shards of work in order: on the Dask cluster that ROOTSTOCK_SCHEDULER names, or here."""
 
 from __future__ import annotations
 
 import os
-import signal
-import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from itertools import chain
-from multiprocessing import get_context
-from typing import TypeVar
-
-from tasks.core.errors import MORE_MEMORY, RootstockError
-from tasks.core.progress import warn
+from typing import Protocol, TypeVar
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
+SCHEDULER = "ROOTSTOCK_SCHEDULER"  # the address of a Dask scheduler; no parameter, as no result depends on it
 
-ATTEMPTS = 3  # pools in a row whose processes may die before this is an error
-CHECK = 0.5  # seconds between two looks at whether the parent is alive
+
+class Way(Protocol):
+    """Computes shards in order, such as `map`."""
+
+    def __call__(self, function: Callable[[Shard], Result], shards: Iterable[Shard], /) -> Iterator[Result]:
+        """Yields `function(shard)` for each shard, in order."""
 
 
-def spread(
-    function: Callable[[Shard], Result], shards: Iterable[Shard], workers: int = 1, *, ahead: int = 2
-) -> Iterator[Result]:
-    """Yields `function(shard)` for each shard, in order, computed by `workers` processes; 1: by this one.
+class Promise(Protocol[Result_co]):
+    """A result that is being computed: a future of this process, or of a cluster."""
 
-    `function` and shards must be picklable. At most `ahead` shards a worker are in flight. Shards of a process that
-    ended, such as for lack of memory, are computed again by a new pool. Raises RootstockError if that happens ATTEMPTS
-    times without a result.
+    def result(self) -> Result_co:
+        """Returns the result as soon as it is there, or raises the function's error."""
+
+    def cancel(self) -> object:
+        """Leaves it out if it has not begun."""
+
+
+def spread(function: Callable[[Shard], Result], shards: Iterable[Shard], here: Way = map) -> Iterator[Result]:
+    """Yields `function(shard)` for each shard, in order: computed by a cluster's workers if there is one, or by `here`.
+
+    Workers share the file system with this process; `function` and shards must be picklable, and paths absolute.
     """
-    if workers == 1:
-        yield from map(function, shards)
-        return
-    waiting: deque[Shard] = deque()  # submitted, and not yet yielded
-    remaining, failures = iter(shards), 0
-    while failures < ATTEMPTS:
-        with _pool(workers) as pool, suppress(BrokenProcessPool):
-            for result in in_order(pool, function, chain([*waiting], _noted(remaining, waiting)), ahead * workers):
-                waiting.popleft()
-                failures = 0
-                yield result
-            return
-        failures += 1
-        warn(f"one of {workers} worker processes has died; its work is done again")
-    raise RootstockError(
-        f"worker processes died {ATTEMPTS} times while computing {waiting[0]}; if the memory is full, {MORE_MEMORY}",
-        key="process-ended",
-    )
+    if is_cluster():
+        from tasks.core.cluster import map_on_cluster
+
+        yield from map_on_cluster(function, shards, os.environ[SCHEDULER].strip())
+    else:
+        yield from here(function, shards)
+
+
+def is_cluster() -> bool:
+    """Returns whether a cluster computes what is spread."""
+    return bool(os.environ.get(SCHEDULER, "").strip())
 
 
 def in_order(
-    pool: Executor, function: Callable[[Shard], Result], shards: Iterable[Shard], ahead: int
+    submit: Callable[[Callable[[Shard], Result], Shard], Promise[Result]],
+    function: Callable[[Shard], Result],
+    shards: Iterable[Shard],
+    ahead: Callable[[], int],
 ) -> Iterator[Result]:
-    """Yields `function(shard)` for each shard, in order; at most `ahead` of them are submitted and not yielded."""
-    futures: deque[Future[Result]] = deque()
+    """Yields `function(shard)` for each shard, in order; at most `ahead()` of them are submitted and not yielded."""
+    futures: deque[Promise[Result]] = deque()
     try:
         for shard in shards:
-            futures.append(pool.submit(function, shard))
-            if len(futures) >= ahead:
+            futures.append(submit(function, shard))
+            while len(futures) >= ahead():
                 yield futures.popleft().result()
         while futures:
             yield futures.popleft().result()
     finally:  # after an error or Ctrl-C, only shards that have begun are waited for
         for future in futures:
             future.cancel()
-
-
-def _noted(shards: Iterable[Shard], waiting: deque[Shard]) -> Iterator[Shard]:
-    for shard in shards:
-        waiting.append(shard)
-        yield shard
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),))
-
-
-def _begin(parent: int) -> None:
-    """Lets the parent handle Ctrl-C, and ends this process when the parent has ended: a killed one cannot do that."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
-
-
-def _exit_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(CHECK)
-    os._exit(1)

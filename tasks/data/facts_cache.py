@@ -23,7 +23,7 @@ from tasks.core.digest import code_digest
 from tasks.core.files import remove, replacing
 from tasks.core.progress import warn
 from tasks.core.schema import Column
-from tasks.data.image_files import PEAK, Facts
+from tasks.data.image_facts import PEAK, Facts
 from tasks.scorer.decode import DEFAULT, Decoding
 from tasks.scorer.readers import heif_version
 
@@ -148,4 +148,4 @@ def _keys(sha256s: list[str]) -> np.ndarray:
 def _code(decoding: Decoding) -> list[str]:
     """Returns everything besides the file content that facts depend on: versions, the code digest and settings."""
     versions = [PIL.__version__, str(heif_version()), imagehash.__version__]
-    return [*versions, code_digest(__name__, "tasks.data.image_files"), repr(decoding)]
+    return [*versions, code_digest(__name__, "tasks.data.image_facts"), repr(decoding)]

@@ -1,49 +1,18 @@
-"""Lists the image files in a folder and reads each file's facts for the manifest."""
+"""Lists the image files in a folder."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import imagehash
-from PIL import Image
+from typing import NamedTuple
 
 from tasks.core.errors import RootstockError
-from tasks.core.files import sha256_of
-from tasks.core.schema import Column
-from tasks.core.spread import spread
-from tasks.scorer.decode import DEFAULT, Decoded, Decoding, decoded
 from tasks.scorer.formats import HEAD, format_of, is_refused
 
-Facts = dict[str, Any]  # the manifest's columns that depend on the file alone
-NEW = "new"  # marks a file that is not in the cache
-SHARD = 128  # files that a process decodes at a time
-MANY = 2000  # new files from which processes pay, which need half a second to start
-PEAK = "peak"  # a fact besides the manifest's columns: the largest value of a 16-bit gray image
 # Suffixes of images that can be decoded, and of those that are refused by name rather than skipped.
 READABLE = frozenset(
     (
-        *(
-            ".png",
-            ".apng",
-            ".jpg",
-            ".jpeg",
-            ".jpe",
-            ".jfif",
-            ".pjpeg",
-            ".pjp",
-            ".webp",
-            ".avif",
-            ".bmp",
-            ".dib",
-            ".gif",
-        ),
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".webp", ".avif", ".bmp", ".dib"),
         *(".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpf", ".jpx", ".tga"),
         *(".heic", ".heif", ".hif"),
     )
@@ -51,8 +20,6 @@ READABLE = frozenset(
 RAW_SUFFIXES = (".cr2", ".cr3", ".nef", ".nrw", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw", ".x3f")
 REFUSED = frozenset((*RAW_SUFFIXES, ".jxl", ".psd"))
 DOCUMENTS = (".pdf", ".svg", ".eps", ".ps")  # refused in a folder of images, but no images beside the folders
-MAX_SIDE, SHORTENED = 2**18, 2**12  # pixels
-BAND = 1024  # rows that are hashed at a time
 LITTER_FOLDERS = {"@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", ".thumbnails", "__pycache__", "__MACOSX"}
 LITTER_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r"}
 
@@ -125,86 +92,3 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def facts(
-    root: Path, files: Sequence[str], cached: Mapping[str, Facts], decoding: Decoding = DEFAULT
-) -> Iterator[Facts]:
-    """Yields the facts of each file, in order. `cached` maps SHA-256 to facts; other images are decoded.
-
-    Many are decoded by a process per core: threads would wait for each other.
-    """
-    shards = (files[start : start + SHARD] for start in range(0, len(files), SHARD))
-    many = len(files) - len(cached) >= MANY
-    hashed: deque[list[Facts]] = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-
-        def new_files() -> Iterator[list[str]]:
-            for shard in shards:
-                hashed.append(list(pool.map(lambda file: _hashed(root, file, cached), shard)))
-                yield [row[Column.PATH] for row in hashed[-1] if NEW in row]
-
-        decode = partial(_decode, root, decoding) if many else lambda new: pool.map(partial(_read, root, decoding), new)
-        for decoded_rows in spread(decode, new_files(), os.cpu_count() or 1 if many else 1):
-            new = iter(decoded_rows)
-            yield from (next(new) if NEW in row else row for row in hashed.popleft())
-
-
-def _hashed(root: Path, file: str, cached: Mapping[str, Facts]) -> Facts:
-    """Returns the file's facts if they are in the cache or it cannot be read; else its path, marked as new."""
-    try:
-        sha256 = sha256_of(root / file)
-    except OSError as error:
-        return _unreadable(file, error)
-    if sha256 in cached:
-        return {Column.PATH: file, Column.SHA256: sha256, **cached[sha256]}
-    return {Column.PATH: file, NEW: True}
-
-
-def _decode(root: Path, decoding: Decoding, files: Sequence[str]) -> list[Facts]:
-    return [_read(root, decoding, file) for file in files]
-
-
-def _read(root: Path, decoding: Decoding, file: str) -> Facts:
-    try:
-        data = (root / file).read_bytes()
-    except OSError as error:
-        return _unreadable(file, error)
-    row: Facts = {Column.PATH: file, Column.SHA256: hashlib.sha256(data).hexdigest()}
-    try:
-        with decoded(data, decoding=decoding) as image:
-            return {**row, **_facts_of_image(image)}
-    except ValueError as reason:
-        return {**row, Column.QUARANTINE: str(reason)}
-
-
-def _unreadable(file: str, error: OSError) -> Facts:
-    return {Column.PATH: file, Column.QUARANTINE: f"the file cannot be read: {error.strerror}"}
-
-
-def _facts_of_image(image: Decoded) -> Facts:
-    peak = {} if image.peak is None else {PEAK: image.peak}
-    return {
-        Column.PIXEL_HASH: pixel_hash(image.rgb),
-        Column.PERCEPTUAL_HASH: perceptual_hash(image.rgb),
-        Column.WIDTH: image.rgb.width,
-        Column.HEIGHT: image.rgb.height,
-        Column.MODE: image.mode,
-        **peak,
-    }
-
-
-def perceptual_hash(image: Image.Image) -> str:
-    """Returns the perceptual hash. Very long images are shortened first, or they would be widened at full length."""
-    if max(image.size) > MAX_SIDE:
-        image = image.resize((min(image.width, SHORTENED), min(image.height, SHORTENED)), Image.Resampling.BOX)
-    return str(imagehash.phash(image))
-
-
-def pixel_hash(image: Image.Image) -> str:
-    """Returns the SHA-256 of size and RGB pixels, which is equal for lossless encodings of the same image."""
-    digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
-    for top in range(0, image.height, BAND):
-        band = image.crop((0, top, image.width, min(top + BAND, image.height)))
-        digest.update(band.convert("RGB").tobytes())
-    return digest.hexdigest()

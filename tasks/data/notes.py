@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.core.schema import Column
-from tasks.data.image_files import LITTER_FOLDERS, PEAK, Listing
+from tasks.data.image_facts import PEAK
+from tasks.data.image_files import LITTER_FOLDERS, Listing
 from tasks.scorer.decode import WHITE_LEVEL, Decoding
 
 EXAMPLES = 3

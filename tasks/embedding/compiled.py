@@ -11,7 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from tasks.embedding import packages
 from tasks.hardware.compiler import reason
 from tasks.hardware.device import Device
 from tasks.hardware.machine_cache import cache, measure_once
+from tasks.hardware.threads import one_thread
 from tasks.models.backbone import Backbone, embed
 
 ROUNDS = 3
@@ -100,6 +101,20 @@ def compiled(backbone: Backbone, device: Device, batch: int) -> Backbone:
             module = _check(lambda: packages.build(built, backbone, device, batch), backbone, device, batch)
             packages.keep(built, file)
     return replace(backbone, module=module)
+
+
+@dataclass(frozen=True)
+class CompiledFile:
+    """Builds a backbone and compiles it as `compiled` does, also in another process."""
+
+    load: Callable[[], Backbone]
+    device: Device
+    batch: int
+
+    def __call__(self) -> Backbone:
+        """Returns the compiled backbone. Raises NotCompiledError if it cannot be compiled there."""
+        with one_thread():
+            return compiled(self.load(), self.device, self.batch)
 
 
 def attempted(backbone: Backbone, device: Device, batch: int) -> Backbone | None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,11 +24,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tasks.core.errors import RootstockError
 from tasks.core.files import replacing
 from tasks.core.progress import say, warn
 from tasks.embedding.key_index import KeyIndex
 
 GIB = 2**30
+RECENT = 3600  # seconds
 KEYS, ROWS, CHECKSUM = "keys", "rows", "sha256"
 
 
@@ -42,9 +45,7 @@ class FeatureStore:
         self._rows: dict[int, Tensor] = {}  # of the shards that have been checked, by their place in _files
         with suppress(FileNotFoundError):
             os.utime(self._folder)  # marks it as recently used
-        for file in sorted(self._folder.glob("*.safetensors")):
-            with _damage_set_aside(file), safe_open(file, "pt") as shard:
-                self._append(file, shard.get_tensor(KEYS).numpy().view(np.uint64).copy())
+        self.refresh()
 
     def count_missing(self, key_N2: np.ndarray) -> int:
         """Returns how many of these keys are missing, (N, 2), if no shard is damaged."""
@@ -55,10 +56,11 @@ class FeatureStore:
         return self._find(key_N2) < 0
 
     def __getitem__(self, key_N2: np.ndarray) -> Tensor:
-        """Returns the rows of these keys, (N, D). Raises KeyError if one is missing."""
+        """Returns the rows of these keys, (N, D). Raises RootstockError if one has been removed."""
         place_N = self._find(key_N2)
         if (place_N < 0).any():
-            raise KeyError("features of some keys are missing")
+            message = f"{self._folder}: features were damaged, or removed by another process; run the command again"
+            raise RootstockError(message, key="features-removed")
         shard_N, row_N = KeyIndex.split(place_N)
         parts = {shard: self._rows[shard] for shard in np.unique(shard_N).tolist()}
         first = next(iter(parts.values()), torch.empty(0, 0))
@@ -68,24 +70,30 @@ class FeatureStore:
             x_ND[inside_N] = rows[torch.from_numpy(row_N)[inside_N]]
         return x_ND
 
-    def add(self, key_N2: np.ndarray, rows: Tensor) -> None:
-        """Stores `rows`, (N, D) float32, in a new shard."""
-        if not len(key_N2):
-            return
-        tensors = {KEYS: torch.tensor(key_N2.view(np.int64)), ROWS: rows.contiguous()}
-        file = self._folder / f"{uuid.uuid4().hex}.safetensors"
-        with suppress(FileNotFoundError), replacing(file) as beside:  # the context may be removed by another process
-            save_file(tensors, beside, {CHECKSUM: _checksum(tensors)})
-            self._rows[len(self._files)] = _mapped(beside)[ROWS]  # stays readable whatever happens to the file
-        self._append(file, key_N2)
+    @property
+    def folder(self) -> Path:
+        """Returns the folder of this context's shards."""
+        return self._folder
+
+    def refresh(self) -> None:
+        """Reads the keys of shards that have been written, here or elsewhere, since the last time."""
+        for file in sorted({*self._folder.glob("*.safetensors")} - {*self._files}):
+            with _damage_set_aside(file), safe_open(file, "pt") as shard:
+                key_N2 = shard.get_tensor(KEYS).numpy().view(np.uint64).copy()
+                self._index.add(key_N2, len(self._files))
+                self._files.append(file)
 
     def collect(self, most: float) -> None:
-        """Removes the least recently used contexts, except this one, until the store fits into `most` GiB."""
+        """Removes the least recently used contexts until the store fits into `most` GiB.
+
+        Those used within the last hour are kept: this one, and others into which processes may be writing.
+        """
         folders = [
             folder for folder in self._folder.parent.iterdir() if folder.is_dir() and not folder.name.startswith(".")
         ]
         sizes = {folder: _size(folder) for folder in folders}
         used = {folder: _last_use(folder) for folder in folders if folder != self._folder}
+        used = {folder: last for folder, last in used.items() if last < time.time() - RECENT}
         for folder in sorted(used, key=used.__getitem__):
             if sum(sizes.values()) <= most * GIB:
                 return
@@ -94,10 +102,6 @@ class FeatureStore:
                 folder.rename(hidden)  # atomic for all readers
             shutil.rmtree(hidden, ignore_errors=True)
             say(f"feature store: removed {sizes.pop(folder) / GIB:.2f} GiB that were least recently used")
-
-    def _append(self, file: Path, key_N2: np.ndarray) -> None:
-        self._index.add(key_N2, len(self._files))
-        self._files.append(file)
 
     def _find(self, key_N2: np.ndarray) -> np.ndarray:
         """Returns the places of these keys in shards that have been checked, (N,); -1 for a missing one."""
@@ -116,6 +120,13 @@ class FeatureStore:
             self._rows[shard] = _mapped(file)[ROWS]
         if shard not in self._rows:
             self._index.drop(shard)
+
+
+def write_shard(folder: Path, key_N2: np.ndarray, rows: Tensor) -> None:
+    """Stores `rows`, (N, D) float32, with their keys in a new shard of a context's folder. Any process may do so."""
+    tensors = {KEYS: torch.tensor(key_N2.view(np.int64)), ROWS: rows.contiguous()}
+    with suppress(FileNotFoundError), replacing(folder / f"{uuid.uuid4().hex}.safetensors") as beside:
+        save_file(tensors, beside, {CHECKSUM: _checksum(tensors)})  # the context may be removed by another process
 
 
 def _mapped(file: Path) -> dict[str, Tensor]:

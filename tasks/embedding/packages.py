@@ -33,7 +33,7 @@ class Packaged(nn.Module):
         from torch._inductor import aoti_load_package  # slow to import
 
         super().__init__()
-        self._run = aoti_load_package(str(file))
+        self._run = aoti_load_package(str(file), num_runners=os.cpu_count() or 1)  # threads that may call it at a time
         self._dtype = dtype
 
     def forward(self, x_B3SS: Tensor) -> Tensor:

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.core.errors import RootstockError
+from tasks.core.files import sha256_of
 from tasks.models.backbone import Backbone, build
 from tasks.models.weights_file import read
 from tasks.scorer.decode import DEFAULT, Decoding
 
 if TYPE_CHECKING:
     from tasks.core.sections import BackboneParams
+
+
+@dataclass(frozen=True)
+class PretrainedFile:
+    """Builds the backbone from a weights file, also in another process that shares the file system."""
+
+    file: Path
+    params: BackboneParams
+    decoding: Decoding
+    sha256: str
+
+    def __call__(self) -> Backbone:
+        """Returns the backbone for inference. Raises RootstockError if the file is no longer what it was."""
+        if sha256_of(self.file) != self.sha256:
+            raise RootstockError(f"{self.file} has changed meanwhile; run the command again", key="weights-changed")
+        return frozen_backbone(self.file, self.params, self.decoding)
 
 
 def frozen_backbone(pretrained: Path, params: BackboneParams, decoding: Decoding = DEFAULT) -> Backbone:

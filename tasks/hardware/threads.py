@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -46,12 +47,14 @@ def threads_for_blocks() -> Iterator[None]:
         _THREADS.reset(token)
 
 
-def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yields `function(item)` for each item, in order. A thread computes one item; few results wait."""
-    threads = _THREADS.get() or torch.get_num_threads()
+def map_in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], *, most: int | None = None
+) -> Iterator[Result]:
+    """Yields `function(item)` for each item, in order, at most `most` at a time. A thread computes one; few wait."""
+    threads = min(_THREADS.get() or torch.get_num_threads(), most or sys.maxsize)
     with one_thread():
         if threads == 1:
             yield from map(function, items)
             return
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from in_order(pool, function, items, threads + 1)
+            yield from in_order(pool.submit, function, items, lambda: threads + 1)

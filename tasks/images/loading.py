@@ -20,16 +20,16 @@ Item = TypeVar("Item")
 
 
 class SquareReader:
-    """Reads the resized squares (3, R, R) uint8 of files below `root`, in a thread per core."""
+    """Reads the resized squares (3, R, R) uint8 of files below `root`, in a thread per core, or in the caller's."""
 
-    def __init__(self, root: Path, preprocessing: Preprocessing) -> None:
+    def __init__(self, root: Path, preprocessing: Preprocessing, *, threads: bool = True) -> None:
         self._root = root
         self._preprocessing = preprocessing
-        self._pool = ThreadPoolExecutor(os.cpu_count())
+        self._pool = ThreadPoolExecutor(os.cpu_count()) if threads else None
 
     def __call__(self, files: Sequence[str]) -> Tensor:
         """Returns the squares of `files`, (N, 3, R, R)."""
-        return stacked(list(self._pool.map(self._read, files)))
+        return stacked(list((self._pool.map if self._pool else map)(self._read, files)))
 
     def _read(self, file: str) -> Tensor:
         return self._preprocessing.read((self._root / file).read_bytes())

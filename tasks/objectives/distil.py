@@ -24,7 +24,9 @@ from tasks.models.weights_file import write
 from tasks.objectives.context import TrainingContext
 from tasks.objectives.data import ImageLoader, weights_of
 from tasks.objectives.losses.distillation import Distillation, DistillationWeights
-from tasks.objectives.teacher import Teacher, fit_head, load, with_head
+from tasks.objectives.teacher import Teacher, with_head
+from tasks.objectives.teacher_head import fit_head
+from tasks.objectives.teacher_loading import TeacherFile
 from tasks.training.callbacks import Callback
 from tasks.training.kinds import measure_for
 from tasks.training.plan import TrainingPlan
@@ -95,7 +97,9 @@ def teacher_outputs(
 def teacher_of(context: TrainingContext, params: TeacherParams) -> Teacher:
     """Loads the teacher. If it has no head, fits a linear head on its features, which is saved with the student."""
     paths, data, loader = context.files, context.data, context.loader
-    loaded = load(paths.teacher, params, data.target, paths.teacher_head, loader.preprocessing)
+    teacher, head = paths.teacher.absolute(), paths.teacher_head.absolute()
+    file = TeacherFile(teacher, params, data.target, head, loader.preprocessing)
+    loaded = file.read()
     if isinstance(loaded, Teacher):
         return loaded
     train, validation = data.rows(Split.TRAIN), data.rows(Split.VALIDATION)
@@ -105,4 +109,5 @@ def teacher_of(context: TrainingContext, params: TeacherParams) -> Teacher:
     count = len(train)
     fitted = fit_head((x_ND[:count], y[:count], weights_of(train)), (x_ND[count:], y[count:]), data.target)
     write(paths.teacher_head, fitted.head.state_dict(), fitted.settings)
-    return with_head(loaded, fitted.head.state_dict(), fitted.settings, data.target, paths.teacher)
+    state = fitted.head.state_dict()
+    return file.reloadable(with_head(loaded, state, fitted.settings, data.target, paths.teacher))

@@ -5,8 +5,11 @@ Shapes: N rows, D features, C outputs, E features of the teacher.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -23,12 +26,11 @@ from tasks.core.files import sha256_of
 from tasks.core.objective_sections import NO_TEACHER, TeacherParams
 from tasks.core.schema import Column
 from tasks.core.target import TargetSpec, kind_of
-from tasks.embedding.extract import embed_views, view_batches
+from tasks.embedding.extract import view_batches
+from tasks.embedding.extraction import Extraction, embed_to_store, one_thread_facts, way_here
 from tasks.embedding.feature_store import FeatureStore
 from tasks.embedding.key_index import keys_of
 from tasks.hardware.device import Device
-from tasks.heads.kinds import LinearFit, fit_linear, standardize, unstandardize_head
-from tasks.heads.linear import Rows, Train, best
 from tasks.images.transforms import RenderStyle
 from tasks.images.views import Draw
 from tasks.models.backbone import Backbone, build, check_architecture
@@ -40,7 +42,6 @@ from tasks.scorer.network import Network
 from tasks.scorer.preprocessing import Preprocessing
 
 SPEC = "spec"  # key of a full model's spec in the description of its weights file
-L2_PENALTIES = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)  # penalties of the head fitted for a teacher without a head
 
 
 class OutputsAndFeatures(nn.Module):
@@ -66,6 +67,11 @@ class Teacher:
     width: int
     preprocessing: Preprocessing
     identity: Mapping[str, object]
+    reload: Callable[..., Backbone] | None = None  # `answering` of the same teacher in another process
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of its identity."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
     def outputs(
         self,
@@ -89,21 +95,26 @@ class Teacher:
             "torchvision": torchvision.__version__,
             "pillow": PIL.__version__,
             "code": code_digest(__name__),
-            **device.facts(),
+            **one_thread_facts(device),
         }
         stored = FeatureStore(store, context)
         draw_NP = draw(torch.arange(len(rows)))
         key_N2 = keys_of(list(rows[Column.SHA256]), draw_NP.numpy())
         missing_N = stored.missing(key_N2)
         if missing_N.any():
-            network = Network(folded(self.network.backbone), self.network.head)
-            module = OutputsAndFeatures(network, features=features).eval()
-            backbone = Backbone(module, self.width, self.preprocessing)
+            backbone, load = self.answering(features=features), self.reload and partial(self.reload, features=features)
+            extraction = Extraction(backbone, device, style, batch, root, load)
             files = rows[Column.PATH].to_numpy(object)[missing_N]
             views = view_batches(zip(files, draw_NP[missing_N].numpy(), key_N2[missing_N], strict=True), batch)
-            for x_ND, computed_N2 in embed_views(root, views, ceil(len(files) / batch), backbone, device, style, batch):
-                stored.add(computed_N2, x_ND)
+            here = way_here(backbone, device, batch)
+            embed_to_store(extraction, stored, views, ceil(len(files) / batch), here)
         return stored[key_N2]
+
+    def answering(self, *, features: bool) -> Backbone:
+        """Returns the network for inference, as one whose features are outputs (N, C), or with features (N, C + E)."""
+        network = Network(folded(self.network.backbone), self.network.head)
+        module = OutputsAndFeatures(network, features=features).eval().requires_grad_(False)
+        return Backbone(module, self.width, self.preprocessing)
 
 
 def load(
@@ -178,19 +189,3 @@ def with_head(
     identity = {"teacher": sha256_of(file), "head": {name: tensor.tolist() for name, tensor in state.items()}}
     network = Network(backbone.module, head).eval()
     return Teacher(network, backbone.width, backbone.preprocessing, identity)
-
-
-@dataclass(frozen=True)
-class FittedHead:
-    """A head and the settings for rebuilding it."""
-
-    head: nn.Module
-    settings: dict[str, Any]
-
-
-def fit_head(train: Train, validation: Rows, target: TargetSpec) -> FittedHead:
-    """Fits the best linear head on a teacher's features (N, D); its outputs are in the targets' original units."""
-    (x_ND, y, weight_N), (x_VD, y_V) = train, validation
-    rows = ((x_ND, standardize(y, target), weight_N), (x_VD, standardize(y_V, target)))
-    head, scaling = unstandardize_head(best(fit_linear(*rows, LinearFit(target, L2_PENALTIES))).head, target)
-    return FittedHead(head, {"kind": "linear", **scaling})

@@ -36,7 +36,7 @@ from tasks.hardware.precision import device_for
 from tasks.embedding.extract import extract
 from tasks.data.image_files import find
 from tasks.images.loading import ImageSquares
-from tasks.scorer.answer import build_backbone
+from tasks.scorer.architectures import build_backbone
 from tasks.images.transforms import RenderStyle
 name, root, how, on, batch = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
 torch.manual_seed(0)

@@ -42,9 +42,8 @@ NO_FEATURE = {  # loaded by the features stage, but features do not depend on th
     *("tasks.core.params", "tasks.core.paths", "tasks.core.sections"),  # settings, whose values are in the keys
     "tasks.data.decoding",  # reads settings, whose values are in the keys
     *("tasks.core.target", "tasks.data.manifest", "tasks.embedding.index", "tasks.images.views"),  # are in the keys
-    *("tasks.embedding.matrix", "tasks.hardware.heap"),  # write the features
+    "tasks.embedding.matrix",  # writes the features
     *("tasks.hardware.machine_cache", "tasks.hardware.precision"),  # device and dtype are in the keys
-    *("tasks.hardware.threads", "tasks.core.spread"),  # precision measures with them
     *(
         "tasks.embedding.compiled",
         "tasks.embedding.packages",

@@ -14,8 +14,8 @@ from flows.comparison.preparation import SHARED_STAGES, TRIAL_STAGES, code_of
 from tasks.core import digest
 from tasks.core.digest import ROOT, closure
 from tasks.core.sections import BackboneParams
-from tasks.embedding import extract
-from tasks.embedding.feature_store import FeatureStore
+from tasks.embedding import extract, feature_store
+from tasks.embedding.feature_store import FeatureStore, write_shard
 from tasks.embedding.key_index import keys_of
 from tasks.hardware.device import choose
 from tasks.images.transforms import RenderStyle
@@ -85,13 +85,14 @@ def test_settings_that_change_pixels_change_the_key_and_a_limit_does_not(context
     assert context(decoding=Decoding(white_level=4095)) not in keys
 
 
-def test_features_of_code_before_an_edit_are_not_used_and_make_room(copied, context):
+def test_features_of_code_before_an_edit_are_not_used_and_make_room(copied, context, monkeypatch):
+    monkeypatch.setattr(feature_store, "RECENT", 0)
     keys, rows = keys_of(["file"], np.zeros((1, 1))), torch.ones(1, 4)
-    FeatureStore(copied / "store", context()).add(keys, rows)
+    write_shard(FeatureStore(copied / "store", context()).folder, keys, rows)
     edit(copied / "tasks" / "embedding" / "extract.py")
     store = FeatureStore(copied / "store", context())
     assert store.missing(keys).all()
-    store.add(keys, rows)
+    write_shard(store.folder, keys, rows)
     store.collect(1.0)
     assert len(list((copied / "store").iterdir())) == 2
     store.collect(1e-9)

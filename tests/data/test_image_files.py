@@ -7,7 +7,8 @@ from PIL import Image
 
 from tasks.core.errors import RootstockError
 from tasks.core.schema import Column
-from tasks.data.image_files import facts, find, perceptual_hash, pixel_hash, refuse_unusable
+from tasks.data.image_facts import facts, perceptual_hash, pixel_hash
+from tasks.data.image_files import find, refuse_unusable
 from tests.drawn import drawn
 from tests.errors import raises
 

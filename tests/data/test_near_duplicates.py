@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from tasks.core.schema import Column
-from tasks.data.image_files import pixel_hash
+from tasks.data.image_facts import pixel_hash
 from tasks.data.near_duplicates import (
     MAX_ALIKE,
     MAX_DISTANCE,

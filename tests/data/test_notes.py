@@ -4,7 +4,8 @@ import pyarrow as pa
 
 from tasks.core.schema import Column
 from tasks.data.facts_cache import table_of
-from tasks.data.image_files import PEAK, Listing
+from tasks.data.image_facts import PEAK
+from tasks.data.image_files import Listing
 from tasks.data.notes import left_out, notes_on_gray, reasons
 from tasks.scorer.decode import Decoding
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 
+from tasks.core.errors import RootstockError
 from tasks.embedding import feature_store
-from tasks.embedding.feature_store import FeatureStore
+from tasks.embedding.feature_store import FeatureStore, write_shard
 from tasks.embedding.key_index import KeyIndex, keys_of
 from tasks.hardware.heap import trimmed
+from tests.errors import raises
 
 CONTEXT = {"weights": "abc", "dtype": "float32"}
 
@@ -28,6 +30,12 @@ def rows(count, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(count, 4)).astype(np.float32))
 
 
+def add(store, key_N2, x_ND):
+    """Adds rows, as another process would."""
+    write_shard(store.folder, key_N2, x_ND)
+    store.refresh()
+
+
 def has(store, *asked):
     """Returns whether each of the keys by these numbers is in the store."""
     return [not store.missing(keys(1, number)).any() for number in asked]
@@ -35,14 +43,14 @@ def has(store, *asked):
 
 def test_rows_are_returned_in_the_requested_order(tmp_path):
     store, matrix = FeatureStore(tmp_path, CONTEXT), rows(5)
-    store.add(keys(2), matrix[:2])
-    store.add(keys(3, 2), matrix[2:])
+    add(store, keys(2), matrix[:2])
+    add(store, keys(3, 2), matrix[2:])
     for opened in (store, FeatureStore(tmp_path, CONTEXT)):
         assert torch.equal(opened[keys(5)[::-1].copy()], matrix.flip(0))
         assert torch.equal(opened[keys(5)[[1, 1, 4]]], matrix[[1, 1, 4]])
         assert has(opened, 9) == [False]
         assert opened.count_missing(keys(9)) == 4
-        with pytest.raises(KeyError):
+        with raises(RootstockError, "features-removed"):
             opened[keys(9)]
 
 
@@ -51,7 +59,7 @@ def test_rows_stay_in_their_files(tmp_path):
     """Of 40 MB that were written and read again in parts, a fraction is in memory that is not mapped."""
     store = FeatureStore(tmp_path, CONTEXT)
     for number in trimmed(range(10)):
-        store.add(keys(1000, 1000 * number), torch.ones(1000, 1000))
+        add(store, keys(1000, 1000 * number), torch.ones(1000, 1000))
     before = anonymous_memory()
     opened = FeatureStore(tmp_path, CONTEXT)
     total = sum(opened[keys(1000, 1000 * number)].sum().item() for number in trimmed(range(10)))
@@ -65,7 +73,7 @@ def anonymous_memory():
 
 
 def test_contexts_do_not_share_rows(tmp_path):
-    FeatureStore(tmp_path, CONTEXT).add(keys(2), rows(2))
+    add(FeatureStore(tmp_path, CONTEXT), keys(2), rows(2))
     assert has(FeatureStore(tmp_path, {**CONTEXT, "weights": "other"}), 0) == [False]
 
 
@@ -91,8 +99,8 @@ def test_keys_that_share_their_first_half_are_told_apart(added, asked):
     "damage", [lambda data: data[:-5], lambda data: data[:-1] + bytes([data[-1] ^ 1]), lambda _data: b""]
 )
 def test_a_damaged_shard_is_set_aside_and_reported(tmp_path, capsys, damage):
-    FeatureStore(tmp_path, CONTEXT).add(keys(3), rows(3))
-    FeatureStore(tmp_path, CONTEXT).add(keys(2, 3), rows(2))
+    add(FeatureStore(tmp_path, CONTEXT), keys(3), rows(3))
+    add(FeatureStore(tmp_path, CONTEXT), keys(2, 3), rows(2))
     shard = sorted(tmp_path.rglob("*.safetensors"))[0]
     shard.write_bytes(damage(shard.read_bytes()))
     store = FeatureStore(tmp_path, CONTEXT)
@@ -103,23 +111,24 @@ def test_a_damaged_shard_is_set_aside_and_reported(tmp_path, capsys, damage):
 
 def test_two_writers_lose_nothing(tmp_path):
     first, second = FeatureStore(tmp_path, CONTEXT), FeatureStore(tmp_path, CONTEXT)
-    first.add(keys(3), rows(3))
-    second.add(keys(3, 2), rows(3))
+    add(first, keys(3), rows(3))
+    add(second, keys(3, 2), rows(3))
     store = FeatureStore(tmp_path, CONTEXT)
     assert all(has(store, *range(5)))
 
 
 def test_an_interrupted_write_is_ignored(tmp_path):
-    FeatureStore(tmp_path, CONTEXT).add(keys(1), rows(1))
+    add(FeatureStore(tmp_path, CONTEXT), keys(1), rows(1))
     folder = next(path for path in tmp_path.iterdir())
     (folder / ".half.safetensors.1.tmp").write_bytes(b"half")
     assert has(FeatureStore(tmp_path, CONTEXT), 0) == [True]
 
 
-def test_the_least_recently_used_contexts_are_removed(tmp_path, capsys):
+def test_the_least_recently_used_contexts_are_removed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(feature_store, "RECENT", 0)
     contexts = [{**CONTEXT, "weights": str(n)} for n in range(4)]
     for number, context in enumerate(contexts):
-        FeatureStore(tmp_path, context).add(keys(100), rows(100))
+        add(FeatureStore(tmp_path, context), keys(100), rows(100))
         for folder in tmp_path.iterdir():
             if folder.stat().st_mtime > 100:
                 os.utime(folder, (number, number))
@@ -134,31 +143,26 @@ def test_the_least_recently_used_contexts_are_removed(tmp_path, capsys):
     assert [has(FeatureStore(tmp_path, context), 0)[0] for context in contexts] == [False, False, False, True]
 
 
-def test_a_store_that_is_removed_under_its_reader_is_computed_again(tmp_path):
-    reader = FeatureStore(tmp_path, CONTEXT)
-    reader.add(keys(3), rows(3))
+def test_a_context_that_may_be_in_use_is_not_removed(tmp_path):
+    store = FeatureStore(tmp_path, CONTEXT)
+    add(store, keys(3), rows(3))
     other = FeatureStore(tmp_path, {**CONTEXT, "weights": "other"})
-    other.add(keys(1), rows(1))
+    other.collect(1e-9)
+    assert has(FeatureStore(tmp_path, CONTEXT), 0) == [True]
+    os.utime(store.folder, times=(time.time() - 2 * feature_store.RECENT,) * 2)
     other.collect(1e-9)
     assert has(FeatureStore(tmp_path, CONTEXT), 0) == [False]
-    assert torch.equal(reader[keys(3)], rows(3))  # its files are mapped
-    reader.add(keys(1, 7), rows(1))
-    assert has(FeatureStore(tmp_path, CONTEXT), 7) == [True]
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_context_that_is_removed_while_it_is_written_does_not_end_the_run(tmp_path, monkeypatch, when):
-    """Another process makes room before or after the new shard has its name; the rows are mapped all the same."""
+def test_rows_that_were_mapped_survive_their_files_and_others_are_an_error(tmp_path):
     store = FeatureStore(tmp_path, CONTEXT)
-
-    def save_and_remove(*arguments):
-        save_file(*arguments)
-        if when == "before":
-            monkeypatch.setattr(feature_store, "_mapped", lambda file: [mapped(file), shutil.rmtree(file.parent)][0])
-
-    mapped = feature_store._mapped
-    monkeypatch.setattr(feature_store, "save_file", save_and_remove)
-    store.add(keys(3), rows(3))
-    shutil.rmtree(tmp_path, ignore_errors=True)
+    add(store, keys(3), rows(3))
     assert torch.equal(store[keys(3)], rows(3))
-    assert has(FeatureStore(tmp_path, CONTEXT), 0) == [False]
+    add(store, keys(3, 3), rows(3))
+    shutil.rmtree(tmp_path)
+    assert torch.equal(store[keys(3)], rows(3))
+    with raises(RootstockError, "features-removed"):
+        store[keys(6)]
+    write_shard(store.folder, keys(1, 7), rows(1))
+    store.refresh()
+    assert has(store, 7) == [True]

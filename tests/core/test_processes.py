@@ -1,4 +1,4 @@
-"""Shards that are computed by this process or by others are the same; no process outlives this one."""
+"""Shards that are computed by a pool of processes come in order; no process outlives this one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tasks.core.errors import ParamsError, RootstockError
-from tasks.core.spread import spread
+from tasks.core.processes import AHEAD, map_in_processes
 from tests.errors import raises
 from tests.project import ROOT, environment, is_alive, wait_until
 
@@ -46,45 +46,45 @@ def note(place):
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_results_come_in_order_whoever_computes_them(workers):
-    assert list(spread(square, range(50), workers)) == [number * number for number in range(50)]
-    assert list(spread(square, [], workers)) == []
+def test_results_come_in_order(workers):
+    assert list(map_in_processes(square, range(50), workers=workers)) == [number * number for number in range(50)]
+    assert list(map_in_processes(square, [], workers=workers)) == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_few_shards_are_taken_ahead(workers):
     taken = []
-    results = spread(square, (taken.append(number) or number for number in range(100)), workers, ahead=2)
+    shards = (taken.append(number) or number for number in range(100))
+    results = map_in_processes(square, shards, workers=workers)
     next(results)
-    assert len(taken) <= 2 * workers
+    assert len(taken) <= AHEAD * workers
     results.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_error_is_the_same_from_another_process(workers):
+def test_an_error_is_the_same_from_another_process():
     with raises(ParamsError, "data.source") as caught:
-        list(spread(refuse, [7], workers))
+        list(map_in_processes(refuse, [7], workers=2))
     assert (str(caught.value), caught.value.exit_code) == ("number 7", 2)
 
 
 def test_a_killed_process_is_replaced_and_its_work_done_again(tmp_path, capsys):
     places = [(tmp_path / "killed", number) for number in range(20)]
-    assert list(spread(once_killed, places, 2)) == list(range(20))
+    assert list(map_in_processes(once_killed, places, workers=2)) == list(range(20))
     assert "done again" in capsys.readouterr().out
 
 
 def test_work_that_kills_its_process_each_time_is_given_up():
     with raises(RootstockError, "process-ended"):
-        list(spread(killed, range(4), 2))
+        list(map_in_processes(killed, range(4), workers=2))
 
 
 STAGE = """
 import os, sys, time
 from pathlib import Path
-from tasks.core.spread import spread
-from tests.core.test_spread import sleep
+from tasks.core.processes import map_in_processes
+from tests.core.test_processes import sleep
 if __name__ == "__main__":
-    list(spread(sleep, [Path(sys.argv[1])] * 2, 2))
+    list(map_in_processes(sleep, [Path(sys.argv[1])] * 2, workers=2))
 """
 
 

@@ -1,0 +1,71 @@
+"""Refuses work for another machine whose code or packages differ: its results would not be the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from tasks.core.errors import RootstockError
+
+Shard = TypeVar("Shard")
+Result = TypeVar("Result")
+ROOT = Path(__file__).parents[2]
+LOCK = ROOT / "requirements.txt"
+MORE = ("pillow-heif",)  # optional, and it decides which images can be read
+SHOWN = 3  # differences named in an error
+
+
+@cache
+def machine() -> dict[str, str]:
+    """Returns the versions of Python and of the packages in requirements.txt, and the digest of the code in tasks/."""
+    lines = (line.partition(" ;")[0].strip() for line in LOCK.read_text(encoding="utf-8").splitlines())
+    versions = {"Python": ".".join(platform.python_version_tuple()[:2]), "code": _code()}
+    for name in (*(line.partition("==")[0] for line in lines if "==" in line), *MORE):
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def _code() -> str:
+    digest = hashlib.sha256()
+    for file in sorted((ROOT / "tasks").rglob("*.py")):
+        digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def refuse_difference(expected: Mapping[str, str], actual: Mapping[str, str], worker: str = "") -> None:
+    """Raises RootstockError that names the differences between the facts of the client and of a worker, such as this.
+
+    `worker` is its name.
+    """
+    names = [name for name in [*expected, *actual] if expected.get(name) != actual.get(name)]
+    if not names:
+        return
+    named = dict.fromkeys(names)
+    texts = [f"{name} {actual.get(name, 'missing')} instead of {expected.get(name, 'missing')}" for name in named]
+    more = f", and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    raise RootstockError(
+        f"the worker {worker or platform.node()} has {', '.join(texts[:SHOWN])}{more}, so that its "
+        "results would not be the same; stop it, or start it with the same code, packages and kind of processor",
+        key="worker-differs",
+    )
+
+
+@dataclass(frozen=True)
+class SameMachine(Generic[Shard, Result]):
+    """A function that computes only on machines with these facts."""
+
+    function: Callable[[Shard], Result]
+    expected: Mapping[str, str]
+
+    def __call__(self, shard: Shard) -> Result:
+        """Returns the function's result. Raises RootstockError if this machine differs."""
+        refuse_difference(self.expected, machine())
+        return self.function(shard)

@@ -1,0 +1,35 @@
+"""Returns how much memory a process can still take: of the machine, or of its container."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+MACHINE, CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+
+
+def available_bytes() -> int:
+    """Returns the memory that is available, in bytes; where the system does not tell, half of what it has."""
+    amounts = [amount for amount in (_of_machine(), _of_container()) if amount is not None]
+    return max(0, min(amounts)) if amounts else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _of_machine() -> int | None:
+    kib = _field(MACHINE, "MemAvailable:")
+    return None if kib is None else 1024 * kib
+
+
+def _of_container() -> int | None:
+    """Returns the limit of this process's control group less its memory, cached files apart; None without a limit."""
+    with suppress(OSError, ValueError):
+        limit = int((CONTAINER / "memory.max").read_text())
+        return limit - (_field(CONTAINER / "memory.stat", "anon") or 0)
+    return None
+
+
+def _field(file: Path, name: str) -> int | None:
+    with suppress(OSError, ValueError):
+        lines = (line.split() for line in file.read_text(encoding="utf-8").splitlines())
+        return next((int(line[1]) for line in lines if line[0] == name), None)
+    return None

@@ -1,0 +1,150 @@
+"""What is spread on a real Dask cluster is the same as here; what can go wrong there ends in words."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+
+import pytest
+
+from tasks.core import cluster as clusters
+from tasks.core.errors import ParamsError, RootstockError
+from tasks.core.spread import SCHEDULER, spread
+from tests.core.test_processes import once_killed, refuse, square
+from tests.dask_cluster import DaskCluster, certificates, dask_cluster, kill
+from tests.errors import raises
+from tests.project import ROOT, run_python
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with dask_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+def slow(number):
+    time.sleep(0.2)
+    return number
+
+
+def test_results_come_in_order(cluster):
+    assert list(spread(square, range(50))) == [number * number for number in range(50)]
+    assert list(spread(square, [])) == []
+
+
+def test_few_shards_are_taken_ahead(cluster):
+    taken = []
+    results = spread(slow, (taken.append(number) or number for number in range(100)))
+    next(results)
+    assert len(taken) <= clusters.AHEAD * len(cluster.workers) + 1
+    results.close()
+
+
+def test_an_error_of_the_work_is_as_here(cluster):
+    with raises(ParamsError, "data.source") as caught:
+        list(spread(refuse, [7]))
+    assert (str(caught.value), caught.value.exit_code) == ("number 7", 2)
+    with pytest.raises(FileNotFoundError):
+        list(spread(os.stat, ["/no such file"]))
+
+
+def test_a_killed_worker_is_replaced_and_its_work_done_again(cluster, tmp_path):
+    places = [(tmp_path / "killed", number) for number in range(20)]
+    assert list(spread(once_killed, places)) == list(range(20))
+    assert (tmp_path / "killed").exists()
+    cluster.add_worker()
+
+
+def test_a_worker_with_other_code_is_refused(cluster, tmp_path):
+    for folder in ("tasks", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "requirements.txt", tmp_path)
+    (tmp_path / "tasks" / "core" / "digest.py").write_text("x = 1\n")
+    other = cluster.add_worker(tmp_path)
+    with raises(RootstockError, "worker-differs") as caught:
+        for _round in range(600):
+            list(spread(slow, range(2)))
+    for part in ("has code", "instead of", "stop it"):
+        assert part in str(caught.value)
+    kill(other)
+    assert list(spread(square, range(3))) == [0, 1, 4]
+
+
+def test_a_worker_without_the_code_is_refused(tmp_path, monkeypatch):
+    cluster = DaskCluster(tmp_path)
+    try:
+        cluster.add_worker(tmp_path)
+        monkeypatch.setattr(os, "environ", {**os.environ, **cluster.environment})
+        with raises(RootstockError, "worker-differs") as caught:
+            list(spread(square, range(3)))
+        assert "No module named 'tasks'" in str(caught.value)
+    finally:
+        cluster.stop()
+
+
+def test_the_end_of_the_scheduler_or_of_all_workers_is_told(tmp_path, monkeypatch):
+    cluster = DaskCluster(tmp_path)
+    try:
+        worker = cluster.add_worker()
+        monkeypatch.setattr(os, "environ", {**os.environ, **cluster.environment})
+        monkeypatch.setattr(clusters, "WORKERS", 15)
+        results = spread(slow, range(100))
+        assert next(results) == 0
+        threading.Timer(0.5, worker.kill).start()
+        with raises(RootstockError, "no-workers"):
+            list(results)
+        cluster.add_worker()
+        results = spread(slow, range(100))
+        assert next(results) == 0
+        threading.Timer(0.5, cluster.scheduler.kill).start()
+        with raises(RootstockError, "scheduler-gone") as caught:
+            list(results)
+        assert "what it has computed is kept" in str(caught.value)
+        monkeypatch.setattr(clusters, "CONNECT", 2)
+        with raises(RootstockError, "no-scheduler"):
+            list(spread(square, range(3)))
+    finally:
+        cluster.stop()
+
+
+def test_with_tls_only_those_with_a_certificate_take_part(tmp_path):
+    cluster = DaskCluster(tmp_path, "tls", **certificates(tmp_path))
+    try:
+        cluster.add_worker()
+        script = "from tasks.core.spread import spread; print(list(spread(abs, [-1, -2])))"
+        more = {"ROOTSTOCK_SCHEDULER": cluster.address}
+        done = run_python(ROOT, "-c", script, **more, **cluster.certificates)
+        assert done.stdout.endswith("[1, 2]\n"), done.stderr
+        refused = run_python(ROOT, "-c", script, **more)
+        assert "no scheduler answers at tls://" in refused.stderr
+        assert "CA_FILE" in refused.stderr
+    finally:
+        cluster.stop()
+
+
+@pytest.mark.parametrize(
+    ("address", "said", "key"),
+    [
+        ("tcp://10.0.0.1:8786", "off", "scheduler-without-tls"),
+        ("tcp://scheduler.example:8786", "off", "scheduler-without-tls"),
+        ("tcp://127.0.0.1:8786", "", "scheduler-without-tls"),
+        ("localhost:8786", "off", "scheduler-address"),
+        ("ucx://127.0.0.1:8786", "off", "scheduler-address"),
+        ("scheduler", "off", "scheduler-address"),
+    ],
+)
+def test_an_address_without_tls_is_refused_unless_it_is_here_and_the_user_says_so(monkeypatch, address, said, key):
+    monkeypatch.setenv(SCHEDULER, address)
+    monkeypatch.setenv(clusters.TLS, said)
+    with raises(RootstockError, key):
+        list(spread(square, [1]))
+
+
+def test_without_the_package_its_target_is_named(monkeypatch):
+    monkeypatch.setenv(SCHEDULER, "tls://scheduler.example:8786")
+    monkeypatch.setattr(clusters, "find_spec", lambda _name: None)
+    with raises(RootstockError, "cluster-not-installed") as caught:
+        list(spread(square, [1]))
+    assert "make cluster" in str(caught.value)
