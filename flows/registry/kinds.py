@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict
 
-from tasks.core.schema import ANSWER, Column, Metric
+from flows.registry.versions import scorer_thresholds
+from tasks.core.schema import ANSWER, LABEL_PROBABILITY, Column, Metric
 from tasks.core.target import TargetKind, TargetSpec
+from tasks.scorer.labels import LABELS_JOINED
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from mlflow.types import ColSpec
+    from torch import Tensor
 
 
 class SummaryColumn(NamedTuple):
@@ -114,16 +117,31 @@ DIFFERENCES: Mapping[TargetKind, Callable[[pd.DataFrame, pd.DataFrame, TargetSpe
 }
 
 
-def evaluated_probabilities(predictions: pd.DataFrame, spec: SpecRecord) -> pd.DataFrame:
-    """Returns the evaluated probabilities, (N, C), with a column per class."""
+def evaluated_classes(predictions: pd.DataFrame, spec: SpecRecord) -> pd.DataFrame:
+    """Returns the evaluated classes and probabilities of the labels, as `class_answers` does."""
     import pandas as pd
 
-    return pd.DataFrame(predictions[Column.DISTRIBUTION].tolist(), columns=spec["classes"])
+    from tasks.gate.class_answers import answer_table, class_answers
+
+    if Column.DISTRIBUTION in predictions:
+        return class_answers(_distributions(predictions), predictions[Column.LABEL], spec["classes"])
+    predicted = pd.Categorical(predictions[Column.PREDICTED], spec["classes"])
+    return answer_table(predicted, predictions[LABEL_PROBABILITY].to_numpy())
 
 
 def evaluated_labels(predictions: pd.DataFrame, spec: SpecRecord) -> pd.DataFrame:
     """Returns whether each label was predicted, (N, C) bool, with a column per label."""
-    return evaluated_probabilities(predictions, spec).ge(spec["label_thresholds"])
+    import numpy as np
+    import pandas as pd
+
+    if Column.DISTRIBUTION in predictions:
+        probabilities = pd.DataFrame(_distributions(predictions), columns=spec["classes"])
+        return probabilities.ge(spec["label_thresholds"])
+    classes, names = spec["classes"], predictions[Column.PREDICTED].str.split(LABELS_JOINED).explode()
+    number_M = pd.Index(classes).get_indexer(pd.Index(names))
+    is_selected_NC = np.zeros((len(predictions), len(classes)), bool)
+    is_selected_NC[names.index[number_M >= 0], number_M[number_M >= 0]] = True  # without labels: an empty name
+    return pd.DataFrame(is_selected_NC, columns=classes)
 
 
 def evaluated_values(predictions: pd.DataFrame, spec: SpecRecord) -> pd.DataFrame:
@@ -133,7 +151,45 @@ def evaluated_values(predictions: pd.DataFrame, spec: SpecRecord) -> pd.DataFram
 
 
 EVALUATED_ANSWERS: Mapping[TargetKind, Callable[[pd.DataFrame, SpecRecord], pd.DataFrame]] = {
-    TargetKind.CLASSIFICATION: evaluated_probabilities,
+    TargetKind.CLASSIFICATION: evaluated_classes,
     TargetKind.MULTILABEL: evaluated_labels,
     TargetKind.REGRESSION: evaluated_values,
+}
+
+
+class LoadedScorer(Protocol):
+    """The part of a version's own scorer that describes its outputs."""
+
+    classes: tuple[str, ...]
+    targets: tuple[str, ...]
+
+
+def live_classes(output_NC: Tensor, rows: pd.DataFrame, scorer: LoadedScorer) -> pd.DataFrame:
+    """Returns the classes and the probabilities of the labels, as `class_answers` does."""
+    from tasks.gate.class_answers import class_answers
+
+    labels = rows.reindex(columns=[Column.LABEL])[Column.LABEL]  # images with targets have none
+    return class_answers(output_NC.numpy(), labels, scorer.classes)
+
+
+def live_labels(output_NC: Tensor, _rows: pd.DataFrame, scorer: LoadedScorer) -> pd.DataFrame:
+    """Returns whether each label is predicted, (N, C) bool, with a column per label."""
+    import pandas as pd
+
+    is_selected_NC = output_NC >= output_NC.new_tensor(scorer_thresholds(scorer))
+    return pd.DataFrame(is_selected_NC.numpy(), columns=list(scorer.classes))
+
+
+def live_values(output_NK: Tensor, _rows: pd.DataFrame, scorer: LoadedScorer) -> pd.DataFrame:
+    """Returns the values, (N, K), with a column per target."""
+    import pandas as pd
+
+    return pd.DataFrame(output_NK.numpy(), columns=list(scorer.targets))
+
+
+# From outputs of a version's own scorer, (N, C) or (N, K), and rows of the manifest, as EVALUATED_ANSWERS.
+LIVE_ANSWERS: Mapping[TargetKind, Callable[[Tensor, pd.DataFrame, LoadedScorer], pd.DataFrame]] = {
+    TargetKind.CLASSIFICATION: live_classes,
+    TargetKind.MULTILABEL: live_labels,
+    TargetKind.REGRESSION: live_values,
 }

@@ -50,7 +50,7 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
 
     Raises RootstockError if the version, the source or `out` cannot be used.
     """
-    from tasks.evaluation.batch_prediction import state_of
+    from tasks.evaluation.batch_prediction import SCHEMAS, state_of
 
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of files that the answers list as broken
     params = parameters.load()
@@ -72,7 +72,8 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
             target = place_for(place, target)
             write_text(target / SOURCE, str(place.resolve()))
         state = state_of(inputs.root, (*inputs.files, *inputs.left_out))
-        partial = folder / _digest(str(target.resolve()), version.source, state)
+        columns = SCHEMAS[scorer_kind(scorer)](scorer).names  # of an earlier release, they may differ
+        partial = folder / _digest(str(target.resolve()), version.source, state, columns)
         answered, broken = stream(scorer, inputs, partial, target, say)
         _page(target, inputs, version, scorer_kind(scorer), broken)
         shutil.rmtree(partial)

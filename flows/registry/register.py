@@ -186,9 +186,10 @@ def prove(version: ModelVersion, paths: Paths) -> None:
     """Loads the version from the registry. Raises RootstockError if its answers differ from the evaluation."""
     import pandas as pd
 
+    from tasks.evaluation.predictions_table import read_predictions
+
     scorer = scorer_of(version)
-    rows = pd.read_parquet(paths.predictions)
-    rows = rows.iloc[:: -(-len(rows) // MAX_PROOF_IMAGES)]
+    rows = read_predictions(paths, MAX_PROOF_IMAGES)
     pictures = iter([(paths.raw / path).read_bytes() for path in rows[Column.PATH]])
     batches = (list(islice(pictures, size)) for size in (1, 2, 5, MAX_PROOF_IMAGES))
     answers = pd.DataFrame([scorer.row(logits_C) for batch in batches for logits_C in scorer.logits(batch)])

@@ -105,9 +105,9 @@ class Run:
         """Logs scores, figures, tables, curves and the validation report from the stages' files."""
         self._log_curves()
         self._log_metrics(dict(score_values(read_json(self._paths.metrics))))
-        for folder in (self._paths.evaluate, self._paths.validate_):
-            self.client.log_artifacts(self.id, str(folder), folder.name)
         paths = self._paths
+        for file in sorted({*paths.evaluate.iterdir(), *paths.validate_.iterdir()} - {paths.probabilities}):
+            self.client.log_artifact(self.id, str(file), file.parent.name)
         for file in (paths.choice, paths.preview, paths.policy, paths.probe, paths.curves):
             self.client.log_artifact(self.id, str(file), file.parent.name)
         if search := SearchReport.load(paths.search):

@@ -68,9 +68,12 @@ class Judgement:
     checks: tuple[Check, ...]
 
     def why(self) -> str:
-        """Describes the checks that did not pass, or the last check if all passed."""
-        decisive = [check for check in self.checks if check.verdict is not Verdict.PASS] or list(self.checks[-1:])
-        return "; ".join(f"{check.what}: {check.found} (required: {check.wanted})" for check in decisive)
+        """Describes the checks that did not pass, or the last check if all passed, and any notes."""
+        notes = [check for check in self.checks if check.verdict is Verdict.NOTE]
+        passed = [check for check in self.checks if check.verdict is Verdict.PASS]
+        decisive = [check for check in self.checks if check not in (*passed, *notes)] or passed[-1:]
+        texts = (f"{check.what}: {check.found} (required: {check.wanted})" for check in (*decisive, *notes))
+        return "; ".join(texts)
 
     def markdown(self) -> str:
         """Returns the checks as a Markdown table."""
@@ -138,15 +141,16 @@ def against(
         if error.key != UNREADABLE:
             raise
         return [Check("against live", f"it cannot be compared: {error}", "the files of both models", Verdict.UNDECIDED)]
-    if _are_labels(ours) != _are_labels(theirs):
-        reason = "one model is a classifier, the other is multi-label"
+    if _types(ours) != _types(theirs):
+        reason = "only one of: a class, several labels, or numbers per image, is what both models predict"
         return [Check("against live", reason, "two models of one kind", Verdict.UNDECIDED)]
     criteria = GateCriteria(section.metric, section.margin, section.error, section.group_margin)
     return COMPARISONS[kind](rows, ours, theirs, criteria, slices)
 
 
-def _are_labels(answers: pd.DataFrame) -> bool:
-    return all(dtype.kind == "b" for dtype in answers.dtypes)
+def _types(answers: pd.DataFrame) -> set[str]:
+    """Returns the kinds of data in the columns, which differ by kind of target."""
+    return {dtype.kind for dtype in answers.dtypes}
 
 
 def write_verdict(version: ModelVersion, judgement: Judgement) -> None:

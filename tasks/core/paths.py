@@ -49,6 +49,7 @@ class StageFiles:
     spec = File("evaluate", "spec.json")  # everything the scorer needs besides the weights
     metrics = File("evaluate", "metrics.json")  # each candidate's scores, with intervals
     predictions = File("evaluate", "predictions.parquet")  # the fine-tuned model's prediction for every test image
+    probabilities = File("evaluate", "probabilities.safetensors")  # of all classes, if predictions list the likeliest
     per_class = File("evaluate", "per_class.csv")  # precision, recall, F1 and support
     per_target = File("evaluate", "per_target.csv")  # in regression: errors and R² of each target
     selective = File("evaluate", "selective.json")  # the rejection threshold, with coverage and risk
@@ -61,7 +62,7 @@ class StageFiles:
     residuals = File("evaluate", "residuals.png")
     risk_coverage = File("evaluate", "risk_coverage.png")
     comparison = File("evaluate", "comparison.png")  # accuracy of the candidates
-    confusion = File("evaluate", "confusion.png")
+    confusion = File("evaluate", "confusion.png")  # with many classes: the most confused pairs
     curves_picture = File("evaluate", "curves.png")  # validation loss and score over steps
     wrong = File("evaluate", "wrong.png")  # the misclassified test images with the highest confidence
     results_page = File("evaluate", "results.html")  # all results on one page, with embedded images

@@ -104,6 +104,11 @@ TABLE: Final = "rootstock.parquet"  # in data/raw, beside the images: the source
 HAS: Final = "label:"  # prefix of the manifest's 0/1 columns in multi-label data
 TARGET: Final = "target:"  # prefix of the manifest's regression target columns
 ANSWER: Final = "predicted:"  # prefix of the predicted-target columns
+MAX_CLASSES_SHOWN: Final = 40  # with more, predictions list the likeliest classes, and plots and tables the worst
+MAX_WORST_SHOWN: Final = 20  # classes or pairs of classes in these plots and tables
+LABEL_PROBABILITY: Final = "label_probability"  # beside the likeliest classes: the probability of the true class
+LIKELIEST: Final = tuple((f"likeliest_{rank}", f"probability_{rank}") for rank in range(1, 6))  # pairs of columns
+PROBABILITIES: Final = "probabilities"  # name of the matrix of all classes' probabilities in its file
 FEATURES: Final = "features"  # name of the feature matrix in its file
 VALUE, LOW, HIGH = "value", "low", "high"  # a metric's value and the bounds of its 95% interval, where it has one
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tasks.core.schema import Column
+from tasks.core.schema import LIKELIEST, MAX_CLASSES_SHOWN, Column
 from tasks.core.target import TargetKind
 
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ def class_line(scorer: StreamingScorer, logits_C: Tensor) -> str:
 
 
 def labels_line(scorer: StreamingScorer, logits_C: Tensor) -> str:
-    """Returns the predicted labels and the probability of each label, from logits (C,)."""
-    pairs = zip(scorer.classes, scorer.calibrated(logits_C).tolist(), strict=True)
+    """Returns the predicted labels and the probability of each label, or of the likeliest of many, from logits (C,)."""
+    pairs = list(zip(scorer.classes, scorer.calibrated(logits_C).tolist(), strict=True))
+    if len(pairs) > MAX_CLASSES_SHOWN:
+        pairs = sorted(pairs, key=lambda pair: -pair[1])[: len(LIKELIEST)]
     probabilities = ", ".join(f"{name} {probability:.1%}" for name, probability in pairs)
     return f"{scorer.row(logits_C)['label'] or 'no label'}; {probabilities}"
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from heapq import nlargest
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +19,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from tasks.core.files import replacing
-from tasks.core.schema import Column
+from tasks.core.schema import LIKELIEST, MAX_CLASSES_SHOWN, Column
 from tasks.core.target import TargetKind
 
 PART_SIZE = 512  # files per part; their predictions are held in memory
@@ -117,23 +120,38 @@ def _row(scorer: StreamingScorer, file: str, logits_C: Tensor | None, reason: st
         return {Column.PATH.value: file, Column.REASON.value: reason}
     answer = scorer.row(logits_C)
     if Column.DISTRIBUTION in answer:
-        answer[Column.DISTRIBUTION.value] = list(answer[Column.DISTRIBUTION].values())
+        answer |= _columns(answer.pop(Column.DISTRIBUTION))
     return {Column.PATH.value: file, **answer}
 
 
+def _columns(distribution: Mapping[str, float]) -> dict[str, object]:
+    """Returns the columns for a distribution: its probabilities, or those of the likeliest of many classes."""
+    if len(distribution) <= MAX_CLASSES_SHOWN:
+        return {Column.DISTRIBUTION.value: list(distribution.values())}
+    columns: dict[str, object] = {}
+    ranked = nlargest(len(LIKELIEST), distribution.items(), key=itemgetter(1))
+    for (name, probability), (likely, value) in zip(LIKELIEST, ranked, strict=True):
+        columns |= {name: likely, probability: value}
+    return columns
+
+
 def label_schema(scorer: StreamingScorer) -> pa.Schema:
-    """Returns the schema of classifier predictions; the distribution's metadata is a JSON list of the classes."""
+    """Returns the schema of classifier predictions; the distribution's metadata is a JSON list of the classes.
+
+    With more than MAX_CLASSES_SHOWN classes, the likeliest are in its place.
+    """
+    answer = [
+        pa.field(Column.PATH.value, pa.string()),
+        pa.field(Column.LABEL.value, pa.string()),
+        pa.field(Column.PROBABILITY.value, pa.float64()),
+        pa.field(Column.CONFIDENT.value, pa.bool_()),
+        pa.field(Column.REASON.value, pa.string()),
+    ]
+    if len(scorer.classes) > MAX_CLASSES_SHOWN:
+        pairs = [(pa.field(name, pa.string()), pa.field(probability, pa.float32())) for name, probability in LIKELIEST]
+        return pa.schema([*answer, *chain.from_iterable(pairs)])
     classes = {b"classes": json.dumps(scorer.classes, ensure_ascii=False).encode()}
-    return pa.schema(
-        [
-            pa.field(Column.PATH.value, pa.string()),
-            pa.field(Column.LABEL.value, pa.string()),
-            pa.field(Column.PROBABILITY.value, pa.float64()),
-            pa.field(Column.CONFIDENT.value, pa.bool_()),
-            pa.field(Column.REASON.value, pa.string()),
-            pa.field(Column.DISTRIBUTION.value, pa.list_(pa.float32()), metadata=classes),
-        ]
-    )
+    return pa.schema([*answer, pa.field(Column.DISTRIBUTION.value, pa.list_(pa.float32()), metadata=classes)])
 
 
 def value_schema(scorer: StreamingScorer) -> pa.Schema:

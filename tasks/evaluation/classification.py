@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from tasks.core.files import write_json
-from tasks.core.schema import Candidate, Column, Metric
+from tasks.core.schema import MAX_CLASSES_SHOWN, MAX_WORST_SHOWN, Candidate, Column, Metric
 from tasks.evaluation import report
 from tasks.evaluation.attacks import evaluate_attacks
 from tasks.evaluation.candidates import EvaluationInput, EvaluationResult, Table
+from tasks.evaluation.predictions_table import with_answers, write_probabilities
 from tasks.evaluation.robustness import score_under_corruptions
 from tasks.evaluation.uncertainty import write_uncertainty
-from tasks.metrics.answers import Answers, OperatingPoint, calibrate, choose_operating_point
-from tasks.metrics.classification import confusion, hit_score, per_class, scores
+from tasks.metrics.answers import Answers, OperatingPoint, Predictions, calibrate, choose_operating_point
+from tasks.metrics.classification import confusion, hit_score, most_confused, per_class, scores
 from tasks.metrics.selective import NO_THRESHOLD, min_images
 from tasks.objectives.search_report import CalibratedBy
 from tasks.reports import diagrams
@@ -55,33 +58,42 @@ def _hits(logits_BC: Tensor, y_B: Tensor) -> Tensor:
 
 def score_table(case: EvaluationInput, answers: Mapping[Candidate, Answers]) -> Table:
     """Returns each candidate's metrics with intervals, and its agreement with the teacher if there is one."""
-    table: Table = {
-        name: scores(answer.raw_NC, answer.scaled_NC, answer.y_N, case.section.bins) for name, answer in answers.items()
-    }
+    classes, bins = len(case.target.classes), case.section.bins
+    table: Table = {name: scores(answer.raw, answer.scaled, classes, bins) for name, answer in answers.items()}
     if Candidate.TEACHER in answers:
-        teacher_N = answers[Candidate.TEACHER].scaled_NC.argmax(1)
+        teacher_N = answers[Candidate.TEACHER].scaled.predicted_N
         for name, answer in answers.items():
-            table[name][Metric.AGREEMENT] = hit_score(answer.scaled_NC, teacher_N)
+            table[name][Metric.AGREEMENT] = hit_score(answer.scaled.predicted_N == teacher_N)
     return table
 
 
 def write_answers(case: EvaluationInput, tuned: Answers) -> None:
-    """Writes the tuned model's predictions, scores by class and slice, confusion matrix, and worst predictions."""
-    paths, classes, predicted_N = case.paths, case.target.classes, tuned.scaled_NC.argmax(1)
-    rows = report.with_answers(
-        case.test, [classes[index] for index in predicted_N], tuned.confidence_N, tuned.scaled_NC
-    )
-    report.write_predictions(paths, rows)
-    report.write_slices(case, tuned.hit_N, Metric.ACCURACY)
-    counts_CC = confusion(predicted_N, tuned.y_N, len(classes))
-    report.write_table(
-        paths.per_class, pd.DataFrame(per_class(counts_CC), index=pd.Index(classes, name="class")), index=True
-    )
-    diagrams.confusion(paths.confusion, counts_CC, classes)
-    wrong = report.most_confident(rows, tuned.hit_N, case.section.wrong)
+    """Writes the tuned model's predictions, scores by class and slice, confused classes, and worst predictions."""
+    paths, classes, scaled = case.paths, case.target.classes, tuned.scaled
+    predicted = [classes[index] for index in scaled.predicted_N]
+    rows = with_answers(case.test, predicted, scaled.confidence_N, scaled.likelihood_N)
+    write_probabilities(paths, rows, tuned.probabilities(), classes)
+    report.write_slices(case, scaled.hit_N, Metric.ACCURACY)
+    by_class = per_class(scaled.predicted_N, scaled.y_N, len(classes))
+    report.write_table(paths.per_class, pd.DataFrame(by_class, index=pd.Index(classes, name="class")), index=True)
+    draw_confusion(paths.confusion, scaled, classes)
+    wrong = report.most_confident(rows, scaled.hit_N, case.section.wrong)
     cells = wrong[[Column.LABEL, Column.PREDICTED, Column.PROBABILITY]].itertuples(index=False)
     captions = [f"{label}, not\n{predicted} ({confidence:.0%})" for label, predicted, confidence in cells]
     report.draw_images(paths, wrong[Column.PATH], captions)
+
+
+def draw_confusion(path: Path, predictions: Predictions, classes: Sequence[str]) -> None:
+    """Draws the confusion matrix; of more than MAX_CLASSES_SHOWN classes, the most confused pairs."""
+    predicted_N, y_N = predictions.predicted_N, predictions.y_N
+    if len(classes) <= MAX_CLASSES_SHOWN:
+        diagrams.confusion(path, confusion(predicted_N, y_N, len(classes)), classes)
+        return
+    support_C = np.bincount(y_N, minlength=len(classes))
+    pairs = most_confused(predicted_N, y_N, MAX_WORST_SHOWN)
+    texts = [f"{classes[true]} \N{RIGHTWARDS ARROW} {classes[predicted]}" for true, predicted, _ in pairs]
+    shares = [(count, count / support_C[true]) for true, _, count in pairs]
+    diagrams.confused_pairs(path, [(text, *share) for text, share in zip(texts, shares, strict=True)])
 
 
 def page_sections(case: EvaluationInput, operating_point: OperatingPoint) -> list[PageSection]:
@@ -89,12 +101,16 @@ def page_sections(case: EvaluationInput, operating_point: OperatingPoint) -> lis
     paths = case.paths
     cross_fitted = case.search is not None and case.search.calibrated_by is CalibratedBy.OUT_OF_FOLD
     answers = selective_text(operating_point, cross_fitted=cross_fitted)
+    has_few = len(case.target.classes) <= MAX_CLASSES_SHOWN
     sections = [
-        PageSection("Confusion matrix", picture=paths.confusion),
+        PageSection("Confusion matrix" if has_few else "The most confused classes", picture=paths.confusion),
         PageSection("Wrong answers with the highest probability", picture=paths.wrong),
-        report.table_section("Classes", paths.per_class),
+        report.classes_section("Classes", paths.per_class),
         PageSection("Calibration", picture=paths.reliability),
-        PageSection("ROC, precision and recall", picture=paths.roc_pr),
+        PageSection(
+            "ROC, precision and recall" + ("" if has_few else " of the classes with the lowest F1"),
+            picture=paths.roc_pr,
+        ),
         PageSection('"Don\'t know": risk over coverage', answers, picture=paths.risk_coverage),
         report.slices_section(paths),
         PageSection(

@@ -13,6 +13,7 @@ from tasks.core.paths import Paths
 from tasks.core.schema import Candidate, Column, Metric
 from tasks.evaluation import report
 from tasks.evaluation.candidates import EvaluationInput, EvaluationResult, Table
+from tasks.evaluation.predictions_table import with_answers, write_probabilities
 from tasks.evaluation.robustness import score_under_corruptions
 from tasks.metrics.multilabel import label_scores, thresholds_for
 from tasks.reports.page import PageSection
@@ -57,8 +58,8 @@ def write_answers(case: EvaluationInput, probability_NC: np.ndarray, y_NC: np.nd
     hit_N = (predicted_NC == true_NC).all(1)
     confidence_N = np.where(predicted_NC, probability_NC, 1 - probability_NC).min(1)
     predicted = [join_labels(labels, predicted_C) for predicted_C in predicted_NC]
-    rows = report.with_answers(case.test, predicted, confidence_N, probability_NC)
-    report.write_predictions(paths, rows)
+    rows = with_answers(case.test, predicted, confidence_N)
+    write_probabilities(paths, rows, [probability_NC], labels)
     report.write_table(paths.per_class, per_label(labels, predicted_NC, true_NC, threshold_C), index=True)
     report.write_slices(case, hit_N, Metric.ACCURACY)
     wrong = report.most_confident(rows, hit_N, case.section.wrong)
@@ -70,7 +71,7 @@ def write_answers(case: EvaluationInput, probability_NC: np.ndarray, y_NC: np.nd
 def page_sections(paths: Paths) -> list[PageSection]:
     """Returns the page sections specific to multi-label models."""
     return [
-        report.table_section("Labels", paths.per_class),
+        report.classes_section("Labels", paths.per_class),
         PageSection("Wrong answers with the highest probability", picture=paths.wrong),
         report.slices_section(paths),
         report.table_section("Robustness to shift, scale, flip, rotation, noise, blur and JPEG", paths.robustness),

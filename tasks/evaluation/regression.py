@@ -14,6 +14,7 @@ from tasks.core.schema import ANSWER, TARGET, Candidate, Column, Metric
 from tasks.core.target import TargetSpec
 from tasks.evaluation import report
 from tasks.evaluation.candidates import EvaluationInput, EvaluationResult, Table
+from tasks.evaluation.predictions_table import write_predictions
 from tasks.evaluation.robustness import score_under_corruptions
 from tasks.metrics.headline import headline_of
 from tasks.metrics.regression import target_scores, value_scores
@@ -58,7 +59,7 @@ def write_answers(case: EvaluationInput, predicted_NK: np.ndarray, metric: Metri
     targets, columns = case.target.targets, [f"{TARGET}{name}" for name in case.target.targets]
     y_NK = case.test[columns].to_numpy(float)
     answers = {f"{ANSWER}{name}": predicted_NK[:, index] for index, name in enumerate(targets)}
-    report.write_predictions(case.paths, case.test[[Column.PATH, *columns]].assign(**answers))
+    write_predictions(case.paths, case.test[[Column.PATH, *columns]].assign(**answers))
     by_target = pd.DataFrame.from_dict(target_scores(predicted_NK, y_NK, case.target.std_K, targets), orient="index")
     report.write_table(case.paths.per_target, by_target.rename_axis("target"), FLOATS, index=True)
     error_N = (np.abs(predicted_NK - y_NK) / unit_of(case.target).numpy()).mean(1)

@@ -1,18 +1,17 @@
-"""Report parts shared by all target kinds. Shapes: N test images, C classes."""
+"""Report parts shared by all target kinds. Shapes: N test images."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tasks.core.files import replacing, write_text
 from tasks.core.paths import Paths
-from tasks.core.schema import HIGH, LOW, VALUE, Column, Metric
+from tasks.core.schema import HIGH, LOW, MAX_CLASSES_SHOWN, MAX_WORST_SHOWN, VALUE, Column, Metric
 from tasks.data.slices import slices_of
 from tasks.evaluation.candidates import EvaluationInput, Table
 from tasks.objectives.search_report import CalibratedBy, RecipeFit, SearchReport
@@ -34,24 +33,6 @@ def write_table(file: Path, table: pd.DataFrame, float_format: str = "%.4f", *, 
     """Writes the table to `file` as CSV."""
     with replacing(file) as temporary:
         table.to_csv(temporary, index=index, float_format=float_format)
-
-
-def write_predictions(paths: Paths, rows: pd.DataFrame) -> None:
-    """Writes a row per test image: its label or targets and the tuned model's prediction."""
-    with replacing(paths.predictions) as temporary:
-        rows.to_parquet(temporary, index=False)
-
-
-def with_answers(
-    test: pd.DataFrame, predicted: Sequence[str], confidence_N: np.ndarray, probability_NC: np.ndarray
-) -> pd.DataFrame:
-    """Returns each row's path and label with the prediction, its probability, (N,), and all probabilities, (N, C)."""
-    answers: dict[str, Any] = {
-        Column.PREDICTED: predicted,
-        Column.PROBABILITY: confidence_N,
-        Column.DISTRIBUTION: list(probability_NC),
-    }
-    return test[[Column.PATH, Column.LABEL]].assign(**answers)
 
 
 def write_slices(case: EvaluationInput, score_N: np.ndarray, metric: Metric, float_format: str = "%.4f") -> None:
@@ -177,6 +158,17 @@ def table_section(heading: str, file: Path, empty: str = "") -> PageSection:
     table = pd.read_csv(file, dtype=str, keep_default_na=False)
     text = "" if len(table) else empty
     return PageSection(heading, text, columns=list(table.columns), rows=table.to_numpy().tolist())
+
+
+def classes_section(heading: str, file: Path) -> PageSection:
+    """Returns the page section with the table of classes or labels; of many, those with the lowest F1 in the test."""
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    if len(table) <= MAX_CLASSES_SHOWN:
+        return table_section(heading, file)
+    f1 = table["f1"].astype(float).where(table["support"] != "0", np.inf)
+    worst = table.loc[f1.sort_values(kind="stable").index[:MAX_WORST_SHOWN]]
+    text = f"The {len(worst)} with the lowest F1. {len(table) - len(worst)} more are in {file.name}."
+    return PageSection(heading, text, columns=list(table.columns), rows=worst.to_numpy().tolist())
 
 
 def interval_text(score: Mapping[str, float], number_format: str) -> str:

@@ -27,11 +27,12 @@ from tasks.gate.paired_tests import (
 
 
 class Verdict(StrEnum):
-    """The decision of a check or of the gate."""
+    """The decision of a check or of the gate; a note, which only checks have, decides nothing."""
 
     PASS = "pass"  # noqa: S105 - not a password
     REFUSED = "refused"
     UNDECIDED = "undecided"
+    NOTE = "note"
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,22 @@
 """Compares a candidate with the live model on the same images, by target kind. Returns checks of the gate.
 
-Shapes: N images, C classes of either model, L labels or K targets shared by both models.
+Shapes: N images, M of a group, L labels or K targets shared by both models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from tasks.core.schema import HAS, TARGET, Column, Metric
+from tasks.core.schema import HAS, LABEL_PROBABILITY, TARGET, Column, Metric
 from tasks.data.slices import slices_of
 from tasks.gate.checks import Check, Verdict, compare_gains, compare_groups, compare_hits, compare_means, difference
 from tasks.gate.f1_gains import PairedPredictions, f1_bounds
 from tasks.gate.paired_tests import PairedScores
+from tasks.gate.power import images_to_refuse_gains, images_to_refuse_hits, note_groups, note_images
 from tasks.metrics.classification import nll_per_image
 from tasks.metrics.f1 import label_memberships, memberships
 from tasks.metrics.intervals import MIN_WRONG
@@ -39,37 +40,63 @@ def compare_classes(
 ) -> list[Check]:
     """Compares two classifiers on the images whose class both models include.
 
-    `rows` are N rows of the manifest; `ours` and `live` are probabilities, (N, C), with a column per class.
+    `rows` are N rows of the manifest; `ours` and `live` are from `class_answers`.
     """
-    shared_N = (rows[Column.LABEL].isin(ours.columns) & rows[Column.LABEL].isin(live.columns)).to_numpy()
+    shared = shared_classes(ours, live)
+    shared_N = rows[Column.LABEL].isin(shared).to_numpy()
     if not shared_N.any():
         return [Check("against live", "no class in common", "images of a class of both models", Verdict.UNDECIDED)]
     rows, ours, live = (table[shared_N].reset_index(drop=True) for table in (rows, ours, live))
-    label_N = rows[Column.LABEL]
-    hits = PairedScores(*((table.idxmax(axis=1) == label_N).to_numpy(float) for table in (ours, live)))
-    groups = {f"class {name}": (label_N == name).to_numpy(bool) for name in sorted(label_N.unique())}
-    pairs = {name: hits.subset(inside_N) for name, inside_N in (groups | dict(slices_of(rows, slices))).items()}
-    return [
-        _compare_all_classes(label_N, ours, live, hits, criteria),
-        *compare_groups(pairs, criteria.group_margin, criteria.error),
-    ]
+    label_N = rows[Column.LABEL].to_numpy(object)
+    hits = PairedScores(
+        *((table[Column.PREDICTED].to_numpy(object) == label_N).astype(float) for table in (ours, live))
+    )
+    by_class = pd.Series(range(len(label_N))).groupby(label_N).indices
+    groups = {f"class {name}": by_class[name] for name in sorted(map(str, by_class))} | dict(slices_of(rows, slices))
+    pairs = {name: hits.subset(inside) for name, inside in groups.items()}
+    absent = [f"class {name}" for name in shared if name not in by_class]
+    overall = _compare_all_classes(label_N, ours, live, hits, criteria)
+    return [*_with_note(overall, hits, criteria), *_check_groups(pairs, absent, criteria)]
+
+
+def _with_note(overall: Check, hits: PairedScores, criteria: GateCriteria) -> list[Check]:
+    """Returns the check, and, if it compares hits on too few images for an equal model to pass, a note."""
+    by_hits = criteria.metric in {AUTO, Metric.ACCURACY}
+    return [overall, *note_images(overall, len(hits.live_N), criteria.margin, criteria.error)] if by_hits else [overall]
+
+
+def _check_groups(pairs: Mapping[str, PairedScores], absent: Sequence[str], criteria: GateCriteria) -> list[Check]:
+    """Returns a check for each group that has fallen, and a note on those that are too small to be refused.
+
+    `absent`: names of groups without test images.
+    """
+    margin, error = criteria.group_margin, criteria.error
+    sizes = dict.fromkeys(absent, 0) | {name: len(pair.live_N) for name, pair in pairs.items()}
+    needed = images_to_refuse_hits(len(pairs), margin, error)
+    return [*compare_groups(pairs, margin, error), *note_groups(sizes, needed)]
+
+
+def shared_classes(ours: pd.DataFrame, live: pd.DataFrame) -> list[str]:
+    """Returns the classes of both models, in the order of ours."""
+    theirs = set(live[Column.PREDICTED].cat.categories)
+    return [name for name in ours[Column.PREDICTED].cat.categories if name in theirs]
 
 
 def _compare_all_classes(
-    label_N: pd.Series, ours: pd.DataFrame, live: pd.DataFrame, hits: PairedScores, criteria: GateCriteria
+    label_N: np.ndarray, ours: pd.DataFrame, live: pd.DataFrame, hits: PairedScores, criteria: GateCriteria
 ) -> Check:
     metric = Metric.ACCURACY if criteria.metric == AUTO else Metric(criteria.metric)
     what = f"{metric} against live, {len(label_N)} images"
     if metric is Metric.ACCURACY:
         return compare_hits(hits, criteria.margin, criteria.error, what)
-    classes = sorted({*ours.columns, *live.columns})
-    p_NC, q_NC = (table.reindex(columns=classes, fill_value=0.0).to_numpy() for table in (ours, live))
-    y_N = pd.Categorical(label_N, classes).codes.astype(np.int64)
     if metric is Metric.MACRO_F1:
-        numbers = (p_NC.argmax(1), q_NC.argmax(1), y_N)
+        answers = [table[Column.PREDICTED] for table in (ours, live)]
+        classes = sorted(set().union(*(answer.cat.categories for answer in answers)))
+        numbers = [pd.Index(classes).get_indexer(np.asarray(each, object)) for each in (*answers, label_N)]
         predictions = PairedPredictions(*(memberships(class_N, len(classes)) for class_N in numbers))
         return _compare_f1(predictions, criteria, what, exclusive=True)
-    gain_N = nll_per_image(q_NC, y_N) - nll_per_image(p_NC, y_N)
+    ours_N, live_N = (nll_per_image(table[LABEL_PROBABILITY].to_numpy()) for table in (ours, live))
+    gain_N = live_N - ours_N
     wrong = int(((hits.candidate_N < 1) | (hits.live_N < 1)).sum())
     if wrong < MIN_WRONG:
         gain = round(float(gain_N.mean()), 4) + 0.0  # + 0.0 turns -0.0 into 0.0
@@ -99,10 +126,10 @@ def compare_labels(
     hits = PairedScores(*(correct_NL.all(1).astype(float) for correct_NL in correct))
     pairs = _pairs_by_label(names, truth_NL, correct)
     pairs |= {name: hits.subset(inside_N) for name, inside_N in slices_of(rows, slices)}
-    return [
-        _compare_all_labels(predicted, truth_NL, hits, criteria),
-        *compare_groups(pairs, criteria.group_margin, criteria.error),
-    ]
+    overall = _compare_all_labels(predicted, truth_NL, hits, criteria)
+    groups = {name: pair for name, pair in pairs.items() if len(pair.live_N)}
+    absent = [name for name in pairs if name not in groups]
+    return [*_with_note(overall, hits, criteria), *_check_groups(groups, absent, criteria)]
 
 
 def _pairs_by_label(
@@ -117,7 +144,7 @@ def _pairs_by_label(
         has_N, hits = truth_NL[:, index], PairedScores(*(each_NL[:, index].astype(float) for each_NL in correct))
         pairs[f"images with label {name}"] = hits.subset(has_N)
         pairs[f"images without label {name}"] = hits.subset(~has_N)
-    return {name: pair for name, pair in pairs.items() if len(pair.live_N)}
+    return pairs
 
 
 def _compare_all_labels(
@@ -153,9 +180,11 @@ def compare_values(
     unit_K = np.maximum(live_NK.mean(0), np.where(std_K > 0, 1e-3 * std_K, 1e-12))
     gain_N = ((live_NK - ours_NK) / unit_K).mean(1)
     gains = {name: gain_N[inside_N] for name, inside_N in slices_of(rows, slices)}
+    needed = images_to_refuse_gains(len(gains), criteria.error)
     return [
         _compare_all_values(gain_N, criteria),
         *compare_gains(gains, criteria.group_margin, criteria.error),
+        *note_groups({name: len(gain_M) for name, gain_M in gains.items()}, needed),
     ]
 
 

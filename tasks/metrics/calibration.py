@@ -9,20 +9,19 @@ import torch
 from torch import Tensor
 
 
-def ece(probability_NC: np.ndarray, y_N: np.ndarray, bins: int) -> float:
-    """Returns the expected calibration error of probabilities (N, C) over equal-width bins of confidence.
+def ece(confidence_N: np.ndarray, hit_N: np.ndarray, bins: int) -> float:
+    """Returns the expected calibration error of predictions, (N,) each, over equal-width bins of confidence.
 
     Guo et al., "On Calibration of Modern Neural Networks" (2017).
     """
-    confidence, accuracy, share = reliability_bins(probability_NC, y_N, bins)
+    confidence, accuracy, share = reliability_bins(confidence_N, hit_N, bins)
     return float((np.abs(accuracy - confidence) * share).sum())
 
 
 def reliability_bins(
-    probability_NC: np.ndarray, y_N: np.ndarray, bins: int
+    confidence_N: np.ndarray, hit_N: np.ndarray, bins: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns mean confidence, accuracy and share of images of each non-empty confidence bin, at most (B,) each."""
-    confidence_N, hit_N = probability_NC.max(1), probability_NC.argmax(1) == y_N
     bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
     count = np.bincount(bin_N, minlength=bins)
     filled = count > 0
@@ -30,7 +29,7 @@ def reliability_bins(
         np.bincount(bin_N, weights=weight_N, minlength=bins)[filled] / count[filled]
         for weight_N in (confidence_N, hit_N)
     )
-    return confidence, accuracy, count[filled] / len(y_N)
+    return confidence, accuracy, count[filled] / len(hit_N)
 
 
 def temperature(logits_NC: Tensor, y_N: Tensor, weight_N: Tensor | None = None, *, cautious: bool = False) -> float:

@@ -12,21 +12,18 @@ from typing import Any
 import numpy as np
 
 from tasks.core.schema import Candidate, Curve
-from tasks.metrics.answers import Answers
+from tasks.metrics.answers import Answers, Predictions
 from tasks.metrics.calibration import reliability_bins
 from tasks.metrics.selective import coverage_and_risk, risk_coverage
 from tasks.reports.figures import COLORS, plt, save
 
 
-def reliability(path: Path, raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.ndarray, bins: int) -> None:
-    """Plots accuracy over confidence in `bins` bins, before and after temperature scaling; the diagonal is ideal.
-
-    Probabilities are (N, C), labels (N,).
-    """
+def reliability(path: Path, raw: Predictions, scaled: Predictions, bins: int) -> None:
+    """Plots accuracy over confidence in `bins` bins, before and after temperature scaling; the diagonal is ideal."""
     figure, axes = plt.subplots(figsize=(4.5, 4))
     axes.plot([0, 1], [0, 1], color="#bbbbbb", linewidth=1)
-    for probability_NC, label, color in ((raw_NC, "before scaling", "#999999"), (scaled_NC, "after", "#D55E00")):
-        confidence, right, share = reliability_bins(probability_NC, y_N, bins)
+    for predictions, label, color in ((raw, "before scaling", "#999999"), (scaled, "after", "#D55E00")):
+        confidence, right, share = reliability_bins(predictions.confidence_N, predictions.hit_N, bins)
         axes.plot(confidence, right, color=color, linewidth=1, label=label)
         axes.scatter(confidence, right, s=10 + 190 * share, color=color, alpha=0.6, linewidths=0)
     axes.set(xlabel="confidence", ylabel="fraction right", xlim=(0, 1.02), ylim=(0, 1.02))
@@ -36,23 +33,25 @@ def reliability(path: Path, raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.n
     save(figure, path)
 
 
-def roc_and_pr(path: Path, probability_NC: np.ndarray, y_N: np.ndarray, classes: Sequence[str]) -> None:
-    """Plots one-vs-rest ROC and precision-recall curves for each class. Probabilities are (N, C), labels (N,)."""
+def roc_and_pr(path: Path, probability_NC: np.ndarray, y_N: np.ndarray, classes: Mapping[int, str]) -> None:
+    """Plots one-vs-rest ROC and precision-recall curves for each of `classes`, names by number.
+
+    Probabilities are (N, len(classes)), in their order; labels (N,).
+    """
     from sklearn.metrics import precision_recall_curve, roc_curve
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
     colors = plt.get_cmap("tab20")(np.linspace(0, 1, max(len(classes), 2)))
-    for place, name in enumerate(classes):
-        if not 0 < (y_N == place).sum() < len(y_N):
+    for place, (number, name) in enumerate(classes.items()):
+        if not 0 < (y_N == number).sum() < len(y_N):
             continue
-        false, true, _ = roc_curve(y_N == place, probability_NC[:, place])
-        precision, recall, _ = precision_recall_curve(y_N == place, probability_NC[:, place])
+        false, true, _ = roc_curve(y_N == number, probability_NC[:, place])
+        precision, recall, _ = precision_recall_curve(y_N == number, probability_NC[:, place])
         left.plot(false, true, color=colors[place], linewidth=1, label=name)
         right.plot(recall, precision, color=colors[place], linewidth=1)
     left.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC, each class against the others")
     right.set(xlabel="recall", ylabel="precision", title="precision and recall")
-    if len(classes) <= MAX_CLASSES:
-        left.legend(frameon=False, fontsize=7, ncols=2)
+    left.legend(frameon=False, fontsize=7, ncols=2)
     for cell in (left, right):
         _plain(cell)
     save(figure, path)
@@ -62,9 +61,9 @@ def risk_over_coverage(path: Path, answers: Mapping[Candidate, Answers], thresho
     """Plots the error rate among accepted images over coverage; the cross marks the chosen threshold."""
     figure, axes = plt.subplots(figsize=(5.5, 3.6))
     for name, answer in answers.items():
-        coverage, risks, _ = risk_coverage(answer.confidence_N, answer.hit_N)
+        coverage, risks, _ = risk_coverage(answer.scaled.confidence_N, answer.scaled.hit_N)
         axes.plot(coverage, 100 * risks, color=COLORS[name], label=name)
-    tuned = answers[Candidate.TUNED]
+    tuned = answers[Candidate.TUNED].scaled
     coverage_now, risk_now = coverage_and_risk(tuned.confidence_N, tuned.hit_N, threshold)
     axes.plot([coverage_now], [100 * risk_now], "x", color="black", markersize=9, label="with the threshold")
     axes.axhline(100 * risk, color="#bbbbbb", linewidth=1)
@@ -115,22 +114,34 @@ def residuals(path: Path, predicted_NK: np.ndarray, y_NK: np.ndarray, targets: S
 # Okabe and Ito's palette, which is safe for color-blind readers.
 
 
-MAX_CLASSES = 30  # limit on the classes that label a confusion matrix
-
-
 def confusion(path: Path, counts_CC: np.ndarray, classes: Sequence[str]) -> None:
-    """Plots a confusion matrix, (C, C), true classes in rows; the diagonal is not colored, so that errors stand out."""
+    """Plots a confusion matrix, (C, C), true classes in rows; the diagonal is not colored, so that errors stand out.
+
+    For at most MAX_CLASSES_SHOWN classes; see `confused_pairs` for more.
+    """
     fraction_CC = counts_CC / np.maximum(counts_CC.sum(1, keepdims=True), 1)
     error_CC = np.where(np.eye(len(classes), dtype=bool), 0, fraction_CC)
     side = min(10.0, 2.5 + 0.42 * len(classes))
     figure, axes = plt.subplots(figsize=(side, side))
     axes.imshow(error_CC, cmap="Oranges", vmin=0, vmax=max(0.1, error_CC.max()))
-    if len(classes) <= MAX_CLASSES:
-        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=8)
-        axes.set_yticks(range(len(classes)), classes, fontsize=8)
-        for (true, predicted), count in np.ndenumerate(counts_CC):
-            axes.text(predicted, true, count or "", ha="center", va="center", fontsize=8)
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(classes)), classes, fontsize=8)
+    for (true, predicted), count in np.ndenumerate(counts_CC):
+        axes.text(predicted, true, count or "", ha="center", va="center", fontsize=8)
     axes.set(xlabel="predicted", ylabel="true")
+    save(figure, path)
+
+
+def confused_pairs(path: Path, pairs: Sequence[tuple[str, int, float]]) -> None:
+    """Plots how many images of a class are predicted as another: a text, the number, and its share of the class."""
+    figure, axes = plt.subplots(figsize=(7, 0.9 + 0.28 * max(len(pairs), 1)))
+    for place, (_, count, share) in enumerate(pairs):
+        axes.barh(place, count, color="#D55E00", height=0.7)
+        axes.text(count, place, f" {count}, {share:.0%} of the class", va="center", fontsize=8)
+    axes.set_yticks(range(len(pairs)), [text for text, _, _ in pairs], fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlabel="images" if pairs else "no image is predicted wrongly", xlim=(0, None))
+    _plain(axes)
     save(figure, path)
 
 

@@ -15,11 +15,11 @@ from tasks.metrics import calibration
 def test_calibration_error_by_hand():
     """Two predictions at 0.9, one right, and two at 0.6, both right: (2 * |0.5 - 0.9| + 2 * |1 - 0.6|) / 4."""
     p = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
-    assert calibration.ece(p, np.array([0, 1, 0, 0]), 10) == pytest.approx(0.4)
+    assert calibration.ece(p.max(1), np.array([True, False, True, True]), 10) == pytest.approx(0.4)
 
 
 def test_confident_predictions_are_in_the_last_bin():
-    assert calibration.ece(np.array([[1.0, 0.0]]), np.array([0]), 10) == 0
+    assert calibration.ece(np.array([1.0]), np.array([True]), 10) == 0
 
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])

@@ -7,6 +7,7 @@ import pytest
 
 from tasks.core.schema import HIGH, LOW, VALUE, Metric
 from tasks.metrics import classification, intervals
+from tasks.metrics.answers import predictions_of
 from tasks.metrics.f1 import memberships
 
 TRIALS = 400
@@ -18,6 +19,11 @@ def covered(draw: Callable[[np.random.Generator], tuple[float, float]], truth: f
     random = np.random.default_rng(0)
     bounds = [draw(random) for _ in range(TRIALS)]
     return float(np.mean([low <= truth <= high for low, high in bounds]))
+
+
+def scores(raw_NC: np.ndarray, scaled_NC: np.ndarray, y_N: np.ndarray) -> dict[str, dict[str, float]]:
+    raw, scaled = (predictions_of([probability_NC], y_N) for probability_NC in (raw_NC, scaled_NC))
+    return classification.scores(raw, scaled, raw_NC.shape[1], 10)
 
 
 @pytest.mark.parametrize("images", [60, 300])
@@ -55,18 +61,18 @@ def test_the_interval_of_a_mean_covers_with_rare_large_values(images, draw, trut
 
 def test_nll_has_an_interval_with_enough_wrong_images_and_ece_has_none(scored):
     p, y, _ = scored
-    table = classification.scores(p, p, y, 10)
+    table = scores(p, p, y)
     assert LOW in table[Metric.NLL]
     assert LOW not in table[Metric.ECE]
     right = p.argmax(1) == y
-    assert LOW not in classification.scores(p[right], p[right], y[right], 10)[Metric.NLL]
+    assert LOW not in scores(p[right], p[right], y[right])[Metric.NLL]
 
 
 def test_the_table_holds_every_metric_and_scaling_never_changes_accuracy(scored):
     p, y, _ = scored
-    table = classification.scores(p, p**2 / (p**2).sum(1, keepdims=True), y, 10)
+    table = scores(p, p**2 / (p**2).sum(1, keepdims=True), y)
     assert set(table) == set(Metric) - OF_OTHERS
-    assert table[Metric.ACCURACY][VALUE] == classification.accuracy(p, y)
+    assert table[Metric.ACCURACY][VALUE] == (p.argmax(1) == y).mean()
     assert table[Metric.NLL][VALUE] != table[Metric.NLL_UNCALIBRATED][VALUE]
     assert all(row[LOW] <= row[VALUE] <= row[HIGH] for row in table.values() if LOW in row)
 
@@ -75,7 +81,7 @@ def test_an_interval_stays_wide_when_few_predictions_are_all_correct():
     assert intervals.hit_interval(1.0, 20) == pytest.approx((0.8389, 1.0), abs=1e-4)  # Wilson's
     assert intervals.hit_interval(0.0, 7) == pytest.approx((0.0, 0.3543), abs=1e-4)
     p = np.tile([0.9, 0.1], (20, 1))
-    table = classification.scores(p, p, np.zeros(20, int), 10)
+    table = scores(p, p, np.zeros(20, int))
     assert table[Metric.ACCURACY][LOW] == pytest.approx(0.8389, abs=1e-4)
     assert table[Metric.MACRO_F1][LOW] < 0.95
 

@@ -14,7 +14,8 @@ def drawings(folder):
     image_sheets.captioned(folder / "wrong.png", [np.zeros((9, 5, 3), np.uint8)] * 9, ["a, not\nb"] * 9)
     image_sheets.captioned(folder / "none.png", [], [])
     diagrams.confusion(folder / "few.png", np.eye(3, dtype=int), ["$10_to_$20", "$%$", "c"])
-    diagrams.confusion(folder / "many.png", np.eye(200, dtype=int), [str(n) for n in range(200)])
+    diagrams.confused_pairs(folder / "many.png", [(f"${n}_a$ > {n}", 20 - n, 0.1) for n in range(20)])
+    diagrams.confused_pairs(folder / "no_errors.png", [])
     row = {Curve.CANDIDATE: Candidate.TUNED, Curve.STEP: 1, Curve.VALIDATION_LOSS: 0.5, Curve.VALIDATION_SCORE: 0.5}
     diagrams.curves(folder / "curves.png", [row, {**row, Curve.STEP: 2}])
     return {file.name: file.read_bytes() for file in folder.iterdir()}

@@ -50,8 +50,10 @@ def test_differences_are_of_probabilities_or_in_standard_deviations():
 
 
 def test_evaluated_predictions_are_probabilities_labels_or_numbers():
-    predictions = pd.DataFrame({"distribution": [[0.9, 0.1], [0.2, 0.8]], "predicted:w": [1.0, 2.0]})
+    predictions = pd.DataFrame({"distribution": [[0.9, 0.1], [0.2, 0.8]], "predicted:w": [1.0, 2.0], "label": "b"})
     spec = {"classes": ["a", "b"], "label_thresholds": [0.1, 0.5], "targets": ["w"]}
-    assert EVALUATED_ANSWERS[TargetKind.CLASSIFICATION](predictions, spec)["b"].tolist() == [0.1, 0.8]
+    classes = EVALUATED_ANSWERS[TargetKind.CLASSIFICATION](predictions, spec)
+    assert classes["predicted"].tolist() == ["a", "b"]
+    assert classes["label_probability"].tolist() == [0.1, 0.8]
     assert EVALUATED_ANSWERS[TargetKind.MULTILABEL](predictions, spec)["a"].tolist() == [True, True]
     assert EVALUATED_ANSWERS[TargetKind.REGRESSION](predictions, spec)["w"].tolist() == [1.0, 2.0]

@@ -24,6 +24,7 @@ from tasks.core.paths import Paths
 from tasks.core.schema import Column
 from tasks.core.target import TargetSpec
 from tasks.gate.checks import Verdict
+from tasks.gate.class_answers import class_answers
 from tests.errors import raises
 from tests.registered.drawing import COUNT, SHAPES, picture
 
@@ -64,7 +65,7 @@ def evaluated(paths, tmp_path) -> Paths:
     rows = {Column.PATH: names, Column.PIXEL_HASH: names, Column.LABEL: THEN["label"]}
     pd.DataFrame(rows).to_parquet(paths.manifest)
     softer = 0.9 * THEN[list(SHAPES)].to_numpy() + 0.1 / 3
-    predicted = {Column.PATH: names, Column.DISTRIBUTION: list(softer)}
+    predicted = {Column.PATH: names, Column.LABEL: THEN["label"], Column.DISTRIBUTION: list(softer)}
     pd.DataFrame(predicted).to_parquet(paths.predictions)
     spec = {"targets": [], "classes": list(SHAPES), "label_thresholds": []}
     paths.spec.write_text(json.dumps(spec))
@@ -121,11 +122,12 @@ def test_a_version_without_a_digest_is_refused(live):
 
 def test_a_new_challenger_is_compared_with_it(live, evaluated):
     rows = pd.read_parquet(evaluated.manifest)
-    np.testing.assert_allclose(answers(live, "a digest", evaluated, rows), THEN[list(SHAPES)], atol=1e-4)
-    (cached,) = (evaluated.state / "answers").glob("*.parquet")
+    then = class_answers(THEN[list(SHAPES)].to_numpy(), rows[Column.LABEL], SHAPES)
+    pd.testing.assert_frame_equal(answers(live, "a digest", evaluated, rows), then, atol=1e-4, check_dtype=False)
+    (cached,) = (evaluated.state / "answers").glob("*.arrow")
     content = cached.read_bytes()
     cached.write_bytes(content[:-9])
-    np.testing.assert_allclose(answers(live, "a digest", evaluated, rows), THEN[list(SHAPES)], atol=1e-4)
+    pd.testing.assert_frame_equal(answers(live, "a digest", evaluated, rows), then, atol=1e-4, check_dtype=False)
     assert cached.read_bytes() == content
     checks = against(live, "a digest", evaluated, GATE, ())
     assert checks[0].what == f"nll against live, {COUNT} images"
