@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from colorsys import hsv_to_rgb
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,21 @@ def write_shapes(root: Path, counts: dict[str, int], side: int = SIDE) -> Path:
             folder.mkdir(parents=True)
             for place in range(count):
                 drawn(shape, 1000 * number + place, side).save(folder / f"{place}.png")
+    return root
+
+
+def write_hues(root: Path, classes: int, counts: dict[str, int]) -> Path:
+    """Writes `counts` images per class to each folder, each class a square of its own hue on noise."""
+    for number, (split, count) in enumerate(counts.items()):
+        for hue in range(classes):
+            folder = root / split / f"hue {hue:03d}"
+            folder.mkdir(parents=True)
+            for place in range(count):
+                rng = np.random.default_rng([hue, number, place])
+                picture = Image.fromarray(rng.integers(0, 60, (SIDE, SIDE, 3), dtype=np.uint8))
+                color = tuple(round(255 * channel) for channel in hsv_to_rgb(hue / classes, 0.9, 0.9))
+                ImageDraw.Draw(picture).rectangle((6, 6, 25, 25), fill=color)
+                picture.save(folder / f"{place}.png")
     return root
 
 

@@ -10,7 +10,7 @@ import torch
 
 from flows.registry.scorer_code import CODE_FILES
 from flows.registry.tags import Tag
-from tasks.core.schema import Candidate, Metric
+from tasks.core.schema import LABEL_PROBABILITY, LIKELIEST, PROBABILITIES, Candidate, Column, Metric
 from tasks.scorer.answer import Scorer, spec_of
 from tasks.scorer.network import build_network
 from tasks.scorer.preprocessing import Preprocessing
@@ -161,6 +161,14 @@ def test_tags():
         "GIT_COMMIT": "git.commit",
         "GIT_DIRTY": "git.dirty",
     }
+
+
+def test_columns_of_predictions():
+    """Tables in the registry and in users' folders have them; tests of evaluate and predict have the others."""
+    assert LABEL_PROBABILITY == "label_probability"
+    assert tuple((f"likeliest_{rank}", f"probability_{rank}") for rank in (1, 2, 3, 4, 5)) == LIKELIEST
+    assert (Column.DISTRIBUTION, Column.PREDICTED, Column.PROBABILITY) == ("distribution", "predicted", "probability")
+    assert PROBABILITIES == "probabilities"
 
 
 def test_metrics_of_runs():

@@ -1,6 +1,6 @@
 """The fine-tuned model's prediction for every test image, as a table and, with many classes, a matrix beside it.
 
-Shapes: N test images, C classes or labels, B images per block, K likeliest classes.
+Shapes: N test images, C classes or labels, B images per block.
 """
 
 from __future__ import annotations
@@ -62,11 +62,12 @@ def write_probabilities(
 
 def likeliest_columns(probability_BC: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """Returns the LIKELIEST columns of probabilities (B, C): names and probabilities of the likeliest classes."""
-    order_BK = np.argsort(-probability_BC, axis=1, kind="stable")[:, : len(LIKELIEST)]
-    name_BK, sorted_BK = np.array(classes, object)[order_BK], np.take_along_axis(probability_BC, order_BK, 1)
+    rest_BC, names, row_B = probability_BC.copy(), np.array(classes, object), np.arange(len(probability_BC))
     columns: dict[str, np.ndarray] = {}
-    for rank, (name, probability) in enumerate(LIKELIEST):
-        columns |= {name: name_BK[:, rank], probability: sorted_BK[:, rank]}
+    for name, probability in LIKELIEST:
+        best_B = rest_BC.argmax(1)  # the first of equal ones, as for the prediction
+        columns |= {name: names[best_B], probability: probability_BC[row_B, best_B]}
+        rest_BC[row_B, best_B] = -1
     return pd.DataFrame(columns)
 
 

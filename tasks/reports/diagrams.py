@@ -140,6 +140,7 @@ def confused_pairs(path: Path, pairs: Sequence[tuple[str, int, float]]) -> None:
         axes.text(count, place, f" {count}, {share:.0%} of the class", va="center", fontsize=8)
     axes.set_yticks(range(len(pairs)), [text for text, _, _ in pairs], fontsize=8)
     axes.invert_yaxis()
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="images" if pairs else "no image is predicted wrongly", xlim=(0, None))
     _plain(axes)
     save(figure, path)

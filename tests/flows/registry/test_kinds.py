@@ -6,15 +6,27 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 
-from flows.registry.kinds import ANSWER_COLUMNS, ANSWER_TEXTS, DIFFERENCES, EVALUATED_ANSWERS, SUMMARY_COLUMNS
+from flows.registry.kinds import (
+    ANSWER_COLUMNS,
+    ANSWER_TEXTS,
+    DIFFERENCES,
+    EVALUATED_ANSWERS,
+    LIVE_ANSWERS,
+    SUMMARY_COLUMNS,
+)
+from flows.registry.verdict import _types
 from flows.registry.versions import scorer_kind
 from tasks.core.target import TargetKind, TargetSpec, kind_of
 
 TARGETS = TargetSpec(TargetKind.REGRESSION, targets=("w", "h"))
 
 
-@pytest.mark.parametrize("table", [ANSWER_COLUMNS, ANSWER_TEXTS, DIFFERENCES, EVALUATED_ANSWERS, SUMMARY_COLUMNS])
+TABLES = [ANSWER_COLUMNS, ANSWER_TEXTS, DIFFERENCES, EVALUATED_ANSWERS, LIVE_ANSWERS, SUMMARY_COLUMNS]
+
+
+@pytest.mark.parametrize("table", TABLES)
 def test_every_table_knows_every_kind(table):
     assert set(table) == set(TargetKind)
 
@@ -57,3 +69,17 @@ def test_evaluated_predictions_are_probabilities_labels_or_numbers():
     assert classes["label_probability"].tolist() == [0.1, 0.8]
     assert EVALUATED_ANSWERS[TargetKind.MULTILABEL](predictions, spec)["a"].tolist() == [True, True]
     assert EVALUATED_ANSWERS[TargetKind.REGRESSION](predictions, spec)["w"].tolist() == [1.0, 2.0]
+
+
+def test_answers_of_the_live_model_are_like_the_evaluated_ones_and_differ_by_kind():
+    output_NC = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
+    rows = pd.DataFrame({"label": ["b", "another"]})
+    scorer = SimpleNamespace(classes=("a", "b"), targets=("w", "h"), label_thresholds=(0.1, 0.5))
+    answers = {kind: answers_of(output_NC, rows, scorer) for kind, answers_of in LIVE_ANSWERS.items()}
+    classes = answers[TargetKind.CLASSIFICATION]
+    assert classes["predicted"].tolist() == ["a", "b"]
+    assert classes["label_probability"].tolist() == pytest.approx([0.1, 0.0])
+    assert LIVE_ANSWERS[TargetKind.CLASSIFICATION](output_NC, rows[[]], scorer)["label_probability"].tolist() == [0, 0]
+    assert answers[TargetKind.MULTILABEL].to_numpy().tolist() == [[True, False], [True, True]]
+    assert list(answers[TargetKind.REGRESSION].columns) == ["w", "h"]
+    assert len({frozenset(_types(table)) for table in answers.values()}) == len(TargetKind)

@@ -16,11 +16,11 @@ from flows.registry.model_card import write_card
 from flows.registry.promotion import reconcile
 from flows.registry.store import client
 from flows.registry.tags import Tag
-from flows.registry.verdict import judge
+from flows.registry.verdict import Judgement, judge
 from tasks.core.errors import EXIT_REFUSED, EXIT_UNDECIDED, RootstockError
 from tasks.core.files import read_json
 from tasks.core.target import TargetSpec
-from tasks.gate.checks import Verdict
+from tasks.gate.checks import Check, Verdict, overall
 from tests.errors import raises
 from tests.project import Project, run_python
 
@@ -54,6 +54,15 @@ def test_without_a_live_model_the_floors_alone_count(finished):
     assert "verdict     pass" in finished.first
 
 
+def test_notes_are_told_beside_what_decides():
+    check, note = Check("accuracy", "0.9", "0.8", Verdict.PASS), Check("small groups", "a", "9 each", Verdict.NOTE)
+    assert overall([check, note]) is Verdict.PASS
+    assert Judgement(Verdict.PASS, "1", (check, note)).why() == (
+        "accuracy: 0.9 (required: 0.8); small groups: a (required: 9 each)"
+    )
+    assert "| small groups | a | 9 each | note |" in Judgement(Verdict.PASS, "1", (check, note)).markdown()
+
+
 @pytest.mark.slow
 def test_a_floor_that_is_not_reached_refuses_though_nothing_was_computed(project):
     before = project.reports()
@@ -77,8 +86,11 @@ def test_a_new_version_is_compared_with_the_live_one_on_the_same_images(project)
     assert project.numbers() == [1, 2]
     assert tags(project, 2)[Tag.VERDICT_AGAINST] == "1"
     checks = verdict(project, 2)["checks"]
-    assert checks[-1]["what"] == "accuracy against live, 12 images"
-    assert checks[-1]["found"].startswith("+0.0000")
+    by_what = {check["what"]: check for check in checks}
+    assert by_what["accuracy against live, 12 images"]["found"].startswith("+0.0000")
+    assert by_what["test images"]["wanted"] == "268 for an equal model to pass"
+    assert by_what["groups of fewer than 6 test images"]["found"].endswith("(4) cannot be refused by themselves")
+    assert "groups of fewer than 6 test images: class bar (4), " in tags(project, 2)[Tag.VERDICT_WHY]
     done = project.retrain("--gate.margin", "0.5")
     assert done.returncode == 0, done.stdout + done.stderr
     assert tags(project, 2)[Tag.VERDICT] == "pass"
