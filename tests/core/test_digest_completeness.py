@@ -34,7 +34,7 @@ FLOWS_ONLY = {  # roots of modules that only flows import, never stages
         "tasks.embedded.pretraining",
         "tasks.evaluation.batch_prediction",
     ),
-    *("tasks.evaluation.answer_text", "tasks.gate.kinds"),
+    *("tasks.evaluation.answer_text", "tasks.gate.class_answers", "tasks.gate.kinds"),
 }
 NO_FEATURE = {  # loaded by the features stage, but features do not depend on them
     *("tasks.__main__", "tasks.core.supervision", "tasks.features"),  # run the stage

@@ -54,7 +54,7 @@ def test_without_a_live_model_the_floors_alone_count(finished):
     assert "verdict     pass" in finished.first
 
 
-def test_notes_are_told_beside_what_decides():
+def test_notes_are_shown_beside_what_decides():
     check, note = Check("accuracy", "0.9", "0.8", Verdict.PASS), Check("small groups", "a", "9 each", Verdict.NOTE)
     assert overall([check, note]) is Verdict.PASS
     assert Judgement(Verdict.PASS, "1", (check, note)).why() == (
