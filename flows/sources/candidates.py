@@ -15,7 +15,7 @@ from flows.sources.packaged_weights import PACKAGE, PACKAGES, is_installed
 from flows.sources.registry_pins import REGISTRY, registered_architecture
 from flows.sources.weights import EMBEDDED, TORCHVISION, is_downloaded, named_file, weights_of
 from tasks.core.errors import RootstockError
-from tasks.core.files import sha256_of
+from tasks.core.files import linked, sha256_of
 from tasks.core.progress import say
 from tasks.core.schema import AUTO
 from tasks.selection.candidates import BackboneCandidate, write_candidates
@@ -88,16 +88,7 @@ def _copied(named: NamedWeights, folder: Path, state: Path) -> BackboneCandidate
 
     target = folder / f"{named.architecture}.weights"
     source = named.file.resolve()
-    if not (source.is_relative_to(state.resolve()) and _linked(source, target)):
+    if not (source.is_relative_to(state.resolve()) and linked(source, target)):
         shutil.copyfile(source, target)
     license_text = str(read_description(target).get("license", named.license))
     return BackboneCandidate(named.architecture, target.name, sha256_of(target), license_text)
-
-
-def _linked(source: Path, target: Path) -> bool:
-    """Returns whether `target` is now a hard link to `source`, which not every file system supports."""
-    try:
-        os.link(source, target)
-    except OSError:
-        return False
-    return True

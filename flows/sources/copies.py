@@ -12,12 +12,12 @@ from flows.stages import dvc_cli, dvc_versions
 from tasks.core.errors import RootstockError
 from tasks.core.files import put_aside, read_json, sha256_of, write_json
 
-BROUGHT_IN = "brought in"  # the outcome of an import that changed something
+BROUGHT_IN, UNCHANGED = "brought in", "unchanged"  # the outcomes of an import
 UNFINISHED = {"unfinished": str(CHECKOUT)}  # note while an import into this checkout is running
 
 
-def import_copy(source: Path, target: Path, state: Path) -> str:
-    """Makes `target` the current version of `source`. Returns the outcome.
+def import_copy(source: Path, target: Path, state: Path, name: str | None = None) -> str:
+    """Makes `target` the current version of `source`. Returns the outcome, with the path of the source or its `name`.
 
     Nothing is done if the files are unchanged; a version that was imported before, here or in another worktree, is
     taken from DVC's cache or remote; anything else is copied. Leftovers of an interrupted import into this checkout are
@@ -26,7 +26,7 @@ def import_copy(source: Path, target: Path, state: Path) -> str:
     imported; or if files of the source change or vanish meanwhile.
     """
     try:
-        return _import_copy(source, target, state)
+        return f"{_import_copy(source, target, state)}: {name or _short(source)}"
     except FileNotFoundError as error:
         if not Path(str(error.filename)).is_relative_to(source):
             raise
@@ -42,26 +42,26 @@ def _import_copy(source: Path, target: Path, state: Path) -> str:
     before = dvc_cli.tracked_md5(target) if dvc_cli.dvc_file(target).exists() else None
     version = last.get("version") if last.items() >= current.items() else None
     if before and target.exists() and version and last["md5"] == before:
-        return f"unchanged: {_short(source)}"
+        return UNCHANGED
     if target.exists() and (not before or last.get("md5", before) != before):
         _put_aside(target, note, state)
     elif target.exists() and last != UNFINISHED:
         dvc_cli.refuse_edits(target)
     write_json(note, UNFINISHED)
     if not (version and dvc_versions.restore_version(target, version)):
-        _track(source, target, current["listing"])
+        _track(source, target, current["listing"], is_ours=source.resolve().is_relative_to(state.resolve()))
     after = dvc_cli.tracked_md5(target)
     write_json(note, {**current, "md5": after, "version": dvc_versions.version_of(target)})
-    return f"{'unchanged' if after == before else BROUGHT_IN}: {_short(source)}"
+    return UNCHANGED if after == before else BROUGHT_IN
 
 
-def _track(source: Path, target: Path, identity: str) -> None:
+def _track(source: Path, target: Path, identity: str, *, is_ours: bool) -> None:
     """Copies the source and adds the copy as a version. Raises RootstockError if it is not what `identity` is of.
 
     A file that is away for a moment, as on a network drive, would otherwise be missed for ever: when it is back, the
     source is as it was listed before the copy.
     """
-    dvc_versions.track(source, target)
+    dvc_versions.track(source, target, is_ours=is_ours)
     if missed := _sizes(source).items() ^ _sizes(target).items():
         raise _changed(source, f"{min(missed)[0]} changed or vanished")
     if _identity(source) != identity:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 from pathlib import Path
 
-from flows.config.parameters import DIGITS, ROTATIONS, FlowParams
-from flows.local.environment import MAIN_CHECKOUT
+from flows.config.parameters import DIGITS, FlowParams
 from flows.sources import split_memory
+from flows.sources.addresses import is_address
 from flows.sources.candidates import candidates_of
-from flows.sources.copies import BROUGHT_IN, import_copy, listing
+from flows.sources.copies import BROUGHT_IN, import_copy
 from flows.sources.names import SOURCES, check_names
 from flows.sources.registry_pins import pin
+from flows.sources.source import Files, source_of
 from flows.sources.weights import teacher_of
 from flows.stages import dvc_versions
 from tasks.core.errors import DataRefusedError, ParamsError, RootstockError
 from tasks.core.schema import TABLE
-from tasks.data.archives import is_archive, single_folder, unpack
 from tasks.data.image_files import refuse_unusable
 
 
@@ -29,8 +26,9 @@ def bring_in(params: FlowParams) -> dict[str, str]:
     """
     check_names(params)
     pin(params)
+    name = params.data.source if is_address(params.data.source) else None
     outcomes = {
-        "images": import_copy(images_of(params), params.paths.raw, params.paths.state),
+        "images": import_copy(images_of(params), params.paths.raw, params.paths.state, name),
         "weights": import_copy(candidates_of(params), params.paths.candidates, params.paths.state),
         "teacher": import_copy(teacher_of(params), params.paths.teacher, params.paths.state),
     }
@@ -42,25 +40,26 @@ def bring_in(params: FlowParams) -> dict[str, str]:
 
 
 def images_of(params: FlowParams) -> Path:
-    """Returns the image folder for data.source: rendered digits, an unpacked archive, a table's images, or itself.
+    """Returns the folder of images of data.source, after what is not on this machine as files has been brought here.
 
     Raises RootstockError if there is no such source, and DataRefusedError if its data cannot be used.
     """
     if params.data.source == DIGITS:
         check_no_columns(params)
-        return rendered(params.paths.state / "source" / DIGITS, "render")
+    files = source_of(params.data).read(params.paths.state / "source")
+    return files.path if params.data.source == DIGITS else _usable(files, params)
+
+
+def _usable(files: Files, params: FlowParams) -> Path:
+    """Returns the folder of images, those of a table brought together. Raises an error if they cannot be used."""
     from flows.sources.tables import images_of_table, table_in, table_options
     from tasks.data.tables.files import is_table
 
-    source, trusted, options = MAIN_CHECKOUT / params.data.source, True, table_options(params)
-    if params.data.source == ROTATIONS:
-        source = rendered(params.paths.state / "source" / ROTATIONS, "render_rotations") / "manifest.csv"
-    if source.is_file() and is_archive(source):
-        trusted, source = False, unpacked(source, params.paths.state / "source", params.data.archive_limit)
+    source, options = files.path, table_options(params)
     if source.is_dir():
-        source = table_in(source, options, trusted=trusted) or source
+        source = table_in(source, options, in_archive=files.in_archive) or source
     if source.is_file() and is_table(source):
-        return images_of_table(source, params.paths.state / "source", options, trusted=trusted)
+        return images_of_table(source, params.paths.state / "source", options, trusted=files.trusted)
     _check_folder(source)
     check_no_columns(params)
     if (source / TABLE).exists():
@@ -93,13 +92,6 @@ def check_no_columns(params: FlowParams) -> None:
             )
 
 
-def unpacked(archive: Path, folder: Path, max_gib: float) -> Path:
-    """Unpacks an archive, once per path, size and mtime, and returns its folder. The limit is in GiB."""
-    key = hashlib.sha256(f"{archive.resolve()}:{listing(archive)}".encode()).hexdigest()
-    target = folder / f"archive-{key[:16]}"
-    return single_folder(target) if target.exists() else unpack(archive, target, max_gib)
-
-
 def refuse_empty_folders(folder: Path, page: Path) -> None:
     """Raises DataRefusedError and writes a report if a folder is empty: DVC versions only files and would lose it."""
     from tasks.core.files import write_text
@@ -117,15 +109,3 @@ def refuse_empty_folders(folder: Path, page: Path) -> None:
         write_text(page, findings_page([finding]))
         message = f"data.source: {folder} was refused:\n{sentence(finding)}\nreport: {page}"
         raise DataRefusedError(message, key="empty-folders")
-
-
-def rendered(folder: Path, by: str) -> Path:
-    """Renders embedded data into `folder`, once, with this function of tasks.embedded.digits. Returns the folder."""
-    if not folder.exists():
-        from tasks.embedded import digits
-
-        beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-        shutil.rmtree(beside, ignore_errors=True)
-        getattr(digits, by)(beside)
-        beside.rename(folder)
-    return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flows.config.parameters import DIGITS, ROTATIONS, FlowParams
 from flows.local.environment import MAIN_CHECKOUT
+from flows.sources.addresses import check_address, is_address
 from flows.sources.packaged_weights import PACKAGE, entry_of
 from flows.sources.registry_pins import REGISTRY
 from flows.sources.torchvision_names import torchvision_names
@@ -16,7 +17,7 @@ from tasks.core.sections import BackboneParams
 BUILTIN = ("resnet10", "resnet8", "resnet20", "efficientnet_lite0")  # known without importing torch
 SOURCES = (
     "give a folder of class/*.jpg or train|val|test/class/*.jpg, a .csv, .tsv, .jsonl or .parquet file with columns "
-    "path and label, or a .zip or .tar of one"
+    "path and label, or a .zip or .tar of one, or an address of one, such as s3://bucket/images"
 )
 
 
@@ -52,7 +53,10 @@ def _check_pair(backbone: BackboneParams) -> None:
 
 
 def check_source(name: str) -> None:
-    """Raises ParamsError, with similar names beside it, if data.source does not exist."""
+    """Raises ParamsError, with similar names beside it, if data.source does not exist. Asks no server."""
+    if is_address(name):
+        check_address(name)
+        return
     source = MAIN_CHECKOUT / name
     if name in {DIGITS, ROTATIONS} or source.exists():
         return

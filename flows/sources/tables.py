@@ -17,9 +17,9 @@ def table_options(params: FlowParams) -> TableOptions:
     return TableOptions(data.targets, data.separator, data.path, data.label, data.labels)
 
 
-def table_in(folder: Path, options: TableOptions, *, trusted: bool) -> Path | None:
+def table_in(folder: Path, options: TableOptions, *, in_archive: bool) -> Path | None:
     """Returns the table that an archive or a folder of images contains. Raises DataRefusedError for packed images."""
-    table = table_in_folder(folder, options) if trusted else table_in_archive(folder, options)
+    table = table_in_archive(folder, options) if in_archive else table_in_folder(folder, options)
     if table is None:
         refuse_packed(folder)
     return table

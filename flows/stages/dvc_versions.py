@@ -8,27 +8,28 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from flows.stages.dvc_cli import DvcError, dvc, dvc_file
-from tasks.core.files import remove, write_text
+from tasks.core.files import linked, remove, write_text
 
 LEFT_OUT = "Thumbs.db"  # besides hidden files
 LEFTOVER_SECONDS = 3600.0  # age from which a temporary file in the cache belongs to no running command
 AT_ONCE = 2**30  # bytes per call
 
 
-def track(source: Path, target: Path) -> None:
+def track(source: Path, target: Path, *, is_ours: bool = False) -> None:
     """Copies a file or folder to `target`, replacing it, and adds it to DVC's cache as a version.
 
-    Hidden files are left out. The copy is then linked to the cache, so that the bytes are stored once.
+    Hidden files are left out. The copy is then linked to the cache, so that the bytes are stored once. A source that
+    `is_ours`, whose files are only ever replaced, is linked too.
     """
     beside, replaced = _beside(target)
     remove_unfinished(target)
     try:
-        _copy(source, beside)
+        _copy(source, beside, _link_or_copy if is_ours else _copy_file)
         if target.exists():
             target.rename(replaced)
         beside.rename(target)
@@ -85,10 +86,15 @@ def copied_files(source: Path) -> Iterator[Path]:
     """Yields a file itself, or in order the files of a folder that are copied; Rootstock reads no hidden files."""
     if source.is_dir():
         for path in sorted(source.iterdir()):
-            if not path.name.startswith(".") and path.name != LEFT_OUT:
+            if not is_left_out(path.name):
                 yield from copied_files(path)
     elif source.is_file():
         yield source
+
+
+def is_left_out(name: str) -> bool:
+    """Returns whether a file or folder with this name is not copied."""
+    return name.startswith(".") or name == LEFT_OUT
 
 
 def _beside(target: Path) -> tuple[Path, Path]:
@@ -97,16 +103,23 @@ def _beside(target: Path) -> tuple[Path, Path]:
     return new, old
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copies contents only: what is read-only or private at the source must not be so here."""
+def _copy(source: Path, target: Path, copy_file: Callable[[Path, Path], None]) -> None:
     for file in copied_files(source):
         copy = target / file.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        _copy_file(file, copy)
+        copy_file(file, copy)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    if not linked(source, target):
+        _copy_file(source, target)
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    """Copies a file. File systems that can, such as Btrfs and XFS, share its blocks until one of the two changes."""
+    """Copies the contents only: what is read-only or private at the source must not be so here.
+
+    File systems that can, such as Btrfs and XFS, share the blocks until one of the two changes.
+    """
     with suppress(OSError, AttributeError), source.open("rb") as read, target.open("wb") as written:
         while os.copy_file_range(read.fileno(), written.fileno(), AT_ONCE):
             pass

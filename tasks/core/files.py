@@ -73,6 +73,15 @@ def put_aside(source: Path, target: Path) -> None:
     shutil.move(source, target)
 
 
+def linked(source: Path, target: Path) -> bool:
+    """Returns whether `target` is now a hard link to `source`, which not every file system supports."""
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
+
+
 def remove(path: Path) -> None:
     """Removes a file, a link, or a folder with its contents, if it exists."""
     if path.is_dir() and not path.is_symlink():

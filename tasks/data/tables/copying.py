@@ -12,7 +12,7 @@ import pandas as pd
 
 from tasks.core.digest import code_digest
 from tasks.core.errors import DataRefusedError
-from tasks.core.files import replacing, write_text
+from tasks.core.files import linked, replacing, write_text
 from tasks.core.progress import say
 from tasks.core.schema import TABLE, Column
 from tasks.data.tables.cells import listed
@@ -24,8 +24,9 @@ from tasks.data.tables.table import read_table
 def bring_together(file: Path, folder: Path, options: TableOptions | None = None, *, trusted: bool = True) -> Path:
     """Copies the table and its images into `folder`, unless the existing copy is up to date. Returns `folder`.
 
-    Missing files are skipped; ingest lists them. Raises DataRefusedError if all are missing, or if a table that is not
-    `trusted`, such as one from an archive, names a file outside of its folder.
+    Missing files are skipped; ingest lists them. A table that is not `trusted` was unpacked or downloaded, with its
+    images: these are linked. Raises DataRefusedError if all are missing, or if such a table names a file outside of its
+    folder.
     """
     table, written = read_table(file, options)
     sources = [file.parent / path for path in table[Column.PATH]]
@@ -40,7 +41,7 @@ def bring_together(file: Path, folder: Path, options: TableOptions | None = None
         return folder
     if any(is_missing):
         table = table.assign(**{Column.QUARANTINE: reasons.astype("string")})
-    _copy_all(file, table.assign(**{Column.PATH: names}), sources, folder)
+    _copy_all(file, table.assign(**{Column.PATH: names}), sources, folder, by_link=not trusted)
     write_text(note, now)
     return folder
 
@@ -99,14 +100,15 @@ def _readable(path: str) -> str:
     return str(PurePosixPath(*(part for part in pure.parts if part not in {pure.anchor, ".."})))
 
 
-def _copy_all(file: Path, table: pd.DataFrame, sources: Sequence[Path], folder: Path) -> None:
-    """Replaces `folder` with the table and a copy of each source, at the path given in its table row."""
+def _copy_all(file: Path, table: pd.DataFrame, sources: Sequence[Path], folder: Path, *, by_link: bool) -> None:
+    """Replaces `folder` with the table and a copy of, or link to, each source, at the path in its row."""
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
     for source, name in zip(sources, table[Column.PATH], strict=True):
         if is_there(source):
             (beside / name).parent.mkdir(parents=True, exist_ok=True)
-            _copy(file, source, beside / name)
+            if not (by_link and linked(source, beside / name)):
+                _copy(file, source, beside / name)
     with replacing(beside / TABLE) as target:
         table.to_parquet(target, index=False)
     shutil.rmtree(folder, ignore_errors=True)
