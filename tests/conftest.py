@@ -34,6 +34,7 @@ from tasks.core.paths import Paths  # noqa: E402
 from tests.candidates import write_chosen, write_tiny_weights  # noqa: E402
 from tests.drawn import SIDE, write_shapes  # noqa: E402
 from tests.groups import check_group, group_of, pytest_xdist_make_scheduler  # noqa: E402, F401 - a hook
+from tests.object_server import objects  # noqa: E402, F401 - a fixture
 from tests.whole_runs import (  # noqa: E402, F401 - fixtures and a hook
     SMALL,
     TINY,
@@ -48,7 +49,7 @@ database.LEDGERS = session.FOLDER / "ledger"  # before it is imported elsewhere
 settings.register_profile("rootstock", deadline=None)  # an example's duration depends on the machine's load
 settings.load_profile("rootstock")
 
-WHOLE = {"prefect_server", "prepared", "finished", "served", "loaded"}  # fixtures that start servers or run all stages
+WHOLE = {"prefect_server", "prepared", "finished", "served", "loaded", "objects"}  # start servers, or run all stages
 END_TO_END = Path(__file__).parent / "end_to_end"
 
 

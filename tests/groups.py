@@ -11,6 +11,7 @@ ONE_WORKER = {  # fixtures for a single worker, since they are expensive or modi
         "tests/flows/local/test_servers.py",
     ),
     "loaded": ("tests/core/test_digest_completeness.py",),
+    "objects": ("tests/flows/sources/test_object_stores.py", "tests/flows/stages/test_remotes.py"),
 }
 GROUPS = {file: name for name, files in ONE_WORKER.items() for file in files}
 

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.project import environment, wait_until
 
 KEY, SECRET = "rootstock-tests", "canary5ecret-of-tests"
 ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
-READS = re.compile(r'SeaweedFS_s3_request_total\{.*type="(GET|HEAD)".*\} (\d+)')
 BUCKETS = count()
 
 
@@ -44,6 +44,7 @@ class ObjectServer:
             **more,
         }
 
+    @cached_property
     def client(self) -> Any:
         import boto3
 
@@ -54,7 +55,7 @@ class ObjectServer:
     def bucket(self) -> Bucket:
         """Creates a bucket of its own for a test."""
         name = f"bucket-{os.getpid()}-{next(BUCKETS)}"
-        self.client().create_bucket(Bucket=name)
+        self.client.create_bucket(Bucket=name)
         return Bucket(self, name)
 
     def gets(self) -> int:
@@ -76,14 +77,18 @@ class Bucket:
     name: str
 
     def put(self, key: str, content: bytes) -> None:
-        self.server.client().put_object(Bucket=self.name, Key=key, Body=content)
+        self.server.client.put_object(Bucket=self.name, Key=key, Body=content)
+
+    def allow(self, policy: dict[str, object]) -> None:
+        """Sets the bucket's policy."""
+        self.server.client.put_bucket_policy(Bucket=self.name, Policy=json.dumps(policy))
 
     def delete(self, key: str) -> None:
-        self.server.client().delete_object(Bucket=self.name, Key=key)
+        self.server.client.delete_object(Bucket=self.name, Key=key)
 
     def upload(self, folder: Path, prefix: str) -> str:
         """Uploads a folder. Returns its address."""
-        client = self.server.client()
+        client = self.server.client
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             key = f"{prefix}/{file.relative_to(folder).as_posix()}"
             client.put_object(Bucket=self.name, Key=key, Body=file.read_bytes())
@@ -96,6 +101,13 @@ def free_ports(number: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+@pytest.fixture(scope="session")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """Runs a server for the tests of one worker."""
+    with object_server(tmp_path_factory.mktemp("objects")) as server:
+        yield server
 
 
 @contextmanager
@@ -127,7 +139,7 @@ def _options(folder: Path, ports: Mapping[str, int]) -> list[str]:
     }
     return [
         *("server", "-s3", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.electionTimeout=1s"),
-        *("-master.volumeSizeLimitMB=64", "-volume.max=100", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *("-master.volumeSizeLimitMB=64", "-volume.max=1000", "-s3.port.iceberg=0", "-s3.port.lance=0"),
         *(f"-filer.localSocket={folder}/filer.sock", f"-s3.localSocket={folder}/s3.sock"),
         *(f"-s3.config={folder}/users.json", *(f"-{name}={port}" for name, port in numbers.items())),
     ]
@@ -136,7 +148,7 @@ def _options(folder: Path, ports: Mapping[str, int]) -> list[str]:
 def _answers(server: ObjectServer, process: subprocess.Popen[bytes], log: Path) -> bool:
     assert process.poll() is None, log.read_text()[-3000:]
     try:
-        server.client().list_buckets()
+        server.client.list_buckets()
     except Exception:  # it is starting
         time.sleep(0.2)
         return False
