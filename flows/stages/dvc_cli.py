@@ -23,6 +23,7 @@ from tasks.core.schema import STAGES
 
 LOCK = Path("dvc.lock")
 REMOTE = {"push", "pull", "fetch"}  # commands that use the remote
+GROUPS = {"dvc-s3": "s3", "dvc-gs": "gcs", "dvc-azure": "azure", "dvc-ssh": "ssh"}  # targets of make that install it
 PACKAGE = re.compile(r"requires '(dvc-[\w-]+)' to be installed")
 
 
@@ -44,7 +45,9 @@ def _failure(arguments: Sequence[str], reason: str) -> DvcError:
     if f"[Errno {errno.ENOSPC}]" in reason:
         key, remedy = "disk-full", "free some space: make clean removes what can be computed again"
     elif package := PACKAGE.search(reason):
-        key, remedy = "dvc-package-missing", f"install it: uv pip install --python .venv/bin/python {package[1]}"
+        group = GROUPS.get(package[1])
+        install = f"run make {group}" if group else f"uv pip install --python .venv/bin/python {package[1]}"
+        key, remedy = "dvc-package-missing", f"install {package[1]}: {install}"
     elif arguments[0] in REMOTE:
         key = "dvc-remote"
         remedy = f"check that the remote can be reached: {_remotes()}. What was computed is kept: run the command again"

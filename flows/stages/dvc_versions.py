@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from flows.stages.dvc_cli import DvcError, dvc, dvc_file
-from tasks.core.files import linked, remove, write_text
+from flows.stages.dvc_cli import DvcError, dvc, dvc_file, tracked_md5
+from tasks.core.files import linked, read_json, remove, write_text
 
 LEFT_OUT = "Thumbs.db"  # besides hidden files
 LEFTOVER_SECONDS = 3600.0  # age from which a temporary file in the cache belongs to no running command
@@ -23,8 +23,8 @@ AT_ONCE = 2**30  # bytes per call
 def track(source: Path, target: Path, *, is_ours: bool = False) -> None:
     """Copies a file or folder to `target`, replacing it, and adds it to DVC's cache as a version.
 
-    Hidden files are left out. The copy is then linked to the cache, so that the bytes are stored once. A source that
-    `is_ours`, whose files are only ever replaced, is linked too.
+    Hidden files are left out. The copy is then linked to the cache, so that the bytes are stored once; so is a source
+    that `is_ours`, whose files are only ever replaced.
     """
     beside, replaced = _beside(target)
     remove_unfinished(target)
@@ -38,6 +38,8 @@ def track(source: Path, target: Path, *, is_ours: bool = False) -> None:
     dvc("add", str(target))
     if target.is_dir():  # DVC links a single file itself
         dvc("checkout", "--relink", "--force", str(dvc_file(target)))
+        if is_ours:
+            _store_once(source, target)
 
 
 def restore_version(target: Path, version: str) -> bool:
@@ -108,6 +110,24 @@ def _copy(source: Path, target: Path, copy_file: Callable[[Path, Path], None]) -
         copy = target / file.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy_file(file, copy)
+
+
+def _store_once(source: Path, target: Path) -> None:
+    """Replaces the objects that are new in DVC's cache, and their copies in `target`, by links to the source's files.
+
+    Each is the file whose MD5 DVC has computed, since `target` was linked to the source. Objects with more links, and
+    file systems that share blocks or cannot link, are left as they are.
+    """
+    objects, version = cache_folder() / "files" / "md5", tracked_md5(target)
+    for entry in read_json(objects / version[:2] / version[2:]):
+        file, copy = source / entry["relpath"], target / entry["relpath"]
+        stored = objects / entry["md5"][:2] / entry["md5"][2:]
+        if copy.stat().st_nlink == 2 and copy.samefile(stored):
+            file.chmod(stored.stat().st_mode)
+            for place in (stored, copy):
+                beside = place.with_name(f".{entry['md5']}.tmp")
+                if linked(file, beside):
+                    beside.replace(place)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

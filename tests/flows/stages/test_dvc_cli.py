@@ -96,7 +96,7 @@ def test_what_a_killed_import_left_is_replaced(checkout, shapes, monkeypatch):
     """The import is killed between the copy and its record: the first import, and a later import with a new file."""
     target, state = Path("data/raw"), Path(".state")
 
-    def killed(source, target):
+    def killed(source, target, **_how):
         shutil.copytree(source, target, dirs_exist_ok=True)
         raise KeyboardInterrupt
 
@@ -117,9 +117,9 @@ def test_an_image_that_is_away_during_the_copy_is_missed_until_the_next_run_only
     target, state, image, away = Path("data/raw"), Path(".state"), next(shapes.rglob("*.png")), checkout / "away.png"
     track = dvc_versions.track
 
-    def disturbed(source, target):
+    def disturbed(source, target, **how):
         image.rename(away)
-        track(source, target)
+        track(source, target, **how)
         if is_back:
             away.rename(image)
 
@@ -271,7 +271,8 @@ def test_a_damaged_file_of_dvc_is_named(checkout, text):
 @pytest.mark.parametrize(
     ("url", "key", "facts"),
     [
-        ("s3://bucket/x", "dvc-package-missing", ["dvc-s3", "uv pip install --python .venv/bin/python dvc-s3"]),
+        ("gs://bucket/x", "dvc-package-missing", ["dvc-gs", "run make gcs"]),
+        ("hdfs://host/x", "dvc-package-missing", ["uv pip install --python .venv/bin/python dvc-hdfs"]),
         (
             "http://me:canary5ecret@127.0.0.1:9/x",
             "dvc-remote",
