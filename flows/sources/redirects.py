@@ -23,10 +23,11 @@ async def _check(
 ) -> None:
     """Compares where a request leads with where it came from. The request for it has not been sent yet."""
     location = event.response.headers.get("Location") or event.response.headers.get("URI") or ""
-    target = urlsplit(urljoin(str(event.response.url), location))
-    if event.response.url.scheme == "https" and target.scheme != "https":
+    origin = urlsplit(str(event.response.url))
+    target = urlsplit(urljoin(origin.geturl(), location))
+    if origin.scheme == "https" and target.scheme != "https":
         raise PermissionError(f"it redirects from https to {target.scheme}")
-    if await _is_internal(target.hostname) and not await _is_internal(event.response.url.host):
+    if await _is_internal(target.hostname) and not await _is_internal(origin.hostname):
         raise PermissionError(f"it redirects to {target.hostname}, which is not on the public internet")
 
 

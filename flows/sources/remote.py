@@ -19,7 +19,7 @@ TAGS = ("ETag", "etag", "generation", "Last-Modified", "LastModified", "last_mod
 MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 CHUNK = 16 * 2**20  # bytes of a request; larger files are continued after the last one
 MIB = 2**20
-REFUSED = {401, 403}  # statuses of HTTP
+REFUSED, NOT_THERE = {401, 403}, {404, 410}  # statuses of HTTP
 AGAIN = "run the command again: what was downloaded is kept"
 CONNECT_SECONDS, READ_SECONDS = 30, 60
 
@@ -40,7 +40,7 @@ class Remote:
     """
 
     def __init__(self, address: str) -> None:
-        self.address, self._file = address, file_name(address)
+        self.address, self._file, self._service = address, file_name(address), SERVICES[protocol_of(address)]
         with self._in_words():
             import fsspec
 
@@ -67,16 +67,15 @@ class Remote:
         Raises RootstockError if the server sends another number of bytes than it told before. A web server starts large
         files from the beginning again, since not all can do otherwise.
         """
-        with self._in_words():
-            if file.size and file.size > CHUNK and SERVICES[protocol_of(self.address)] is not HTTP:
+        with self._in_words(), self._as_change(file):
+            if file.size and file.size > CHUNK and self._service is not HTTP:
                 self._in_chunks(file, file.size, part)
             else:
                 self._fs.get_file(file.path, str(part))
         size = part.stat().st_size if part.exists() else 0
         if file.size not in {None, size}:
             part.unlink(missing_ok=True)
-            message = f"data.source: {self.address}: {file.path} has {size} bytes instead of {file.size}; {AGAIN}"
-            raise RootstockError(message, key="source-changed")
+            raise self._changed(file, f"has {size} bytes instead of {file.size}")
 
     def _in_chunks(self, file: RemoteFile, size: int, part: Path) -> None:
         with part.open("ab") as written:
@@ -84,6 +83,17 @@ class Remote:
             for start in counted(starts, len(starts), f"parts of {CHUNK // MIB} MiB downloaded"):
                 written.write(self._fs.cat_file(file.path, start=start, end=min(start + CHUNK, size)))
                 written.flush()
+
+    @contextmanager
+    def _as_change(self, file: RemoteFile) -> Iterator[None]:
+        """Raises RootstockError if the file, which was listed, is gone."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise self._changed(file, "is gone") from None
+
+    def _changed(self, file: RemoteFile, what: str) -> RootstockError:
+        return RootstockError(f"data.source: {self.address}: {file.path} {what}; {AGAIN}", key="source-changed")
 
     def _root(self) -> str:
         return self._path.rpartition("/")[0] if self._file else self._path.rstrip("/")
@@ -103,8 +113,6 @@ class Remote:
             yield
         except RootstockError:
             raise
-        except FileNotFoundError:
-            raise self._nothing() from None
         except Exception as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
@@ -115,14 +123,23 @@ class Remote:
         return ParamsError(message, key="data.source")
 
     def _failure(self, error: Exception) -> RootstockError:
+        if isinstance(error, FileNotFoundError):
+            cause = error.__cause__  # fsspec raises it for anything that a web server answers
+            if self._service is HTTP and isinstance(cause, Exception) and _status(cause) not in NOT_THERE:
+                return self._failure(cause)
+            return self._nothing()
         reason = (f"{error}".strip() or type(error).__name__).partition("\n")[0]
-        is_refused = isinstance(error, PermissionError) or getattr(error, "status", None) in REFUSED
+        is_refused = isinstance(error, PermissionError) or _status(error) in REFUSED
         if is_refused or "Credentials" in type(error).__name__:
-            remedy = SERVICES[protocol_of(self.address)].credentials
+            remedy = self._service.credentials
             message = f"data.source: {self.address}: access was refused ({reason}); {remedy}"
             return RootstockError(message, key="source-denied")
         message = f"data.source: {self.address} could not be read ({reason}); check the network, and {AGAIN}"
         return RootstockError(message, key="source-unreachable")
+
+
+def _status(error: Exception) -> int | None:
+    return getattr(error, "status", None)
 
 
 def _remote_file(info: Mapping[str, Any]) -> RemoteFile:
