@@ -25,7 +25,8 @@ class DataSection(Section):
     """The source of the images."""
 
     source: str = Field(
-        min_length=1, description="digits, a folder, a .csv, .tsv, .jsonl or .parquet table, or a .zip or .tar of these"
+        min_length=1,
+        description="digits, a folder, a .csv, .tsv, .jsonl or .parquet table, a .zip or .tar of these, or an address",
     )
     path: str | None = Field(min_length=1, description="a table's column of image paths; null: found by its name")
     label: str | None = Field(min_length=1, description="a table's column of labels; null: found by its name")
