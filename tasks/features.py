@@ -56,12 +56,13 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     from tasks.core.progress import say
     from tasks.data.decoding import load
     from tasks.embedding import compiled as compiling
-    from tasks.embedding.extract import context
-    from tasks.embedding.extraction import Extraction, embed_to_store, way_here
+    from tasks.embedding.context import context
+    from tasks.embedding.extraction import Extraction
     from tasks.embedding.feature_store import FeatureStore
     from tasks.embedding.index import check_views, images_per_block, missing_views, view_blocks
     from tasks.embedding.matrix import write_features
     from tasks.embedding.pretrained import PretrainedFile
+    from tasks.embedding.spreading import embed_to_store, threads_with_room
     from tasks.hardware.precision import device_for
     from tasks.images.transforms import RenderStyle
 
@@ -77,15 +78,15 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     stores = [FeatureStore(paths.feature_store, {**facts, "compiled": how}) for how in (None, compiling.code())]
     plain, quick = np.sum([[store.count_missing(block.key_N2) for store in stores] for block in blocks()], axis=0)
     counts = (int(plain), int(quick))
-    here = way_here(backbone, device, batch)
-    backbone, fast = compiled_if_faster(backbone, device, batch, counts, params.features.compile)
+    threads = threads_with_room(backbone, device, batch)
+    backbone, fast = compiled_if_faster(backbone, device, batch, counts, params.features.compile, threads)
     loader = compiling.CompiledFile(load_backbone, device, batch) if fast else load_backbone
     store = stores[fast]
     missing = [store.missing(block.key_N2) for block in blocks()]
     embedded = int(sum(missing_N.sum() for missing_N in missing))
     new = missing_views(blocks(), missing, batch)
-    extraction = Extraction(backbone, device, style, batch, paths.raw, loader)
-    embed_to_store(extraction, store, new, ceil(embedded / batch), here)
+    extraction = Extraction(backbone, device, style, batch, paths.raw)
+    embed_to_store(extraction, loader, store, new, ceil(embedded / batch), threads)
     store.collect(params.features.store)
     rows = write_features(paths, ((store[block.key_N2], block.index) for block in blocks()))
     say(f"{rows} rows of {backbone.width}: {embedded} embedded, {rows - embedded} from the store")
@@ -100,18 +101,18 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
 
 
 def compiled_if_faster(
-    backbone: Backbone, device: Device, batch: int, missing: tuple[int, int], threshold: int
+    backbone: Backbone, device: Device, batch: int, missing: tuple[int, int], threshold: int, threads: int
 ) -> tuple[Backbone, bool]:
     """Returns the network to embed with, and whether to use the store of compiled features.
 
     `missing` are the numbers of rows missing from the plain and the compiled network's store. `threshold` is the
-    minimum number of new rows for which compiling is considered.
+    minimum number of new rows for which compiling is considered; `threads` embed at a time.
     """
     from tasks.embedding import compiled
     from tasks.hardware.threads import one_thread
 
     with one_thread():
-        if not compiled.pays(backbone, device, batch, *missing, threshold):
+        if not compiled.pays(backbone, device, batch, *missing, threshold, threads):
             return backbone, False
         if not missing[True]:
             return backbone, True

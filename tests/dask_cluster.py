@@ -49,8 +49,8 @@ class DaskCluster:
         (self.folder / "address").write_text(address)
         return scheduler
 
-    def add_worker(self, root: Path = ROOT) -> subprocess.Popen[bytes]:
-        worker = self._start("worker", self.address, "--nthreads", "1", "--no-nanny", root=root)
+    def add_worker(self, root: Path = ROOT, threads: int = 1) -> subprocess.Popen[bytes]:
+        worker = self._start("worker", self.address, "--nthreads", str(threads), "--no-nanny", root=root)
         self.workers.append(worker)
         return worker
 

@@ -220,7 +220,7 @@ def pollute(state: Path) -> None:
         save_file(half, shard, {"sha256": checksum})
         (shard.parent / "zz.safetensors").write_bytes(shard.read_bytes()[:-7])
         foreign = state / "features" / ("0" * 32)
-        foreign.mkdir()
+        foreign.mkdir(exist_ok=True)
         save_file({"keys": stored["keys"], "rows": stored["rows"] + 1}, foreign / "a.safetensors", {"sha256": "0"})
     for stale in ("tuned", "scratch"):
         target = state / "checkpoints" / "another" / f"{stale}.safetensors"

@@ -158,7 +158,7 @@ def test_the_code_that_mlflow_loads_imports_nothing_of_the_project():
 
 
 def test_images_are_decoded_and_tables_are_read_without_torch():
-    modules = "tasks.data.image_facts, tasks.data.image_files, tasks.data.tables.copying, tasks.data.facts_cache"
+    modules = "tasks.data.file_facts, tasks.data.image_files, tasks.data.tables.copying, tasks.data.facts_cache"
     heavy = run_python(ROOT, "-c", f"import sys, {modules}; print('torch' in sys.modules)")
     assert heavy.stdout == "False\n", heavy.stderr
 

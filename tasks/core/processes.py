@@ -16,8 +16,8 @@ from multiprocessing import get_context
 from typing import TypeVar
 
 from tasks.core.errors import MORE_MEMORY, RootstockError
+from tasks.core.ordered import in_order
 from tasks.core.progress import warn
-from tasks.core.spread import in_order
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from tasks.core.errors import RootstockError
 
@@ -18,7 +19,7 @@ Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.txt"
-MORE = ("pillow-heif",)  # optional, and it decides which images can be read
+OPTIONAL_PACKAGES = ("pillow-heif",)  # optional, and it decides which images can be read
 SHOWN = 3  # differences named in an error
 
 
@@ -27,7 +28,7 @@ def machine() -> dict[str, str]:
     """Returns the versions of Python and of the packages in requirements.txt, and the digest of the code in tasks/."""
     lines = (line.partition(" ;")[0].strip() for line in LOCK.read_text(encoding="utf-8").splitlines())
     versions = {"Python": ".".join(platform.python_version_tuple()[:2]), "code": _code()}
-    for name in (*(line.partition("==")[0] for line in lines if "==" in line), *MORE):
+    for name in (*(line.partition("==")[0] for line in lines if "==" in line), *OPTIONAL_PACKAGES):
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
     return versions
@@ -59,13 +60,31 @@ def refuse_difference(expected: Mapping[str, str], actual: Mapping[str, str], wo
 
 
 @dataclass(frozen=True)
+class Outcome(Generic[Result]):
+    """What a function has returned, or the error that it has raised."""
+
+    value: Result | None = None
+    error: Exception | None = None
+
+    def result(self) -> Result:
+        """Returns the value, or raises the error."""
+        if self.error is not None:
+            raise self.error
+        return cast("Result", self.value)
+
+
+@dataclass(frozen=True)
 class SameMachine(Generic[Shard, Result]):
     """A function that computes only on machines with these facts."""
 
     function: Callable[[Shard], Result]
     expected: Mapping[str, str]
 
-    def __call__(self, shard: Shard) -> Result:
-        """Returns the function's result. Raises RootstockError if this machine differs."""
-        refuse_difference(self.expected, machine())
-        return self.function(shard)
+    def __call__(self, shard: Shard) -> Outcome[Result]:
+        """Returns the function's result or its error, which is RootstockError if this machine differs."""
+        try:
+            refuse_difference(self.expected, machine())
+            return Outcome(self.function(shard))
+        except Exception as error:  # so that Dask's errors can be told from it
+            error.add_note(traceback.format_exc())
+            return Outcome(error=error)

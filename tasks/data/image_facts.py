@@ -3,95 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import imagehash
 from PIL import Image
 
-from tasks.core.files import sha256_of
-from tasks.core.processes import map_in_processes
 from tasks.core.schema import Column
-from tasks.core.spread import in_order, is_cluster, spread
 from tasks.scorer.decode import DEFAULT, Decoded, Decoding, decoded
 
-Shard = TypeVar("Shard")
-Result = TypeVar("Result")
 Facts = dict[str, Any]  # the manifest's columns that depend on the file alone
-NEW = "new"  # marks a file that is not in the cache
-SHARD, FEW = 128, 8  # files that a process, or a thread, reads at a time
-MANY = 2000  # new files from which processes pay, which need half a second to start
 PEAK = "peak"  # a fact besides the manifest's columns: the largest value of a 16-bit gray image
 MAX_SIDE, SHORTENED = 2**18, 2**12  # pixels
 BAND = 1024  # rows that are hashed at a time
 
 
-def facts(
-    root: Path, files: Sequence[str], cached: Mapping[str, Facts], decoding: Decoding = DEFAULT
-) -> Iterator[Facts]:
-    """Yields the facts of each file, in order. `cached` maps SHA-256 to facts; other images are decoded.
-
-    Many are decoded by a process per core: threads would wait for each other.
-    """
-    root, many = root.absolute(), len(files) - len(cached) >= MANY
-    read, way = partial(_read_all, root, decoding), map_in_processes if many else _in_threads
-    size = SHARD if many or is_cluster() else FEW
-    shards = (files[start : start + size] for start in range(0, len(files), size))
-    if not len(cached):  # a file is read once
-        yield from chain.from_iterable(spread(read, shards, way))
-        return
-    hashed: deque[list[Facts]] = deque()
-
-    def new_files() -> Iterator[list[str]]:
-        for rows in spread(partial(_hash_all, root), shards, _in_threads):
-            hashed.append([_from_cache(row, cached) for row in rows])
-            yield [row[Column.PATH] for row in hashed[-1] if NEW in row]
-
-    for decoded_rows in spread(read, new_files(), way):
-        new = iter(decoded_rows)
-        yield from (next(new) if NEW in row else row for row in hashed.popleft())
-
-
-def _in_threads(function: Callable[[Shard], Result], shards: Iterable[Shard]) -> Iterator[Result]:
-    threads = os.cpu_count() or 1
-    with ThreadPoolExecutor(threads) as pool:
-        yield from in_order(pool.submit, function, shards, lambda: 2 * threads)
-
-
-def _hash_all(root: Path, files: Sequence[str]) -> list[Facts]:
-    return [_hashed(root, file) for file in files]
-
-
-def _hashed(root: Path, file: str) -> Facts:
-    try:
-        return {Column.PATH: file, Column.SHA256: sha256_of(root / file)}
-    except OSError as error:
-        return _unreadable(file, error)
-
-
-def _from_cache(row: Facts, cached: Mapping[str, Facts]) -> Facts:
-    """Returns a hashed file's facts from the cache, or marks it as new; a file that cannot be read is left as it is."""
-    if Column.SHA256 not in row:
-        return row
-    stored = cached.get(row[Column.SHA256])
-    return {**row, NEW: True} if stored is None else {**row, **stored}
-
-
-def _read_all(root: Path, decoding: Decoding, files: Sequence[str]) -> list[Facts]:
-    return [_read(root, decoding, file) for file in files]
-
-
-def _read(root: Path, decoding: Decoding, file: str) -> Facts:
+def read_facts(root: Path, file: str, decoding: Decoding = DEFAULT) -> Facts:
+    """Returns the facts of one file below `root`, or why it cannot be read or decoded."""
     try:
         data = (root / file).read_bytes()
     except OSError as error:
-        return _unreadable(file, error)
+        return unreadable(file, error)
     row: Facts = {Column.PATH: file, Column.SHA256: hashlib.sha256(data).hexdigest()}
     try:
         with decoded(data, decoding=decoding) as image:
@@ -100,7 +32,8 @@ def _read(root: Path, decoding: Decoding, file: str) -> Facts:
         return {**row, Column.QUARANTINE: str(reason)}
 
 
-def _unreadable(file: str, error: OSError) -> Facts:
+def unreadable(file: str, error: OSError) -> Facts:
+    """Returns the facts of a file that the system cannot read."""
     return {Column.PATH: file, Column.QUARANTINE: f"the file cannot be read: {error.strerror}"}
 
 

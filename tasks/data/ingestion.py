@@ -13,9 +13,10 @@ import pyarrow as pa
 from tasks.core.errors import DataRefusedError
 from tasks.core.progress import counted
 from tasks.core.schema import LABELED_SPLITS, TABLE, Column, FolderClasses, Split
-from tasks.data import image_facts, image_files, splits
+from tasks.data import image_files, splits
 from tasks.data.class_folders import LAYOUT
 from tasks.data.facts_cache import table_of
+from tasks.data.file_facts import facts_of_files
 from tasks.data.hashed_splits import assign, by_hash
 from tasks.data.image_facts import Facts
 from tasks.data.layout import read_layout
@@ -74,7 +75,7 @@ def read_source(raw: Path, classes: FolderClasses = FolderClasses.AUTO) -> Sourc
 
 def read_facts(raw: Path, files: list[str], cached: Mapping[str, Facts], decoding: Decoding) -> pa.Table:
     """Returns the facts of each file, in order, and reports progress. `cached` maps SHA-256 to facts."""
-    return table_of(counted(image_facts.facts(raw, files, cached, decoding), len(files), "images read"))
+    return table_of(counted(facts_of_files(raw, files, cached, decoding), len(files), "images read"))
 
 
 def build_manifest(

@@ -43,11 +43,11 @@ def code() -> str:
     return code_digest(__name__)
 
 
-def pays(backbone: Backbone, device: Device, batch: int, plain: int, quick: int, least: int) -> bool:
+def pays(backbone: Backbone, device: Device, batch: int, plain: int, quick: int, least: int, threads: int = 1) -> bool:
     """Returns whether embedding `quick` rows compiled, including startup, is faster than embedding `plain` rows as is.
 
     Both are numbers of rows missing from the respective store. `least`: the minimum of `plain` for which compiling is
-    considered; 0: never.
+    considered; 0: never. `threads` embed at a time.
     """
     if not least:
         return False
@@ -64,7 +64,7 @@ def pays(backbone: Backbone, device: Device, batch: int, plain: int, quick: int,
     if not seconds:
         return False
     start = 0.0 if packages.package_file(backbone, device, batch).exists() else seconds[START]
-    return plain * seconds[PLAIN] > MIN_SPEEDUP * (start + quick * seconds[COMPILED])
+    return plain * seconds[PLAIN] > MIN_SPEEDUP * (threads * start + quick * seconds[COMPILED])
 
 
 def measure(backbone: Backbone, device: Device, batch: int) -> dict[str, float]:

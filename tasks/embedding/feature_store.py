@@ -45,7 +45,8 @@ class FeatureStore:
         self._rows: dict[int, Tensor] = {}  # of the shards that have been checked, by their place in _files
         with suppress(FileNotFoundError):
             os.utime(self._folder)  # marks it as recently used
-        self.refresh()
+        for file in sorted(self._folder.glob("*.safetensors")):
+            self.append(file.name)
 
     def count_missing(self, key_N2: np.ndarray) -> int:
         """Returns how many of these keys are missing, (N, 2), if no shard is damaged."""
@@ -75,13 +76,13 @@ class FeatureStore:
         """Returns the folder of this context's shards."""
         return self._folder
 
-    def refresh(self) -> None:
-        """Reads the keys of shards that have been written, here or elsewhere, since the last time."""
-        for file in sorted({*self._folder.glob("*.safetensors")} - {*self._files}):
-            with _damage_set_aside(file), safe_open(file, "pt") as shard:
-                key_N2 = shard.get_tensor(KEYS).numpy().view(np.uint64).copy()
-                self._index.add(key_N2, len(self._files))
-                self._files.append(file)
+    def append(self, name: str) -> None:
+        """Reads the keys of a shard, by the name of its file, such as one that another process has just written."""
+        file = self._folder / name
+        with _damage_set_aside(file), safe_open(file, "pt") as shard:
+            key_N2 = shard.get_tensor(KEYS).numpy().view(np.uint64).copy()
+            self._index.add(key_N2, len(self._files))
+            self._files.append(file)
 
     def collect(self, most: float) -> None:
         """Removes the least recently used contexts until the store fits into `most` GiB.
@@ -122,11 +123,16 @@ class FeatureStore:
             self._index.drop(shard)
 
 
-def write_shard(folder: Path, key_N2: np.ndarray, rows: Tensor) -> None:
-    """Stores `rows`, (N, D) float32, with their keys in a new shard of a context's folder. Any process may do so."""
+def write_shard(folder: Path, key_N2: np.ndarray, rows: Tensor) -> str:
+    """Stores `rows`, (N, D) float32, with their keys in a new shard of a context's folder, and returns its name.
+
+    Any process may do so.
+    """
     tensors = {KEYS: torch.tensor(key_N2.view(np.int64)), ROWS: rows.contiguous()}
-    with suppress(FileNotFoundError), replacing(folder / f"{uuid.uuid4().hex}.safetensors") as beside:
-        save_file(tensors, beside, {CHECKSUM: _checksum(tensors)})  # the context may be removed by another process
+    file = folder / f"{uuid.uuid4().hex}.safetensors"
+    with replacing(file) as beside:
+        save_file(tensors, beside, {CHECKSUM: _checksum(tensors)})
+    return file.name
 
 
 def _mapped(file: Path) -> dict[str, Tensor]:

@@ -17,8 +17,7 @@ from tasks.core.errors import ParamsError
 from tasks.core.schema import HAS, LABELED_SPLITS, TARGET, Column, Split
 from tasks.core.sections import AugmentPolicy
 from tasks.data.manifest import in_blocks, label_names, target_names, usable
-from tasks.embedding.extract import view_batches
-from tasks.embedding.extraction import ViewBatch
+from tasks.embedding.extraction import ViewBatch, view_batches
 from tasks.embedding.key_index import keys_of
 from tasks.hardware.heap import trimmed
 from tasks.images.views import sample_views

@@ -103,13 +103,23 @@ def _fast_bfloat16(device: str) -> bool:
     return device == "cpu" and bool(cpu_flags() & BFLOAT16_FLAGS) and _isa_limit_allows_bfloat16()
 
 
+def processor_facts() -> dict[str, str]:
+    """Returns what, besides a device's facts, decides which kernels oneDNN and MKL choose on a CPU."""
+    limits = {name: os.environ[name] for name in ("ONEDNN_MAX_CPU_ISA", "MKL_CBWR") if name in os.environ}
+    return {"processor": _cpuinfo("model name") or platform.processor(), **limits}
+
+
 @cache
 def cpu_flags() -> frozenset[str]:
     """Returns the processor's feature flags from /proc/cpuinfo; empty on systems other than Linux."""
+    return frozenset((_cpuinfo("flags") or _cpuinfo("Features")).split())
+
+
+def _cpuinfo(name: str) -> str:
+    """Returns the first value of this name in /proc/cpuinfo; an empty text without it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    flags = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
-    return frozenset(next(flags, []))
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
 def _isa_limit_allows_bfloat16() -> bool:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import torch
 
-from tasks.core.spread import in_order
+from tasks.core.ordered import in_order
 
 _THREADS: ContextVar[int] = ContextVar("threads", default=0)  # of map_in_threads; 0: as many as PyTorch may use
 
@@ -50,7 +50,7 @@ def threads_for_blocks() -> Iterator[None]:
 def map_in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], *, most: int | None = None
 ) -> Iterator[Result]:
-    """Yields `function(item)` for each item, in order, at most `most` at a time. A thread computes one; few wait."""
+    """Yields `function(item)` for each item, in order, each computed by one thread, at most `most` at a time."""
     threads = min(_THREADS.get() or torch.get_num_threads(), most or sys.maxsize)
     with one_thread():
         if threads == 1:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,6 +32,7 @@ AUTOMATIC = {  # with torchvision's defaults
     "trivial": v2.TrivialAugmentWide,  # Müller and Hutter, 2021
     "augmix": v2.AugMix,  # Hendrycks et al., 2020
 }
+RANDOM_STATE = Lock()  # held while torch's global random state is changed
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -102,11 +104,14 @@ def _erase(x_N3SS: Tensor, draw_NP: Tensor) -> Tensor:
 
 
 def _automatic(square_N3RR: Tensor, seed_N: Tensor, policy: str) -> Tensor:
-    """Applies the policy to each image with its own seed (0: unchanged); torch's global random state is restored."""
+    """Applies the policy to each image with its own seed (0: unchanged); torch's global random state is restored.
+
+    The state is the process's, so that one thread at a time uses it.
+    """
     if policy == "none":
         return square_N3RR
     transform, transformed = AUTOMATIC[policy](), []
-    with torch.random.fork_rng(devices=[square_N3RR.device] if square_N3RR.is_cuda else []):
+    with RANDOM_STATE, torch.random.fork_rng(devices=[square_N3RR.device] if square_N3RR.is_cuda else []):
         for square, seed in zip(square_N3RR, seed_N.long().tolist(), strict=True):
             torch.manual_seed(seed)
             transformed.append(transform(square) if seed else square)

@@ -17,7 +17,7 @@ from torch import Tensor
 from tasks.core.objective_sections import ObjectiveParams, TeacherParams
 from tasks.core.progress import say
 from tasks.core.schema import Column, Curve, Split
-from tasks.embedding.extract import extract
+from tasks.embedding.spreading import extract
 from tasks.images.transforms import RenderStyle
 from tasks.images.views import Draw, draw_clean
 from tasks.models.weights_file import write

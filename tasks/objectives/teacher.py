@@ -26,10 +26,10 @@ from tasks.core.files import sha256_of
 from tasks.core.objective_sections import NO_TEACHER, TeacherParams
 from tasks.core.schema import Column
 from tasks.core.target import TargetSpec, kind_of
-from tasks.embedding.extract import view_batches
-from tasks.embedding.extraction import Extraction, embed_to_store, one_thread_facts, way_here
+from tasks.embedding.extraction import Extraction, one_thread_facts, view_batches
 from tasks.embedding.feature_store import FeatureStore
 from tasks.embedding.key_index import keys_of
+from tasks.embedding.spreading import embed_to_store, threads_with_room
 from tasks.hardware.device import Device
 from tasks.images.transforms import RenderStyle
 from tasks.images.views import Draw
@@ -103,11 +103,11 @@ class Teacher:
         missing_N = stored.missing(key_N2)
         if missing_N.any():
             backbone, load = self.answering(features=features), self.reload and partial(self.reload, features=features)
-            extraction = Extraction(backbone, device, style, batch, root, load)
+            extraction = Extraction(backbone, device, style, batch, root)
             files = rows[Column.PATH].to_numpy(object)[missing_N]
             views = view_batches(zip(files, draw_NP[missing_N].numpy(), key_N2[missing_N], strict=True), batch)
-            here = way_here(backbone, device, batch)
-            embed_to_store(extraction, stored, views, ceil(len(files) / batch), here)
+            threads = threads_with_room(backbone, device, batch)
+            embed_to_store(extraction, load, stored, views, ceil(len(files) / batch), threads)
         return stored[key_N2]
 
     def answering(self, *, features: bool) -> Backbone:

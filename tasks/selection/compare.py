@@ -14,7 +14,7 @@ from tasks.core.progress import say
 from tasks.core.schema import Column
 from tasks.core.sections import BackboneParams, ComputeParams
 from tasks.core.target import TargetSpec
-from tasks.embedding.extract import extract
+from tasks.embedding.spreading import extract
 from tasks.hardware.device import choose
 from tasks.hardware.threads import one_thread
 from tasks.images.transforms import RenderStyle

@@ -33,6 +33,7 @@ BENCHMARKS = (
     "promotion",
     "nights",
     "memory",
+    "cluster",
     "parity",
     "distillation",
     "pseudo_labels",

@@ -42,7 +42,7 @@ import sys, time
 from pathlib import Path
 from tasks.models.backbone import build
 from tasks.hardware.device import choose
-from tasks.embedding.extract import extract
+from tasks.embedding.spreading import extract
 from tasks.data.image_files import find
 from tasks.images.transforms import RenderStyle
 from tasks.models.weights_file import read

@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from tasks.models.backbone import Backbone, torchvision_preprocessing, embed
 from tasks.embedding.compiled import compiled
 from tasks.hardware.precision import device_for
-from tasks.embedding.extract import extract
+from tasks.embedding.spreading import extract
 from tasks.data.image_files import find
 from tasks.images.loading import ImageSquares
 from tasks.scorer.architectures import build_backbone

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 import time
+from operator import attrgetter
 
 import pytest
 
 from tasks.core import cluster as clusters
+from tasks.core import scheduler_address
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.spread import SCHEDULER, spread
 from tests.core.test_processes import once_killed, refuse, square
@@ -42,12 +45,20 @@ def test_few_shards_are_taken_ahead(cluster):
     results.close()
 
 
+def test_nothing_to_compute_needs_no_scheduler(monkeypatch):
+    monkeypatch.setenv(SCHEDULER, "tls://127.0.0.1:1")
+    assert list(spread(square, [])) == []
+
+
 def test_an_error_of_the_work_is_as_here(cluster):
     with raises(ParamsError, "data.source") as caught:
         list(spread(refuse, [7]))
     assert (str(caught.value), caught.value.exit_code) == ("number 7", 2)
-    with pytest.raises(FileNotFoundError):
-        list(spread(os.stat, ["/no such file"]))
+    for work, shard, error in ((os.stat, "/no such file", FileNotFoundError), (attrgetter("no"), 1, AttributeError)):
+        with pytest.raises(error):
+            list(spread(work, [shard]))
+    with pytest.raises(ZeroDivisionError):
+        list(spread(square, (1 // number for number in (1, 0))))
 
 
 def test_a_killed_worker_is_replaced_and_its_work_done_again(cluster, tmp_path):
@@ -63,12 +74,14 @@ def test_a_worker_with_other_code_is_refused(cluster, tmp_path):
     shutil.copy(ROOT / "requirements.txt", tmp_path)
     (tmp_path / "tasks" / "core" / "digest.py").write_text("x = 1\n")
     other = cluster.add_worker(tmp_path)
-    with raises(RootstockError, "worker-differs") as caught:
-        for _round in range(600):
-            list(spread(slow, range(2)))
+    try:
+        with raises(RootstockError, "worker-differs") as caught:
+            for _round in range(600):
+                list(spread(slow, range(2)))
+    finally:
+        kill(other)
     for part in ("has code", "instead of", "stop it"):
         assert part in str(caught.value)
-    kill(other)
     assert list(spread(square, range(3))) == [0, 1, 4]
 
 
@@ -84,24 +97,29 @@ def test_a_worker_without_the_code_is_refused(tmp_path, monkeypatch):
         cluster.stop()
 
 
-def test_the_end_of_the_scheduler_or_of_all_workers_is_told(tmp_path, monkeypatch):
+@pytest.mark.parametrize("pause", [0, 8])
+def test_the_end_of_the_scheduler_or_of_all_workers_is_told(tmp_path, monkeypatch, pause):
+    """Also if the client is busy until the connection is given up."""
     cluster = DaskCluster(tmp_path)
     try:
         worker = cluster.add_worker()
         monkeypatch.setattr(os, "environ", {**os.environ, **cluster.environment})
-        monkeypatch.setattr(clusters, "WORKERS", 15)
         results = spread(slow, range(100))
         assert next(results) == 0
+        monkeypatch.setattr(clusters, "WORKERS", 2)
         threading.Timer(0.5, worker.kill).start()
         with raises(RootstockError, "no-workers"):
             list(results)
+        monkeypatch.setattr(clusters, "WORKERS", 60)
         cluster.add_worker()
+        monkeypatch.setattr(clusters, "CONNECT", 3)
         results = spread(slow, range(100))
         assert next(results) == 0
         threading.Timer(0.5, cluster.scheduler.kill).start()
+        time.sleep(pause)
         with raises(RootstockError, "scheduler-gone") as caught:
             list(results)
-        assert "what it has computed is kept" in str(caught.value)
+        assert "finished features are kept" in str(caught.value)
         monkeypatch.setattr(clusters, "CONNECT", 2)
         with raises(RootstockError, "no-scheduler"):
             list(spread(square, range(3)))
@@ -133,18 +151,24 @@ def test_with_tls_only_those_with_a_certificate_take_part(tmp_path):
         ("localhost:8786", "off", "scheduler-address"),
         ("ucx://127.0.0.1:8786", "off", "scheduler-address"),
         ("scheduler", "off", "scheduler-address"),
+        ("tcp://127.0.0.1", "off", "scheduler-address"),
+        ("tcp://127.0.0.1:abc", "off", "scheduler-address"),
+        ("TCP://127.0.0.1:8786", "off", "scheduler-address"),
+        ("tcp://[::1", "off", "scheduler-address"),
+        ("tls://me:secret@127.0.0.1:8786", "", "scheduler-address"),
     ],
 )
 def test_an_address_without_tls_is_refused_unless_it_is_here_and_the_user_says_so(monkeypatch, address, said, key):
     monkeypatch.setenv(SCHEDULER, address)
-    monkeypatch.setenv(clusters.TLS, said)
+    monkeypatch.setenv(scheduler_address.TLS, said)
     with raises(RootstockError, key):
         list(spread(square, [1]))
 
 
 def test_without_the_package_its_target_is_named(monkeypatch):
     monkeypatch.setenv(SCHEDULER, "tls://scheduler.example:8786")
-    monkeypatch.setattr(clusters, "find_spec", lambda _name: None)
+    monkeypatch.setattr(scheduler_address, "find_spec", lambda _name: None)
+    monkeypatch.setitem(sys.modules, "distributed", None)
     with raises(RootstockError, "cluster-not-installed") as caught:
         list(spread(square, [1]))
     assert "make cluster" in str(caught.value)

@@ -20,7 +20,7 @@ from tasks.core.objective_sections import Objective
 from tasks.core.schema import STAGES
 from tasks.data.tables.copying import bring_together
 from tasks.data.tables.options import TableOptions
-from tasks.embedding import extract
+from tasks.embedding import context as contexts
 from tasks.models.weights_file import write
 from tests.candidates import write_good_and_bad
 from tests.conftest import SMALL, TINY
@@ -195,8 +195,8 @@ def test_every_module_is_in_the_closure_of_a_stage_or_of_what_flows_import():
 
 
 def test_all_code_that_a_feature_depends_on_is_in_its_key(loaded):
-    assert without_inits(loaded["classes-features"]) - set(closure(*extract.CODE)) == files_of(NO_FEATURE)
+    assert without_inits(loaded["classes-features"]) - set(closure(*contexts.CODE)) == files_of(NO_FEATURE)
 
 
 def test_a_teachers_outputs_depend_on_all_code_that_a_feature_depends_on():
-    assert set(closure(*extract.CODE)) < set(closure("tasks.objectives.teacher"))
+    assert set(closure(*contexts.CODE)) < set(closure("tasks.objectives.teacher"))

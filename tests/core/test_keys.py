@@ -14,7 +14,8 @@ from flows.comparison.preparation import SHARED_STAGES, TRIAL_STAGES, code_of
 from tasks.core import digest
 from tasks.core.digest import ROOT, closure
 from tasks.core.sections import BackboneParams
-from tasks.embedding import extract, feature_store
+from tasks.embedding import context as contexts
+from tasks.embedding import feature_store
 from tasks.embedding.feature_store import FeatureStore, write_shard
 from tasks.embedding.key_index import keys_of
 from tasks.hardware.device import choose
@@ -60,13 +61,13 @@ def context(tmp_path):
 
     def compute(**changes: object) -> dict[str, object]:
         backbone = Backbone(torch.nn.Identity(), 1, replace(preprocessing, **changes))
-        return extract.context(weights, params, backbone, choose("cpu", "float32"), RenderStyle(), 4)
+        return contexts.context(weights, params, backbone, choose("cpu", "float32"), RenderStyle(), 4)
 
     return compute
 
 
 def test_an_edit_of_what_computes_a_feature_changes_its_key_and_no_other_edit_does(copied, context):
-    inside = closure(*extract.CODE)
+    inside = closure(*contexts.CODE)
     assert len(inside) > 8
     seen = [context()]
     for file in inside:
@@ -89,7 +90,7 @@ def test_features_of_code_before_an_edit_are_not_used_and_make_room(copied, cont
     monkeypatch.setattr(feature_store, "RECENT", 0)
     keys, rows = keys_of(["file"], np.zeros((1, 1))), torch.ones(1, 4)
     write_shard(FeatureStore(copied / "store", context()).folder, keys, rows)
-    edit(copied / "tasks" / "embedding" / "extract.py")
+    edit(copied / "tasks" / "embedding" / "extraction.py")
     store = FeatureStore(copied / "store", context())
     assert store.missing(keys).all()
     write_shard(store.folder, keys, rows)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.core.schema import Column
-from tasks.data import facts_cache, image_facts, image_files
+from tasks.data import facts_cache, file_facts, image_facts, image_files
 from tasks.data.facts_cache import FactsCache, table_of
 from tasks.scorer.decode import Decoding
 from tests.drawn import drawn
@@ -31,7 +31,7 @@ def cached_facts(folder, monkeypatch) -> tuple[list[dict[str, object]], int]:
         real = image_facts.decoded
         patch.setattr(image_facts, "decoded", lambda data, **how: decoded.append(data) or real(data, **how))
         cache = FactsCache(folder / "facts")
-        rows = list(image_facts.facts(folder, image_files.find(folder).images, cache))
+        rows = list(file_facts.facts_of_files(folder, image_files.find(folder).images, cache))
     cache.save(table_of(rows))
     return rows, len(decoded)
 
@@ -48,7 +48,7 @@ def test_only_new_contents_are_decoded_and_the_facts_are_the_same(folder, monkey
     assert [row[Column.PATH] for row in rows] == ["1.png", "2.png", "another.png", "broken.png", "new.png"]
     assert rows[0][Column.PIXEL_HASH] == rows[1][Column.PIXEL_HASH]
     assert rows[3][Column.QUARANTINE]
-    assert rows == list(image_facts.facts(folder, image_files.find(folder).images, {}))
+    assert rows == list(file_facts.facts_of_files(folder, image_files.find(folder).images, {}))
 
 
 def test_facts_of_other_settings_are_not_used(folder, monkeypatch):
@@ -127,9 +127,9 @@ def test_many_files_are_decoded_by_processes_with_the_same_facts(folder, monkeyp
     """Those in the cache are not sent to them; each has a place among the others."""
     (folder / "gone.png").symlink_to(folder / "nowhere")
     files = [*image_files.find(folder).images, "gone.png"]
-    expected = list(image_facts.facts(folder, files, {}))
-    monkeypatch.setattr(image_facts, "MANY", 1)
-    monkeypatch.setattr(image_facts, "SHARD", 2)
-    assert list(image_facts.facts(folder, files, {})) == expected
+    expected = list(file_facts.facts_of_files(folder, files, {}))
+    monkeypatch.setattr(file_facts, "MANY", 1)
+    monkeypatch.setattr(file_facts, "SHARD", 2)
+    assert list(file_facts.facts_of_files(folder, files, {})) == expected
     cached = {row[Column.SHA256]: {Column.WIDTH: 1} for row in expected[1:2]}
-    assert list(image_facts.facts(folder, files, cached))[1][Column.WIDTH] == 1
+    assert list(file_facts.facts_of_files(folder, files, cached))[1][Column.WIDTH] == 1

@@ -15,7 +15,7 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 os.cpu_count = lambda: 2
 root, reader = Path(sys.argv[1]), sys.argv[2]
-from tasks.data.image_facts import facts
+from tasks.data.file_facts import facts_of_files as facts
 from tasks.data.image_files import find
 listing = find(root)
 if reader == "ingest":

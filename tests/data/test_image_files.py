@@ -7,7 +7,8 @@ from PIL import Image
 
 from tasks.core.errors import RootstockError
 from tasks.core.schema import Column
-from tasks.data.image_facts import facts, perceptual_hash, pixel_hash
+from tasks.data.file_facts import facts_of_files as facts
+from tasks.data.image_facts import perceptual_hash, pixel_hash
 from tasks.data.image_files import find, refuse_unusable
 from tests.drawn import drawn
 from tests.errors import raises

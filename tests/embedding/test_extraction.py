@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from functools import partial
 
 import pandas as pd
 import pytest
@@ -15,17 +14,16 @@ from tasks.core.objective_sections import TeacherParams
 from tasks.core.schema import Column
 from tasks.core.sections import BackboneParams
 from tasks.core.target import TargetSpec
-from tasks.data import image_facts
-from tasks.data.image_facts import facts
+from tasks.data import file_facts
+from tasks.data.file_facts import facts_of_files as facts
 from tasks.data.image_files import find
 from tasks.data.manifest import usable
-from tasks.embedding import extraction
-from tasks.embedding.extraction import activation_bytes, way_here
+from tasks.embedding import spreading
 from tasks.embedding.matrix import matrix_files
 from tasks.embedding.pretrained import PretrainedFile, frozen_backbone
+from tasks.embedding.spreading import RemoteEmbedding
 from tasks.hardware import available_memory
 from tasks.hardware.device import choose
-from tasks.hardware.threads import map_in_threads
 from tasks.images.transforms import RenderStyle
 from tasks.images.views import draw_clean
 from tasks.models.weights_file import write
@@ -35,6 +33,7 @@ from tasks.scorer.decode import DEFAULT
 from tasks.scorer.heads import build_head
 from tests.dask_cluster import dask_cluster, kill
 from tests.errors import raises
+from tests.project import wait_until
 from tests.stages.contract import BACKBONE, augmented, embedded, ingested
 
 
@@ -68,48 +67,55 @@ def emptied(paths):
 def reference(paths, monkeypatch):
     """The digest of features that this process computes with one thread, in shards of two batches."""
     (paths.raw / "train" / "bar" / "broken.png").write_bytes(b"no image")
-    monkeypatch.setattr(extraction, "LEAST_SHARDS", 1)
-    monkeypatch.setattr(extraction, "SHARD", 2)
-    ingested(paths), augmented(paths)
+    monkeypatch.setattr(spreading, "LEAST_SHARDS", 1)
+    monkeypatch.setattr(spreading, "SHARD", 2)
+    ingested(paths), augmented(paths, automatic="trivial")  # it uses torch's global random state
     with monkeypatch.context() as patch:
         patch.delenv("ROOTSTOCK_SCHEDULER", raising=False)
-        patch.setattr(extraction, "way_here", lambda *_: map)
+        patch.setattr(spreading, "threads_with_room", lambda *_: 1)
         assert embedded(paths, batch=4).embedded == 75
     return digest_of(paths)
 
 
 @pytest.mark.parametrize("shard", [1, 3, 100])
 def test_threads_compute_the_same_in_shards_of_any_size(paths, reference, alone, monkeypatch, shard):
-    monkeypatch.setattr(extraction, "SHARD", shard)
+    monkeypatch.setattr(spreading, "SHARD", shard)
     for threads in (1, 2, 3):
-        way = partial(map_in_threads, most=threads)
-        monkeypatch.setattr(extraction, "way_here", lambda *_, way=way: way)
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         assert embedded(emptied(paths), batch=4).embedded == 75
         assert digest_of(paths) == reference
 
 
 @pytest.mark.parametrize("shard", [1, 3])
 def test_a_cluster_computes_the_same(cluster, paths, reference, monkeypatch, shard):
-    monkeypatch.setattr(extraction, "SHARD", shard)
+    monkeypatch.setattr(spreading, "SHARD", shard)
     assert embedded(emptied(paths), batch=4).embedded == 75
     assert digest_of(paths) == reference
     assert embedded(paths, batch=4).embedded == 0
 
 
 def test_workers_that_are_killed_change_nothing(cluster, paths, reference, monkeypatch):
-    monkeypatch.setattr(extraction, "SHARD", 1)
-    victim = cluster.add_worker()
-    threading.Timer(1.0, kill, [victim]).start()
-    embedded(emptied(paths), batch=1)
-    one_by_one = digest_of(paths)
-    embedded(emptied(paths), batch=1)
-    assert digest_of(paths) == one_by_one
+    monkeypatch.setattr(spreading, "SHARD", 1)
+    emptied(paths)
+
+    def kill_one():
+        wait_until(lambda: any(paths.feature_store.rglob("*.safetensors")), 60)
+        kill(cluster.workers.pop())
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    embedded(paths, batch=4)
+    killer.join()
+    cluster.add_worker(threads=3)
+    assert digest_of(paths) == reference
+    embedded(emptied(paths), batch=4)
+    assert digest_of(paths) == reference
 
 
 def test_a_cluster_reads_the_same_facts(cluster, paths, monkeypatch):
     files = [*find(paths.raw).images, "gone.png"]
     (paths.raw / files[0]).write_bytes(b"no image")
-    monkeypatch.setattr(image_facts, "SHARD", 5)
+    monkeypatch.setattr(file_facts, "SHARD", 5)
     there = list(facts(paths.raw, files, {}))
     readable = [row for row in there[:10] if Column.PIXEL_HASH in row]
     cached = {row[Column.SHA256]: without(row, Column.PATH, Column.SHA256) for row in readable}
@@ -120,13 +126,30 @@ def test_a_cluster_reads_the_same_facts(cluster, paths, monkeypatch):
 
 def test_a_worker_of_another_kind_of_processor_is_refused(cluster, paths, reference, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setenv("ATEN_CPU_CAPABILITY", "default")
+        patch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
         other = cluster.add_worker()
+    try:
+        with raises(RootstockError, "worker-differs") as caught:
+            for _round in range(50):
+                embedded(emptied(paths), batch=1)
+    finally:
+        kill(other)
+    assert "ONEDNN_MAX_CPU_ISA AVX2 instead of missing" in str(caught.value)
+
+
+def test_a_worker_that_does_not_see_the_files_is_refused(cluster, paths, reference, tmp_path):
+    work = RemoteEmbedding(
+        load=None,
+        facts={},
+        device=choose("cpu", "float32"),
+        style=RenderStyle(),
+        batch=4,
+        root=tmp_path / "away",
+        folder=tmp_path,
+    )
     with raises(RootstockError, "worker-differs") as caught:
-        for _round in range(50):
-            embedded(emptied(paths), batch=1)
-    assert "capability DEFAULT instead of" in str(caught.value)
-    kill(other)
+        work([])
+    assert str(tmp_path / "away") in str(caught.value)
 
 
 def test_weights_that_change_meanwhile_are_refused(paths):
@@ -138,11 +161,12 @@ def test_weights_that_change_meanwhile_are_refused(paths):
 def test_as_many_threads_compute_as_have_room(paths, monkeypatch):
     backbone = frozen_backbone(paths.pretrained, BackboneParams(**BACKBONE))
     device, batch = choose("cpu", "float32"), 4
-    needed = batch * activation_bytes(backbone.module, backbone.preprocessing.crop)
+    needed = batch * spreading.activation_bytes(backbone.module, backbone.preprocessing.crop)
     assert needed > batch * 3 * backbone.preprocessing.crop**2 * 4
-    for room, most in ((0, 1), (7 * needed, 3), (100 * needed, 50)):
-        monkeypatch.setattr(extraction, "available_bytes", lambda room=room: room)
-        assert way_here(backbone, device, batch).keywords == {"most": most}
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    for room, most in ((0, 1), (7 * needed, 3), (10000 * needed, 8)):
+        monkeypatch.setattr(spreading, "available_bytes", lambda room=room: room)
+        assert spreading.threads_with_room(backbone, device, batch) == most
 
 
 def test_available_memory_is_that_of_the_container(tmp_path, monkeypatch):

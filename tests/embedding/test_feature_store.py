@@ -32,8 +32,7 @@ def rows(count, seed=0):
 
 def add(store, key_N2, x_ND):
     """Adds rows, as another process would."""
-    write_shard(store.folder, key_N2, x_ND)
-    store.refresh()
+    store.append(write_shard(store.folder, key_N2, x_ND))
 
 
 def has(store, *asked):
@@ -163,6 +162,5 @@ def test_rows_that_were_mapped_survive_their_files_and_others_are_an_error(tmp_p
     assert torch.equal(store[keys(3)], rows(3))
     with raises(RootstockError, "features-removed"):
         store[keys(6)]
-    write_shard(store.folder, keys(1, 7), rows(1))
-    store.refresh()
+    add(store, keys(1, 7), rows(1))
     assert has(store, 7) == [True]

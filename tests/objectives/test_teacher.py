@@ -11,7 +11,7 @@ from PIL import Image
 
 from tasks.core.errors import ParamsError
 from tasks.core.target import TargetKind, TargetSpec
-from tasks.data.image_facts import facts
+from tasks.data.file_facts import facts_of_files as facts
 from tasks.hardware.device import choose
 from tasks.images.transforms import RenderStyle
 from tasks.images.views import draw_clean
