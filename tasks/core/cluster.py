@@ -141,7 +141,7 @@ def _plain_errors(address: str) -> Iterator[None]:
     except KilledWorker as error:
         message = f"{SCHEDULER}: workers died again and again while computing the same work ({error}); see their logs"
         raise RootstockError(message, key="process-ended") from None
-    except (CancelledError, ClosedClientError, OSError, AttributeError):  # AttributeError: the client is closed
+    except (CancelledError, ClosedClientError, OSError, AttributeError, KeyError):  # the last two of a closed client
         message = (
             f"{SCHEDULER}: lost the connection to the scheduler at {address}; finished features are kept. Run the "
             f"command again when it is back, or unset {SCHEDULER}"
