@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from packaging.requirements import Requirement
 
 from flows.config import parameters
+from flows.estimates import words
 from flows.local import auth, git
 from flows.local.environment import CHECKOUT
 from flows.local.lock import holder, is_held
@@ -38,7 +39,7 @@ class Finding:
 
 def examine() -> str:
     """Runs all checks and returns one line per finding. Raises RootstockError with all lines if a check failed."""
-    findings = [*_machine(), *_packages(), *_checkout(), *_key(), *_servers()]
+    findings = [*_machine(), *_packages(), *_checkout(), *_estimates(), *_key(), *_servers()]
     report = "\n".join(finding.line() for finding in findings)
     bad = sum(not finding.ok for finding in findings)
     if bad:
@@ -100,6 +101,14 @@ def _checkout() -> Iterator[Finding]:
         held = is_held(state / f"{name}.lock")
         by = f" by {holder(state)}" if held and name == "flow" else ""
         yield Finding(f"the {name} lock is {'held' + by if held else 'free'}", not held, "wait, or end that process")
+
+
+def _estimates() -> Iterator[Finding]:
+    """Yields what runs take; none is a failure, since nothing has failed yet."""
+    try:
+        yield from (Finding(row, True) for row in words.rows(PathsParams.load().paths))
+    except RootstockError as error:
+        yield Finding("what a run takes cannot be estimated", False, str(error))
 
 
 def _auth_string() -> Finding:

@@ -12,6 +12,9 @@ from prefect.states import Completed
 from flows.config import overrides
 from flows.config.deployment_form import changes, form
 from flows.config.parameters import load
+from flows.estimates.present import present
+from flows.estimates.room import refuse_too_large
+from flows.estimates.words import long_run
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
 from flows.local.flow_runs import end_leftover
 from flows.local.lock import DEPLOYED_SECONDS, flow_lock
@@ -71,6 +74,7 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
                     check_parameters_fit_data(params)
                 if stage == "choose":
                     choices.remember(params)
+                    check_room(params, outdated)
             version = register(params, run)
             judgement = decide(version, params)
             text = publish(outcomes, version, judgement, params, run)
@@ -91,6 +95,8 @@ def bring_in(params: FlowParams) -> list[str]:
     outdated = dvc_cli.outdated(params.paths.raw, params.paths.candidates, params.paths.teacher)
     if STAGES[0] in outdated:
         split_memory.renew(params.paths)
+    if (now := present(params.paths)) and (line := long_run(now, outdated)):
+        log.info(line)
     return outdated
 
 
@@ -109,6 +115,12 @@ def check_parameters_fit_data(params: FlowParams) -> None:
         from tasks.objectives.teacher import check_teacher_classes  # imports torch, which nothing else here needs
 
         check_teacher_classes(params.paths.teacher, target)
+
+
+def check_room(params: FlowParams, outdated: list[str]) -> None:
+    """Raises RootstockError, before hours of computation, if a later stage certainly needs too much memory."""
+    if outdated and (now := present(params.paths)):
+        refuse_too_large(now, outdated)
 
 
 def reproduce_stage(stage: str, params: FlowParams, run: Run, outdated: list[str]) -> Outcome:

@@ -7,15 +7,20 @@ import dis
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import asdict
 from importlib import import_module
 from inspect import get_annotations, isfunction
 from itertools import chain
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tasks.core import interpreter
 from tasks.core.errors import EXIT_BROKEN, RootstockError, as_user_error
+from tasks.core.params import PARAMS_FILE, read_document, values_of
 from tasks.core.paths import PathsParams
 from tasks.core.schema import STAGES
+from tasks.core.sizing import SizingParams
 from tasks.core.supervision import is_first, record, record_error, stage_lock, torchrun_size, watch_supervisor
 from tasks.hardware.torchvision_import import without_compiler
 
@@ -55,7 +60,17 @@ def run(name: str) -> None:
         started = time.perf_counter()
         report = stage(paths, params)
         if is_first():
-            record(paths, name, time.perf_counter() - started, report.model_dump())
+            seconds, numbers = time.perf_counter() - started, report.model_dump()
+            record(paths, name, seconds, numbers, basis(paths.manifest, numbers))
+
+
+def basis(manifest: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a stage's cost was measured with: the images, the parameters, and how many images it computed."""
+    from tasks.data.counts import count_images
+
+    counts = asdict(count_images(manifest)) if manifest.exists() else None
+    values = dict(values_of(read_document(PARAMS_FILE), SizingParams.sections()))
+    return {"counts": counts, "params": values, "done": report.get("embedded", report.get("new"))}
 
 
 def import_dependencies(module: ModuleType) -> None:

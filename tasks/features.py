@@ -86,6 +86,7 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     store = stores[fast]
     missing = [store.missing(block.key_N2) for block in blocks()]
     embedded = int(sum(missing_N.sum() for missing_N in missing))
+    refuse_full_disk(paths, 4 * backbone.width, embedded, sum(map(len, missing)))
     new = missing_views(blocks(), missing, batch)
     extraction = Extraction(backbone, device, style, batch, paths.raw)
     embed_to_store(extraction, loader, store, new, ceil(embedded / batch), threads)
@@ -120,3 +121,14 @@ def compiled_if_faster(
             return backbone, True
         network = compiled.attempted(backbone, device, batch)
     return network or backbone, network is not None
+
+
+def refuse_full_disk(paths: Paths, row: int, embedded: int, rows: int) -> None:
+    """Raises RootstockError before rows are embedded that the disk has no room for; `row` are the bytes of one."""
+    from tasks.core.disk import refuse_if_full
+
+    refuse_if_full(
+        {paths.feature_store: row * embedded, paths.matrix: row * rows},
+        f"embedding {embedded} rows and writing a matrix of {rows}",
+        "lower features.views, free some space (make prune shows what nothing needs any more), or use a larger disk",
+    )

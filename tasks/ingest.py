@@ -43,12 +43,13 @@ class IngestParams(StageParams):
 
 
 class IngestReport(Section):
-    """The numbers of images per split, classes, images in quarantine, and skipped files."""
+    """The numbers of images per split, classes, images in quarantine, skipped files, and images not seen before."""
 
     images: dict[str, int]
     classes: int
     quarantined: int
     ignored: int
+    new: int
 
 
 def ingest(paths: Paths, params: IngestParams) -> IngestReport:
@@ -68,6 +69,7 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     source = read_source(paths.raw, params.ingest.classes)
     decoding = decodings.resolve(params.max_pixels, params.background, params.white_level)
     cache = FactsCache(paths.facts, decoding)
+    new = max(0, len(source.files) - len(cache))
     facts = read_facts(paths.raw, source.files, cache, decoding)
     cache.save(facts)
     files, fractions = ImageFiles(paths.raw, decoding), Fractions(params.ingest.validation, params.ingest.test)
@@ -81,19 +83,20 @@ def ingest(paths: Paths, params: IngestParams) -> IngestReport:
     if pairs := record.near_duplicates[:MAX_PAIRS]:
         with replacing(paths.near_duplicates) as beside:
             sheet(files, pairs).save(beside, "PNG")
-    report = _report(manifest, len(target.classes), len(source.others) + len(source.litter))
+    report = _report(manifest, len(target.classes), len(source.others) + len(source.litter), new)
     notes = [*notes_on_gray(facts, decoding), *record.notes]
     _say_all(source, manifest, notes, f"{len(manifest)} images, {target.summary}", report)
     return report
 
 
-def _report(manifest: pd.DataFrame, classes: int, ignored: int) -> IngestReport:
+def _report(manifest: pd.DataFrame, classes: int, ignored: int, new: int) -> IngestReport:
     counts = manifest[Column.SPLIT].value_counts()
     return IngestReport(
         images={split: int(counts.get(split, 0)) for split in Split},
         classes=classes,
         quarantined=int(manifest[Column.QUARANTINE].notna().sum()),
         ignored=ignored,
+        new=new,
     )
 
 

@@ -28,6 +28,7 @@ RANKS = (  # each package imports only itself and packages in rows above its own
     ("flows.stages",),
     ("flows.registry",),
     ("flows.sources",),
+    ("flows.estimates",),
     ("flows.retention",),
     ("flows.comparison",),
     ("flows",),

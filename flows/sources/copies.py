@@ -6,9 +6,11 @@ import hashlib
 import os
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from flows.local.environment import CHECKOUT, MAIN_CHECKOUT
 from flows.stages import dvc_cli, dvc_versions
+from tasks.core.disk import free_bytes, refuse_if_full, shares_blocks
 from tasks.core.errors import RootstockError
 from tasks.core.files import put_aside, read_json, sha256_of, write_json
 
@@ -37,19 +39,23 @@ def _import_copy(source: Path, target: Path, state: Path) -> str:
     _refuse_overlap(source, target)
     dvc_versions.remove_unfinished(target)
     note = state / "source" / f"{target.name}.json"
-    current = {"source": _short(source.resolve()), "listing": _identity(source)}
+    listed = _listed(source)
+    current = {"source": _short(source.resolve()), "listing": listed.digest}
     last = read_json(note) if note.exists() else {}
     before = dvc_cli.tracked_md5(target) if dvc_cli.dvc_file(target).exists() else None
     version = last.get("version") if last.items() >= current.items() else None
     if before and target.exists() and version and last["md5"] == before:
         return UNCHANGED
+    is_ours = source.resolve().is_relative_to(state.resolve())
+    if not version:  # before anything is changed: what was imported last stays usable
+        _refuse_too_large(source, target, listed.size, is_ours=is_ours)
     if target.exists() and (not before or last.get("md5", before) != before):
         _put_aside(target, note, state)
     elif target.exists() and last != UNFINISHED:
         dvc_cli.refuse_edits(target)
     write_json(note, UNFINISHED)
     if not (version and dvc_versions.restore_version(target, version)):
-        _track(source, target, current["listing"], is_ours=source.resolve().is_relative_to(state.resolve()))
+        _track(source, target, current["listing"], is_ours=is_ours)
     after = dvc_cli.tracked_md5(target)
     write_json(note, {**current, "md5": after, "version": dvc_versions.version_of(target)})
     return UNCHANGED if after == before else BROUGHT_IN
@@ -64,7 +70,7 @@ def _track(source: Path, target: Path, identity: str, *, is_ours: bool) -> None:
     dvc_versions.track(source, target, is_ours=is_ours)
     if missed := _sizes(source).items() ^ _sizes(target).items():
         raise _changed(source, f"{min(missed)[0]} changed or vanished")
-    if _identity(source) != identity:
+    if _listed(source).digest != identity:
         raise _changed(source, "files changed")
 
 
@@ -107,18 +113,42 @@ def _short(source: Path) -> str:
     return str(source)
 
 
-def _identity(source: Path) -> str:
-    """Returns a digest that changes with the files; of a single file, such as weights, the digest of its contents.
+class Listing(NamedTuple):
+    """A digest that changes with the files, and their bytes."""
+
+    digest: str
+    size: int
+
+
+def _listed(source: Path) -> Listing:
+    """Returns the listing of a folder; of a single file, such as weights, with the digest of its contents.
 
     In a new worktree, a committed file has a new mtime.
     """
-    return sha256_of(source) if source.is_file() else listing(source)
+    return Listing(sha256_of(source), source.stat().st_size) if source.is_file() else _listing_of(source)
 
 
 def listing(source: Path) -> str:
     """Returns a digest of the names, sizes and mtimes of all files in `source`, without reading their contents."""
-    digest = hashlib.sha256()
+    return _listing_of(source).digest
+
+
+def _listing_of(source: Path) -> Listing:
+    digest, size = hashlib.sha256(), 0
     for path in dvc_versions.copied_files(source):
         status = path.stat()
         digest.update(repr((str(path.relative_to(source)), status.st_size, status.st_mtime_ns)).encode())
-    return digest.hexdigest()
+        size += status.st_size
+    return Listing(digest.hexdigest(), size)
+
+
+def _refuse_too_large(source: Path, target: Path, size: int, *, is_ours: bool) -> None:
+    """Raises RootstockError if a copy of `size` bytes certainly does not fit on the disk that `target` will be on.
+
+    Nothing is certain on one disk if the source `is_ours` and can be linked, or if its file system shares blocks.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    is_one_disk = source.stat().st_dev == target.parent.stat().st_dev
+    if size > free_bytes(target.parent) and not (is_one_disk and (is_ours or shares_blocks(target.parent))):
+        remedy = "free some space (make prune shows what nothing needs any more), or move the checkout to a larger disk"
+        refuse_if_full({target.parent: size}, f"the copy of {source}", remedy)

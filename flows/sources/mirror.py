@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -17,13 +16,13 @@ from filelock import FileLock
 from flows.sources.remote import AGAIN, Remote, RemoteFile
 from flows.stages.dvc_cli import DvcError
 from flows.stages.dvc_versions import cache_folder
+from tasks.core.disk import refuse_if_full
 from tasks.core.errors import RootstockError
 from tasks.core.files import linked, remove
 from tasks.core.progress import counted
 
 AT_ONCE = 16  # downloads at the same time
 PLANNED = 1024  # downloads that are planned at the same time
-GIB = 2**30
 
 
 class Row(NamedTuple):
@@ -126,13 +125,9 @@ class Mirror:
 
     def _refuse_too_much(self, missing: Collection[RemoteFile]) -> None:
         """Raises RootstockError if the disk has no room for the files that are missing."""
-        needed, free = sum(file.size or 0 for file in missing), shutil.disk_usage(self._folder).free
-        if needed > free:
-            raise RootstockError(
-                f"data.source: {self._remote.address}: {needed / GIB:.1f} GiB would be downloaded to {self._folder}, "
-                f"where {free / GIB:.1f} GiB are free; free some space, or set paths.state to a larger disk",
-                key="disk-full",
-            )
+        needed = sum(file.size or 0 for file in missing)
+        remedy = "free some space, or set paths.state to a larger disk"
+        refuse_if_full({self._folder: needed}, f"data.source: {self._remote.address}: the download", remedy)
 
 
 def _open_record(file: Path) -> sqlite3.Connection:

@@ -133,9 +133,14 @@ def out_md5s(stage: str) -> dict[str, str]:
 
 def tracked_md5(target: Path) -> str:
     """Returns the MD5 of a file or folder copied by `track`."""
+    return str(tracked(target)["md5"])
+
+
+def tracked(target: Path) -> dict[str, Any]:
+    """Returns what DVC has recorded of a copy made by `track`: MD5, size, and a folder's number of files."""
     with _readable(dvc_file(target)):
-        entry = YAML(typ="safe").load(dvc_file(target))
-        return str(entry["outs"][0]["md5"])
+        entry = YAML(typ="safe").load(dvc_file(target))["outs"][0]
+        return {**entry, "md5": str(entry["md5"])}
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,7 @@ import resource
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tasks.core.errors import RootstockError
-from tasks.core.files import make_private, write_json
+from tasks.core.files import make_private, read_json, write_json
 from tasks.core.messages import SUPERVISED, FailureMessage, RecordMessage, send
 from tasks.core.paths import Paths
 
@@ -64,15 +64,33 @@ def stage_lock(state: Path) -> Iterator[None]:
         ) from None
 
 
-def record(paths: Paths, stage: str, seconds: float, report: dict[str, Any]) -> None:
+def record(paths: Paths, stage: str, seconds: float, report: dict[str, Any], basis: dict[str, Any]) -> None:
     """Sends the record of a completed stage, and writes it to `paths.report(stage)`.
 
     The file keeps the cost of the stage's last computation, even without a supervisor, such as under `dvc repro`.
+    `basis` says what the cost was measured with: the images and parameters.
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     message = RecordMessage(os.environ.get(SUPERVISED), stage, seconds, peak, report)
     write_json(paths.report(stage), asdict(message))
+    _keep_measurement(measured_file(paths, stage), {**asdict(message), **basis})
     send(message)
+
+
+def measured_file(paths: Paths, stage: str) -> Path:
+    """Returns the file with what a stage took, from which `flows/estimates/` estimates what it will take."""
+    return paths.report(stage).parent / "measured" / f"{stage}.json"
+
+
+def _keep_measurement(file: Path, new: dict[str, Any]) -> None:
+    """Writes a measurement, unless the last one is of at least twice as many images or rows.
+
+    The night after a million images may compute ten: what ten took says little about a million.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        if 2 * new["done"] <= read_json(file)["done"]:
+            return
+    write_json(file, new)
 
 
 def record_error(stage: str, error: str, key: str, exit_code: int) -> None:

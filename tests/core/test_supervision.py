@@ -4,13 +4,15 @@ import subprocess
 import sys
 
 from tasks.core.errors import RootstockError
+from tasks.core.files import read_json
 from tasks.core.messages import SUPERVISED
-from tasks.core.supervision import EXIT_ORPHANED, stage_lock
+from tasks.core.supervision import EXIT_ORPHANED, measured_file, record, stage_lock
 from tests.errors import raises
 from tests.project import ROOT, environment
 
 WATCHED = """
 import time
+from tasks.core.files import read_json
 from tasks.core.messages import SUPERVISED
 from tasks.core.supervision import watch_supervisor
 watch_supervisor()
@@ -44,3 +46,12 @@ def test_two_stages_of_one_checkout_are_kept_apart(tmp_path, monkeypatch):
         pass
     with stage_lock(tmp_path):
         pass
+
+
+def test_a_night_that_computes_little_leaves_the_measurement_of_much(paths):
+    def kept(done):
+        record(paths, "features", 1.0, {}, {"done": done})
+        assert read_json(paths.report("features"))["stage"] == "features"
+        return read_json(measured_file(paths, "features"))["done"]
+
+    assert [kept(done) for done in (5, 1000, 3, 0, 501, None, 700)] == [5, 1000, 1000, 1000, 501, None, 700]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.core.errors import ParamsError
+from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.schema import Column
 from tasks.embedding import compiled as compiling
 from tasks.embedding.compiled import NotCompiledError
@@ -136,3 +136,16 @@ def test_a_jpeg_and_its_lossless_copy_do_not_share_features(paths, tmp_path):
     assert together[0].shape == (3, 1024)
     assert all(torch.equal(separate, shared) for separate, shared in zip(alone, together, strict=True))
     assert (together[0] - together[1]).abs().max() > 1e-3
+
+
+def test_features_that_do_not_fit_are_refused_before_they_are_computed(paths, monkeypatch):
+    ingested(paths), augmented(paths)
+    usage, needed = shutil.disk_usage("/"), 4 * 1024 * 2 * 57  # the store's rows and the matrix
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
+    with raises(RootstockError, "disk-full"):
+        embedded(paths, views=1)
+    assert not paths.matrix.exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))
+    assert embedded(paths, views=1).embedded == 57
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed // 2))
+    assert embedded(paths, views=1).embedded == 0, "the store has them"

@@ -289,3 +289,21 @@ def test_a_remote_that_cannot_be_used_says_why(checkout, url, key, facts):
         dvc_cli.push()
     assert [fact for fact in facts if fact not in str(caught.value)] == []
     assert "canary" not in str(caught.value)
+
+
+def test_a_source_that_does_not_fit_is_refused_and_the_copy_stays_usable(checkout, shapes, monkeypatch):
+    target, state = Path("data/raw"), Path(".state")
+    import_copy(shapes, target, state)
+    before = sorted(target.rglob("*"))
+    larger = changed(Path(shutil.copytree(shapes, shapes.with_name("larger"))))
+    with pytest.MonkeyPatch.context() as patch:
+        usage = shutil.disk_usage("/")
+        patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+        patch.setattr("flows.sources.copies.shares_blocks", lambda _: False)
+        with raises(RootstockError, "disk-full"):
+            import_copy(larger, target, state)
+        assert import_copy(shapes, target, state) == f"unchanged: {shapes}"
+        assert sorted(target.rglob("*")) == before
+        patch.setattr("flows.sources.copies.shares_blocks", lambda _: True)
+        assert import_copy(larger, target, state) == f"brought in: {larger}", "its copy needs no space"
+        assert import_copy(shapes, target, state) == f"brought in: {shapes}", "from DVC's cache, by links"

@@ -1,0 +1,87 @@
+"""Estimates seconds, memory and disk of the stages for a number of images, from what they took on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flows.estimates.measured import Measured
+from flows.estimates.work import rows, work
+from tasks.core.sizing import SizingParams
+from tasks.data.counts import Counts
+
+MIB, GIB = 2**20, 2**30
+FLOAT = 4  # bytes
+KEY = 16  # bytes of a row's key in the feature store
+TABLE_ROW = 300  # bytes an image of a manifest that is read whole (make bench ARGS=memory)
+BLOCKS_ROW = 100  # bytes an image of stages that read blocks (make bench ARGS=memory)
+BY_BLOCKS = ("features", "head")
+NETWORKS = 6  # files of the network's size: the chosen weights, two results, their checkpoints, and the registered one
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an estimate is for, besides images: bytes an image, outputs, input side, bytes of the weights file."""
+
+    bytes_per_image: float
+    outputs: int
+    side: int  # pixels
+    weights: int  # bytes
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds and bytes of memory by stage, and bytes of disk by what is written.
+
+    Stages that have not been measured on this machine are missing, and so is what depends on them.
+    """
+
+    counts: Counts
+    seconds: Mapping[str, float]
+    memory: Mapping[str, int]
+    disk: Mapping[str, int]
+
+
+def estimate(counts: Counts, params: SizingParams, setting: Setting, measured: Mapping[str, Measured]) -> Estimate:
+    """Returns the estimate for `counts` images of which nothing has been computed yet."""
+    return Estimate(
+        counts,
+        {stage: seconds for stage, each in measured.items() if (seconds := _seconds(stage, counts, params, each))},
+        {stage: _memory(stage, counts, params, setting, each) for stage, each in measured.items()},
+        _disk(counts, params, setting, measured),
+    )
+
+
+def held(stage: str, counts: Counts, params: SizingParams, setting: Setting) -> int:
+    """Returns the bytes that a stage certainly holds in memory at the same time, besides its code."""
+    table = (BLOCKS_ROW if stage in BY_BLOCKS else TABLE_ROW) * counts.images
+    if stage == "evaluate":
+        return table + FLOAT * setting.outputs * params.candidates * counts.test
+    if stage == "finetune" and params.finetune.epochs:
+        return table + sum(_decoded(images, params, setting) for images in (counts.train, counts.validation))
+    return table
+
+
+def _decoded(images: int, params: SizingParams, setting: Setting) -> int:
+    """Returns the bytes of decoded images that are kept: all of a split, or none if they exceed compute.memory."""
+    needed = 3 * setting.side**2 * images
+    return needed if needed <= params.memory * GIB else 0
+
+
+def _seconds(stage: str, counts: Counts, params: SizingParams, each: Measured) -> float | None:
+    """Returns the seconds in proportion to the work; None if the measured run took everything from earlier ones."""
+    done = work(stage, each.counts, each.params) if each.done is None else each.done
+    return each.seconds * work(stage, counts, params) / done if done else None
+
+
+def _memory(stage: str, counts: Counts, params: SizingParams, setting: Setting, each: Measured) -> int:
+    grown = held(stage, counts, params, setting) - held(stage, each.counts, each.params, setting)
+    return int(each.peak_mib * MIB) + max(grown, 0)
+
+
+def _disk(counts: Counts, params: SizingParams, setting: Setting, measured: Mapping[str, Measured]) -> dict[str, int]:
+    disk = {"images": int(setting.bytes_per_image * counts.images), "networks": NETWORKS * setting.weights}
+    if "features" in measured:
+        row = FLOAT * int(measured["features"].report["width"])
+        disk |= {"features": row * rows(counts, params), "feature store": (row + KEY) * rows(counts, params)}
+    return disk | {"predictions": FLOAT * setting.outputs * counts.test}

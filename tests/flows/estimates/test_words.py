@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from flows.estimates import room, words
+from flows.estimates.present import Present
+from tasks.core.errors import RootstockError
+from tasks.core.schema import STAGES
+from tests.errors import raises
+from tests.flows.estimates.test_estimate import COUNTS, MEASURED, SETTING, sizing
+
+NOW = Present(COUNTS, sizing(), SETTING, MEASURED)
+MANY = replace(NOW, counts=COUNTS.scaled_to(1_000_000))
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 s"), (90, "1.5 min"), (5400, "1.5 h"), (10**6, "11.6 days")])
+def test_durations_are_readable(seconds, text):
+    assert words.duration(seconds) == text
+
+
+def test_only_a_long_run_is_announced():
+    assert words.long_run(NOW, STAGES) is None
+    line = words.long_run(MANY, STAGES)
+    assert "1,000,000 images" in line
+    assert "estimated" in line
+    assert words.long_run(MANY, ["choose"]) is None, "it looks at a sample"
+    assert words.long_run(MANY, []) is None
+
+
+def test_what_breaks_first_is_named_with_a_remedy(tmp_path, monkeypatch):
+    later = MANY.estimate(10)
+    monkeypatch.setattr(words, "available_bytes", lambda: 2**50)
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**50))
+    assert words.first_to_break(NOW.estimate(), later, tmp_path) == "estimated to fit into memory and disk"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2**30))
+    assert "make prune" in words.first_to_break(NOW.estimate(), later, tmp_path)
+    monkeypatch.setattr(words, "available_bytes", lambda: 2**30)
+    text = words.first_to_break(NOW.estimate(), later, tmp_path)
+    assert "memory: evaluate needs" in text
+    assert "disk:" in text
+
+
+def test_a_stage_that_certainly_does_not_fit_is_refused_and_others_are_not_asked(monkeypatch):
+    monkeypatch.setattr(room, "available_bytes", lambda: 2**28)
+    monkeypatch.setattr(room, "swapped_bytes", lambda: 0)
+    room.refuse_too_large(NOW, STAGES)
+    with raises(RootstockError, "memory-full") as caught:
+        room.refuse_too_large(MANY, ["features", "evaluate"])
+    assert "evaluate holds at least" in str(caught.value)
+    room.refuse_too_large(MANY, ["features"])
+    monkeypatch.setattr(room, "swapped_bytes", lambda: 2**40)
+    room.refuse_too_large(MANY, STAGES)
