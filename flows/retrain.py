@@ -95,7 +95,7 @@ def bring_in(params: FlowParams) -> list[str]:
     outdated = dvc_cli.outdated(params.paths.raw, params.paths.candidates, params.paths.teacher)
     if STAGES[0] in outdated:
         split_memory.renew(params.paths)
-    if (now := present(params.paths)) and (line := long_run(now, outdated)):
+    if outdated and (now := present(params.paths)) and (line := long_run(now, outdated)):
         log.info(line)
     return outdated
 

@@ -9,6 +9,7 @@ from flows.estimates.estimate import Estimate
 from flows.estimates.present import Present, present
 from tasks.core.disk import free_bytes, size
 from tasks.core.paths import Paths
+from tasks.core.schema import STAGES
 from tasks.hardware.available_memory import available_bytes
 
 GROWTH = 10  # times as many images
@@ -22,7 +23,7 @@ def rows(paths: Paths) -> Iterator[str]:
     if now is None or not now.measured:
         yield UNMEASURED
         return
-    yield f"{now.counts.images:,} images, {_measured(now)}"
+    yield _measured(now)
     later = now.estimate(GROWTH)
     yield f"{later.counts.images:,} images, estimated from it: {_costs(later)}"
     yield f"{later.counts.images:,} images, {first_to_break(now.estimate(), later, paths.state)}"
@@ -69,10 +70,15 @@ def duration(seconds: float) -> str:
 
 
 def _measured(now: Present) -> str:
+    """Returns what the last runs took, with the number of images of the longest stage."""
     seconds = {stage: each.seconds for stage, each in now.measured.items()}
+    longest = now.measured[max(seconds, key=seconds.__getitem__)]
     stage = max(now.measured, key=lambda each: now.measured[each].peak_mib)
     peak = size(now.measured[stage].peak_mib * 2**20)
-    return f"measured: {_by_stage(seconds)}; at most {peak} of memory ({stage})"
+    missing = [stage for stage in STAGES if stage not in seconds]
+    return f"{longest.counts.images:,} images, measured: {_by_stage(seconds)}; at most {peak} of memory ({stage})" + (
+        f"; not measured yet: {', '.join(missing)}" if missing else ""
+    )
 
 
 def _costs(later: Estimate) -> str:

@@ -14,7 +14,8 @@ from flows.config.parameters import DIGITS, ROTATIONS, DataSection
 from flows.local.environment import MAIN_CHECKOUT
 from flows.sources.addresses import file_name, is_address
 from flows.sources.copies import listing
-from tasks.data.archives import is_archive, single_folder, unpack
+from tasks.core.disk import GIB, refuse_if_full
+from tasks.data.archives import is_archive, listed_bytes, single_folder, unpack
 
 
 class Files(NamedTuple):
@@ -99,10 +100,17 @@ EMBEDDED: dict[str, Source] = {
 
 
 def unpacked(archive: Path, folder: Path, max_gib: float) -> Path:
-    """Unpacks an archive, once per path, size and mtime, and returns its folder. The limit is in GiB."""
+    """Unpacks an archive, once per path, size and mtime, and returns its folder. The limit is in GiB.
+
+    Raises RootstockError if the disk has no room for the files that a zip archive lists.
+    """
     key = hashlib.sha256(f"{archive.resolve()}:{listing(archive)}".encode()).hexdigest()
     target = folder / f"archive-{key[:16]}"
-    return single_folder(target) if target.exists() else unpack(archive, target, max_gib)
+    if target.exists():
+        return single_folder(target)
+    needed = min(listed_bytes(archive), int(max_gib * GIB))  # beyond the limit, unpacking ends
+    refuse_if_full({folder: needed}, f"unpacking {archive}", "free some space, or set paths.state to a larger disk")
+    return unpack(archive, target, max_gib)
 
 
 def rendered(folder: Path, by: str) -> Path:

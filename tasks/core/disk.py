@@ -30,7 +30,7 @@ def refuse_if_full(needed: Mapping[Path, int], what: str, remedy: str) -> None:
     for places in by_disk.values():
         total, free = sum(needed[place] for place in places), free_bytes(places[0])
         if total > free:
-            where = " and ".join(map(str, places))
+            where = " and ".join(str(place.absolute()) for place in places)
             message = f"{what} needs {size(total)} in {where}, where {size(free)} are free; {remedy}"
             raise RootstockError(message, key="disk-full")
 
@@ -55,4 +55,4 @@ def shares_blocks(folder: Path) -> bool:
 
 def size(number: float) -> str:
     """Returns a number of bytes in words, such as 2.1 GiB."""
-    return f"{number / GIB:,.1f} GiB" if number >= GIB / 10 else f"{number / 2**20:,.1f} MiB"
+    return f"{number / GIB:,.1f} GiB" if number >= GIB else f"{number / 2**20:,.1f} MiB"

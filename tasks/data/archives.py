@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
-from tasks.core.errors import DataRefusedError
+from tasks.core.errors import FULL, DataRefusedError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 TABLE_SUFFIXES = {".csv", ".tsv", ".jsonl", ".parquet", ".gz"}
@@ -41,7 +41,7 @@ def unpack(archive: Path, folder: Path, max_gib: float) -> Path:
     """Unpacks into `folder`, which must not exist, and returns it, or the single top-level folder in it.
 
     Raises DataRefusedError, and leaves no files, if the archive is damaged or encrypted, contains links or devices,
-    has paths outside of `folder`, or unpacks to more than `max_gib` GiB.
+    has paths outside of `folder`, or unpacks to more than `max_gib` GiB; and OSError if the disk is full.
     """
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(beside, ignore_errors=True)
@@ -59,10 +59,23 @@ def unpack(archive: Path, folder: Path, max_gib: float) -> Path:
         beside.mkdir(parents=True, exist_ok=True)
         beside.rename(folder)
     except BROKEN as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise
         raise DataRefusedError(f"{archive} cannot be unpacked: {error}", key="archive-damaged") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return single_folder(folder)
+
+
+def listed_bytes(archive: Path) -> int:
+    """Returns the bytes of the files that a zip archive lists; 0 for others, and for one that cannot be read."""
+    try:
+        if not _is_zip(archive):
+            return 0
+        with zipfile.ZipFile(archive) as opened:
+            return sum(entry.file_size for entry in opened.infolist())
+    except BROKEN:
+        return 0
 
 
 def single_folder(folder: Path) -> Path:
@@ -84,8 +97,11 @@ def _may_be_source(folder: Path) -> bool:
 
 
 def _members(archive: Path) -> Iterator[Member]:
-    is_zip = zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive)  # a tar may end with a zip
-    yield from (_zip_members if is_zip else _tar_members)(archive)
+    yield from (_zip_members if _is_zip(archive) else _tar_members)(archive)
+
+
+def _is_zip(archive: Path) -> bool:
+    return zipfile.is_zipfile(archive) and not tarfile.is_tarfile(archive)  # a tar may end with a zip
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:

@@ -38,6 +38,7 @@ FLOWS_ONLY = {  # roots of modules that only flows import, never stages
 }
 NO_FEATURE = {  # loaded by the features stage, but features do not depend on them
     *("tasks.__main__", "tasks.core.supervision", "tasks.features"),  # run the stage
+    *("tasks.core.disk", "tasks.core.sizing", "tasks.data.counts"),  # check the disk, and record what the stage took
     *("tasks.core.interpreter", "tasks.hardware.torchvision_import"),  # start and end its process
     *("tasks.core.params", "tasks.core.paths", "tasks.core.sections"),  # settings, whose values are in the keys
     "tasks.data.decoding",  # reads settings, whose values are in the keys

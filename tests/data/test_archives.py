@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import tarfile
 import zipfile
@@ -7,7 +8,7 @@ import zipfile
 import pytest
 
 from tasks.core.errors import DataRefusedError
-from tasks.data.archives import is_archive, unpack
+from tasks.data.archives import is_archive, listed_bytes, unpack
 from tests.drawn import write_shapes
 from tests.errors import raises
 
@@ -168,3 +169,22 @@ def test_a_tar_that_was_cut_off_or_damaged_is_refused_and_never_taken_in_part(tm
         with raises(DataRefusedError, "archive-damaged"):
             unpack(archive, tmp_path / f"out-{number}", 1)
         assert not (tmp_path / f"out-{number}").exists()
+
+
+def test_a_disk_that_is_full_is_no_damage(tmp_path, monkeypatch):
+    archive = tmp_path / "shapes.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("a/0.png", b"12345")
+        opened.writestr("b/0.png", b"67")
+    assert listed_bytes(archive) == 7
+    assert listed_bytes(tar_of(tmp_path / "some.tar.gz", **{"a/0.png": b"12345"})) == 0
+    (tmp_path / "damaged.zip").write_bytes(archive.read_bytes()[:40])
+    assert listed_bytes(tmp_path / "damaged.zip") == 0
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tasks.data.archives._write", full)
+    with pytest.raises(OSError, match="No space left"):
+        unpack(archive, tmp_path / "out", 1)
+    assert not list(tmp_path.glob("*out*"))

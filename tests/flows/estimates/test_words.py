@@ -54,3 +54,15 @@ def test_a_stage_that_certainly_does_not_fit_is_refused_and_others_are_not_asked
     room.refuse_too_large(MANY, ["features"])
     monkeypatch.setattr(room, "swapped_bytes", lambda: 2**40)
     room.refuse_too_large(MANY, STAGES)
+
+
+def test_the_rows_say_what_was_measured_and_what_is_estimated(paths, monkeypatch):
+    assert [*words.rows(paths)] == [words.UNMEASURED]
+    monkeypatch.setattr(words, "present", lambda _: NOW)
+    measured, estimated, fits = words.rows(paths)
+    assert measured.startswith("1,797 images, measured: 1.3 min (")
+    assert "not measured" not in measured
+    assert estimated.startswith("17,970 images, estimated")
+    assert fits.startswith("17,970 images, estimated")
+    monkeypatch.setattr(words, "present", lambda _: replace(NOW, measured={"evaluate": MEASURED["evaluate"]}))
+    assert "not measured yet: ingest, validate" in next(words.rows(paths))

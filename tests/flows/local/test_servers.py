@@ -89,6 +89,9 @@ def test_the_doctor_knows_them(served: Project):
     done = served.flows("doctor")
     assert f"prefect is up at {served.addresses['prefect']}" in done.stdout
     assert "ok   params.yaml is valid" in done.stdout
+    assert "ok   39 images, measured: " in done.stdout
+    assert "not measured yet" not in done.stdout
+    assert "ok   390 images, estimated to fit" in done.stdout
 
 
 def test_down_stops_what_up_started_and_nothing_else(finished, tmp_path):
