@@ -120,7 +120,7 @@ def check_parameters_fit_data(params: FlowParams) -> None:
 def check_room(params: FlowParams, outdated: list[str]) -> None:
     """Raises RootstockError, before hours of computation, if a later stage certainly needs too much memory."""
     if outdated and (now := present(params.paths)):
-        refuse_too_large(now, outdated)
+        refuse_too_large(now, [stage for stage in outdated if stage in STAGES[STAGES.index("choose") + 1 :]])
 
 
 def reproduce_stage(stage: str, params: FlowParams, run: Run, outdated: list[str]) -> Outcome:

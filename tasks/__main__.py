@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from inspect import get_annotations, isfunction
 from itertools import chain
@@ -57,20 +58,20 @@ def run(name: str) -> None:
             "only finetune can run under torchrun; run the other stages with python -m tasks", key="torchrun-stage"
         )
     with stage_lock(paths.state) if is_first() else nullcontext():
+        sizing = dict(values_of(read_document(PARAMS_FILE), SizingParams.sections()))
         started = time.perf_counter()
         report = stage(paths, params)
         if is_first():
             seconds, numbers = time.perf_counter() - started, report.model_dump()
-            record(paths, name, seconds, numbers, basis(paths.manifest, numbers))
+            record(paths, name, seconds, numbers, partial(basis, paths.manifest, sizing, numbers))
 
 
-def basis(manifest: Path, report: dict[str, Any]) -> dict[str, Any]:
+def basis(manifest: Path, sizing: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
     """Returns what a stage's cost was measured with: the images, the parameters, and how many images it computed."""
     from tasks.data.counts import count_images
 
     counts = asdict(count_images(manifest)) if manifest.exists() else None
-    values = dict(values_of(read_document(PARAMS_FILE), SizingParams.sections()))
-    return {"counts": counts, "params": values, "done": report.get("embedded", report.get("new"))}
+    return {"counts": counts, "params": sizing, "done": report.get("embedded", report.get("new"))}
 
 
 def import_dependencies(module: ModuleType) -> None:

@@ -127,8 +127,9 @@ def refuse_full_disk(paths: Paths, row: int, embedded: int, rows: int) -> None:
     """Raises RootstockError before rows are embedded that the disk has no room for; `row` are the bytes of one."""
     from tasks.core.disk import refuse_if_full
 
-    refuse_if_full(
-        {paths.feature_store: row * embedded, paths.matrix: row * rows},
-        f"embedding {embedded} rows and writing a matrix of {rows}",
-        "lower features.views, free some space (make prune shows what nothing needs any more), or use a larger disk",
+    remedy = (
+        "lower features.views, free some space (make prune shows what nothing needs any more), or use a larger disk"
     )
+    refuse_if_full({paths.feature_store: row * embedded}, f"embedding {embedded} rows", remedy)
+    before = sum(file.stat().st_size for file in paths.feature_store.rglob("*.safetensors"))  # which make room
+    refuse_if_full({paths.matrix: row * (rows + embedded) - before}, f"a matrix of {rows} rows", remedy)

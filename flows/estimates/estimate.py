@@ -15,6 +15,7 @@ FLOAT = 4  # bytes
 KEY = 16  # bytes of a row's key in the feature store
 TABLE_ROW = 300  # bytes an image of a manifest that is read whole (make bench ARGS=memory)
 BLOCKS_ROW = 100  # bytes an image of stages that read blocks (make bench ARGS=memory)
+MEMORY_SHARE = 0.5  # of compute.memory, for each of finetune's splits (tasks/objectives/context.py)
 BY_BLOCKS = ("features", "head")
 NETWORKS = 6  # files of the network's size: the chosen weights, two results, their checkpoints, and the registered one
 
@@ -63,15 +64,16 @@ def held(stage: str, counts: Counts, params: SizingParams, setting: Setting) -> 
 
 
 def _decoded(images: int, params: SizingParams, setting: Setting) -> int:
-    """Returns the bytes of decoded images that are kept: all of a split, or none if they exceed compute.memory."""
+    """Returns the bytes of decoded images that are kept: all of a split, or none if they exceed its share."""
     needed = 3 * setting.side**2 * images
-    return needed if needed <= params.memory * GIB else 0
+    return needed if needed <= MEMORY_SHARE * params.memory * GIB else 0
 
 
 def _seconds(stage: str, counts: Counts, params: SizingParams, each: Measured) -> float | None:
-    """Returns the seconds in proportion to the work; None if the measured run took everything from earlier ones."""
-    done = work(stage, each.counts, each.params) if each.done is None else each.done
-    return each.seconds * work(stage, counts, params) / done if done else None
+    """Returns the seconds in proportion to the work; None if the measured run took most of it from earlier ones."""
+    whole = work(stage, each.counts, each.params)
+    done = whole if each.done is None else each.done
+    return each.seconds * work(stage, counts, params) / done if done and 2 * done >= whole else None
 
 
 def _memory(stage: str, counts: Counts, params: SizingParams, setting: Setting, each: Measured) -> int:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from flows.estimates.estimate import Estimate, Setting, estimate
 from flows.estimates.measured import Measured, read_measured
 from flows.stages.dvc_cli import locked_stages, tracked
+from tasks.core.errors import RootstockError
 from tasks.core.files import read_json
 from tasks.core.paths import Paths
 from tasks.core.sizing import SizingParams
@@ -32,11 +33,22 @@ class Present:
         return estimate(counts, self.params, self.setting, self.measured)
 
 
+ODD = (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, RootstockError)
+
+
 def present(paths: Paths) -> Present | None:
     """Returns what there is; None before the first images have been validated and a backbone chosen.
 
-    If other images have been imported since, there are assumed to be more or fewer in proportion to the files.
+    It is None, too, if one of the files is missing or damaged: a run restores or computes them. If other images have
+    been imported since, there are assumed to be more or fewer in proportion to the files.
     """
+    try:
+        return _present(paths)
+    except ODD:
+        return None
+
+
+def _present(paths: Paths) -> Present | None:
     ingested = locked_stages().get("ingest")
     if not ingested or not all(file.exists() for file in (paths.manifest, paths.task, paths.choice)):
         return None

@@ -25,7 +25,10 @@ def answers(version: ModelVersion, files: str | None, paths: Paths, rows: pd.Dat
 
     `files` is the digest of the version's files.
     """
-    inputs = "".join([files or "unreadable", *rows[Column.PIXEL_HASH]])
+    labels = (
+        rows.reindex(columns=[Column.LABEL])[Column.LABEL].astype("string").fillna("")
+    )  # of whose probability is kept
+    inputs = repr((files or "unreadable", *rows[Column.PIXEL_HASH], *labels))
     digest = hashlib.sha256(inputs.encode()).hexdigest()
     file = paths.state / "answers" / f"{Path(str(version.source)).name}-{digest[:16]}.arrow"
     return _cached(file, lambda: _computed(version, paths, rows))

@@ -39,14 +39,14 @@ def _import_copy(source: Path, target: Path, state: Path) -> str:
     _refuse_overlap(source, target)
     dvc_versions.remove_unfinished(target)
     note = state / "source" / f"{target.name}.json"
-    listed = _listed(source)
+    is_ours = source.resolve().is_relative_to((state / "source").resolve())
+    listed = _listed(source, inodes=is_ours)
     current = {"source": _short(source.resolve()), "listing": listed.digest}
     last = read_json(note) if note.exists() else {}
     before = dvc_cli.tracked_md5(target) if dvc_cli.dvc_file(target).exists() else None
     version = last.get("version") if last.items() >= current.items() else None
     if before and target.exists() and version and last["md5"] == before:
         return UNCHANGED
-    is_ours = source.resolve().is_relative_to(state.resolve())
     if not version:  # before anything is changed: what was imported last stays usable
         _refuse_too_large(source, target, listed.size, is_ours=is_ours)
     if target.exists() and (not before or last.get("md5", before) != before):
@@ -70,7 +70,7 @@ def _track(source: Path, target: Path, identity: str, *, is_ours: bool) -> None:
     dvc_versions.track(source, target, is_ours=is_ours)
     if missed := _sizes(source).items() ^ _sizes(target).items():
         raise _changed(source, f"{min(missed)[0]} changed or vanished")
-    if _listed(source).digest != identity:
+    if _listed(source, inodes=is_ours).digest != identity:
         raise _changed(source, "files changed")
 
 
@@ -120,12 +120,12 @@ class Listing(NamedTuple):
     size: int
 
 
-def _listed(source: Path) -> Listing:
+def _listed(source: Path, *, inodes: bool) -> Listing:
     """Returns the listing of a folder; of a single file, such as weights, with the digest of its contents.
 
     In a new worktree, a committed file has a new mtime.
     """
-    return Listing(sha256_of(source), source.stat().st_size) if source.is_file() else _listing_of(source)
+    return Listing(sha256_of(source), source.stat().st_size) if source.is_file() else _listing_of(source, inodes=inodes)
 
 
 def listing(source: Path) -> str:
@@ -133,11 +133,13 @@ def listing(source: Path) -> str:
     return _listing_of(source).digest
 
 
-def _listing_of(source: Path) -> Listing:
+def _listing_of(source: Path, *, inodes: bool = False) -> Listing:
+    """Returns the listing; with the numbers of `inodes` for files that may be links to DVC's cache, with its mtimes."""
     digest, size = hashlib.sha256(), 0
     for path in dvc_versions.copied_files(source):
         status = path.stat()
         digest.update(repr((str(path.relative_to(source)), status.st_size, status.st_mtime_ns)).encode())
+        digest.update(repr(status.st_ino).encode() if inodes else b"")
         size += status.st_size
     return Listing(digest.hexdigest(), size)
 
@@ -148,7 +150,7 @@ def _refuse_too_large(source: Path, target: Path, size: int, *, is_ours: bool) -
     Nothing is certain on one disk if the source `is_ours` and can be linked, or if its file system shares blocks.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    is_one_disk = source.stat().st_dev == target.parent.stat().st_dev
-    if size > free_bytes(target.parent) and not (is_one_disk and (is_ours or shares_blocks(target.parent))):
+    is_linked = is_ours and source.stat().st_dev == target.parent.stat().st_dev
+    if size > free_bytes(target.parent) and not (is_linked or shares_blocks(target.parent)):
         remedy = "free some space (make prune shows what nothing needs any more), or move the checkout to a larger disk"
         refuse_if_full({target.parent: size}, f"the copy of {source}", remedy)

@@ -22,6 +22,7 @@ from tasks.core.files import linked, remove
 from tasks.core.progress import counted
 
 AT_ONCE = 16  # downloads at the same time
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 PLANNED = 1024  # downloads that are planned at the same time
 
 
@@ -104,6 +105,8 @@ class Mirror:
         """Brings a file here: from DVC's cache, if that has its content, else from the server."""
         target = self.files / name
         part = self._folder / "parts" / hashlib.sha256(repr((name, file)).encode()).hexdigest()
+        if part.is_symlink() or (part.exists() and part.stat().st_nlink > 1):  # left from a killed link to the cache
+            part.unlink()
         if not self._from_cache(file, part):
             self._remote.download(file, part)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +137,9 @@ def _open_record(file: Path) -> sqlite3.Connection:
     """Opens the record of files; a damaged one is removed, and what it recorded is downloaded again."""
     try:
         return _connected(file)
-    except sqlite3.DatabaseError:
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in DAMAGED:  # such as a full disk
+            raise
         for each in file.parent.glob(f"{file.name}*"):
             each.unlink()
         return _connected(file)
@@ -145,7 +150,8 @@ def _connected(file: Path) -> sqlite3.Connection:
     record.execute("PRAGMA journal_mode = WAL")
     record.execute("PRAGMA synchronous = OFF")  # a killed process loses nothing; a power failure costs downloads
     record.execute("CREATE TABLE IF NOT EXISTS files (name PRIMARY KEY, size, tag, bytes_here, mtime) WITHOUT ROWID")
-    record.execute("SELECT count(*) FROM files").fetchone()
+    for _row in record.execute("SELECT * FROM files"):  # finds damage in any page
+        pass
     return record
 
 

@@ -27,14 +27,14 @@ async def _check(
     target = urlsplit(urljoin(origin.geturl(), location))
     if origin.scheme == "https" and target.scheme != "https":
         raise PermissionError(f"it redirects from https to {target.scheme}")
-    if await _is_internal(target.hostname) and not await _is_internal(origin.hostname):
+    if any(await _are_internal(target.hostname)) and not all(await _are_internal(origin.hostname)):
         raise PermissionError(f"it redirects to {target.hostname}, which is not on the public internet")
 
 
-async def _is_internal(host: str | None) -> bool:
-    """Returns whether a host has an address that is not of the public internet."""
+async def _are_internal(host: str | None) -> list[bool]:
+    """Returns of each address of a host whether it is not of the public internet."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:  # behind a proxy, names may be unknown here
-        return False
-    return any(not ip_address(str(address[0]).partition("%")[0]).is_global for *_, address in found)
+        return [False]
+    return [not ip_address(str(address[0]).partition("%")[0]).is_global for *_, address in found]

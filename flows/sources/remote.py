@@ -72,6 +72,9 @@ class Remote:
                 self._in_chunks(file, file.size, part)
             else:
                 self._fs.get_file(file.path, str(part))
+        if part.is_symlink() or (part.exists() and not part.is_file()):
+            part.unlink()
+            raise self._changed(file, "is no regular file")
         size = part.stat().st_size if part.exists() else 0
         if file.size not in {None, size}:
             part.unlink(missing_ok=True)
@@ -104,6 +107,10 @@ class Remote:
     def _below(self, root: str) -> dict[str, dict[str, Any]]:
         """Returns what the server tells of each file below a folder, by relative path."""
         found = self._fs.find(root, detail=True)
+        odd = sorted(name for name, info in found.items() if info.get("type", "file") != "file")
+        if odd:
+            message = f"data.source: {self.address}: {odd[0]} is a link or a device; put the files themselves there"
+            raise ParamsError(message, key="source-names")
         return {name.removeprefix(f"{root}/"): info for name, info in found.items() if name.startswith(f"{root}/")}
 
     @contextmanager
@@ -165,5 +172,8 @@ def _options(protocol: str) -> dict[str, Any]:
         from flows.sources.redirects import tracing
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
-        return {"client_kwargs": {"trust_env": True, "timeout": timeout, "trace_configs": [tracing()]}}
+        headers = {"Accept-Encoding": "identity"}  # sizes are those of the files
+        return {
+            "client_kwargs": {"trust_env": True, "timeout": timeout, "trace_configs": [tracing()], "headers": headers}
+        }
     return {}

@@ -6,7 +6,7 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +20,7 @@ from tasks.core.messages import SUPERVISED, FailureMessage, RecordMessage, send
 from tasks.core.paths import Paths
 
 EXIT_ORPHANED = 70
+HOW = ("width", "device", "precision", "compiled")  # of features' report: how rows were computed
 LOCK_WAIT = 10.0  # seconds; the orphaned stage of a killed run exits within two
 
 
@@ -64,16 +65,19 @@ def stage_lock(state: Path) -> Iterator[None]:
         ) from None
 
 
-def record(paths: Paths, stage: str, seconds: float, report: dict[str, Any], basis: dict[str, Any]) -> None:
+def record(
+    paths: Paths, stage: str, seconds: float, report: dict[str, Any], basis: Callable[[], dict[str, Any]]
+) -> None:
     """Sends the record of a completed stage, and writes it to `paths.report(stage)`.
 
     The file keeps the cost of the stage's last computation, even without a supervisor, such as under `dvc repro`.
-    `basis` says what the cost was measured with: the images and parameters.
+    `basis` returns what the cost was measured with, the images and parameters; without it, nothing is estimated.
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     message = RecordMessage(os.environ.get(SUPERVISED), stage, seconds, peak, report)
     write_json(paths.report(stage), asdict(message))
-    _keep_measurement(measured_file(paths, stage), {**asdict(message), **basis})
+    with suppress(OSError, ValueError):
+        _keep_measurement(measured_file(paths, stage), {**asdict(message), **basis()})
     send(message)
 
 
@@ -83,12 +87,14 @@ def measured_file(paths: Paths, stage: str) -> Path:
 
 
 def _keep_measurement(file: Path, new: dict[str, Any]) -> None:
-    """Writes a measurement, unless the last one is of at least twice as many images or rows.
+    """Writes a measurement, unless the last one is of at least twice as many images or rows, computed in the same way.
 
     The night after a million images may compute ten: what ten took says little about a million.
     """
     with suppress(OSError, ValueError, KeyError, TypeError):
-        if 2 * new["done"] <= read_json(file)["done"]:
+        last = read_json(file)
+        is_alike = all(new["report"].get(name) == last["report"].get(name) for name in HOW)
+        if is_alike and 2 * new["done"] <= last["done"]:
             return
     write_json(file, new)
 

@@ -72,8 +72,8 @@ def _check_groups(pairs: Mapping[str, PairedScores], absent: Sequence[str], crit
     """
     margin, error = criteria.group_margin, criteria.error
     sizes = dict.fromkeys(absent, 0) | {name: len(pair.live_N) for name, pair in pairs.items()}
-    needed = images_to_refuse_hits(len(pairs), margin, error)
-    return [*compare_groups(pairs, margin, error), *note_groups(sizes, needed)]
+    needed, refused = images_to_refuse_hits(len(pairs), margin, error), compare_groups(pairs, margin, error)
+    return refused or note_groups(sizes, needed)  # beside refused groups, small ones can be refused too
 
 
 def shared_classes(ours: pd.DataFrame, live: pd.DataFrame) -> list[str]:

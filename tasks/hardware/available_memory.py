@@ -12,7 +12,13 @@ MACHINE, CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 def available_bytes() -> int:
     """Returns the memory that is available, in bytes; where the system does not tell, half of what it has."""
     amounts = [amount for amount in (_of_machine(), _of_container()) if amount is not None]
-    return max(0, min(amounts)) if amounts else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return max(0, min(amounts)) if amounts else total_bytes() // 2
+
+
+def total_bytes() -> int:
+    """Returns the memory of the machine, or the limit of its container, in bytes."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(machine, _limit() or machine)
 
 
 def _of_machine() -> int | None:
@@ -22,9 +28,13 @@ def _of_machine() -> int | None:
 
 def _of_container() -> int | None:
     """Returns the limit of this process's control group less its memory, cached files apart; None without a limit."""
+    limit = _limit()
+    return None if limit is None else limit - (_field(CONTAINER / "memory.stat", "anon") or 0)
+
+
+def _limit() -> int | None:
     with suppress(OSError, ValueError):
-        limit = int((CONTAINER / "memory.max").read_text())
-        return limit - (_field(CONTAINER / "memory.stat", "anon") or 0)
+        return int((CONTAINER / "memory.max").read_text())
     return None
 
 

@@ -32,7 +32,7 @@ def sent(printed: bytes) -> list[dict[str, object]]:
 def test_under_supervision_a_line_is_one_json_object(supervised, paths, capfdbinary):
     say("two\nlines, größer \x1e")
     say_progress(12, 19, "epochs")
-    record(paths, "head", 1.5, {"score": 0.5}, {})
+    record(paths, "head", 1.5, {"score": 0.5}, dict)
     record_error("head", "out of memory", "compute.batch", 1)
     text, progress, done, failed = sent(capfdbinary.readouterr().out)
     assert text == {"kind": "message", "text": "two\nlines, größer \x1e"}
@@ -46,7 +46,7 @@ def test_under_supervision_a_line_is_one_json_object(supervised, paths, capfdbin
 def test_without_supervision_messages_are_plain_lines(capfd, paths):
     say("a text")
     say_progress(12, 19, "epochs fine-tuned, accuracy 97.1%")
-    record(paths, "head", 1.5, {"score": 0.5}, {})
+    record(paths, "head", 1.5, {"score": 0.5}, dict)
     record_error("head", "out of memory", "compute.batch", 1)
     assert capfd.readouterr().out == "· a text\n· 63% 12 of 19 epochs fine-tuned, accuracy 97.1%\n"
     assert not send(ProgressMessage(1, 2, "x"))
@@ -54,7 +54,7 @@ def test_without_supervision_messages_are_plain_lines(capfd, paths):
 
 def test_the_record_stays_as_a_file(supervised, paths):
     """It shows the run that last computed the stage; a failure replaces no record."""
-    record(paths, "head", 1.5, {"score": 0.5}, {})
+    record(paths, "head", 1.5, {"score": 0.5}, dict)
     record_error("head", "out of memory", "compute.batch", 1)
     kept = read_json(paths.report("head"))
     assert (kept["run"], kept["seconds"], kept["report"]) == ("a run", 1.5, {"score": 0.5})

@@ -50,7 +50,7 @@ def test_two_stages_of_one_checkout_are_kept_apart(tmp_path, monkeypatch):
 
 def test_a_night_that_computes_little_leaves_the_measurement_of_much(paths):
     def kept(done):
-        record(paths, "features", 1.0, {}, {"done": done})
+        record(paths, "features", 1.0, {}, lambda done=done: {"done": done})
         assert read_json(paths.report("features"))["stage"] == "features"
         return read_json(measured_file(paths, "features"))["done"]
 

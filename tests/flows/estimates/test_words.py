@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from flows.estimates import present as presents
 from flows.estimates import room, words
 from flows.estimates.present import Present
 from tasks.core.errors import RootstockError
@@ -45,14 +46,14 @@ def test_what_breaks_first_is_named_with_a_remedy(tmp_path, monkeypatch):
 
 
 def test_a_stage_that_certainly_does_not_fit_is_refused_and_others_are_not_asked(monkeypatch):
-    monkeypatch.setattr(room, "available_bytes", lambda: 2**28)
-    monkeypatch.setattr(room, "swapped_bytes", lambda: 0)
+    monkeypatch.setattr(room, "total_bytes", lambda: 2**28)
+    monkeypatch.setattr(room, "swap_bytes", lambda: 0)
     room.refuse_too_large(NOW, STAGES)
     with raises(RootstockError, "memory-full") as caught:
         room.refuse_too_large(MANY, ["features", "evaluate"])
     assert "evaluate holds at least" in str(caught.value)
     room.refuse_too_large(MANY, ["features"])
-    monkeypatch.setattr(room, "swapped_bytes", lambda: 2**40)
+    monkeypatch.setattr(room, "swap_bytes", lambda: 2**40)
     room.refuse_too_large(MANY, STAGES)
 
 
@@ -66,3 +67,16 @@ def test_the_rows_say_what_was_measured_and_what_is_estimated(paths, monkeypatch
     assert fits.startswith("17,970 images, estimated")
     monkeypatch.setattr(words, "present", lambda _: replace(NOW, measured={"evaluate": MEASURED["evaluate"]}))
     assert "not measured yet: ingest, validate" in next(words.rows(paths))
+
+
+@pytest.mark.parametrize("damaged", ["manifest", "task", "choice"])
+def test_a_damaged_file_is_no_error_of_an_estimate(paths, monkeypatch, damaged):
+    """A run computes or restores it."""
+    deps = {"ingest": {"deps": [{"path": "data/raw", "nfiles": 9, "size": 999}]}}
+    monkeypatch.setattr(presents, "locked_stages", lambda: deps)
+    monkeypatch.setattr(presents, "tracked", lambda _: deps["ingest"]["deps"][0])
+    for file in (paths.manifest, paths.task, paths.choice):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}")
+    getattr(paths, damaged).write_text("half a fi")
+    assert presents.present(paths) is None

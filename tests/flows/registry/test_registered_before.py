@@ -21,7 +21,7 @@ from flows.registry.verdict import against
 from flows.registry.versions import find, scorer_of, scorer_thresholds
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
-from tasks.core.schema import Column
+from tasks.core.schema import LABEL_PROBABILITY, Column
 from tasks.core.target import TargetSpec
 from tasks.gate.checks import Verdict
 from tasks.gate.class_answers import class_answers
@@ -129,6 +129,9 @@ def test_a_new_challenger_is_compared_with_it(live, evaluated):
     cached.write_bytes(content[:-9])
     pd.testing.assert_frame_equal(answers(live, "a digest", evaluated, rows), then, atol=1e-4, check_dtype=False)
     assert cached.read_bytes() == content
+    relabeled = rows.assign(**{Column.LABEL: rows[Column.LABEL].replace("bar", "disc")})
+    now = answers(live, "a digest", evaluated, relabeled)
+    assert not now[LABEL_PROBABILITY].equals(then[LABEL_PROBABILITY]), "they are of the present labels"
     checks = against(live, "a digest", evaluated, GATE, ())
     assert checks[0].what == f"nll against live, {COUNT} images"
     assert checks[0].verdict is not Verdict.PASS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -152,10 +153,23 @@ def test_a_redirection_is_followed_on_the_same_network_and_to_no_file(web, shape
         ("http", "93.184.215.14", "https://93.184.215.15/x.zip", False),
         ("http", "10.0.0.1", "http://10.0.0.2/x.zip", False),
         ("http", "10.0.0.1", "/x.zip", False),
+        ("http", "public-and-internal.example", "http://169.254.169.254/latest/meta-data", True),
     ],
 )
-def test_a_redirection_into_this_network_or_without_encryption_is_refused(scheme, origin, location, is_refused):
+def test_a_redirection_into_this_network_or_without_encryption_is_refused(
+    scheme, origin, location, is_refused, monkeypatch
+):
     """The check is called with what aiohttp passes to it, since tests have no server on the public internet."""
+    resolved, both = socket.getaddrinfo, ["93.184.215.14", "10.0.0.1"]
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **more: [
+            address
+            for one in (both if host == "public-and-internal.example" else [host])
+            for address in resolved(one, *rest, **more)
+        ],
+    )
     response = SimpleNamespace(url=f"{scheme}://{origin}/first.zip", headers={"Location": location})
     call = _check(None, None, SimpleNamespace(response=response))
     if is_refused:
