@@ -47,6 +47,12 @@ def threads_for_blocks() -> Iterator[None]:
         _THREADS.reset(token)
 
 
+def _limit() -> None:
+    """Limits this thread. PyTorch initializes a thread's number, from that of the process, when it is first asked."""
+    torch.get_num_threads()
+    torch.set_num_threads(1)
+
+
 def map_in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], *, most: int | None = None
 ) -> Iterator[Result]:
@@ -56,5 +62,5 @@ def map_in_threads(
         if threads == 1:
             yield from map(function, items)
             return
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(threads, initializer=_limit) as pool:
             yield from in_order(pool.submit, function, items, lambda: threads + 1)

@@ -44,6 +44,14 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture
+def own_threads():
+    """Restores the number of PyTorch's threads."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def alone(monkeypatch):
     """Computes without the cluster, if there is one."""
     monkeypatch.delenv("ROOTSTOCK_SCHEDULER", raising=False)
@@ -78,10 +86,11 @@ def reference(paths, monkeypatch):
 
 
 @pytest.mark.parametrize("shard", [1, 3, 100])
-def test_threads_compute_the_same_in_shards_of_any_size(paths, reference, alone, monkeypatch, shard):
+@pytest.mark.usefixtures("alone", "own_threads")
+def test_threads_compute_the_same_in_shards_of_any_size(paths, reference, monkeypatch, shard):
     monkeypatch.setattr(spreading, "SHARD", shard)
     for threads in (1, 2, 3):
-        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        torch.set_num_threads(threads)
         assert embedded(emptied(paths), batch=4).embedded == 75
         assert digest_of(paths) == reference
 
