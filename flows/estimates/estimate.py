@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from flows.estimates.measured import Measured
 from flows.estimates.work import rows, work
-from tasks.core.sizing import SizingParams
+from tasks.core.disk import GIB
+from tasks.core.sizing import SPLIT_SHARE, SizingParams
 from tasks.data.counts import Counts
 
-MIB, GIB = 2**20, 2**30
+MIB = 2**20
 FLOAT = 4  # bytes
 KEY = 16  # bytes of a row's key in the feature store
 TABLE_ROW = 300  # bytes an image of a manifest that is read whole (make bench ARGS=memory)
 BLOCKS_ROW = 100  # bytes an image of stages that read blocks (make bench ARGS=memory)
-MEMORY_SHARE = 0.5  # of compute.memory, for each of finetune's splits (tasks/objectives/context.py)
 BY_BLOCKS = ("features", "head")
 NETWORKS = 6  # files of the network's size: the chosen weights, two results, their checkpoints, and the registered one
 
@@ -66,7 +66,7 @@ def held(stage: str, counts: Counts, params: SizingParams, setting: Setting) -> 
 def _decoded(images: int, params: SizingParams, setting: Setting) -> int:
     """Returns the bytes of decoded images that are kept: all of a split, or none if they exceed its share."""
     needed = 3 * setting.side**2 * images
-    return needed if needed <= MEMORY_SHARE * params.memory * GIB else 0
+    return needed if needed <= SPLIT_SHARE * params.memory * GIB else 0
 
 
 def _seconds(stage: str, counts: Counts, params: SizingParams, each: Measured) -> float | None:

@@ -25,10 +25,10 @@ def answers(version: ModelVersion, files: str | None, paths: Paths, rows: pd.Dat
 
     `files` is the digest of the version's files.
     """
-    labels = (
-        rows.reindex(columns=[Column.LABEL])[Column.LABEL].astype("string").fillna("")
-    )  # of whose probability is kept
-    inputs = repr((files or "unreadable", *rows[Column.PIXEL_HASH], *labels))
+    import pandas as pd
+
+    labels = rows.get(Column.LABEL, pd.Series(dtype=str))  # whose probabilities are stored; targets are not
+    inputs = repr((files or "unreadable", *rows[Column.PIXEL_HASH], *map(str, labels)))
     digest = hashlib.sha256(inputs.encode()).hexdigest()
     file = paths.state / "answers" / f"{Path(str(version.source)).name}-{digest[:16]}.arrow"
     return _cached(file, lambda: _computed(version, paths, rows))

@@ -27,7 +27,7 @@ PLANNED = 1024  # downloads that are planned at the same time
 
 
 class Row(NamedTuple):
-    """What was downloaded: the size and tag that the server told, and the size and mtime of the file here."""
+    """What was downloaded: the size and tag that the server reported, and the size and mtime of the file here."""
 
     size: int | None
     tag: str

@@ -34,7 +34,7 @@ async def _check(
 async def _are_internal(host: str | None) -> list[bool]:
     """Returns of each address of a host whether it is not of the public internet."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        addresses = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:  # behind a proxy, names may be unknown here
         return [False]
-    return [not ip_address(str(address[0]).partition("%")[0]).is_global for *_, address in found]
+    return [not ip_address(str(address[0]).partition("%")[0]).is_global for *_, address in addresses]

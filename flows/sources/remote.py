@@ -1,4 +1,4 @@
-"""Reads a server through fsspec: lists the files of an address, and downloads them; errors are told in a sentence."""
+"""Reads a server through fsspec: lists and downloads the files of an address; errors are reported in a sentence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONNECT_SECONDS, READ_SECONDS = 30, 60
 
 
 class RemoteFile(NamedTuple):
-    """A file on a server: its size in bytes and MD5, if the server tells them; `tag` changes with its content."""
+    """A file on a server: its size in bytes and MD5, if the server reports them; `tag` changes with its content."""
 
     path: str
     size: int | None
@@ -64,8 +64,8 @@ class Remote:
     def download(self, file: RemoteFile, part: Path) -> None:
         """Writes the file to `part`; of a large file, only what is missing there.
 
-        Raises RootstockError if the server sends another number of bytes than it told before. A web server starts large
-        files from the beginning again, since not all can do otherwise.
+        Raises RootstockError if the server sends another number of bytes than it reported before. A web server sends
+        large files from the beginning again, since not all can do otherwise.
         """
         with self._in_words(), self._as_change(file):
             if file.size and file.size > CHUNK and self._service is not HTTP:
@@ -106,12 +106,12 @@ class Remote:
 
     def _below(self, root: str) -> dict[str, dict[str, Any]]:
         """Returns what the server tells of each file below a folder, by relative path."""
-        found = self._fs.find(root, detail=True)
-        odd = sorted(name for name, info in found.items() if info.get("type", "file") != "file")
+        infos = self._fs.find(root, detail=True)
+        odd = sorted(name for name, info in infos.items() if info.get("type", "file") != "file")
         if odd:
             message = f"data.source: {self.address}: {odd[0]} is a link or a device; put the files themselves there"
             raise ParamsError(message, key="source-names")
-        return {name.removeprefix(f"{root}/"): info for name, info in found.items() if name.startswith(f"{root}/")}
+        return {name.removeprefix(f"{root}/"): info for name, info in infos.items() if name.startswith(f"{root}/")}
 
     @contextmanager
     def _in_words(self) -> Iterator[None]:

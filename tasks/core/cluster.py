@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tasks.core.errors import RootstockError
@@ -37,18 +37,20 @@ def map_on_cluster(function: Callable[[Shard], Result], shards: Iterable[Shard],
     """
     check_address(address)
     remaining = iter(shards)
-    for first in remaining:
-        with _connected(address) as client:
+    first = list(islice(remaining, 1))
+    if not first:
+        return
+    with _connected(address) as client:
 
-            def submit(function: Callable[[Shard], Result], shard: Shard) -> Submitted[Result]:
-                with _plain_errors(address):
-                    work = client.submit(SameMachine(function, machine()), shard, pure=False)
-                    return Submitted(work, client, address)
+        def submit(function: Callable[[Shard], Result], shard: Shard) -> Submitted[Result]:
+            with _plain_errors(address):
+                work = client.submit(SameMachine(function, machine()), shard, pure=False)
+                return Submitted(work, client, address)
 
-            def ahead() -> int:
-                return AHEAD * max(1, _threads(client, address))
+        def ahead() -> int:
+            return AHEAD * max(1, _threads(client, address))
 
-            yield from in_order(submit, function, chain([first], remaining), ahead)
+        yield from in_order(submit, function, chain(first, remaining), ahead)
 
 
 @dataclass
@@ -100,7 +102,8 @@ def _check_workers(client: Client, address: str) -> None:
     """Raises RootstockError if there are no workers, or one that differs from this machine or is without TLS."""
     with suppress(TimeoutError), _plain_errors(address):
         client.wait_for_workers(1, timeout=WORKERS)
-    if not (threads := _threads(client, address)):
+    threads = _threads(client, address)
+    if not threads:
         raise _no_workers(address)
     with _plain_errors(address):
         facts = client.run(machine, on_error="return")
@@ -136,8 +139,6 @@ def _plain_errors(address: str) -> Iterator[None]:
 
     try:
         yield
-    except TimeoutError:
-        raise
     except KilledWorker as error:
         message = f"{SCHEDULER}: workers died again and again while computing the same work ({error}); see their logs"
         raise RootstockError(message, key="process-ended") from None

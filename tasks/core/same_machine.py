@@ -46,11 +46,10 @@ def refuse_difference(expected: Mapping[str, str], actual: Mapping[str, str], wo
 
     `worker` is its name.
     """
-    names = [name for name in [*expected, *actual] if expected.get(name) != actual.get(name)]
+    names = [name for name in dict.fromkeys([*expected, *actual]) if expected.get(name) != actual.get(name)]
     if not names:
         return
-    named = dict.fromkeys(names)
-    texts = [f"{name} {actual.get(name, 'missing')} instead of {expected.get(name, 'missing')}" for name in named]
+    texts = [f"{name} {actual.get(name, 'missing')} instead of {expected.get(name, 'missing')}" for name in names]
     more = f", and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
     raise RootstockError(
         f"the worker {worker or platform.node()} has {', '.join(texts[:SHOWN])}{more}, so that its "
@@ -85,6 +84,6 @@ class SameMachine(Generic[Shard, Result]):
         try:
             refuse_difference(self.expected, machine())
             return Outcome(self.function(shard))
-        except Exception as error:  # so that Dask's errors can be told from it
+        except Exception as error:  # so that it cannot be confused with one of Dask's
             error.add_note(traceback.format_exc())
             return Outcome(error=error)

@@ -7,6 +7,8 @@ from pydantic import Field
 from tasks.core.params import StageParams
 from tasks.core.sections import EvaluateSection, FinetuneSection
 
+SPLIT_SHARE = 0.5  # of compute.memory: for the decoded images of each split that fine-tuning trains or validates on
+
 
 class SizingParams(StageParams):
     """The parameters that decide how much time, memory and disk the stages need."""

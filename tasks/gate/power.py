@@ -57,8 +57,8 @@ def note_groups(sizes: Mapping[str, int], needed: int | None) -> list[Check]:
         return []
     names = ", ".join(f"{name} ({size})" for size, name in small[:MAX_NAMES])
     more = f" and {len(small) - MAX_NAMES} more" if len(small) > MAX_NAMES else ""
-    found = f"{names}{more} cannot be refused by themselves"
-    return [Check(f"groups of fewer than {needed} test images", found, f"{needed} test images each", Verdict.NOTE)]
+    text = f"{names}{more} cannot be refused by themselves"
+    return [Check(f"groups of fewer than {needed} test images", text, f"{needed} test images each", Verdict.NOTE)]
 
 
 def note_images(check: Check, count: int, margin: float, error: float) -> list[Check]:

@@ -10,6 +10,7 @@ from tasks.core.errors import ParamsError
 from tasks.core.paths import Paths
 from tasks.core.schema import Balance, Split
 from tasks.core.sections import BackboneParams, ComputeParams
+from tasks.core.sizing import SPLIT_SHARE
 from tasks.data.decoding import load as load_decoding
 from tasks.hardware.device import choose
 from tasks.hardware.distributed import count, rank
@@ -72,7 +73,7 @@ def build_context(
         device = device_for(compute.device, compute.precision, backbone.module, backbone.preprocessing.crop)
     data = load_data(paths, balance)
     loader = ImageLoader(paths.raw, backbone.preprocessing, device, compute.batch, compute.memory / 4)
-    trainer = _trainer(paths, data, replace(loader, memory_gib=compute.memory / 2), batch, key)
+    trainer = _trainer(paths, data, replace(loader, memory_gib=SPLIT_SHARE * compute.memory), batch, key)
     check_batches_cover_processes(trainer)
     _start_files_afresh(paths)
     return TrainingContext(paths, data, loader, trainer, backbone, read(paths.head_weights)[1], batch)

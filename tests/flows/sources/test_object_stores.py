@@ -55,12 +55,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_folder_is_downloaded_once_and_then_only_what_is_new(bucket, shapes, params, gets):
-    given = params(data={"source": bucket.upload(shapes, "set")})
-    folder = images_of(given)
+    settings = params(data={"source": bucket.upload(shapes, "set")})
+    folder = images_of(settings)
     assert contents(folder) == contents(shapes)
     assert gets() == 3 * PER_CLASS
     first = listing(folder)
-    assert images_of(given) == folder
+    assert images_of(settings) == folder
     assert (gets(), listing(folder)) == (0, first)
     (shapes / "bar" / "new.png").write_bytes((shapes / "bar" / "0.png").read_bytes() + b"new")
     (shapes / "ring" / "1.png").write_bytes((shapes / "ring" / "0.png").read_bytes() + b"changed")
@@ -70,24 +70,24 @@ def test_a_folder_is_downloaded_once_and_then_only_what_is_new(bucket, shapes, p
     for number in range(PER_CLASS):
         bucket.delete(f"set/disc/{number}.png")
     gets()
-    assert contents(images_of(given)) == contents(shapes)
+    assert contents(images_of(settings)) == contents(shapes)
     assert gets() == 2
     assert sorted(path.name for path in folder.iterdir()) == ["bar", "ring"]
 
 
 def test_a_file_here_that_was_changed_or_removed_comes_again(bucket, shapes, params, gets):
-    given = params(data={"source": bucket.upload(shapes, "set")})
-    folder = images_of(given)
+    settings = params(data={"source": bucket.upload(shapes, "set")})
+    folder = images_of(settings)
     (folder / "bar" / "0.png").write_bytes(b"damaged")
     (folder / "bar" / "1.png").unlink()
     (folder / "bar" / "more.png").write_bytes(b"not of the server")
     gets()
-    assert contents(images_of(given)) == contents(shapes)
+    assert contents(images_of(settings)) == contents(shapes)
     assert gets() == 2
     (folder.parent / "record.sqlite").write_bytes(b"damaged" * 1000)
     for more in folder.parent.glob("record.sqlite-*"):
         more.unlink()
-    assert contents(images_of(given)) == contents(shapes)
+    assert contents(images_of(settings)) == contents(shapes)
     assert gets() == 3 * PER_CLASS
 
 
@@ -161,11 +161,11 @@ def test_a_table_at_an_address_names_no_files_outside_of_its_folder(bucket, shap
 
 def test_an_archive_is_downloaded_and_unpacked_once(bucket, shapes, params, gets):
     bucket.put("sets/shapes.zip", Path(shutil.make_archive(str(shapes), "zip", shapes)).read_bytes())
-    given = params(data={"source": f"s3://{bucket.name}/sets/shapes.zip"})
-    folder = images_of(given)
+    settings = params(data={"source": f"s3://{bucket.name}/sets/shapes.zip"})
+    folder = images_of(settings)
     assert contents(folder) == contents(shapes)
     assert gets() == 3, "its size and tag before and after it, which the server counts too"
-    assert images_of(given) == folder
+    assert images_of(settings) == folder
     assert gets() == 1
 
 
@@ -195,7 +195,7 @@ def test_markers_of_folders_and_hidden_objects_are_left_out(bucket, shapes, para
 def test_objects_that_change_during_the_download_are_refused_and_the_next_run_goes_on(bucket, shapes, params, gets):
     from flows.sources.mirror import Mirror
 
-    given = params(data={"source": bucket.upload(shapes, "set")})
+    settings = params(data={"source": bucket.upload(shapes, "set")})
     download = Mirror._download
 
     def disturbed(mirror, record, missing):
@@ -205,9 +205,9 @@ def test_objects_that_change_during_the_download_are_refused_and_the_next_run_go
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Mirror, "_download", disturbed)
         with raises(RootstockError, "source-changed"):
-            images_of(given)
+            images_of(settings)
     gets()
-    assert contents(images_of(given)) == contents(shapes) | {"bar/0.png": b"another"}
+    assert contents(images_of(settings)) == contents(shapes) | {"bar/0.png": b"another"}
     assert gets() == 1
 
 

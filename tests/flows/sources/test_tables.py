@@ -93,15 +93,15 @@ def test_an_archive_that_does_not_fit_is_refused_before_it_is_unpacked(params, s
     folder, table = shots
     table.to_csv(folder / "labels.csv", index=False)
     needed = sum(file.stat().st_size for file in folder.iterdir())
-    given = params(data={"source": str(zipped(folder))})
+    settings = params(data={"source": str(zipped(folder))})
     usage = shutil.disk_usage(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed - 1))
         with raises(RootstockError, "disk-full"):
-            images_of(given)
-        assert not list(given.paths.state.rglob("*.png"))
+            images_of(settings)
+        assert not list(settings.paths.state.rglob("*.png"))
         patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=needed))
-        images_of(given)
+        images_of(settings)
 
 
 def test_only_tables_that_name_images_count(params, shots):

@@ -90,13 +90,13 @@ def names(folder: Path) -> list[str]:
 def test_an_archive_is_downloaded_once_and_again_when_it_changes(web, shapes, zipped, params, tag):
     web.pages["/sets/shapes.zip"] = zipped
     web.answers["/sets/shapes.zip"] = (200, {tag: "first"})
-    given = params(data={"source": f"{web.url}/sets/shapes.zip?download=1"})
-    folder = images_of(given)
+    settings = params(data={"source": f"{web.url}/sets/shapes.zip?download=1"})
+    folder = images_of(settings)
     assert names(folder) == names(shapes)
-    assert images_of(given) == folder
+    assert images_of(settings) == folder
     assert web.read == ["/sets/shapes.zip?download=1"]
     web.answers["/sets/shapes.zip"] = (200, {tag: "second"})
-    images_of(given)
+    images_of(settings)
     assert len(web.read) == 2
 
 

@@ -15,18 +15,7 @@ from tasks.core.errors import RootstockError
 from tasks.core.files import remove, write_json
 from tasks.core.schema import STAGES
 from tests.errors import raises
-from tests.project import ROOT, Project
-
-
-@pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """Creates a repository with DVC's settings and nothing else, and changes into it."""
-    root = tmp_path / "checkout"
-    shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
-    (root / "data").mkdir()
-    Project(root).git("init", "--quiet")
-    monkeypatch.chdir(root)
-    return root
+from tests.project import ROOT
 
 
 @pytest.mark.parametrize("way", ["absolute", "absolute with ..", "relative"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -22,17 +21,6 @@ def bucket(objects, monkeypatch):
     for name, value in objects.variables().items():
         monkeypatch.setenv(name, value)
     return objects.bucket()
-
-
-@pytest.fixture
-def checkout(tmp_path, params, monkeypatch):
-    """Creates a repository with DVC's settings and nothing else, and changes into it."""
-    root = tmp_path / "checkout"
-    shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
-    (root / "data").mkdir()
-    Project(root).git("init", "--quiet")
-    monkeypatch.chdir(root)
-    return root
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -63,13 +51,13 @@ def test_an_import_stores_the_bytes_of_an_address_once(bucket, checkout, params,
     """The download, DVC's cache and the copy are one file; what the cache has is not downloaded again."""
     shapes = write_shapes(tmp_path / "images", {"": 3})
     address, state, target = bucket.upload(shapes, "set"), Path(".state"), Path("data/raw")
-    given = params(data={"source": address})
-    assert import_copy(images_of(given), target, state, address) == f"brought in: {address}"
+    settings = params(data={"source": address})
+    assert import_copy(images_of(settings), target, state, address) == f"brought in: {address}"
     assert {file.stat().st_nlink for file in target.rglob("*.png")} == {3}
-    assert import_copy(images_of(given), target, state, address) == f"unchanged: {address}"
+    assert import_copy(images_of(settings), target, state, address) == f"unchanged: {address}"
     remove(state)
     before = objects.gets()
-    assert import_copy(images_of(given), target, state, address) == f"unchanged: {address}"
+    assert import_copy(images_of(settings), target, state, address) == f"unchanged: {address}"
     assert objects.gets() == before
     assert contents(target) == contents(shapes)
     dvc_cli.refuse_edits(target)
@@ -77,13 +65,13 @@ def test_an_import_stores_the_bytes_of_an_address_once(bucket, checkout, params,
 
 def test_a_damaged_object_of_the_cache_is_not_taken_for_the_content(bucket, checkout, params, tmp_path):
     shapes = write_shapes(tmp_path / "images", {"": 1})
-    given = params(data={"source": bucket.upload(shapes, "set")})
-    import_copy(images_of(given), Path("data/raw"), Path(".state"))
+    settings = params(data={"source": bucket.upload(shapes, "set")})
+    import_copy(images_of(settings), Path("data/raw"), Path(".state"))
     for copy in Path("data/raw").rglob("*.png"):
         copy.chmod(0o644)
         copy.write_bytes(bytes(copy.stat().st_size))
     remove(Path(".state"))
-    assert contents(images_of(given)) == contents(shapes)
+    assert contents(images_of(settings)) == contents(shapes)
 
 
 def test_artifacts_of_mlflow_are_stored_listed_read_and_removed(bucket, tmp_path):
