@@ -26,6 +26,7 @@ SHORT = {
     "finetune.batch": 32,
     "compute.batch": 64,
     "scratch.run": False,
+    "evaluate.corrupted": 20,
 }
 
 

@@ -8,8 +8,8 @@ from tests.project import ROOT, Project
 
 
 @pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """Creates a repository with DVC's settings and nothing else, and changes into it."""
+def checkout(tmp_path, params, monkeypatch):
+    """Creates a repository with DVC's settings and nothing else, and changes into it, after `params` has changed too."""
     root = tmp_path / "checkout"
     shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
     (root / "data").mkdir()
