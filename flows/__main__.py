@@ -15,6 +15,7 @@ from flows.local.git import check_repository
 from flows.local.interruption import remember_interrupts
 from tasks.core import interpreter
 from tasks.core.errors import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_USAGE, RootstockError, as_user_error
+from tasks.hardware.heap import reuse_freed_memory
 from tasks.hardware.torchvision_import import without_compiler
 
 if TYPE_CHECKING:
@@ -169,4 +170,5 @@ def main(arguments: Sequence[str]) -> int:
 if __name__ == "__main__":
     remember_interrupts()
     without_compiler()
+    reuse_freed_memory()
     interpreter.run(lambda: main(sys.argv[1:]))

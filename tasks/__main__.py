@@ -23,6 +23,7 @@ from tasks.core.paths import PathsParams
 from tasks.core.schema import STAGES
 from tasks.core.sizing import SizingParams
 from tasks.core.supervision import is_first, record, record_error, stage_lock, torchrun_size, watch_supervisor
+from tasks.hardware.heap import reuse_freed_memory
 from tasks.hardware.torchvision_import import without_compiler
 
 
@@ -89,4 +90,5 @@ if __name__ == "__main__":
     parser.add_argument("names", nargs="+", choices=STAGES, metavar="stage", help=", ".join(STAGES))
     names = parser.parse_args().names
     without_compiler()
+    reuse_freed_memory()
     interpreter.run(lambda: main(names))

@@ -31,6 +31,7 @@ from hypothesis import settings  # noqa: E402
 
 from flows.local import database  # noqa: E402
 from tasks.core.paths import Paths  # noqa: E402
+from tasks.hardware.heap import reuse_freed_memory  # noqa: E402
 from tests.candidates import write_chosen, write_tiny_weights  # noqa: E402
 from tests.drawn import SIDE, write_shapes  # noqa: E402
 from tests.groups import check_group, group_of, pytest_xdist_make_scheduler  # noqa: E402, F401 - a hook
@@ -45,6 +46,7 @@ from tests.whole_runs import (  # noqa: E402, F401 - fixtures and a hook
     served,
 )
 
+reuse_freed_memory()
 database.LEDGERS = session.FOLDER / "ledger"  # before it is imported elsewhere
 settings.register_profile("rootstock", deadline=None)  # an example's duration depends on the machine's load
 settings.load_profile("rootstock")

@@ -30,7 +30,8 @@ PACKAGES = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tasks").rglob
 assert PACKAGES, "no package lies in tasks/"
 RUNNER = (
     *(*PACKAGES, "tasks/__main__.py", "tasks/core/supervision.py", "tasks/core/interpreter.py"),
-    *("tasks/core/sections.py", "tasks/core/sizing.py", "tasks/data/counts.py", "tasks/hardware/torchvision_import.py"),
+    *("tasks/core/sections.py", "tasks/core/sizing.py", "tasks/data/counts.py"),
+    *("tasks/hardware/heap.py", "tasks/hardware/torchvision_import.py"),
 )
 
 KEEPING = {"ingest", "features", "finetune"}  # stages that keep state between runs

@@ -1,4 +1,8 @@
-"""Returns freed memory to the system. glibc keeps it where small objects lie between large ones, for hours."""
+"""Decides when freed memory goes back to the system, with glibc; other C libraries take no settings.
+
+By default glibc asks the system for each large tensor, which then fills it with zeros page by page; and it keeps small
+blocks, and all that lies between them, for hours.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,24 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
+THRESHOLD = 1 << 30  # bytes; larger blocks come from the system, and go back to it when they are freed
+MMAP_THRESHOLD, TRIM_THRESHOLD, ARENA_MAX = -3, -1, -8  # malloc.h
+
+
+def reuse_freed_memory() -> None:
+    """Keeps freed tensors' memory for the next ones, which can halve the time of training on a CPU.
+
+    Threads share one heap, as those of their own could not hold large tensors. Call this before any thread starts.
+    See https://man7.org/linux/man-pages/man3/mallopt.3.html.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for setting, value in ((MMAP_THRESHOLD, THRESHOLD), (TRIM_THRESHOLD, -1), (ARENA_MAX, 1)):
+            mallopt(setting, value)
+
+
 def trimmed(items: Iterable[Item]) -> Iterator[Item]:
-    """Yields `items`, and returns freed memory to the system after each. Other C libraries do this by themselves."""
+    """Yields `items`, and returns freed memory to the system after each."""
     for item in items:
         yield item
         del item

@@ -9,7 +9,7 @@ from tests.project import ROOT, Project
 
 @pytest.fixture
 def checkout(tmp_path, params, monkeypatch):
-    """Creates a repository with DVC's settings and nothing else, and changes into it, after `params` has changed too."""
+    """Creates a repository with DVC's settings and nothing else, and changes into it, out of the folder of `params`."""
     root = tmp_path / "checkout"
     shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp", "config.local"))
     (root / "data").mkdir()
