@@ -64,7 +64,7 @@ def evaluation_input(paths: Paths, params: EvaluateParams, target: TargetSpec) -
     from tasks.data.decoding import load
     from tasks.data.manifest import of_split
     from tasks.evaluation.candidates import EvaluationInput, chosen_apart, divided
-    from tasks.evaluation.scorers import logits_of, scorers, teacher_scorer
+    from tasks.evaluation.scorers import logits_of, scorers, teacher_scorer, tuned_file
     from tasks.hardware.device import choose
     from tasks.models.backbone import build
     from tasks.models.weights_file import read
@@ -96,6 +96,7 @@ def evaluation_input(paths: Paths, params: EvaluateParams, target: TargetSpec) -
         outputs=by_candidate,
         probe=candidates[Candidate.PROBE],
         tuned=candidates[Candidate.TUNED],
+        tuned_file=tuned_file(section, target, backbone, paths.head_weights, paths.tuned),
         section=params.evaluate,
         adversaries=params.adversaries,
         batch=batch,

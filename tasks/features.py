@@ -64,7 +64,8 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     from tasks.embedding.index import check_views, images_per_block, missing_views, view_blocks
     from tasks.embedding.matrix import write_features
     from tasks.embedding.pretrained import PretrainedFile
-    from tasks.embedding.spreading import embed_to_store, threads_with_room
+    from tasks.embedding.spreading import embed_to_store
+    from tasks.embedding.thread_count import threads_with_room
     from tasks.hardware.precision import device_for
     from tasks.images.transforms import RenderStyle
 
@@ -80,7 +81,7 @@ def features(paths: Paths, params: FeaturesParams) -> FeaturesReport:
     stores = [FeatureStore(paths.feature_store, {**facts, "compiled": how}) for how in (None, compiling.code())]
     plain, quick = np.sum([[store.count_missing(block.key_N2) for store in stores] for block in blocks()], axis=0)
     counts = (int(plain), int(quick))
-    threads = threads_with_room(backbone, device, batch)
+    threads = threads_with_room(backbone.module, backbone.preprocessing.crop, device, batch)
     backbone, fast = compiled_if_faster(backbone, device, batch, counts, params.features.compile, threads)
     loader = compiling.CompiledFile(load_backbone, device, batch) if fast else load_backbone
     store = stores[fast]

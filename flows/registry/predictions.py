@@ -14,11 +14,13 @@ from filelock import FileLock
 
 from flows.config import parameters
 from flows.local.state import open_state
+from flows.registry.shared_scorer import shared_scorer
 from flows.registry.versions import newest, resolve, scorer_kind, scorer_of
 from tasks.core.errors import DataRefusedError, RootstockError
 from tasks.core.files import write_text
 from tasks.core.near_names import similar_beside
 from tasks.core.schema import Column
+from tasks.core.spread import is_cluster
 from tasks.data.tables.files import is_table
 from tasks.evaluation.answer_text import CAPTIONS, LINES
 
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from tasks.core.target import TargetKind
-    from tasks.evaluation.batch_prediction import StreamingScorer
+    from tasks.evaluation.batch_prediction import Loader
+    from tasks.evaluation.prediction_tables import StreamingScorer
 
 SOURCES = "name an image, a folder of images, or a table (.csv, .tsv, .jsonl, .parquet)"
 MAX_PICTURES = 40  # on the page
+VERSION = "version"  # the folder with the version that workers of a cluster load, among unfinished answers
 SOURCE = ".source"  # the file beside the answers that records their source
 MAX_BROKEN = 200  # broken files on the page
 TABLES = ("predictions.parquet", "predictions.csv")
@@ -50,7 +54,8 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
 
     Raises RootstockError if the version, the source or `out` cannot be used.
     """
-    from tasks.evaluation.batch_prediction import SCHEMAS, state_of
+    from tasks.evaluation.prediction_files import state_of
+    from tasks.evaluation.prediction_tables import SCHEMAS
 
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of files that the answers list as broken
     params = parameters.load()
@@ -74,7 +79,8 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
         state = state_of(inputs.root, (*inputs.files, *inputs.left_out))
         columns = SCHEMAS[scorer_kind(scorer)](scorer).names  # of an earlier release, they may differ
         partial = folder / _digest(str(target.resolve()), version.source, state, columns)
-        answered, broken = stream(scorer, inputs, partial, target, say)
+        load = shared_scorer(version, partial / VERSION) if is_cluster() else None
+        answered, broken = stream(scorer, inputs, partial, target, say, load)
         _page(target, inputs, version, scorer_kind(scorer), broken)
         shutil.rmtree(partial)
     others = f"{broken} broken files" + (f" and {len(inputs.left_out)} left out" if inputs.left_out else "")
@@ -139,14 +145,20 @@ def files_of(source: Path, column: str | None = None) -> PredictionInput:
 
 
 def stream(
-    scorer: StreamingScorer, inputs: PredictionInput, partial: Path, target: Path, say: Callable[[str], None]
+    scorer: StreamingScorer,
+    inputs: PredictionInput,
+    partial: Path,
+    target: Path,
+    say: Callable[[str], None],
+    load: Loader | None,
 ) -> tuple[int, int]:
     """Predicts in parts and joins them in `target`. Returns the numbers of answers and of broken files."""
     from tasks.core.messages import ProgressMessage
-    from tasks.evaluation.batch_prediction import add_left_out, merge, score_parts
+    from tasks.evaluation.batch_prediction import score_parts
+    from tasks.evaluation.prediction_tables import add_left_out, merge
 
     kind = scorer_kind(scorer)
-    for done in score_parts(scorer, kind, inputs.root, inputs.files, partial):
+    for done in score_parts(scorer, kind, inputs.root, inputs.files, partial, load):
         say(str(ProgressMessage(done, len(inputs.files), "files answered")))
     add_left_out(scorer, kind, inputs.left_out, partial)
     answered, listed = merge(partial, *(target / name for name in TABLES))

@@ -11,7 +11,7 @@ from flows.registry.records import check_recorded
 from flows.registry.scorer_code import run_code
 from flows.registry.store import client
 from flows.registry.trusted_code import check_trusted
-from flows.registry.version_files import downloaded
+from flows.registry.version_files import VersionFiles, downloaded
 from flows.registry.version_record import LiveVersion
 from tasks.core.errors import RootstockError
 from tasks.core.target import TargetKind, kind_of
@@ -128,11 +128,15 @@ def scorer_of(version: ModelVersion) -> Any:  # noqa: ANN401 - its class is in t
     if files cannot be read or do not match, or if the code is not trusted, since loading runs it.
     """
     with TemporaryDirectory() as private:
-        files = downloaded(version, Path(private))
-        code = files.code()
-        check_recorded(version, files)
-        check_trusted(code, version.name, str(version.version))
-        return run_code(code).Scorer.load(files.spec, files.weights)
+        return load_checked(version, downloaded(version, Path(private)))
+
+
+def load_checked(version: ModelVersion, files: VersionFiles) -> Any:  # noqa: ANN401 - as above
+    """Loads the scorer in `files`, as `scorer_of` does."""
+    code = files.code()
+    check_recorded(version, files)
+    check_trusted(code, version.name, str(version.version))
+    return run_code(code).Scorer.load(files.spec, files.weights)
 
 
 def scorer_thresholds(scorer: Any) -> list[float]:  # noqa: ANN401 - its class may come from an older version

@@ -11,25 +11,23 @@ from functools import partial
 from itertools import islice
 from math import ceil
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tasks.core.errors import RootstockError
 from tasks.core.progress import counted
-from tasks.core.same_machine import refuse_difference
 from tasks.core.spread import Mapper, spread
-from tasks.embedding.extraction import Extraction, Features, ViewBatch, one_thread_facts, view_batches
+from tasks.embedding.extraction import Extraction, Features, ViewBatch, view_batches
 from tasks.embedding.feature_store import FeatureStore, write_shard
-from tasks.hardware.available_memory import available_bytes
-from tasks.hardware.device import Device, processor_facts
+from tasks.embedding.thread_count import threads_with_room
+from tasks.embedding.worker import LastLoaded, check_worker, facts_of_bits
+from tasks.hardware.device import Device
 from tasks.hardware.heap import trimmed
 from tasks.hardware.threads import map_in_threads
 from tasks.images.transforms import CLEAN, RenderStyle
-from tasks.models.backbone import Backbone, embed
+from tasks.models.backbone import Backbone
 
 SHARD, LEAST_SHARDS = 16, 64  # batches that are computed and stored together, fewer if there would be few shards
 EMBEDDED = "batches embedded"
@@ -42,21 +40,11 @@ def extract(
     """Returns the features of clean images, (N, D) float32, computed by this process."""
     clean_P, no_key = np.array(CLEAN), np.zeros(2, np.uint64)
     views = view_batches(((file, clean_P, no_key) for file in files), batch)
-    mapper = mapper_for(device, threads_with_room(backbone, device, batch))
+    threads = threads_with_room(backbone.module, backbone.preprocessing.crop, device, batch)
+    mapper = mapper_for(device, threads)
     shards = _shards(views, 1 if device.device.type == "cpu" else SHARD)
     parts = mapper(Extraction(backbone, device, style, batch, root), shards)
     return torch.cat([part.x_ND for part in counted(parts, ceil(len(files) / batch), EMBEDDED)])
-
-
-def threads_with_room(backbone: Backbone, device: Device, batch: int) -> int:
-    """Returns how many threads may embed batches at a time: on a CPU, as many as half of the free memory has room for.
-
-    `backbone` is not compiled. Otherwise one, as a device computes one batch after another.
-    """
-    if device.device.type != "cpu":
-        return 1
-    needed = batch * activation_bytes(backbone.module, backbone.preprocessing.crop)
-    return max(1, min(torch.get_num_threads(), available_bytes() // 2 // needed))
 
 
 def mapper_for(device: Device, threads: int) -> Mapper:
@@ -118,7 +106,7 @@ class Embedding:
     def __reduce__(self) -> tuple[object, ...]:
         """Returns how to do the same in another process."""
         work = self._extraction
-        facts = {**one_thread_facts(work.device), **processor_facts()}
+        facts = facts_of_bits(work.device)
         settings = (work.device, work.style, work.batch, work.root.absolute())
         return RemoteEmbedding, (self._load, facts, *settings, self._folder)
 
@@ -143,52 +131,14 @@ class RemoteEmbedding:
 
         Raises RootstockError if they would not be the same bits, or if the files are not where the client has them.
         """
-        if missing := [path for path in (self.root, self.folder) if not path.is_dir()]:
-            message = f"a worker does not see {missing[0]}: workers need the client's file system at the same paths"
-            raise RootstockError(message, key="worker-differs")
-        refuse_difference(self.facts, self._facts_here())
-        return _write(self._extraction()(shard), self.folder, len(shard))
-
-    def _facts_here(self) -> dict[str, str]:
-        try:
-            return {**one_thread_facts(self.device), **processor_facts()}
-        except (RuntimeError, AssertionError):  # there is no such device
-            return {**self.facts, "device": "no " + self.device.device.type}
-
-    def _extraction(self) -> Extraction:
-        """Returns the extraction; the last one is kept for the process's next shards."""
-        key = repr((self.load, self.device, self.style, self.batch, self.root))
-        with _LOCK:
-            if key not in _LAST:
-                _LAST.clear()
-                _LAST[key] = Extraction(self.load(), self.device, self.style, self.batch, self.root)
-            return _LAST[key]
+        check_worker(self.facts, self.device, self.root, self.folder)
+        settings = (self.load, self.device, self.style, self.batch, self.root)
+        extraction = _LAST.get(repr(settings), lambda: Extraction(self.load(), *settings[1:]))
+        return _write(extraction(shard), self.folder, len(shard))
 
 
-_LAST: dict[str, Extraction] = {}
-_LOCK = Lock()
+_LAST: LastLoaded[Extraction] = LastLoaded()
 
 
 def _write(features: Features, folder: Path, batches: int) -> Written:
     return Written(write_shard(folder, features.key_N2, features.x_ND), batches)
-
-
-def activation_bytes(module: nn.Module, side: int) -> int:
-    """Returns roughly the memory that one image needs, from its views to its features: twice the largest layer's.
-
-    Rendering takes some six copies of the input.
-    """
-    largest = 0
-
-    def note(_layer: nn.Module, taken: tuple[object, ...], made: object) -> None:
-        nonlocal largest
-        tensors = [value for value in (*taken, made) if isinstance(value, Tensor)]
-        largest = max(largest, sum(tensor.numel() for tensor in tensors))
-
-    handles = [layer.register_forward_hook(note) for layer in module.modules() if not [*layer.children()]]
-    try:
-        embed(module, torch.zeros(1, 3, side, side))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return 4 * max(2 * largest, 6 * 3 * side**2)

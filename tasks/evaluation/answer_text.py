@@ -11,7 +11,7 @@ from tasks.core.target import TargetKind
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tasks.evaluation.batch_prediction import StreamingScorer
+    from tasks.evaluation.prediction_tables import StreamingScorer
 
 MAX_CLASSES = 3  # per line: the predicted class and the runners-up
 

@@ -1,188 +1,133 @@
-"""Batch prediction over any number of files: streamed, resumable, with reasons for unreadable files.
+"""Answers any number of files in parts, a batch by one thread: in threads here, or by the workers of a cluster.
 
-Shapes: N images, C classes or targets.
+No answer then depends on the number of threads or of workers.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from heapq import nlargest
-from itertools import chain
-from operator import itemgetter
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from torch import Tensor
+import torch
 
 from tasks.core.files import replacing
-from tasks.core.schema import LIKELIEST, MAX_CLASSES_SHOWN, Column
+from tasks.core.spread import is_cluster, spread
 from tasks.core.target import TargetKind
+from tasks.embedding.thread_count import threads_with_room
+from tasks.embedding.worker import LastLoaded, check_worker, facts_of_bits
+from tasks.evaluation.prediction_files import bytes_of, without_bytes
+from tasks.evaluation.prediction_tables import SCHEMAS, StreamingScorer, part_file, prediction_row
+from tasks.hardware.device import Device
+from tasks.hardware.threads import map_in_threads, one_thread
 
-PART_SIZE = 512  # files per part; their predictions are held in memory
+PART_SIZE, BATCH = 512, 64  # files per part, whose predictions are held in memory; files that a thread answers at once
+CPU = Device(torch.device("cpu"), torch.float32)
+Loader = Callable[[], StreamingScorer]  # loads a scorer in another process; its representation names what it reads
 
 
-class StreamingScorer(Protocol):
-    """The scorer interface that batch prediction uses."""
+class Part(NamedTuple):
+    """The number of a part's first file, the names of its files, and how many are answered at once."""
 
-    classes: tuple[str, ...]
-    targets: tuple[str, ...]
-    threshold: float
+    start: int
+    files: Sequence[str]
+    batch: int
 
-    def stream(self, pictures: Iterator[bytes]) -> Iterator[tuple[Tensor | None, str]]:
-        """Yields for each image, in order, logits (C,) and an empty text, or None and the reason."""
-
-    def calibrated(self, logits_NC: Tensor) -> Tensor:
-        """Returns calibrated probabilities, (N, C)."""
-
-    def row(self, logits_C: Tensor) -> dict[str, Any]:
-        """Returns the prediction for one image, from outputs (C,), by column."""
+    def batches(self) -> list[Sequence[str]]:
+        """Returns the files that are answered at once."""
+        return [self.files[start : start + self.batch] for start in range(0, len(self.files), self.batch)]
 
 
 def score_parts(
-    scorer: StreamingScorer, kind: TargetKind, root: Path, files: Sequence[str], folder: Path
+    scorer: StreamingScorer,
+    kind: TargetKind,
+    root: Path,
+    files: Sequence[str],
+    folder: Path,
+    load: Loader | None = None,
 ) -> Iterator[int]:
     """Writes the predictions for `files` below `root` in parts to `folder`; parts of an interrupted run are reused.
 
-    Yields the number of finished files after each part.
+    Yields the number of finished files after each part. Without `load`, a cluster is not used.
     """
-    for start in range(0, len(files), PART_SIZE):
-        part, names = part_file(folder, start), files[start : start + PART_SIZE]
-        if not part.exists():
-            table = pa.Table.from_pylist(_answers(scorer, root, names), schema=SCHEMAS[kind](scorer))
-            with replacing(part) as temporary:
-                pq.write_table(table, temporary)
-        yield start + len(names)
+    parts = [Part(start, files[start : start + PART_SIZE], BATCH) for start in range(0, len(files), PART_SIZE)]
+    missing = [part for part in parts if not part_file(folder, part.start).exists()]
+    finished = len(files) - sum(len(part.files) for part in missing)
+    work = PartPrediction(scorer, kind, root, folder, load)
+    folder.mkdir(parents=True, exist_ok=True)
+    for count in spread(work, missing) if load and is_cluster() else work.here(missing):
+        finished += count
+        yield finished
 
 
-def part_file(folder: Path, start: int) -> Path:
-    """Returns the path of the part that begins with file number `start`."""
-    return folder / f"part-{start:09d}.parquet"
+@dataclass(frozen=True)
+class PartPrediction:
+    """Answers the files of parts, and writes the answers. Pickled, it names the scorer instead of holding it."""
 
+    scorer: StreamingScorer
+    kind: TargetKind
+    root: Path
+    folder: Path
+    load: Loader | None = None
 
-def _answers(scorer: StreamingScorer, root: Path, files: Sequence[str]) -> list[dict[str, Any]]:
-    rows = []
-    for file, (logits_C, reason) in zip(files, scorer.stream(_bytes(root / file) for file in files), strict=True):
-        rows.append(_row(scorer, file, logits_C, (reason and _without_bytes(root / file)) or reason))
-    return rows
-
-
-def _without_bytes(file: Path) -> str:
-    """Returns why a file has no bytes to decode; an empty text if it has some."""
-    if not is_there(file):
-        return "file not found"
-    try:
-        with file.open("rb") as opened:
-            opened.read(1)
-    except OSError as error:
-        return f"the file cannot be read: {error.strerror}"
-    return ""
-
-
-def add_left_out(scorer: StreamingScorer, kind: TargetKind, reasons: Mapping[str, str], folder: Path) -> None:
-    """Writes the last part: files that were left out on purpose, with the reasons."""
-    rows = [_row(scorer, file, None, reason) for file, reason in reasons.items()]
-    with replacing(folder / "part-left-out.parquet") as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMAS[kind](scorer)), temporary)
-
-
-def is_there(file: Path) -> bool:
-    """Returns whether `file` is a file; False for a path that cannot exist on any file system."""
-    try:
-        return file.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def state_of(root: Path, files: Iterable[str]) -> list[tuple[str, int, int]]:
-    """Returns the name, size and mtime of each file; an interrupted prediction resumes only if none has changed."""
-    state = []
-    for name in files:
-        file = root / name
-        status = file.stat() if is_there(file) else None
-        state.append((name, status.st_size if status else -1, status.st_mtime_ns if status else -1))
-    return state
-
-
-def _bytes(file: Path) -> bytes:
-    """Returns a file's bytes; empty if it cannot be read, so that it is listed as broken."""
-    try:
-        return file.read_bytes()
-    except (OSError, ValueError):  # ValueError: a path that no file system allows
-        return b""
-
-
-def _row(scorer: StreamingScorer, file: str, logits_C: Tensor | None, reason: str) -> dict[str, Any]:
-    if logits_C is None:
-        return {Column.PATH.value: file, Column.REASON.value: reason}
-    answer = scorer.row(logits_C)
-    if Column.DISTRIBUTION in answer:
-        answer |= _columns(answer.pop(Column.DISTRIBUTION))
-    return {Column.PATH.value: file, **answer}
-
-
-def _columns(distribution: Mapping[str, float]) -> dict[str, object]:
-    """Returns the columns for a distribution: its probabilities, or those of the likeliest of many classes."""
-    if len(distribution) <= MAX_CLASSES_SHOWN:
-        return {Column.DISTRIBUTION.value: list(distribution.values())}
-    columns: dict[str, object] = {}
-    ranked = nlargest(len(LIKELIEST), distribution.items(), key=itemgetter(1))
-    for (name, probability), (likely, value) in zip(LIKELIEST, ranked, strict=True):
-        columns |= {name: likely, probability: value}
-    return columns
-
-
-def label_schema(scorer: StreamingScorer) -> pa.Schema:
-    """Returns the schema of classifier predictions; the distribution's metadata is a JSON list of the classes.
-
-    With more than MAX_CLASSES_SHOWN classes, the likeliest are in its place.
-    """
-    answer = [
-        pa.field(Column.PATH.value, pa.string()),
-        pa.field(Column.LABEL.value, pa.string()),
-        pa.field(Column.PROBABILITY.value, pa.float64()),
-        pa.field(Column.CONFIDENT.value, pa.bool_()),
-        pa.field(Column.REASON.value, pa.string()),
-    ]
-    if len(scorer.classes) > MAX_CLASSES_SHOWN:
-        pairs = [(pa.field(name, pa.string()), pa.field(probability, pa.float32())) for name, probability in LIKELIEST]
-        return pa.schema([*answer, *chain.from_iterable(pairs)])
-    classes = {b"classes": json.dumps(scorer.classes, ensure_ascii=False).encode()}
-    return pa.schema([*answer, pa.field(Column.DISTRIBUTION.value, pa.list_(pa.float32()), metadata=classes)])
-
-
-def value_schema(scorer: StreamingScorer) -> pa.Schema:
-    """Returns the schema of regression predictions."""
-    values = [pa.field(name, pa.float64()) for name in scorer.targets]
-    return pa.schema([pa.field(Column.PATH.value, pa.string()), *values, pa.field(Column.REASON.value, pa.string())])
-
-
-SCHEMAS: Mapping[TargetKind, Callable[[StreamingScorer], pa.Schema]] = {
-    TargetKind.CLASSIFICATION: label_schema,
-    TargetKind.MULTILABEL: label_schema,
-    TargetKind.REGRESSION: value_schema,
-}
-
-
-def merge(folder: Path, parquet: Path, csv: Path) -> tuple[int, int]:
-    """Joins the parts, one at a time, into a Parquet and a CSV file. Returns the counts of rows scored and broken."""
-    parts = sorted(folder.glob("part-*.parquet"))
-    schema = pq.read_schema(parts[0])
-    flat_names = [name for name in schema.names if name != Column.DISTRIBUTION]
-    answered = broken = 0
-    with (
-        replacing(parquet) as temporary_parquet,
-        replacing(csv) as temporary_csv,
-        pq.ParquetWriter(temporary_parquet, schema) as wide,
-        pa_csv.CSVWriter(temporary_csv, pa.schema([schema.field(name) for name in flat_names])) as flat,
-    ):
+    def here(self, parts: Sequence[Part]) -> Iterator[int]:
+        """Writes the parts' answers, computed by as many threads as memory has room for. Yields their numbers."""
+        threads = threads_with_room(self.scorer.network, self.scorer.preprocessing.crop, CPU, BATCH) if parts else 1
+        rows = map_in_threads(self._rows, chain.from_iterable(part.batches() for part in parts), most=threads)
         for part in parts:
-            table = pq.read_table(part, schema=schema)
-            wide.write_table(table)
-            flat.write_table(table.select(flat_names))
-            broken += table.num_rows - table[Column.REASON.value].null_count
-            answered += table[Column.REASON.value].null_count
-    return answered, broken
+            yield self._write(part, islice(rows, len(part.batches())))
+
+    def __call__(self, part: Part) -> int:
+        """Writes a part's answers, computed by this thread. Returns their number."""
+        with one_thread():
+            return self._write(part, map(self._rows, part.batches()))
+
+    def _rows(self, files: Sequence[str]) -> list[dict[str, Any]]:
+        answers = self.scorer.stream(bytes_of(self.root / file) for file in files)
+        return [
+            prediction_row(self.scorer, file, logits_C, (reason and without_bytes(self.root / file)) or reason)
+            for file, (logits_C, reason) in zip(files, answers, strict=True)
+        ]
+
+    def _write(self, part: Part, rows: Iterable[list[dict[str, Any]]]) -> int:
+        table = pa.Table.from_pylist(list(chain.from_iterable(rows)), schema=SCHEMAS[self.kind](self.scorer))
+        with replacing(part_file(self.folder, part.start)) as temporary:
+            pq.write_table(table, temporary)
+        return len(part.files)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Returns how to do the same in another process."""
+        return RemotePartPrediction, (
+            self.load,
+            facts_of_bits(CPU),
+            self.kind,
+            self.root.absolute(),
+            self.folder.absolute(),
+        )
+
+
+@dataclass(frozen=True)
+class RemotePartPrediction:
+    """Does the same in another process. It loads the scorer when it is first called, not when it is unpickled."""
+
+    load: Loader
+    facts: Mapping[str, str]
+    kind: TargetKind
+    root: Path
+    folder: Path
+
+    def __call__(self, part: Part) -> int:
+        """Writes a part's answers. Returns their number.
+
+        Raises RootstockError if they would not be the same bits, or if the files are not where the client has them.
+        """
+        check_worker(self.facts, CPU, self.root, self.folder)
+        scorer = _LAST.get(repr(self.load), self.load)
+        return PartPrediction(scorer, self.kind, self.root, self.folder)(part)
+
+
+_LAST: LastLoaded[StreamingScorer] = LastLoaded()

@@ -19,6 +19,7 @@ from tasks.core.schema import Candidate
 from tasks.core.sections import EvaluateSection
 from tasks.core.target import TargetSpec
 from tasks.data.folds import choosing_half
+from tasks.evaluation.scorers import TunedFile
 from tasks.models.weights_file import read
 from tasks.objectives.search_report import CalibratedBy, SearchReport
 from tasks.scorer.answer import Scorer
@@ -37,7 +38,7 @@ class CandidateOutputs:
 
 @dataclass(frozen=True)
 class EvaluationInput:
-    """The validation and test images, the candidates' outputs, two models as scorers.
+    """The validation and test images, the candidates' outputs, two models as scorers, and the second one's file.
 
     `search`: how the tuned model's recipe was chosen; None if it was fixed.
     """
@@ -50,6 +51,7 @@ class EvaluationInput:
     outputs: Mapping[Candidate, CandidateOutputs]
     probe: Scorer
     tuned: Scorer
+    tuned_file: TunedFile
     section: EvaluateSection
     adversaries: AdversariesSection
     batch: int

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tasks.core.errors import ParamsError
+from tasks.core.errors import ParamsError, RootstockError
+from tasks.core.files import sha256_of
 from tasks.core.objective_sections import TeacherParams
 from tasks.core.progress import counted
 from tasks.core.schema import Candidate
@@ -40,9 +43,39 @@ def scorers(
             settings = scratch_head(head) if name is Candidate.SCRATCH else head
             networks[name] = build_network(backbone.architecture, target.num_outputs, params.cut, **settings)
             networks[name].load_state_dict(read(weights)[0])
-    common = (backbone.architecture, target.classes, backbone.preprocessing, params.cut, head)
-    spec = spec_of(*common, targets=target.targets)
+    spec = _spec(params, target, backbone, head)
     return {name: Scorer(networks[name], spec) for name in Candidate if name in networks}
+
+
+def _spec(params: BackboneParams, target: TargetSpec, backbone: Backbone, head: Mapping[str, Any]) -> dict[str, Any]:
+    common = (backbone.architecture, target.classes, backbone.preprocessing, params.cut, head)
+    return spec_of(*common, targets=target.targets)
+
+
+def tuned_file(
+    params: BackboneParams, target: TargetSpec, backbone: Backbone, head_weights: Path, weights: Path
+) -> TunedFile:
+    """Returns what loads the fine-tuned network's scorer in another process."""
+    spec = _spec(params, target, backbone, read(head_weights)[1])
+    return TunedFile(weights.absolute(), sha256_of(weights), spec, target.num_outputs)
+
+
+@dataclass(frozen=True)
+class TunedFile:
+    """The fine-tuned network's file, and what else its scorer needs. Loads the scorer, in any process."""
+
+    weights: Path
+    sha256: str
+    spec: Mapping[str, Any]
+    outputs: int
+
+    def __call__(self) -> Scorer:
+        """Returns the uncalibrated scorer. Raises RootstockError if the file is no longer what it was."""
+        if sha256_of(self.weights) != self.sha256:
+            raise RootstockError(f"{self.weights} has changed meanwhile; run the command again", key="weights-changed")
+        network = build_network(self.spec["architecture"], self.outputs, self.spec["cut"], **self.spec["head"])
+        network.load_state_dict(read(self.weights)[0])
+        return Scorer(network, dict(self.spec))
 
 
 def teacher_scorer(file: Path, params: TeacherParams, target: TargetSpec, head: Path, student: Preprocessing) -> Scorer:

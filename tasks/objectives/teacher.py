@@ -29,7 +29,8 @@ from tasks.core.target import TargetSpec, kind_of
 from tasks.embedding.extraction import Extraction, one_thread_facts, view_batches
 from tasks.embedding.feature_store import FeatureStore
 from tasks.embedding.key_index import keys_of
-from tasks.embedding.spreading import embed_to_store, threads_with_room
+from tasks.embedding.spreading import embed_to_store
+from tasks.embedding.thread_count import threads_with_room
 from tasks.hardware.device import Device
 from tasks.images.transforms import RenderStyle
 from tasks.images.views import Draw
@@ -106,7 +107,7 @@ class Teacher:
             extraction = Extraction(backbone, device, style, batch, root)
             files = rows[Column.PATH].to_numpy(object)[missing_N]
             views = view_batches(zip(files, draw_NP[missing_N].numpy(), key_N2[missing_N], strict=True), batch)
-            threads = threads_with_room(backbone, device, batch)
+            threads = threads_with_room(backbone.module, backbone.preprocessing.crop, device, batch)
             embed_to_store(extraction, load, stored, views, ceil(len(files) / batch), threads)
         return stored[key_N2]
 

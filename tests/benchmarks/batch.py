@@ -24,13 +24,14 @@ from tests.project import Project, environment
 SCORE = """
 import re, sys, time
 from pathlib import Path
-from tasks.evaluation.batch_prediction import merge, score_parts
+from tasks.evaluation.batch_prediction import score_parts
+from tasks.evaluation.prediction_tables import merge
 from tasks.core.target import TargetKind
 from tasks.data.image_files import find
 from tasks.scorer.answer import Scorer
 root, files, out = Path(sys.argv[1]), find(Path(sys.argv[1]))[0][: int(sys.argv[2])], Path(sys.argv[3])
 scorer = Scorer.load(Path("data/evaluate/spec.json"), Path("data/finetune/model.safetensors"))
-next(score_parts(scorer, TargetKind.CLASSIFICATION, root, files[:64], out / "warm"))
+list(score_parts(scorer, TargetKind.CLASSIFICATION, root, files[:64], out / "warm"))
 started = time.perf_counter()
 list(score_parts(scorer, TargetKind.CLASSIFICATION, root, files, out / "parts"))
 merge(out / "parts", out / "a.parquet", out / "a.csv")

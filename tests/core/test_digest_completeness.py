@@ -45,6 +45,7 @@ NO_FEATURE = {  # loaded by the features stage, but features do not depend on th
     *("tasks.core.target", "tasks.data.manifest", "tasks.embedding.index", "tasks.images.views"),  # are in the keys
     "tasks.embedding.matrix",  # writes the features
     *("tasks.embedding.spreading", "tasks.core.spread", "tasks.core.same_machine"),  # decide who computes them
+    "tasks.embedding.thread_count",  # decides how many compute
     *("tasks.hardware.available_memory", "tasks.hardware.heap"),  # limit the memory
     *("tasks.hardware.machine_cache", "tasks.hardware.precision"),  # device and dtype are in the keys
     *(

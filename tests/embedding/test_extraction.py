@@ -18,7 +18,7 @@ from tasks.data import file_facts
 from tasks.data.file_facts import facts_of_files as facts
 from tasks.data.image_files import find
 from tasks.data.manifest import usable
-from tasks.embedding import spreading
+from tasks.embedding import spreading, thread_count
 from tasks.embedding.matrix import matrix_files
 from tasks.embedding.pretrained import PretrainedFile, frozen_backbone
 from tasks.embedding.spreading import RemoteEmbedding
@@ -80,7 +80,7 @@ def reference(paths, monkeypatch):
     ingested(paths), augmented(paths, automatic="trivial")  # it uses torch's global random state
     with monkeypatch.context() as patch:
         patch.delenv("ROOTSTOCK_SCHEDULER", raising=False)
-        patch.setattr(spreading, "threads_with_room", lambda *_: 1)
+        patch.setattr(thread_count, "threads_with_room", lambda *_: 1)
         assert embedded(paths, batch=4).embedded == 75
     return digest_of(paths)
 
@@ -170,12 +170,13 @@ def test_weights_that_change_meanwhile_are_refused(paths):
 def test_as_many_threads_compute_as_have_room(paths, monkeypatch):
     backbone = frozen_backbone(paths.pretrained, BackboneParams(**BACKBONE))
     device, batch = choose("cpu", "float32"), 4
-    needed = batch * spreading.activation_bytes(backbone.module, backbone.preprocessing.crop)
-    assert needed > batch * 3 * backbone.preprocessing.crop**2 * 4
+    side = backbone.preprocessing.crop
+    needed = batch * thread_count.activation_bytes(backbone.module, side)
+    assert needed > batch * 3 * side**2 * 4
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     for room, most in ((0, 1), (7 * needed, 3), (10000 * needed, 8)):
-        monkeypatch.setattr(spreading, "available_bytes", lambda room=room: room)
-        assert spreading.threads_with_room(backbone, device, batch) == most
+        monkeypatch.setattr(thread_count, "available_bytes", lambda room=room: room)
+        assert thread_count.threads_with_room(backbone.module, side, device, batch) == most
 
 
 def test_available_memory_is_that_of_the_container(tmp_path, monkeypatch):

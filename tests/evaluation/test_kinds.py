@@ -5,8 +5,8 @@ import torch
 
 from tasks.core.target import TargetKind
 from tasks.evaluation.answer_text import CAPTIONS, LINES
-from tasks.evaluation.batch_prediction import SCHEMAS
 from tasks.evaluation.kinds import EVALUATORS
+from tasks.evaluation.prediction_tables import SCHEMAS
 from tasks.evaluation.requirements import ATTACKS_SUPPORTED
 from tasks.metrics.headline import HEADLINES, headline_of
 from tasks.scorer.answer import Scorer, spec_of

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.data.slices import slices_of
-from tasks.evaluation.batch_prediction import label_schema, merge, part_file
+from tasks.evaluation.prediction_tables import label_schema, merge, part_file
 from tasks.evaluation.report import table_section, write_slices, write_table
 
 NAMES = ("two\nlines", "a|b", 'say "hi", he', "Kreis é", "NA", "x\r\ny")

@@ -17,6 +17,7 @@ from flows.registry.predictions import files_of
 from tasks.core.errors import EXIT_BROKEN
 from tasks.core.files import read_json
 from tasks.scorer.decode import decode
+from tests.dask_cluster import dask_cluster
 from tests.data.hostile import gray_tags, tiff
 from tests.drawn import drawn
 from tests.project import Project, environment, wait_until
@@ -146,6 +147,18 @@ def test_a_killed_prediction_resumes_and_ends_with_the_same_output(finished, pic
     assert project.flows(*command[3:]).returncode == 0
     assert (tmp_path / "cut" / "predictions.csv").read_bytes() == (tmp_path / "whole" / "predictions.csv").read_bytes()
     assert not list((project.root / ".state" / "predict").rglob("part-*.parquet"))
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_answer_the_same(finished, pictures, tmp_path):
+    assert predict(finished, pictures, "--out", tmp_path / "here").returncode == 0
+    with dask_cluster(tmp_path / "cluster", workers=1):
+        done = predict(finished, pictures, "--out", tmp_path / "there")
+    assert done.returncode == 0, done.stderr
+    assert "computing on 1 workers" in done.stdout
+    for name in ("predictions.csv", "predictions.parquet"):
+        assert (tmp_path / "there" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    assert not list((finished.root / ".state" / "predict").rglob("version"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from flows.registry.register import MAX_PROOF_IMAGES, TOLERANCE
 from tasks.core.files import read_json
 from tasks.core.schema import LIKELIEST, PROBABILITIES, Column
 from tasks.core.target import TargetKind, TargetSpec
-from tasks.evaluation.batch_prediction import merge, score_parts
+from tasks.evaluation.batch_prediction import score_parts
+from tasks.evaluation.prediction_tables import merge
 from tasks.evaluation.predictions_table import read_predictions
 from tasks.gate.class_answers import class_answers
 from tasks.gate.comparison import GateCriteria, compare_classes

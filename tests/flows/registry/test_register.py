@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import pickle
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from flows.registry import register, trusted_code
 from flows.registry.register import TASKS, key_of
 from flows.registry.review import _text, allow, show_code
 from flows.registry.scorer_code import CODE_FILES, digest_of, read_code
+from flows.registry.shared_scorer import shared_scorer
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.versions import find, scorer_of
@@ -90,6 +92,18 @@ def test_a_registered_version_predicts_like_the_projects_code(version, evaluated
     np.testing.assert_allclose(scorer.probabilities(PICTURES), ours, atol=1e-6)
     answers = loaded(version).predict(pd.DataFrame({"image": PICTURES}))
     np.testing.assert_allclose(pd.DataFrame(list(answers["distribution"])), ours, atol=1e-6)
+
+
+def test_a_copy_for_workers_is_loaded_in_another_process_only_as_it_was_checked(version, stored, tmp_path):
+    copy = pickle.loads(pickle.dumps(shared_scorer(version, tmp_path / "shared")))  # noqa: S301 - as Dask does
+    np.testing.assert_array_equal(copy().probabilities(PICTURES), scorer_of(version).probabilities(PICTURES))
+    answer = copy.files.folder / "artifacts" / "scorer" / "answer.py"
+    answer.write_text(STRAY)
+    with raises(RootstockError, "weights-changed"):
+        copy()
+    (stored / "artifacts" / "scorer" / "answer.py").write_text(STRAY)
+    with raises(RootstockError, "version-changed"):
+        shared_scorer(version, tmp_path / "shared")
 
 
 @pytest.mark.parametrize("name", ["scorer/decode.py", "scorer/answer.py"])
