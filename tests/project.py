@@ -34,7 +34,7 @@ def run_python(root: Path, *arguments: str, **more: str) -> subprocess.Completed
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=540,
     )
 
 
@@ -112,7 +112,7 @@ class Project:
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=540,
         )
 
     def dvc(self, *arguments: str) -> subprocess.CompletedProcess[str]:
