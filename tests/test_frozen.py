@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from flows.registry.scorer_code import CODE_FILES
 from flows.registry.tags import Tag
 from tasks.core.schema import LABEL_PROBABILITY, LIKELIEST, PROBABILITIES, Candidate, Column, Metric
+from tasks.evaluation.scorer_code import CODE_FILES
 from tasks.scorer.answer import Scorer, spec_of
 from tasks.scorer.network import build_network
 from tasks.scorer.preprocessing import Preprocessing

@@ -14,12 +14,12 @@ from ruamel.yaml import YAML
 from safetensors.numpy import load_file, save_file
 
 from flows.config.parameters import FlowParams, stage_params
-from flows.registry.scorer_code import read_code
 from flows.registry.trusted_code import SHIPPED, code_digest, is_trusted
 from tasks.core.digest import closure
 from tasks.core.files import read_json, write_text
 from tasks.core.params import PINS, Section
 from tasks.core.schema import STAGES
+from tasks.evaluation.scorer_code import read_code
 from tasks.scorer.answer import FORMAT
 from tests.project import Project, run_python
 

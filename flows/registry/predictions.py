@@ -54,6 +54,8 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
 
     Raises RootstockError if the version, the source or `out` cannot be used.
     """
+    from tasks.embedding.worker import CPU, facts_of_bits
+    from tasks.evaluation.batch_prediction import PART_SIZE
     from tasks.evaluation.prediction_files import state_of
     from tasks.evaluation.prediction_tables import SCHEMAS
 
@@ -78,11 +80,11 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
             write_text(target / SOURCE, str(place.resolve()))
         state = state_of(inputs.root, (*inputs.files, *inputs.left_out))
         columns = SCHEMAS[scorer_kind(scorer)](scorer).names  # of an earlier release, they may differ
-        partial = folder / _digest(str(target.resolve()), version.source, state, columns)
+        partial = folder / _digest(str(target.resolve()), version.source, state, columns, PART_SIZE, facts_of_bits(CPU))
         load = shared_scorer(version, partial / VERSION) if is_cluster() else None
         answered, broken = stream(scorer, inputs, partial, target, say, load)
         _page(target, inputs, version, scorer_kind(scorer), broken)
-        shutil.rmtree(partial)
+        shutil.rmtree(partial, ignore_errors=True)  # a worker that seemed dead may still write a part
     others = f"{broken} broken files" + (f" and {len(inputs.left_out)} left out" if inputs.left_out else "")
     summary = f"{answered} answers by version {version.version} of {version.name}; {others}"
     return f"{summary}, listed with their reasons\n{target.resolve()}: {', '.join(TABLES)}, predictions.html"
@@ -110,7 +112,10 @@ def _version(name: str, reference: str) -> ModelVersion:
 
 def answer_image(scorer: StreamingScorer, picture: Path) -> str:
     """Returns the answer for one image as a line of text. Raises DataRefusedError if the file is broken."""
-    logits_C, reason = next(scorer.stream(iter([picture.read_bytes()])))
+    from tasks.hardware.threads import one_thread
+
+    with one_thread():  # as many images are answered
+        logits_C, reason = next(scorer.stream(iter([picture.read_bytes()])))
     if logits_C is None:
         raise DataRefusedError(f"{picture}: {reason}", key="broken-image")
     return f"{picture}: {LINES[scorer_kind(scorer)](scorer, logits_C)}"

@@ -20,7 +20,6 @@ from flows.registry.ledger_lines import Event
 from flows.registry.ledger_owner import begin_again
 from flows.registry.records import Statement, is_unrecorded, last_record, state
 from flows.registry.runs import Run
-from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.store import client
 from flows.registry.tags import Tag, lineage
 from flows.registry.trusted_code import code_digest, trust
@@ -31,6 +30,7 @@ from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
 from tasks.core.schema import Column
 from tasks.core.target import TargetSpec
+from tasks.evaluation.scorer_code import digest_of, read_code
 from tasks.scorer.readers import heif_version
 
 if TYPE_CHECKING:

@@ -1,43 +1,28 @@
-"""A version's scorer in a folder that the workers of a cluster see, from which they load it."""
+"""A version's scorer in a folder that the workers of a cluster see."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-from flows.registry.scorer_code import run_code
-from flows.registry.version_files import VersionFiles, downloaded
-from flows.registry.versions import load_checked
-from tasks.core.errors import RootstockError
-from tasks.core.files import remove
+from flows.registry.version_files import downloaded
+from flows.registry.versions import checked_code
+from tasks.core.files import replacing_folder
+from tasks.evaluation.version_scorer import VersionScorer
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from tasks.evaluation.prediction_tables import StreamingScorer
 
-
-@dataclass(frozen=True)
-class ScorerFiles:
-    """The checked files of a version, and their digest."""
-
-    files: VersionFiles
-    digest: str
-
-    def __call__(self) -> StreamingScorer:
-        """Loads the scorer, in any process. Raises RootstockError if the files are no longer what was checked."""
-        if self.files.scorer_digest() != self.digest:
-            message = f"{self.files.folder} has changed meanwhile; run the command again"
-            raise RootstockError(message, key="weights-changed")
-        scorer: Any = run_code(self.files.code()).Scorer
-        loaded: StreamingScorer = scorer.load(self.files.spec, self.files.weights)
-        return loaded
-
-
-def shared_scorer(version: ModelVersion, folder: Path) -> ScorerFiles:
-    """Copies a version's files to `folder`. Raises RootstockError if they cannot be read, or are not to be used."""
-    remove(folder)
-    files = downloaded(version, folder.absolute())
-    load_checked(version, files)
-    return ScorerFiles(files, files.scorer_digest())
+def shared_scorer(version: ModelVersion, folder: Path) -> VersionScorer:
+    """Checks a version's files and copies them to `folder`. Raises RootstockError if they are not to be used."""
+    folder = folder.absolute()
+    with TemporaryDirectory() as private:
+        files = downloaded(version, Path(private))
+        checked_code(version, files)
+        digest = files.scorer_digest()
+        with replacing_folder(folder) as beside:
+            shutil.copytree(files.spec.parent, beside, dirs_exist_ok=True)
+        return VersionScorer(folder / files.spec.name, folder / files.weights.name, digest)

@@ -12,9 +12,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from flows.local.environment import REGISTRY
-from flows.registry.scorer_code import CodeLoader
 from tasks.core.errors import RootstockError
 from tasks.core.files import write_text
+from tasks.evaluation.scorer_code import CodeLoader
 
 SHIPPED = Path(__file__).with_name("scorers.txt")
 ALLOWED = REGISTRY / "trusted_code.txt"  # of this machine; a line starts with a digest

@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from flows.registry.outage import is_outage
-from flows.registry.scorer_code import digest_of, read_code
 from flows.registry.tags import Tag
 from tasks.core.errors import RootstockError
 from tasks.core.files import sha256_of
+from tasks.evaluation.scorer_code import digest_of, read_code
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from flows.registry.aliases import CHALLENGER, CHAMPION, LIVE
 from flows.registry.records import check_recorded
-from flows.registry.scorer_code import run_code
 from flows.registry.store import client
 from flows.registry.trusted_code import check_trusted
 from flows.registry.version_files import VersionFiles, downloaded
 from flows.registry.version_record import LiveVersion
 from tasks.core.errors import RootstockError
 from tasks.core.target import TargetKind, kind_of
+from tasks.evaluation.scorer_code import run_code
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -128,15 +128,16 @@ def scorer_of(version: ModelVersion) -> Any:  # noqa: ANN401 - its class is in t
     if files cannot be read or do not match, or if the code is not trusted, since loading runs it.
     """
     with TemporaryDirectory() as private:
-        return load_checked(version, downloaded(version, Path(private)))
+        files = downloaded(version, Path(private))
+        return run_code(checked_code(version, files)).Scorer.load(files.spec, files.weights)
 
 
-def load_checked(version: ModelVersion, files: VersionFiles) -> Any:  # noqa: ANN401 - as above
-    """Loads the scorer in `files`, as `scorer_of` does."""
+def checked_code(version: ModelVersion, files: VersionFiles) -> dict[str, bytes]:
+    """Returns the scorer's source files. Raises RootstockError if `files` or they are not to be used."""
     code = files.code()
     check_recorded(version, files)
     check_trusted(code, version.name, str(version.version))
-    return run_code(code).Scorer.load(files.spec, files.weights)
+    return code
 
 
 def scorer_thresholds(scorer: Any) -> list[float]:  # noqa: ANN401 - its class may come from an older version

@@ -144,7 +144,7 @@ def _plain_errors(address: str) -> Iterator[None]:
         raise RootstockError(message, key="process-ended") from None
     except (CancelledError, ClosedClientError, OSError, AttributeError, KeyError):  # the last two of a closed client
         message = (
-            f"{SCHEDULER}: lost the connection to the scheduler at {address}; finished features are kept. Run the "
+            f"{SCHEDULER}: lost the connection to the scheduler at {address}; what was finished is kept. Run the "
             f"command again when it is back, or unset {SCHEDULER}"
         )
         raise RootstockError(message, key="scheduler-gone") from None

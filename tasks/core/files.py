@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -23,13 +24,18 @@ MODE = 0o666 & ~_UMASK
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same folder; the file written there replaces `path` unless the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.{_unique()}.tmp")
     try:
         yield beside
         beside.chmod(MODE)  # some writers, such as safetensors, create files that only the owner can read
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _unique() -> str:
+    """Returns digits that no other process has, not even on another machine that writes to the same folder."""
+    return f"{os.getpid()}{secrets.randbelow(10**9):09}"
 
 
 @contextmanager

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.core.errors import RootstockError
-from tasks.core.files import sha256_of
 from tasks.models.backbone import Backbone, build
-from tasks.models.weights_file import read
+from tasks.models.weights_file import check_unchanged, read
 from tasks.scorer.decode import DEFAULT, Decoding
 
 if TYPE_CHECKING:
@@ -27,8 +25,7 @@ class PretrainedFile:
 
     def __call__(self) -> Backbone:
         """Returns the backbone for inference. Raises RootstockError if the file is no longer what it was."""
-        if sha256_of(self.file) != self.sha256:
-            raise RootstockError(f"{self.file} has changed meanwhile; run the command again", key="weights-changed")
+        check_unchanged(self.file, self.sha256)
         return frozen_backbone(self.file, self.params, self.decoding)
 
 

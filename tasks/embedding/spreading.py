@@ -22,7 +22,7 @@ from tasks.core.spread import Mapper, spread
 from tasks.embedding.extraction import Extraction, Features, ViewBatch, view_batches
 from tasks.embedding.feature_store import FeatureStore, write_shard
 from tasks.embedding.thread_count import threads_with_room
-from tasks.embedding.worker import LastLoaded, check_worker, facts_of_bits
+from tasks.embedding.worker import LOADED, check_worker, facts_of_bits
 from tasks.hardware.device import Device
 from tasks.hardware.heap import trimmed
 from tasks.hardware.threads import map_in_threads
@@ -133,11 +133,8 @@ class RemoteEmbedding:
         """
         check_worker(self.facts, self.device, self.root, self.folder)
         settings = (self.load, self.device, self.style, self.batch, self.root)
-        extraction = _LAST.get(repr(settings), lambda: Extraction(self.load(), *settings[1:]))
-        return _write(extraction(shard), self.folder, len(shard))
-
-
-_LAST: LastLoaded[Extraction] = LastLoaded()
+        with LOADED.using(repr(settings), lambda: Extraction(self.load(), *settings[1:])) as extraction:
+            return _write(extraction(shard), self.folder, len(shard))
 
 
 def _write(features: Features, folder: Path, batches: int) -> Written:

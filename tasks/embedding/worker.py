@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
-from typing import Generic, TypeVar
+from threading import Condition
+from typing import Any, TypeVar
+
+import torch
 
 from tasks.core.errors import RootstockError
 from tasks.core.same_machine import refuse_difference
@@ -13,6 +16,7 @@ from tasks.embedding.extraction import one_thread_facts
 from tasks.hardware.device import Device, processor_facts
 
 Value = TypeVar("Value")
+CPU = Device(torch.device("cpu"), torch.float32)
 
 
 def facts_of_bits(device: Device) -> dict[str, str]:
@@ -32,17 +36,33 @@ def check_worker(expected: Mapping[str, str], device: Device, *folders: Path) ->
     refuse_difference(expected, here)
 
 
-class LastLoaded(Generic[Value]):
-    """Keeps what was loaded last, such as a network, for all threads and for the next shards."""
+class Loaded:
+    """Keeps what was loaded last, such as a network, for all threads of this process and for the next shards.
+
+    torch.fx, which folds networks, patches all modules of the process meanwhile. So something else is loaded only when
+    no shard is being computed.
+    """
 
     def __init__(self) -> None:
-        self._values: dict[str, Value] = {}
-        self._lock = Lock()
+        self._values: dict[str, Any] = {}
+        self._shards, self._changed = 0, Condition()
 
-    def get(self, name: str, load: Callable[[], Value]) -> Value:
-        """Returns the value of this name; `load` is called if another one was asked for before."""
-        with self._lock:
+    @contextmanager
+    def using(self, name: str, load: Callable[[], Value]) -> Iterator[Value]:
+        """Yields the value of this name while a shard is computed with it; loads it if another one was loaded last."""
+        with self._changed:
+            self._changed.wait_for(lambda: name in self._values or not self._shards)
             if name not in self._values:
                 self._values.clear()
                 self._values[name] = load()
-            return self._values[name]
+            value: Value = self._values[name]
+            self._shards += 1
+        try:
+            yield value
+        finally:
+            with self._changed:
+                self._shards -= 1
+                self._changed.notify_all()
+
+
+LOADED = Loaded()

@@ -6,6 +6,7 @@ No answer then depends on the number of threads or of workers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -13,20 +14,20 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
+from torch import Tensor
 
 from tasks.core.files import replacing
 from tasks.core.spread import is_cluster, spread
 from tasks.core.target import TargetKind
 from tasks.embedding.thread_count import threads_with_room
-from tasks.embedding.worker import LastLoaded, check_worker, facts_of_bits
+from tasks.embedding.worker import CPU, LOADED, check_worker, facts_of_bits
 from tasks.evaluation.prediction_files import bytes_of, without_bytes
 from tasks.evaluation.prediction_tables import SCHEMAS, StreamingScorer, part_file, prediction_row
-from tasks.hardware.device import Device
+from tasks.hardware.heap import trimmed
 from tasks.hardware.threads import map_in_threads, one_thread
+from tasks.scorer.preprocessing import stacked
 
 PART_SIZE, BATCH = 512, 64  # files per part, whose predictions are held in memory; files that a thread answers at once
-CPU = Device(torch.device("cpu"), torch.float32)
 Loader = Callable[[], StreamingScorer]  # loads a scorer in another process; its representation names what it reads
 
 
@@ -78,8 +79,9 @@ class PartPrediction:
         """Writes the parts' answers, computed by as many threads as memory has room for. Yields their numbers."""
         threads = threads_with_room(self.scorer.network, self.scorer.preprocessing.crop, CPU, BATCH) if parts else 1
         rows = map_in_threads(self._rows, chain.from_iterable(part.batches() for part in parts), most=threads)
-        for part in parts:
-            yield self._write(part, islice(rows, len(part.batches())))
+        with closing(rows):  # it limits PyTorch to one thread meanwhile
+            for part in trimmed(parts):
+                yield self._write(part, islice(rows, len(part.batches())))
 
     def __call__(self, part: Part) -> int:
         """Writes a part's answers, computed by this thread. Returns their number."""
@@ -87,11 +89,23 @@ class PartPrediction:
             return self._write(part, map(self._rows, part.batches()))
 
     def _rows(self, files: Sequence[str]) -> list[dict[str, Any]]:
-        answers = self.scorer.stream(bytes_of(self.root / file) for file in files)
+        squares = [self._square(self.root / file) for file in files]
+        decoded = [square for square in squares if isinstance(square, Tensor)]
+        network_input = self.scorer.preprocessing.network_input
+        logits = iter(self.scorer.forward(network_input(stacked(decoded))) if decoded else ())
         return [
-            prediction_row(self.scorer, file, logits_C, (reason and without_bytes(self.root / file)) or reason)
-            for file, (logits_C, reason) in zip(files, answers, strict=True)
+            prediction_row(self.scorer, file, next(logits), "")
+            if isinstance(square, Tensor)
+            else prediction_row(self.scorer, file, None, square)
+            for file, square in zip(files, squares, strict=True)
         ]
+
+    def _square(self, file: Path) -> Tensor | str:
+        """Returns the square (3, R, R) uint8 of a file, or why there is none."""
+        try:
+            return self.scorer.preprocessing.read(bytes_of(file))
+        except ValueError as reason:
+            return without_bytes(file) or str(reason)
 
     def _write(self, part: Part, rows: Iterable[list[dict[str, Any]]]) -> int:
         table = pa.Table.from_pylist(list(chain.from_iterable(rows)), schema=SCHEMAS[self.kind](self.scorer))
@@ -126,8 +140,5 @@ class RemotePartPrediction:
         Raises RootstockError if they would not be the same bits, or if the files are not where the client has them.
         """
         check_worker(self.facts, CPU, self.root, self.folder)
-        scorer = _LAST.get(repr(self.load), self.load)
-        return PartPrediction(scorer, self.kind, self.root, self.folder)(part)
-
-
-_LAST: LastLoaded[StreamingScorer] = LastLoaded()
+        with LOADED.using(repr(self.load), self.load) as scorer:
+            return PartPrediction(scorer, self.kind, self.root, self.folder)(part)

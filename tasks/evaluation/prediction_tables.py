@@ -36,6 +36,9 @@ class StreamingScorer(Protocol):
     def stream(self, pictures: Iterable[bytes]) -> Iterator[tuple[Tensor | None, str]]:
         """Yields for each image, in order, logits (C,) and an empty text, or None and the reason."""
 
+    def forward(self, x_N3SS: Tensor) -> Tensor:
+        """Returns uncalibrated logits, (N, C), for preprocessed images (N, 3, S, S)."""
+
     def calibrated(self, logits_NC: Tensor) -> Tensor:
         """Returns calibrated probabilities, (N, C)."""
 

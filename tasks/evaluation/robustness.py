@@ -15,10 +15,9 @@ from tasks.core.progress import counted
 from tasks.core.schema import Column, Metric
 from tasks.core.spread import spread
 from tasks.embedding.thread_count import threads_with_room
-from tasks.embedding.worker import LastLoaded, check_worker, facts_of_bits
+from tasks.embedding.worker import CPU, LOADED, check_worker, facts_of_bits
 from tasks.evaluation.candidates import EvaluationInput, sample_rows
 from tasks.evaluation.scorers import TunedFile
-from tasks.hardware.device import Device
 from tasks.hardware.threads import map_in_threads, one_thread
 from tasks.images.corruptions import corrupted
 from tasks.images.loading import ImageSquares
@@ -26,7 +25,6 @@ from tasks.scorer.answer import Scorer
 from tasks.scorer.preprocessing import Preprocessing
 
 AS_IS = "none"
-CPU = Device(torch.device("cpu"), torch.float32)
 ImageScore = Callable[[Tensor, Tensor], Tensor]  # maps outputs and labels to a score per image, (N,)
 Trial = tuple[str, float]  # kind and strength of a corruption
 
@@ -102,16 +100,13 @@ class RemoteCorruptedOutputs:
 
     def __call__(self, trial: Trial) -> Tensor:
         """Returns the outputs, (N, C). Raises RootstockError if they would not be the same bits."""
-        check_worker(self.facts, CPU, self.sample.root)
-        with one_thread():
-            return _LAST.get(repr(self), self._here)(trial)
+        check_worker(self.facts, CPU, self.sample.root, self.sample.load.weights.parent)
+        with one_thread(), LOADED.using(repr(self), self._here) as work:
+            return work(trial)
 
     def _here(self) -> CorruptedOutputs:
         scorer = self.sample.load()
         return CorruptedOutputs(scorer, self.sample.squares(scorer.preprocessing), self.batch, self.sample)
-
-
-_LAST: LastLoaded[CorruptedOutputs] = LastLoaded()
 
 
 def _outputs(scorer: Scorer, square_N3RR: Tensor, kind: str, strength: float) -> Tensor:

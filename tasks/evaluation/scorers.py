@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.core.errors import ParamsError, RootstockError
+from tasks.core.errors import ParamsError
 from tasks.core.files import sha256_of
 from tasks.core.objective_sections import TeacherParams
 from tasks.core.progress import counted
@@ -21,7 +21,7 @@ from tasks.hardware.device import Device
 from tasks.images.loading import ImageSquares, prefetch
 from tasks.models.backbone import Backbone
 from tasks.models.networks import probe_network, scratch_head
-from tasks.models.weights_file import read
+from tasks.models.weights_file import check_unchanged, read
 from tasks.objectives.teacher import load
 from tasks.scorer.answer import Scorer, spec_of
 from tasks.scorer.network import build_network
@@ -71,8 +71,7 @@ class TunedFile:
 
     def __call__(self) -> Scorer:
         """Returns the uncalibrated scorer. Raises RootstockError if the file is no longer what it was."""
-        if sha256_of(self.weights) != self.sha256:
-            raise RootstockError(f"{self.weights} has changed meanwhile; run the command again", key="weights-changed")
+        check_unchanged(self.weights, self.sha256)
         network = build_network(self.spec["architecture"], self.outputs, self.spec["cut"], **self.spec["head"])
         network.load_state_dict(read(self.weights)[0])
         return Scorer(network, dict(self.spec))

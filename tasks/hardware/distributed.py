@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessException, spawn
 
 from tasks.core.errors import RootstockError
+from tasks.hardware.heap import reuse_freed_memory
 
 
 def count() -> int:
@@ -125,6 +126,7 @@ def _run_worker(
     number: int, parent: int, processes: int, device: str, folder: str, work: Callable[..., str], *arguments: object
 ) -> None:
     """Runs `work` with rank `number` in the group, with the environment variables that torchrun would set."""
+    reuse_freed_memory()
     threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(processes))
     loopback = "lo" if sys.platform == "linux" else "lo0"

@@ -14,7 +14,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-THRESHOLD = 1 << 30  # bytes; larger blocks come from the system, and go back to it when they are freed
+THRESHOLDS = (1 << 30, 1 << 25)  # bytes; larger blocks go back to the system. glibc before 2.35 takes the second only
 MMAP_THRESHOLD, TRIM_THRESHOLD, ARENA_MAX = -3, -1, -8  # malloc.h
 
 
@@ -26,8 +26,9 @@ def reuse_freed_memory() -> None:
     """
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for setting, value in ((MMAP_THRESHOLD, THRESHOLD), (TRIM_THRESHOLD, -1), (ARENA_MAX, 1)):
-            mallopt(setting, value)
+        any(mallopt(MMAP_THRESHOLD, threshold) for threshold in THRESHOLDS)
+        mallopt(TRIM_THRESHOLD, -1)
+        mallopt(ARENA_MAX, 1)
 
 
 def trimmed(items: Iterable[Item]) -> Iterator[Item]:

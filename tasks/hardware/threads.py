@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -55,7 +55,7 @@ def _limit() -> None:
 
 def map_in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], *, most: int | None = None
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yields `function(item)` for each item, in order, each computed by one thread, at most `most` at a time."""
     threads = min(_THREADS.get() or torch.get_num_threads(), most or sys.maxsize)
     with one_thread():

@@ -43,6 +43,12 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from None
 
 
+def check_unchanged(path: Path, sha256: str) -> None:
+    """Raises RootstockError if the file's digest is another one."""
+    if sha256_of(path) != sha256:
+        raise RootstockError(f"{path} has changed meanwhile; run the command again", key="weights-changed")
+
+
 def _as_float32(tensor: Tensor) -> Tensor:
     """Returns a tensor of floating-point numbers in float32, any other as it is."""
     return tensor.float() if tensor.is_floating_point() else tensor

@@ -28,7 +28,9 @@ from tasks.evaluation.batch_prediction import score_parts
 from tasks.evaluation.prediction_tables import merge
 from tasks.core.target import TargetKind
 from tasks.data.image_files import find
+from tasks.hardware.heap import reuse_freed_memory
 from tasks.scorer.answer import Scorer
+reuse_freed_memory()
 root, files, out = Path(sys.argv[1]), find(Path(sys.argv[1]))[0][: int(sys.argv[2])], Path(sys.argv[3])
 scorer = Scorer.load(Path("data/evaluate/spec.json"), Path("data/finetune/model.safetensors"))
 list(score_parts(scorer, TargetKind.CLASSIFICATION, root, files[:64], out / "warm"))

@@ -119,7 +119,7 @@ def test_the_end_of_the_scheduler_or_of_all_workers_is_told(tmp_path, monkeypatc
         time.sleep(pause)
         with raises(RootstockError, "scheduler-gone") as caught:
             list(results)
-        assert "finished features are kept" in str(caught.value)
+        assert "what was finished is kept" in str(caught.value)
         monkeypatch.setattr(clusters, "CONNECT", 2)
         with raises(RootstockError, "no-scheduler"):
             list(spread(square, range(3)))

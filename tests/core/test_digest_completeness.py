@@ -32,7 +32,7 @@ FLOWS_ONLY = {  # roots of modules that only flows import, never stages
         "tasks.data.tables.copying",
         "tasks.data.tables.discovery",
         "tasks.embedded.pretraining",
-        "tasks.evaluation.batch_prediction",
+        *("tasks.evaluation.batch_prediction", "tasks.evaluation.scorer_code", "tasks.evaluation.version_scorer"),
     ),
     *("tasks.evaluation.answer_text", "tasks.gate.class_answers", "tasks.gate.kinds"),
 }
@@ -45,7 +45,7 @@ NO_FEATURE = {  # loaded by the features stage, but features do not depend on th
     *("tasks.core.target", "tasks.data.manifest", "tasks.embedding.index", "tasks.images.views"),  # are in the keys
     "tasks.embedding.matrix",  # writes the features
     *("tasks.embedding.spreading", "tasks.core.spread", "tasks.core.same_machine"),  # decide who computes them
-    "tasks.embedding.thread_count",  # decides how many compute
+    *("tasks.embedding.thread_count", "tasks.embedding.worker"),  # decide how many compute, and check them
     *("tasks.hardware.available_memory", "tasks.hardware.heap"),  # limit the memory
     *("tasks.hardware.machine_cache", "tasks.hardware.precision"),  # device and dtype are in the keys
     *(

@@ -15,9 +15,9 @@ from tasks.core.errors import RootstockError
 from tasks.core.files import sha256_of
 from tasks.core.target import TargetKind
 from tasks.data.image_files import find
-from tasks.embedding.worker import facts_of_bits
+from tasks.embedding.worker import CPU, facts_of_bits
 from tasks.evaluation import batch_prediction
-from tasks.evaluation.batch_prediction import CPU, Part, RemotePartPrediction, score_parts
+from tasks.evaluation.batch_prediction import Part, RemotePartPrediction, score_parts
 from tasks.evaluation.prediction_tables import merge
 from tasks.evaluation.robustness import CorruptedOutputs, Sample
 from tasks.evaluation.scorers import TunedFile

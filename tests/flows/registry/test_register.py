@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 from flows.registry import register, trusted_code
 from flows.registry.register import TASKS, key_of
 from flows.registry.review import _text, allow, show_code
-from flows.registry.scorer_code import CODE_FILES, digest_of, read_code
 from flows.registry.shared_scorer import shared_scorer
 from flows.registry.store import client
 from flows.registry.tags import Tag
@@ -26,6 +25,7 @@ from flows.registry.versions import find, scorer_of
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
 from tasks.core.target import TargetSpec
+from tasks.evaluation.scorer_code import CODE_FILES, digest_of, read_code
 from tasks.scorer.answer import FORMAT, Scorer, spec_of
 from tasks.scorer.network import build_network
 from tasks.scorer.preprocessing import Preprocessing
@@ -97,8 +97,7 @@ def test_a_registered_version_predicts_like_the_projects_code(version, evaluated
 def test_a_copy_for_workers_is_loaded_in_another_process_only_as_it_was_checked(version, stored, tmp_path):
     copy = pickle.loads(pickle.dumps(shared_scorer(version, tmp_path / "shared")))  # noqa: S301 - as Dask does
     np.testing.assert_array_equal(copy().probabilities(PICTURES), scorer_of(version).probabilities(PICTURES))
-    answer = copy.files.folder / "artifacts" / "scorer" / "answer.py"
-    answer.write_text(STRAY)
+    (copy.spec.parent / "scorer" / "answer.py").write_text(STRAY)
     with raises(RootstockError, "weights-changed"):
         copy()
     (stored / "artifacts" / "scorer" / "answer.py").write_text(STRAY)

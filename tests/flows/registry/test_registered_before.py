@@ -83,7 +83,7 @@ def test_an_old_version_predicts_as_before(live):
 
 def test_its_code_is_not_that_of_a_new_version(live):
     from flows.registry.register import TASKS
-    from flows.registry.scorer_code import read_code, run_code
+    from tasks.evaluation.scorer_code import read_code, run_code
 
     before = type(scorer_of(live))
     now = run_code(read_code(TASKS, b'{"format": 3}')).Scorer

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from flows.registry import scorer_code
 from flows.registry.register import MODEL_CODE, TASKS
-from flows.registry.scorer_code import CODE_FILES, read_code, run_code
+from tasks.evaluation import scorer_code
+from tasks.evaluation.scorer_code import CODE_FILES, read_code, run_code
 from tasks.scorer import answer
 
 SINGLE = b'"""Answers."""\nANSWER = "checked"\n'
