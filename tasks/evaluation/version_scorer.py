@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import RootstockError
-from tasks.evaluation.prediction_tables import StreamingScorer
 from tasks.evaluation.scorer_code import digest_of, read_code, run_code
+
+if TYPE_CHECKING:
+    from tasks.evaluation.prediction_tables import StreamingScorer
 
 
 @dataclass(frozen=True)
