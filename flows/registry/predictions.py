@@ -80,11 +80,12 @@ def answer(source: str, model: str | None, out: str | None, say: Callable[[str],
             write_text(target / SOURCE, str(place.resolve()))
         state = state_of(inputs.root, (*inputs.files, *inputs.left_out))
         columns = SCHEMAS[scorer_kind(scorer)](scorer).names  # of an earlier release, they may differ
-        partial = folder / _digest(str(target.resolve()), version.source, state, columns, PART_SIZE, facts_of_bits(CPU))
+        unfinished = folder / _digest(str(target.resolve()))
+        partial = unfinished / _digest(version.source, state, columns, PART_SIZE, facts_of_bits(CPU))
         load = shared_scorer(version, partial / VERSION) if is_cluster() else None
         answered, broken = stream(scorer, inputs, partial, target, say, load)
         _page(target, inputs, version, scorer_kind(scorer), broken)
-        shutil.rmtree(partial, ignore_errors=True)  # a worker that seemed dead may still write a part
+        shutil.rmtree(unfinished, ignore_errors=True)  # a worker that seemed dead may still write a part
     others = f"{broken} broken files" + (f" and {len(inputs.left_out)} left out" if inputs.left_out else "")
     summary = f"{answered} answers by version {version.version} of {version.name}; {others}"
     return f"{summary}, listed with their reasons\n{target.resolve()}: {', '.join(TABLES)}, predictions.html"

@@ -76,7 +76,7 @@ class PartPrediction:
     load: Loader | None = None
 
     def here(self, parts: Sequence[Part]) -> Iterator[int]:
-        """Writes the parts' answers, computed by as many threads as memory has room for. Yields their numbers."""
+        """Writes the parts' answers, computed by as many threads as memory has room for. Yields the number of each."""
         threads = threads_with_room(self.scorer.network, self.scorer.preprocessing.crop, CPU, BATCH) if parts else 1
         rows = map_in_threads(self._rows, chain.from_iterable(part.batches() for part in parts), most=threads)
         with closing(rows):  # it limits PyTorch to one thread meanwhile

@@ -13,15 +13,14 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
-
-THRESHOLDS = (1 << 30, 1 << 25)  # bytes; larger blocks go back to the system. glibc before 2.35 takes the second only
+THRESHOLDS = (1 << 30, 1 << 25)  # bytes; larger blocks go back to the system. Older glibc takes only the second
 MMAP_THRESHOLD, TRIM_THRESHOLD, ARENA_MAX = -3, -1, -8  # malloc.h
 
 
 def reuse_freed_memory() -> None:
     """Keeps freed tensors' memory for the next ones, which can halve the time of training on a CPU.
 
-    Threads share one heap, as those of their own could not hold large tensors. Call this before any thread starts.
+    Threads share one heap, as separate ones could not hold large tensors. Call this before any thread starts.
     See https://man7.org/linux/man-pages/man3/mallopt.3.html.
     """
     with suppress(OSError, AttributeError):

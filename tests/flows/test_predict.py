@@ -144,6 +144,10 @@ def test_a_killed_prediction_resumes_and_ends_with_the_same_output(finished, pic
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "cut" / "predictions.parquet").exists()
+    part = next((project.root / ".state" / "predict").rglob("part-*.parquet"))
+    stale = part.parent.with_name("of files that have changed meanwhile")
+    stale.mkdir()
+    shutil.copy(part, stale)
     assert project.flows(*command[3:]).returncode == 0
     assert (tmp_path / "cut" / "predictions.csv").read_bytes() == (tmp_path / "whole" / "predictions.csv").read_bytes()
     assert not list((project.root / ".state" / "predict").rglob("part-*.parquet"))
