@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -28,6 +29,7 @@ from flows.registry.verdict import EXIT_CODES, Judgement, judge
 from flows.registry.versions import resolve
 from flows.sources import choices, images, split_memory
 from flows.stages import dvc_cli
+from flows.stages.fork_server import dvc_server, stage_server
 from flows.stages.supervise import Outcome, log_message, reproduce
 from tasks.core.params import Section
 from tasks.core.paths import PathsParams
@@ -55,10 +57,10 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
     Raises RootstockError if a step fails.
     """
     plain_errors()
-    with flow_lock(
-        PathsParams.load().paths.state, "retrain", wait=0 if CHECKOUT == MAIN_CHECKOUT else DEPLOYED_SECONDS
-    ):
-        end_leftover(PathsParams.load().paths.state)
+    state = PathsParams.load().paths.state
+    wait = 0 if CHECKOUT == MAIN_CHECKOUT else DEPLOYED_SECONDS
+    with flow_lock(state, "retrain", wait=wait), dvc_server(state):
+        end_leftover(state)
         for line in overrides.write_values(changes(parameters)).splitlines()[3:]:
             get_run_logger().info(line)
         params = load()
@@ -67,20 +69,14 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
         outdated = bring_in(params)
         with Run.of(params, get_run_logger().warning) as run:
             overrides.keep()
-            outcomes = []
-            for stage in STAGES:
-                outcomes.append(reproduce_stage(stage, params, run, outdated))
-                if stage == "validate":
-                    check_parameters_fit_data(params)
-                if stage == "choose":
-                    choices.remember(params)
-                    check_room(params, outdated)
+            with stage_server(params.paths.state, outdated):
+                outcomes = list(reproduce_stages(params, run, outdated))
             version = register(params, run)
             judgement = decide(version, params)
             text = publish(outcomes, version, judgement, params, run)
     result = Result(text, EXIT_CODES[judgement.verdict])
-    state: State[Result] = Completed(name=judgement.verdict.value.capitalize(), message=judgement.why(), data=result)
-    return cast("Result", state)  # Prefect returns the data of a completed state
+    verdict: State[Result] = Completed(name=judgement.verdict.value.capitalize(), message=judgement.why(), data=result)
+    return cast("Result", verdict)  # Prefect returns the data of a completed state
 
 
 @task(task_run_name="source", cache_policy=NO_CACHE)
@@ -98,6 +94,17 @@ def bring_in(params: FlowParams) -> list[str]:
     if outdated and (now := present(params.paths)) and (line := long_run(now, outdated)):
         log.info(line)
     return outdated
+
+
+def reproduce_stages(params: FlowParams, run: Run, outdated: list[str]) -> Iterator[Outcome]:
+    """Runs the stages in order, and checks in between what only an earlier stage's results tell. Yields outcomes."""
+    for stage in STAGES:
+        yield reproduce_stage(stage, params, run, outdated)
+        if stage == "validate":
+            check_parameters_fit_data(params)
+        if stage == "choose":
+            choices.remember(params)
+            check_room(params, outdated)
 
 
 def check_parameters_fit_data(params: FlowParams) -> None:

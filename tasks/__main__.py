@@ -1,94 +1,12 @@
 """Runs stages by name, as dvc.yaml does: python -m tasks features. Distributed: torchrun -m tasks finetune."""
 
-from __future__ import annotations
-
-import argparse
-import dis
 import sys
-import time
-from contextlib import nullcontext
-from dataclasses import asdict
-from functools import partial
-from importlib import import_module
-from inspect import get_annotations, isfunction
-from itertools import chain
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-from tasks.core import interpreter
-from tasks.core.errors import EXIT_BROKEN, RootstockError, as_user_error
-from tasks.core.params import PARAMS_FILE, read_document, values_of
-from tasks.core.paths import PathsParams
-from tasks.core.schema import STAGES
-from tasks.core.sizing import SizingParams
-from tasks.core.supervision import is_first, record, record_error, stage_lock, torchrun_size, watch_supervisor
-from tasks.hardware.heap import reuse_freed_memory
-from tasks.hardware.torchvision_import import without_compiler
-
-
-def main(names: list[str]) -> int:
-    """Runs the named stages in order. Returns the exit code."""
-    watch_supervisor()
-    for name in names:
-        try:
-            run(name)
-        except Exception as error:
-            user_error = as_user_error(error)
-            if user_error is None:
-                if is_first():
-                    record_error(name, f"{type(error).__name__}: {error}", "", EXIT_BROKEN)
-                raise
-            if is_first():
-                record_error(name, str(user_error), user_error.key, user_error.exit_code)
-            print(f"error: {name}: {user_error}", file=sys.stderr)
-            return user_error.exit_code
-    return 0
-
-
-def run(name: str) -> None:
-    """Runs one stage under the stage lock and records its report. Raises RootstockError if the stage is locked."""
-    paths = PathsParams.load().paths
-    module = import_module(f"tasks.{name}")
-    stage = getattr(module, name)
-    import_dependencies(module)  # excluded from the recorded time
-    interpreter.end_of_imports()
-    params = get_annotations(stage, eval_str=True)["params"].load()
-    if torchrun_size() and name != "finetune":
-        raise RootstockError(
-            "only finetune can run under torchrun; run the other stages with python -m tasks", key="torchrun-stage"
-        )
-    with stage_lock(paths.state) if is_first() else nullcontext():
-        sizing = dict(values_of(read_document(PARAMS_FILE), SizingParams.sections()))
-        started = time.perf_counter()
-        report = stage(paths, params)
-        if is_first():
-            seconds, numbers = time.perf_counter() - started, report.model_dump()
-            record(paths, name, seconds, numbers, partial(basis, paths.manifest, sizing, numbers))
-
-
-def basis(manifest: Path, sizing: dict[str, Any], report: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a stage's cost was measured with: the images, the parameters, and how many images it computed."""
-    from tasks.data.counts import count_images
-
-    counts = asdict(count_images(manifest)) if manifest.exists() else None
-    return {"counts": counts, "params": sizing, "done": report.get("embedded", report.get("new"))}
-
-
-def import_dependencies(module: ModuleType) -> None:
-    """Imports up front the modules that functions in `module` import lazily to keep `module` cheap to import."""
-    functions = [
-        member for member in vars(module).values() if isfunction(member) and member.__module__ == module.__name__
-    ]
-    for instruction in chain.from_iterable(map(dis.get_instructions, functions)):
-        if instruction.opname == "IMPORT_NAME":
-            import_module(instruction.argval)
-
+from tasks.runner.fork_client import STAGE_SERVER, run_in_fork
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
-    parser.add_argument("names", nargs="+", choices=STAGES, metavar="stage", help=", ".join(STAGES))
-    names = parser.parse_args().names
-    without_compiler()
-    reuse_freed_memory()
-    interpreter.run(lambda: main(names))
+    arguments = sys.argv[1:]
+    run_in_fork(STAGE_SERVER, " ".join(arguments), arguments)  # returns if no server runs them
+    from tasks.runner.stages import run_here
+
+    run_here(arguments)

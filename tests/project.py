@@ -140,12 +140,11 @@ class Project:
         """Returns the numbers of the registered versions, which MLflow returns as strings or as integers."""
         return sorted(int(version.version) for version in self.versions())
 
-    def stage_process(self, stage: str) -> psutil.Process | None:
-        """Returns the process that runs a stage of this project, if there is one."""
-        for process in psutil.process_iter(["cmdline"]):
-            line = process.info["cmdline"] or []
+    def fork(self, name: str) -> psutil.Process | None:
+        """Returns the fork that runs a stage or a command of DVC, such as dvc repro, in this project, if any."""
+        for process in psutil.process_iter(["name"]):
             try:
-                if line[-3:] == ["-m", "tasks", stage] and process.cwd() == str(self.root):
+                if process.info["name"] == name and process.cwd() == str(self.root):
                     return process
             except psutil.Error:
                 continue

@@ -29,7 +29,8 @@ PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 PACKAGES = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tasks").rglob("__init__.py"))
 assert PACKAGES, "no package lies in tasks/"
 RUNNER = (
-    *(*PACKAGES, "tasks/__main__.py", "tasks/core/supervision.py", "tasks/core/interpreter.py"),
+    *(*PACKAGES, "tasks/__main__.py", "tasks/runner/fork_client.py", "tasks/runner/stages.py"),
+    *("tasks/core/supervision.py", "tasks/core/interpreter.py"),
     *("tasks/core/sections.py", "tasks/core/sizing.py", "tasks/data/counts.py"),
     *("tasks/hardware/heap.py", "tasks/hardware/torchvision_import.py"),
 )

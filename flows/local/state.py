@@ -19,8 +19,9 @@ EVIDENCE = frozenset(  # at least one is in a folder that an earlier version, wi
     {"facts.json", "flow.json", "flow.lock", "reports", "result.md", "run.json", "servers.json", "stage.lock"}
 )
 CHILDREN = EVIDENCE | {
-    *("answers", "bench", "checkpoints", "compare", "failed", "features", "logs", "peers", "pictures", "predict"),
-    *("facts", "flow_run.json", "prune.json", "report.md", "review", "soak", "source", "worktrees", MARKER),
+    *("answers", "bench", "checkpoints", "compare", "dvc-server", "failed", "facts", "features", "flow_run.json"),
+    *("logs", "peers", "pictures", "predict", "prune.json", "report.md", "review", "soak", "source", "stage-server"),
+    *("worktrees", MARKER),
 }
 TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # see tasks.core.files.replacing
 SHOWN = 5  # names in a message

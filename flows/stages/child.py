@@ -1,4 +1,4 @@
-"""Supervised child processes: messages are forwarded as they arrive, and no process in the child's session survives."""
+"""Supervised child processes: messages are forwarded as they arrive, and no process in the child's group survives."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def run_supervised(
 
     A child that exceeds a limit of `run` is stopped; each stage record restarts the clocks. Its standard input is a
     pipe from this process, so a stage exits when this process ends for any reason. Processes left behind in the child's
-    session are killed.
+    process group are killed.
     """
     output = Output(uuid.uuid4().hex, on_message)
     child = subprocess.Popen(
@@ -104,7 +104,7 @@ def run_supervised(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,
+        process_group=0,  # of this session, as a process can join only groups of its own session: see fork_server
         cwd=cwd,
         env={**os.environ, **environment, SUPERVISED: output.run},
     )
@@ -188,7 +188,7 @@ def _wait(child: subprocess.Popen[bytes], seconds: float) -> bytes:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Terminates the child's session, then kills it. If the child has exited, the rest is killed immediately."""
+    """Terminates the child's group, then kills it. If the child has exited, the rest is killed immediately."""
     if child.poll() is None:
         _signal(child, signal.SIGTERM)
         _wait(child, GRACE)

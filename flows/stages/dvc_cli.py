@@ -9,6 +9,7 @@ import errno
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -22,6 +23,7 @@ from tasks.core.errors import DamagedFileError, RootstockError
 from tasks.core.schema import STAGES
 
 LOCK = Path("dvc.lock")
+DVC = (sys.executable, str(Path(__file__).with_name("dvc_command.py")))
 REMOTE = {"push", "pull", "fetch"}  # commands that use the remote
 GROUPS = {"dvc-s3": "s3", "dvc-gs": "gcs", "dvc-azure": "azure", "dvc-ssh": "ssh"}  # targets of make that install it
 PACKAGE = re.compile(r"requires '(dvc-[\w-]+)' to be installed")
@@ -33,7 +35,7 @@ class DvcError(RootstockError):
 
 def dvc(*arguments: str) -> str:
     """Runs a DVC command and returns its standard output. Raises DvcError with DVC's message if it fails."""
-    done = subprocess.run(["dvc", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([*DVC, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise _failure(arguments, (done.stderr.strip() or done.stdout.strip()).partition("\n\nHaving any troubles?")[0])
     return done.stdout
@@ -56,7 +58,7 @@ def _failure(arguments: Sequence[str], reason: str) -> DvcError:
 
 def _remotes() -> str:
     """Returns the names and addresses of the remotes, as DVC lists them."""
-    listed = subprocess.run(["dvc", "remote", "list"], capture_output=True, text=True, check=False).stdout
+    listed = subprocess.run([*DVC, "remote", "list"], capture_output=True, text=True, check=False).stdout
     return ", ".join(" ".join(line.split()) for line in listed.splitlines()) or "there is none; add one: dvc remote add"
 
 
@@ -93,7 +95,7 @@ def _refuse_edits(changed: dict[str, Any]) -> None:
 
 def reproduction(stage: str) -> list[str]:
     """Returns the command that brings one stage up to date, for the supervisor to run."""
-    return ["dvc", "repro", "--single-item", stage]
+    return [*DVC, "repro", "--single-item", stage]
 
 
 def restore(stage: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 
@@ -16,10 +17,10 @@ PAUSE = 60.0  # seconds without a look at the child after which this process was
 
 
 class Watch:
-    """Watches a child process: output and the processor time of its family are signs of work."""
+    """Watches a process group: output and the processor time of its processes are signs of work."""
 
-    def __init__(self, pid: int, run: RunSection) -> None:
-        self._process, self._run = psutil.Process(pid), run
+    def __init__(self, group: int, run: RunSection) -> None:
+        self._group, self._run = group, run
         self._started = self._last_work = self._sampled = self._looked = time.monotonic()
         self._seconds = 0.0
 
@@ -51,7 +52,7 @@ class Watch:
         self._looked = now
 
     def _sample(self, now: float) -> None:
-        seconds = _processor_seconds(self._process)
+        seconds = _processor_seconds(self._group)
         if abs(seconds - self._seconds) > IDLE * (now - self._sampled):  # less if a process of the family has ended
             self._last_work = now
         self._seconds, self._sampled = seconds, now
@@ -67,12 +68,20 @@ def message(stage: str, exceeded: str, run: RunSection) -> str:
     return f"{stage} took longer than {run.timeout:g} seconds (run.timeout) and was stopped"
 
 
-def _processor_seconds(process: psutil.Process) -> float:
-    """Returns the processor time of a process and its descendants, in seconds."""
+def _processor_seconds(group: int) -> float:
+    """Returns the processor time of the processes of a group and their descendants, in seconds."""
     seconds = 0.0
-    with suppress(psutil.NoSuchProcess):
-        for member in [process, *process.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):
-                times = member.cpu_times()
-                seconds += times.user + times.system
+    for member in _family(group):
+        with suppress(psutil.NoSuchProcess):
+            times = member.cpu_times()
+            seconds += times.user + times.system
     return seconds
+
+
+def _family(group: int) -> set[psutil.Process]:
+    family: set[psutil.Process] = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) == group:
+                family |= {process, *process.children(recursive=True)}
+    return family

@@ -21,7 +21,7 @@ USUAL = gc.get_threshold()
 
 def run(command: Callable[[], int]) -> NoReturn:
     """Runs a command, waits for its threads, calls all exit handlers, and exits with the code that it returned."""
-    gc.set_threshold(IMPORTING, *USUAL[1:])
+    begin_imports()
     try:
         code = command()
     finally:
@@ -33,6 +33,11 @@ def run(command: Callable[[], int]) -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def begin_imports() -> None:
+    """Collects garbage rarely from now on."""
+    gc.set_threshold(IMPORTING, *USUAL[1:])
 
 
 def end_of_imports() -> None:

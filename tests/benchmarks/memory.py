@@ -23,7 +23,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from tasks.__main__ import import_dependencies
 from tasks.core.paths import Paths
 from tasks.core.schema import Column
 from tasks.core.sections import AugmentPolicy
@@ -34,6 +33,7 @@ from tasks.embedding.extraction import Extraction, Features, ViewBatch
 from tasks.features import FeaturesParams, features
 from tasks.hardware.heap import reuse_freed_memory
 from tasks.head import HeadParams, head
+from tasks.runner.stages import import_dependencies
 from tests.benchmarks.results import Results, machine
 from tests.conftest import CPU
 from tests.project import ROOT

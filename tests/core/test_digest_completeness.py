@@ -29,6 +29,7 @@ from tests.drawn import SHAPES, drawn, write_discs, write_scenes, write_shapes
 FLOWS_ONLY = {  # roots of modules that only flows import, never stages
     *(
         "tasks.data.archives",
+        "tasks.runner.fork_server",
         "tasks.data.tables.copying",
         "tasks.data.tables.discovery",
         "tasks.embedded.pretraining",
@@ -37,7 +38,7 @@ FLOWS_ONLY = {  # roots of modules that only flows import, never stages
     *("tasks.evaluation.answer_text", "tasks.gate.class_answers", "tasks.gate.kinds"),
 }
 NO_FEATURE = {  # loaded by the features stage, but features do not depend on them
-    *("tasks.__main__", "tasks.core.supervision", "tasks.features"),  # run the stage
+    *("tasks.core.supervision", "tasks.features", "tasks.runner.stages"),  # run the stage
     *("tasks.core.disk", "tasks.core.sizing", "tasks.data.counts"),  # check the disk, and record what the stage took
     *("tasks.core.interpreter", "tasks.hardware.torchvision_import"),  # start and end its process
     *("tasks.core.params", "tasks.core.paths", "tasks.core.sections"),  # settings, whose values are in the keys
@@ -105,7 +106,7 @@ import great_expectations, matplotlib.pyplot, pandas, torch, torchvision  # once
 
 def run(name, stage):
     shutil.copy(f"{name}.yaml", "params.yaml")
-    from tasks.__main__ import main
+    from tasks.runner.stages import main
     code = main([stage])
     files = [module.__file__ for name, module in sys.modules.items() if name.startswith("tasks.")]
     with open(f"{name}.json", "w") as out:

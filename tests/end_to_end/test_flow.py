@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 
 from flows.local.lock import holder
@@ -23,7 +22,7 @@ from tasks.core.files import read_json
 from tasks.core.schema import STAGES
 from tasks.objectives.search_report import SearchReport
 from tests.drawn import drawn
-from tests.project import Project, wait_until
+from tests.project import Project, is_alive, wait_until
 from tests.terminal import Terminal
 
 LINES = 30  # of a whole run, with its table and the next steps
@@ -342,34 +341,30 @@ def test_of_two_simultaneous_runs_the_second_is_refused_with_the_reason(project)
 def test_a_termination_ends_the_stage_and_closes_the_run(prepared, tmp_path):
     project = prepared.copy(tmp_path / "project")
     flow = project.start()
-    stage = wait_until(lambda: project.stage_process("features"), 240)
+    stage = wait_until(lambda: project.fork("features"), 240)
     wait_until(project.runs)
     flow.send_signal(signal.SIGTERM)
     assert flow.wait(60) != 0
-    wait_until(lambda: not stage.is_running(), 5)
+    wait_until(lambda: not is_alive(stage.pid), 5)
     assert statuses(project) == ["KILLED"]
 
 
 def test_ctrl_c_is_answered_in_one_line_and_leaves_nothing_running(prepared, tmp_path):
     project = prepared.copy(tmp_path / "project")
     terminal = Terminal([sys.executable, "-m", "flows", "retrain"], project.root, **project.more)
-    stage = wait_until(lambda: project.stage_process("features"), 240)
+    wait_until(lambda: project.fork("features"), 150)
     wait_until(project.runs)
+    stage = wait_until(lambda: project.fork("finetune"))  # which takes seconds
     terminal.press(b"\x03")
     assert terminal.wait(60) == EXIT_INTERRUPTED, terminal.output
-    wait_until(lambda: not stage.is_running(), 5)
+    wait_until(lambda: not is_alive(stage.pid), 5)
     lines = terminal.lines()
     assert lines[-1] == "interrupted: what was computed is kept; run the command again to go on"
     steps = [line.split()[0] for line in lines[:-1]]
-    assert steps[:6] == ["source", "source", "ingest", "validate", "choose", "augment"], lines
-    assert steps[6:] in ([], ["features"]), lines  # this stage takes a second
+    assert steps[:8] == ["source", "source", "ingest", "validate", "choose", "augment", "features", "head"], lines
+    assert steps[8:] in ([], ["finetune"]), lines
     assert any("━" in frame for frame in terminal.frames())
     assert statuses(project) == ["KILLED"]
-
-
-def dvc_of(stage: psutil.Process) -> psutil.Process:
-    lines = {parent: parent.cmdline() for parent in stage.parents()}
-    return next(parent for parent, line in lines.items() if "dvc" in " ".join(line) and "repro" in line)
 
 
 @pytest.mark.slow
@@ -381,18 +376,18 @@ def test_killed_in_its_stages_it_ends_as_if_undisturbed(prepared, finished, tmp_
     project = prepared.copy(tmp_path / "project")
     for stage in ("ingest", "features", "finetune", "evaluate"):
         flow = project.start("--run.retries", "1")
-        process = wait_until(lambda: project.stage_process(stage))
+        process = wait_until(lambda: project.fork(stage))
         if stage == "finetune":
             wait_until(lambda: list((project.root / ".state" / "checkpoints").rglob("*.safetensors")))
         flow.kill()
         flow.wait()
         killed = time.monotonic()
-        wait_until(lambda: not process.is_running(), 5)
+        wait_until(lambda: not is_alive(process.pid), 5)
         assert time.monotonic() - killed < 2
     flow = project.start("--run.retries", "1")
-    process = wait_until(lambda: project.stage_process(STAGES[-1]))
-    dvc_of(process).kill()
-    wait_until(lambda: not process.is_running(), 5)
+    process = wait_until(lambda: project.fork(STAGES[-1]))
+    project.fork("dvc repro").kill()
+    wait_until(lambda: not is_alive(process.pid), 5)
     assert flow.wait(300) == 0, (project.root / "started.log").read_text()
     assert (project.root / "dvc.lock").read_text() == (finished.root / "dvc.lock").read_text()
     assert project.numbers() == [1]
@@ -408,4 +403,4 @@ def test_a_stage_that_takes_too_long_is_ended(prepared, tmp_path):
     done = project.retrain("--run.timeout", "1")
     assert done.returncode == EXIT_BROKEN
     assert "took longer than 1 seconds" in done.stderr
-    assert project.stage_process("ingest") is None
+    assert project.fork("ingest") is None

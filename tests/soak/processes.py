@@ -21,6 +21,14 @@ def line_of(process: psutil.Process) -> list[str]:
         return []
 
 
+def name_of(process: psutil.Process) -> str:
+    """Returns the name, which a fork that runs a stage has from it; empty if the process has ended."""
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
+
+
 def descendants(pid: int) -> list[psutil.Process]:
     """Returns the processes below a process, in no order."""
     try:
@@ -30,7 +38,7 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def is_dvc(line: list[str]) -> bool:
-    return any(Path(word).name == "dvc" for word in line[:3]) and "dvc-" not in " ".join(line[:2])
+    return any(Path(word).name == "dvc_command.py" for word in line[:3])
 
 
 def stage_in(line: list[str]) -> str | None:
@@ -49,7 +57,7 @@ def victim_of(kind: Victim, flow: int, root: Path) -> psutil.Process | None:
         line = line_of(process)
         is_it = {
             Victim.DVC: is_dvc(line),
-            Victim.STAGE: line[-3:-1] == ["-m", "tasks"],
+            Victim.STAGE: name_of(process) in STAGES,
             Victim.TEMPORARY: "flows.local.temporary_server" in line,
         }
         if is_it.get(kind):

@@ -43,8 +43,8 @@ def test_a_line_says_how_a_cycle_ended():
 @pytest.mark.parametrize(
     ("line", "stage", "dvc"),
     [
-        (["python", "/v/bin/dvc", "repro", "--single-item", "head"], "head", True),
-        (["python", "/v/bin/dvc", "status", "--json", "head"], None, True),
+        (["python", "/c/flows/stages/dvc_command.py", "repro", "--single-item", "head"], "head", True),
+        (["python", "/c/flows/stages/dvc_command.py", "status", "--json", "head"], None, True),
         (["python", "-m", "tasks", "finetune"], "finetune", False),
         (["python", "-m", "flows", "retrain"], None, False),
     ],

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -15,7 +17,7 @@ def clock(monkeypatch):
     """Returns the steps of a clock that replaces the real one."""
     seconds = [0.0]
     monkeypatch.setattr(limits.time, "monotonic", lambda: seconds[0])
-    monkeypatch.setattr(limits, "_processor_seconds", lambda _process: 0.0)
+    monkeypatch.setattr(limits, "_processor_seconds", lambda _group: 0.0)
     return seconds
 
 
@@ -34,7 +36,12 @@ def test_a_pause_of_the_supervisor_is_no_stall_and_takes_no_time(clock, timeout,
 
 
 def test_computing_is_a_sign_of_work():
-    watch = Watch(os.getpid(), RunSection(timeout=None, stall=1, retries=0, slot=None))
-    end = time.monotonic() + 2
-    while time.monotonic() < end:
-        assert watch.exceeded() is None
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"], process_group=0)
+    try:
+        watch = Watch(busy.pid, RunSection(timeout=None, stall=1, retries=0, slot=None))
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            assert watch.exceeded() is None
+    finally:
+        busy.kill()
+        busy.wait()

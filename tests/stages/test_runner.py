@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.__main__ import run
 from tasks.core.errors import RootstockError
+from tasks.runner.stages import run
 from tests.errors import raises
 from tests.project import ROOT, run_python
 
 SCRIPT = """
 import sys
 import tasks.{stage}
-from tasks.__main__ import import_dependencies
+from tasks.runner.stages import import_dependencies
 print(set({modules}) & set(sys.modules))
 import_dependencies(tasks.{stage})
 print(set({modules}) - set(sys.modules))
@@ -38,3 +38,10 @@ def test_torchrun_runs_finetune_only(monkeypatch):
     monkeypatch.chdir(ROOT)
     with raises(RootstockError, "torchrun-stage"):
         run("validate")
+
+
+def test_imports_start_no_threads_and_no_cuda_as_a_fork_would_have_neither():
+    script = "import threading, torch; from tasks.core.schema import STAGES; from tasks.runner.stages import imports\n"
+    script += "print(len([*imports([*STAGES])]), threading.active_count(), torch.cuda.is_initialized())"
+    done = run_python(ROOT, "-c", script)
+    assert done.stdout == "8 1 False\n", done.stderr
