@@ -16,6 +16,7 @@ from tasks.core.files import read_json
 from tests import session
 
 ROOT = Path(__file__).parents[1]
+SOCKETS = ("dvc-server", "stage-server")  # of killed flows; they cannot be copied
 # A copy stores its databases in its own registry; what `make test ARGS=...` exports is not for a make within a test.
 REMOVED = ("PREFECT_", "MLFLOW_", "MAKE", "MFLAGS", "ARGS")
 
@@ -69,7 +70,7 @@ class Project:
 
     def copy(self, root: Path) -> Project:
         """Copies the project, including all computed results, to another folder."""
-        shutil.copytree(self.root, root, symlinks=True, ignore=shutil.ignore_patterns("servers.json"))
+        shutil.copytree(self.root, root, symlinks=True, ignore=shutil.ignore_patterns("servers.json", *SOCKETS))
         return Project(root, self.more.get("PREFECT_API_URL"))
 
     def git(self, *arguments: str) -> str:

@@ -21,6 +21,7 @@ from flows.config.parameters import RunSection
 from flows.local.interruption import check_interrupted
 from flows.stages import limits
 from flows.stages.limits import Watch
+from flows.stages.process_group import wait_for_end
 from tasks.core.errors import RootstockError
 from tasks.core.messages import (
     SEPARATOR,
@@ -188,12 +189,16 @@ def _wait(child: subprocess.Popen[bytes], seconds: float) -> bytes:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Terminates the child's group, then kills it. If the child has exited, the rest is killed immediately."""
+    """Terminates the child's group, then kills it. If the child has exited, the rest is killed immediately.
+
+    Returns when nothing of the group is alive: what it was writing may be moved then.
+    """
     if child.poll() is None:
         _signal(child, signal.SIGTERM)
         _wait(child, GRACE)
     _signal(child, signal.SIGKILL)
     _wait(child, GRACE)
+    wait_for_end(child.pid, GRACE)
     _close(child.stdin)
     _close(child.stdout)
 

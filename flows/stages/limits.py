@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import suppress
 
 import psutil
 
 from flows.config.parameters import RunSection
+from flows.stages.process_group import family
 
 TIMEOUT, STALL = "run.timeout", "run.stall"
 IDLE = 0.01  # share of a core below which processes only wait
@@ -71,17 +71,8 @@ def message(stage: str, exceeded: str, run: RunSection) -> str:
 def _processor_seconds(group: int) -> float:
     """Returns the processor time of the processes of a group and their descendants, in seconds."""
     seconds = 0.0
-    for member in _family(group):
+    for member in family(group):
         with suppress(psutil.NoSuchProcess):
             times = member.cpu_times()
             seconds += times.user + times.system
     return seconds
-
-
-def _family(group: int) -> set[psutil.Process]:
-    family: set[psutil.Process] = set()
-    for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):
-            if os.getpgid(process.pid) == group:
-                family |= {process, *process.children(recursive=True)}
-    return family

@@ -26,6 +26,11 @@ def run(command: Callable[[], int]) -> NoReturn:
         code = command()
     finally:
         gc.unfreeze()  # if Python ends in its own way, extension modules would report the frozen as leaks
+    end(code)
+
+
+def end(code: int) -> NoReturn:
+    """Ends this process as Python would, without taking its objects apart."""
     threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001 - the three steps of Python's own end
     atexit._run_exitfuncs()  # noqa: SLF001
     with suppress(OSError):  # an output that cannot be written to: Python's own end says so

@@ -53,11 +53,14 @@ def variables(environment: dict[str, str]) -> dict[str, str]:
 
 
 def _exit_code(server: socket.socket) -> int:
-    """Waits for the exit code. A server that answers no more has been killed, and this command is then too."""
+    """Waits for the exit code. A server that was killed took its forks with it; its command then counts as terminated.
+
+    That is no sign of too little memory for the command itself, unlike an end by SIGKILL.
+    """
     try:
-        return int(server.recv(LONGEST) or -signal.SIGKILL)
+        return int(server.recv(LONGEST) or -signal.SIGTERM)
     except OSError:
-        return -signal.SIGKILL
+        return -signal.SIGTERM
 
 
 def _end_like(code: int) -> NoReturn:

@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import selectors
+import signal
 import socket
 import struct
 import sys
@@ -17,7 +18,8 @@ import sysconfig
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from itertools import chain
@@ -26,6 +28,7 @@ from typing import Any, NoReturn, Protocol, cast
 
 from tasks.core import interpreter
 from tasks.core.errors import EXIT_BROKEN
+from tasks.runner.fork import end_with, exit_code, name_process
 from tasks.runner.fork_client import ACCEPTED, LONGEST, interpreter_paths, variables
 
 SECONDS = 5.0  # that a client may take to send its request; it does so right after connecting
@@ -61,62 +64,101 @@ class ForkServer:
 
     def _accept(self) -> None:
         """Answers one client. A client that gets no answer runs the program itself."""
-        connection, _address = self._listener.accept()
         streams: list[int] = []
-        try:
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError), ExitStack() as stack:
+            connection = stack.enter_context(self._listener.accept()[0])
             connection.settimeout(SECONDS)
             message, streams, _flags, _address = socket.recv_fds(connection, LONGEST, 3)
+            for stream in streams:
+                stack.callback(os.close, stream)
             request = json.loads(message)
             if basis_of(request["environment"], request["paths"]) == self._basis:
                 self._fork(connection, streams, request)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            print(f"declined: {error}", file=sys.stderr)
-        finally:
-            connection.close()
-            for stream in streams:
-                os.close(stream)
 
     def _fork(self, connection: socket.socket, streams: list[int], request: dict[str, Any]) -> None:
-        group = group_of_peer(connection)
+        group, server = group_of_peer(connection), os.getpid()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of threads: NumPy's end before a fork by themselves
             child = os.fork()
         if not child:
-            self._become(connection, group, streams, request)
-        end = os.pidfd_open(child)
-        self._selector.register(end, selectors.EVENT_READ, partial(self._report, child, end, connection.dup()))
-
-    def _become(self, connection: socket.socket, group: int, streams: list[int], request: dict[str, Any]) -> NoReturn:
-        """Runs the program in this process, a fork, as the client would; never returns to the server's loop."""
-        code: Any = EXIT_BROKEN
+            self._become(connection, group, server, streams, request)
         try:
+            fork = Fork(child, os.pidfd_open(child), connection.dup())
+        except OSError:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise
+        self._selector.register(fork.end, selectors.EVENT_READ, partial(self._report, fork))
+        self._selector.register(fork.connection, selectors.EVENT_READ, partial(self._kill, fork))
+
+    def _become(
+        self, connection: socket.socket, group: int, server: int, streams: list[int], request: dict[str, Any]
+    ) -> NoReturn:
+        """Runs the program in this process, a fork, as the client would; never returns to the server's loop."""
+        code = EXIT_BROKEN
+        try:
+            end_with(server)
             os.setpgid(0, group)  # fails if the client has ended, or belongs to another session
             connection.send(ACCEPTED)
             connection.close()
-            self._listener.close()
-            self._selector.close()
+            self._close()
             for number, stream in enumerate(streams):
                 os.dup2(stream, number)
                 os.close(stream)
             os.chdir(request["folder"])
             os.environ.clear()
             os.environ.update(request["environment"])
-            Path("/proc/self/comm").write_text(request["name"])  # shown by ps and top
+            name_process(request["name"])
             self._program.run_here(request["arguments"])
-        except SystemExit as end:
-            code = end.code
+        except SystemExit as exit_:
+            code = exit_code(exit_)
         except BaseException:
             traceback.print_exc()
         finally:
-            os._exit(code)
+            try:
+                interpreter.end(code)
+            finally:
+                os._exit(code)
 
-    def _report(self, child: int, end: int, connection: socket.socket) -> None:
+    def _close(self) -> None:
+        """Closes what a fork inherits from the server: its listener, and the connections and ends of other forks."""
+        for key in [*self._selector.get_map().values()]:
+            if isinstance(key.fileobj, socket.socket):
+                key.fileobj.close()
+            elif key.fd != sys.stdin.fileno():
+                os.close(key.fd)
+        self._selector.close()
+
+    def _kill(self, fork: Fork) -> None:
+        """Kills a fork whose client has ended, unless it has ended at the same time."""
+        self._unregister(fork.connection)
+        if fork.end in self._selector.get_map():
+            os.kill(fork.child, signal.SIGKILL)
+
+    def _report(self, fork: Fork) -> None:
         """Sends the exit code of a fork that has ended, to a client that may have ended too."""
-        self._selector.unregister(end)
-        os.close(end)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        with connection, suppress(OSError):
-            connection.send(str(code).encode())
+        self._unregister(fork.end)
+        self._unregister(fork.connection)
+        os.close(fork.end)
+        code = os.waitstatus_to_exitcode(os.waitpid(fork.child, 0)[1])
+        with fork.connection, suppress(OSError):
+            fork.connection.send(str(code).encode())
+
+    def _unregister(self, source: int | socket.socket) -> None:
+        if source in self._selector.get_map():
+            self._selector.unregister(source)
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A fork that runs: its process, a descriptor that is readable when it has ended, and the client's connection.
+
+    The client sends nothing more: a connection that is readable has been closed.
+    """
+
+    child: int
+    end: int
+    connection: socket.socket
 
 
 def basis_of(environment: dict[str, str], paths: list[str]) -> list[object]:
@@ -140,6 +182,7 @@ def group_of_peer(connection: socket.socket) -> int:
 
 def main(listener: socket.socket, module: str, names: list[str]) -> NoReturn:
     """Imports what a program needs for these names, and answers requests in between and from then on."""
+    os.close(os.pidfd_open(os.getpid()))  # a system without it gets no server
     interpreter.begin_imports()
     basis = basis_of({**os.environ}, interpreter_paths())  # before anything that it is about is imported
     program = cast("Program", import_module(module))

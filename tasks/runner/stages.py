@@ -7,7 +7,7 @@ import dis
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
@@ -41,7 +41,8 @@ def imports(names: list[str]) -> Iterator[None]:
     """Imports what the stages need, one after the other, and yields after each."""
     _prepare()
     for name in names:
-        import_stage(name)
+        with suppress(Exception):  # the stage meets it again, and says so
+            import_stage(name)
         yield
 
 

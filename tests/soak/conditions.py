@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from tests.project import SOCKETS
 from tests.soak import clock, mounts, state
 from tests.soak.attempt import Attempt
 from tests.soak.damage import DAMAGES, damage
@@ -58,7 +59,7 @@ def _move_to_small_disk(trial: Trial) -> bool:
     beside = trial.root.with_name("moved")
     trial.root.rename(beside)
     is_mounted = mounts.small_disk(trial.root, size + FREE_MIB)
-    shutil.copytree(beside, trial.root, symlinks=True, dirs_exist_ok=True)
+    shutil.copytree(beside, trial.root, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*SOCKETS))
     shutil.rmtree(beside)
     return is_mounted
 

@@ -20,6 +20,7 @@ class Victim(StrEnum):
     FLOW = "flow"  # the command itself
     DVC = "dvc"
     STAGE = "stage"
+    FORKER = "fork server"
     TEMPORARY = "temporary server"
     PREFECT = "prefect"
     MLFLOW = "mlflow"
@@ -102,7 +103,7 @@ DECK = tuple(
     + [("condition", name) for name in CONDITIONS]
 )
 BLOWS = {Blow.KILL: 5, Blow.TERM: 3, Blow.INT: 2, Blow.HUP: 2, Blow.STOP: 2}
-IN_STAGE = {Victim.FLOW: 4, Victim.STAGE: 4, Victim.DVC: 3, Victim.TEMPORARY: 2}
+IN_STAGE = {Victim.FLOW: 4, Victim.STAGE: 4, Victim.DVC: 3, Victim.FORKER: 2, Victim.TEMPORARY: 2}
 ELSEWHERE = {Victim.FLOW: 6, Victim.DVC: 1, Victim.TEMPORARY: 1}
 SECONDS = {Blow.INT: (0.02, 1.5), Blow.STOP: (1.0, 5.0)}
 IN_REGISTER = (None, None, None, Moment.VERSION, Moment.PROOF, Moment.ALIAS)

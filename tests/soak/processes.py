@@ -56,8 +56,9 @@ def victim_of(kind: Victim, flow: int, root: Path) -> psutil.Process | None:
     for process in descendants(flow):
         line = line_of(process)
         is_it = {
-            Victim.DVC: is_dvc(line),
+            Victim.DVC: name_of(process) == "dvc repro",
             Victim.STAGE: name_of(process) in STAGES,
+            Victim.FORKER: "tasks.runner.fork_server" in line and name_of(process) not in (*STAGES, "dvc repro"),
             Victim.TEMPORARY: "flows.local.temporary_server" in line,
         }
         if is_it.get(kind):

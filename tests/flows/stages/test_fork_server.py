@@ -109,12 +109,25 @@ class TestAFork:
         code += "print(sorted(number for number in numbers if os.path.exists(f'/proc/self/fd/{number}')))"
         assert run(code)[1] == [FORKED, "['0', '1', '2']"]
 
-    def test_runs_beside_another(self):
+    def test_runs_beside_another_whose_files_it_does_not_hold(self):
         first = start("sys.stdin.read()")
         assert first.stdout.readline() == FORKED + "\n"
-        assert run("")[:2] == (0, [FORKED])
+        self.test_holds_no_files_of_the_server()
         first.communicate("", timeout=10)
         assert first.returncode == 0
+
+    @pytest.mark.parametrize(("argument", "status", "text"), [("", 0, ""), ("None", 0, ""), ("'why'", 1, "why\n")])
+    def test_may_end_itself_in_any_way_of_python(self, argument, status, text):
+        code = "import atexit; atexit.register(print, 'at the end'); print('unflushed', end=' '); "
+        assert run(f"{code}sys.exit({argument})") == (status, [FORKED, "unflushed at the end"], text)
+
+    def test_ends_with_its_command_even_in_a_group_that_lives_on(self):
+        command = start("print(os.getpid(), flush=True); time.sleep(60)")
+        assert command.stdout.readline() == FORKED + "\n"
+        fork = int(command.stdout.readline())
+        command.kill()
+        command.communicate(timeout=10)
+        wait_until(lambda: not is_alive(fork), 5)
 
 
 def forks() -> list[psutil.Process]:
@@ -199,7 +212,7 @@ def test_a_killed_server_ends_the_fork_and_the_command(server, monkeypatch):
     command = [sys.executable, "-m", "program", IMPORTS + code]
     limits = RunSection(timeout=60, stall=60, retries=0, slot=None)
     status, _output = run_supervised(command, limits, read)
-    assert status == -signal.SIGKILL
+    assert status == -signal.SIGTERM
     wait_until(lambda: not is_alive(pids[0]), 5)
 
 
@@ -215,6 +228,16 @@ def test_the_work_of_a_fork_is_a_sign_of_work(monkeypatch):
     limits = RunSection(timeout=None, stall=2, retries=0, slot=None)
     status, output = run_supervised(command, limits, print)
     assert (status, output.exceeded) == (0, None)
+
+
+def test_a_fork_ends_with_its_server(root):
+    with serving():
+        command = start("print(os.getpid(), flush=True); time.sleep(60)")
+        assert command.stdout.readline() == FORKED + "\n"
+        fork = int(command.stdout.readline())
+    wait_until(lambda: not is_alive(fork), 5)
+    command.communicate(timeout=10)
+    assert command.returncode == -signal.SIGTERM, "an end by SIGKILL would look like too little memory"
 
 
 def test_nothing_of_a_server_is_left_after_its_block(root):
