@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.comparison.cell import Score
 from flows.comparison.preparation import Trial
 from flows.comparison.table import points, score_table, summary
-from flows.comparison.trials import Score, all_trials, run_trial
+from flows.comparison.trials import all_trials, run_trials
 from flows.config import overrides, parameters
 from flows.local.flow_runs import end_leftover
 from flows.local.lock import flow_lock
@@ -51,34 +53,35 @@ def compare() -> Comparison:
         end_leftover(params.paths.state)
         trials = all_trials(params)
         overrides.keep()
-        share_features(folder, params)
+        shown = Shown()
+        results = run_trials(trials, folder, shown.on_message)
         scores = {}
         for number, trial in enumerate(trials, 1):
-            scores[trial] = measure.with_options(task_run_name=f"{number} of {len(trials)}")(trial, folder)
+            measured = measure.with_options(task_run_name=f"{number} of {len(trials)}")
+            scores[trial] = measured(trial, shown, partial(next, results))
         return publish(scores, params, folder)
 
 
-def share_features(folder: Path, params: FlowParams) -> None:
-    """Links the trials' feature store to that of retraining runs, so that each reuses the other's features."""
-    link = folder / "state" / params.paths.feature_store.name
-    params.paths.feature_store.mkdir(parents=True, exist_ok=True)
-    if not link.exists():
-        link.unlink(missing_ok=True)  # a broken link, left behind when the checkout was moved
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(params.paths.feature_store.absolute())
+@dataclass
+class Shown:
+    """Shows the messages of the stages that run here in the bar of the trial whose score is awaited."""
+
+    bar: ProgressBar | None = None
+
+    def on_message(self, message: DisplayMessage) -> None:
+        """Logs and shows a message."""
+        get_run_logger().debug(str(message))
+        if self.bar:
+            self.bar.show(message)
 
 
 @task(cache_policy=NO_CACHE)
-def measure(trial: Trial, folder: Path) -> Score:
-    """Runs one trial, or reads its stored score, and logs the score."""
+def measure(trial: Trial, shown: Shown, next_score: Callable[[], Score]) -> Score:
+    """Waits for one trial's score, which is computed now or was stored, and logs it."""
     log, bar = get_run_logger(), ProgressBar("compare-progress", trial.name)
     log.info(trial.name, extra=as_event(Started()))
-
-    def on_message(message: DisplayMessage) -> None:
-        log.debug(str(message))
-        bar.show(message)
-
-    score = run_trial(trial, folder, on_message)
+    shown.bar = bar
+    score = next_score()
     if not score.error:
         bar.complete()
     outcome = f"{score.metric} {score.value:.4f}, {score.seconds:.0f} s" if not score.error else score.error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from flows.config.parameters import check, stage_params
+from flows.comparison.cell import RESULT, SHARED_STAGES, run_stages
+from flows.config.parameters import FlowParams, check, stage_params
 from flows.sources.candidates import candidates_of
 from flows.sources.copies import listing
 from flows.sources.images import images_of
@@ -23,16 +24,15 @@ from flows.sources.weights import teacher_of
 from tasks.core.digest import code_digest
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.files import read_json, replacing, sha256_of, write_json
+from tasks.core.messages import DisplayMessage
 from tasks.core.params import CHOICE, HEIF, INIT, PARAMS_FILE, PINS, read_document, values_of
 from tasks.core.schema import STAGES
 from tasks.evaluation.requirements import check_attacks_installed
 from tasks.scorer.readers import heif_version
 from tasks.selection.candidates import LIST
 
-SHARED_STAGES = ("ingest", "validate")  # they depend only on the data set
-TRIAL_STAGES = ("choose", "augment", "features", "head", "finetune", "evaluate")
+DONE = "done"  # marks a data set that has been ingested and validated
 TRIAL_PREFIX = "compare:"  # in teacher.weights: a model of the comparison, with the same data set and seed
-RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ class Trial:
         return f"{self.model} on {self.data}, seed {self.seed}"
 
     @property
+    def teacher(self) -> str | None:
+        """Returns the model of the comparison that this one learns from, with the same data set and seed."""
+        name = str(self.changes.get("teacher.weights", ""))
+        return name.removeprefix(TRIAL_PREFIX) if name.startswith(TRIAL_PREFIX) else None
+
+    @property
     def folder(self) -> Path:
         """Returns the path of the trial's folder, relative to the comparison's folder."""
         key = hashlib.sha256(f"{self.data}|{self.model}|{self.seed}".encode()).hexdigest()[:12]
@@ -57,41 +63,67 @@ class Trial:
 
 
 def prepare(trial: Trial, folder: Path, place: Path) -> str:
-    """Writes the trial's params.yaml and prepares its sources. Returns a digest of everything its score depends on.
+    """Writes the params.yaml of the trial and of its data set, and prepares the sources of both.
 
-    Raises RootstockError if a parameter or a source is not valid.
+    Returns a digest of everything that the trial's score depends on. Its state is its own, as several trials may run at
+    the same time. Raises RootstockError if a parameter or a source is not valid.
     """
     document = copy.deepcopy(read_document(PARAMS_FILE))
-    teacher = str(trial.changes.get("teacher.weights", ""))
     for name, value in trial.changes.items():
         set_value(document, name, value)
-    if teacher.startswith(TRIAL_PREFIX):
+    if trial.teacher:
         set_value(document, "teacher.weights", None)
     params = check(document)
     check_names(params)
     check_attacks_installed(params.evaluate.attacked)
     raw, candidates = images_of(params).resolve(), candidates_of(params).resolve()
-    if not teacher.startswith(TRIAL_PREFIX):
-        teacher_file = teacher_of(params).resolve()
+    if trial.teacher:
+        teacher_file = as_teacher(folder / Trial(trial.data, trial.teacher, trial.seed, {}).folder)
+        set_value(document, "teacher.weights", trial.changes["teacher.weights"])
     else:
-        teacher_file = as_teacher(folder / Trial(trial.data, teacher.removeprefix(TRIAL_PREFIX), trial.seed, {}).folder)
-        set_value(document, "teacher.weights", teacher)
+        teacher_file = teacher_of(params).resolve()
     if "scratch.run" not in trial.changes:
         set_value(document, "scratch.run", False)  # in a comparison, the teacher is one of the models
     data_facts: list[object] = [str(raw), listing(raw), heif_version(), code_of(SHARED_STAGES)]
     data_facts += [_read_by(stage, document) for stage in SHARED_STAGES]
     shared = folder / "data" / hashlib.sha256(json.dumps(data_facts).encode()).hexdigest()[:12]
-    places = {"raw": raw, "candidates": candidates, "teacher": teacher_file, "state": folder / "state"}
+    places = {"raw": raw, "candidates": candidates, "teacher": teacher_file}
     places |= {name: shared / name for name in SHARED_STAGES}
-    for name, where in places.items():
-        set_value(document, f"paths.{name}", str(Path(where).absolute()))
-    with replacing(place / PARAMS_FILE) as beside, beside.open("w", encoding="utf-8") as out:
-        YAML().dump(document, out)
-    write_json(place / PINS, {CHOICE: None, HEIF: None, INIT: None})
+    for where, state in ((shared, folder / "state"), (place, place / "state")):
+        _write_params(where, document, {**places, "state": state})
+    share_features(place / "state", params)
     versions = [heif_version(), *(installed(package) for package in ("torch", "torchvision", "pillow"))]
     facts: list[object] = [[_read_by(stage, document) for stage in STAGES], versions, code_of(STAGES)]
     facts += [listing(raw), (candidates / LIST).read_text(encoding="utf-8"), sha256_of(teacher_file)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _write_params(where: Path, document: CommentedMap, places: Mapping[str, Path]) -> None:
+    """Writes the parameters, with these paths, into the folder in which stages will run."""
+    for name, path in places.items():
+        set_value(document, f"paths.{name}", str(path.absolute()))
+    with replacing(where / PARAMS_FILE) as beside, beside.open("w", encoding="utf-8") as out:
+        YAML().dump(document, out)
+    write_json(where / PINS, {CHOICE: None, HEIF: None, INIT: None})
+
+
+def share_features(state: Path, params: FlowParams) -> None:
+    """Links the feature store of a trial's state to that of retraining, so that each reuses the other's features."""
+    link = state / params.paths.feature_store.name
+    params.paths.feature_store.mkdir(parents=True, exist_ok=True)
+    if not link.exists():
+        link.unlink(missing_ok=True)  # a broken link, left behind when the checkout was moved
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(params.paths.feature_store.absolute())
+
+
+def prepare_data(place: Path, on_message: Callable[[DisplayMessage], None]) -> None:
+    """Runs the stages of a trial's data set unless they have run. Raises RootstockError if one fails."""
+    params = check(read_document(place / PARAMS_FILE))
+    shared = params.paths.ingest.parent
+    if not (shared / DONE).exists():
+        run_stages(shared, SHARED_STAGES, params.run, on_message)
+        (shared / DONE).touch()
 
 
 def _read_by(stage: str, document: CommentedMap) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from flows.comparison.cell import Score
 from flows.comparison.preparation import Trial
-from flows.comparison.trials import Score
 
 
 def score_table(scores: Mapping[Trial, Score]) -> pd.DataFrame:

@@ -5,37 +5,17 @@ A score is stored with a digest of everything it depends on, so that an interrup
 
 from __future__ import annotations
 
-import resource
-import shutil
-import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
-from flows.comparison.preparation import RESULT, SHARED_STAGES, TRIAL_PREFIX, TRIAL_STAGES, Trial, prepare
-from flows.config.parameters import FlowParams, RunSection, check
-from flows.local.environment import CHECKOUT
-from flows.stages.child import check_outcome, run_supervised
+from flows.comparison.cell import RESULT, Cell, Score, score_of
+from flows.comparison.preparation import TRIAL_PREFIX, Trial, prepare, prepare_data
+from flows.config.parameters import FlowParams
 from tasks.core.errors import ParamsError, RootstockError
-from tasks.core.files import read_json, write_json
+from tasks.core.files import read_json
 from tasks.core.messages import DisplayMessage
-from tasks.core.params import PARAMS_FILE, read_document
-from tasks.core.schema import VALUE, Candidate, Metric
-
-DONE = "done"  # marks a data set that has been ingested and validated
-
-
-@dataclass(frozen=True)
-class Score:
-    """The result of a trial: a test score and its cost in seconds, or an error."""
-
-    metric: str = ""
-    value: float = float("nan")
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    error: str = ""
-    reused: bool = False
+from tasks.core.spread import spread
 
 
 def all_trials(params: FlowParams) -> list[Trial]:
@@ -57,49 +37,37 @@ def all_trials(params: FlowParams) -> list[Trial]:
     return trials
 
 
-def run_trial(trial: Trial, folder: Path, on_message: Callable[[DisplayMessage], None]) -> Score:
-    """Returns the trial's score, stored or computed now. If the trial fails, the score holds the error."""
+def run_trials(trials: Iterable[Trial], folder: Path, on_message: Callable[[DisplayMessage], None]) -> Iterator[Score]:
+    """Yields the score of each trial, in order, stored or computed: by a cluster's workers, one trial each, or here.
+
+    A failed trial's score holds the error. Raises RootstockError if a cluster cannot compute.
+    """
+    for wave in waves(trials):
+        cells = (_cell(trial, folder.absolute(), on_message) for trial in wave)
+        yield from spread(score_of, cells, lambda score, cells: map(partial(score, on_message=on_message), cells))
+
+
+def waves(trials: Iterable[Trial]) -> list[list[Trial]]:
+    """Splits trials, in order, so that none learns from another of its wave, since they may run at the same time."""
+    waves: list[list[Trial]] = [[]]
+    for trial in trials:
+        if trial.teacher in {other.model for other in waves[-1]}:
+            waves.append([])
+        waves[-1].append(trial)
+    return waves
+
+
+def _cell(trial: Trial, folder: Path, on_message: Callable[[DisplayMessage], None]) -> Cell:
+    """Prepares a trial, with the stages of its data set, and reads its stored score."""
     place = folder / trial.folder
     result_file = place / RESULT
     try:
         digest = prepare(trial, folder, place)
         if result_file.exists() and (result := read_json(result_file))["digest"] == digest:
-            return Score(**{**result["score"], "reused": True})
+            return Cell(trial.name, place, digest, Score(**{**result["score"], "reused": True}))
         result_file.unlink(missing_ok=True)
-        score = compute(place, on_message)
+        prepare_data(place, on_message)
     except RootstockError as error:
         result_file.unlink(missing_ok=True)  # no other trial may use it as a teacher
-        return Score(error=str(error))
-    write_json(result_file, {"digest": digest, "trial": trial.name, "score": vars(score)})
-    return score
-
-
-def compute(place: Path, on_message: Callable[[DisplayMessage], None]) -> Score:
-    """Runs the trial's stages, after those of its data set if needed. Raises RootstockError if a stage fails."""
-    params = check(read_document(place / PARAMS_FILE))
-    paths = params.paths
-    mark = paths.ingest.parent / DONE
-    for stage in TRIAL_STAGES:
-        shutil.rmtree(place / paths.of(stage), ignore_errors=True)
-    if not mark.exists():
-        run_stages(place, SHARED_STAGES, params.run, on_message)
-        mark.touch()
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    run_stages(place, TRIAL_STAGES, params.run, on_message)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    row = read_json(place / paths.metrics)[Candidate.TUNED]
-    metric = Metric.ACCURACY if Metric.ACCURACY in row else Metric.R2
-    return Score(metric.value, row[metric][VALUE], time.perf_counter() - started, cpu)
-
-
-def run_stages(
-    place: Path, stages: Sequence[str], run: RunSection, on_message: Callable[[DisplayMessage], None]
-) -> None:
-    """Runs stages in one child process in the folder `place`, each within the limits of `run`.
-
-    Raises RootstockError if a stage fails.
-    """
-    command = [sys.executable, "-m", "tasks", *stages]
-    code, output = run_supervised(command, run, on_message, cwd=place, PYTHONPATH=str(CHECKOUT))
-    check_outcome(stages, code, output, run)
+        return Cell(trial.name, place, score=Score(error=str(error)))
+    return Cell(trial.name, place, digest)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tasks.core.progress import say
 from tasks.hardware.threads import map_in_threads, threads_for_blocks
 from tasks.heads.logistic import LogisticProblem, scaling_of, total
-from tasks.heads.rows import Features, blocks_of, sample
+from tasks.heads.rows import Features, StandardizedRows, blocks_of, sample
 from tasks.training.measures import measure_classes, measure_values
 from tasks.training.types import Measure
 
@@ -32,6 +32,7 @@ class Probe:
 
 
 Rows = tuple[Features, Tensor]  # features (N, D) and classes (N,), labels (N, C) or values (N, K)
+ScoredRows = tuple[Features | StandardizedRows, Tensor]
 Train = tuple[Features, Tensor, Tensor]  # features, targets and weights (N,)
 
 
@@ -135,7 +136,7 @@ def fit_ridge(train: Train, validation: Rows, strengths: Sequence[float]) -> lis
     return probes
 
 
-def probe(head: nn.Module, setting: float, validation: Rows, measure: Measure = measure_classes) -> Probe:
+def probe(head: nn.Module, setting: float, validation: ScoredRows, measure: Measure = measure_classes) -> Probe:
     """Returns a fitted head with its loss and score on validation features (N, D) and targets."""
     x_ND, y = validation
     head.eval()

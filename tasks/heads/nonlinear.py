@@ -11,18 +11,20 @@ from torch import Tensor, nn
 
 from tasks.core.progress import say
 from tasks.hardware.device import Device
-from tasks.heads.linear import Probe, Rows, Train, probe
+from tasks.heads.linear import Probe, Rows, ScoredRows, Train, probe
+from tasks.heads.logistic import scaling_of
+from tasks.heads.rows import StandardizedRows, blocks_of
 from tasks.models.freezing import ParameterGroup
 from tasks.scorer.heads import build_head
 from tasks.training.loop import Schedule, fit, score
 from tasks.training.losses.cross_entropy import cross_entropy
 from tasks.training.measures import measure_classes
-from tasks.training.types import Batch, Loss, Measure, scoring
+from tasks.training.types import Batch, Loss, Measure, Score, scoring
 
 PATIENCE = 10  # epochs without a lower validation loss before the fit stops
 FLOOR = 0.05  # lower bound of a feature's standard deviation, as a fraction of their mean: rare features stay small
 ROUNDING = 1e-6  # largest difference in loss between equivalent networks
-Tensors = tuple[Tensor, ...]  # standardized features (N, D), targets, and of training rows their weights (N,)
+Standardized = tuple[StandardizedRows, Tensor, Tensor]  # features (N, D), targets and weights (N,)
 CPU = Device(torch.device("cpu"), torch.float32)
 
 
@@ -57,11 +59,11 @@ def fit_dense(train: Train, validation: Rows, outputs: int, dense: Dense) -> lis
     wider head initially computes the same function as the narrower one (Net2Net) and is kept only if it reaches a lower
     validation loss.
     """
-    x_ND, y, weight_N = train[0][:], train[1], train[2]
-    mean_D, deviation_D = x_ND.mean(0), x_ND.std(0, correction=0)
+    x_ND, y, weight_N = train
+    mean_D, deviation_D = (moment_D.float() for moment_D in scaling_of(x_ND))
     deviation_D = deviation_D.clamp_min(FLOOR * float(deviation_D.mean()))
-    rows = ((x_ND - mean_D) / deviation_D, y, (weight_N / weight_N.mean()).float())
-    checked = ((validation[0][:] - mean_D) / deviation_D, validation[1])
+    rows = StandardizedRows(x_ND, mean_D, deviation_D), y, (weight_N / weight_N.mean()).float()
+    checked = StandardizedRows(validation[0], mean_D, deviation_D), validation[1]
     probes = []
     for strength in sorted(dense.l2_penalties, reverse=True):
         torch.manual_seed(dense.seed)
@@ -101,26 +103,32 @@ def widened(head: nn.Module, width: int) -> nn.Module:
     return wide
 
 
-def _fit(head: nn.Module, train: Tensors, validation: Tensors, decay: float, dense: Dense) -> Probe:
+def _fit(head: nn.Module, train: Standardized, validation: ScoredRows, decay: float, dense: Dense) -> Probe:
+    x_ND, y, weight_N = train
+    x_VD, y_V = validation
+
     def batches(epoch: int) -> Iterator[Batch]:
-        order = torch.randperm(len(train[0]), generator=torch.Generator().manual_seed(dense.seed * 100_003 + epoch))
+        order = torch.randperm(len(y), generator=torch.Generator().manual_seed(dense.seed * 100_003 + epoch))
         for part in order.split(dense.batch):  # type: ignore[no-untyped-call]
-            yield Batch(*(rows[part] for rows in train))
+            yield Batch(x_ND[part.numpy()], y[part], weight_N[part])
+
+    def validate() -> Score:
+        blocks = (Batch(x_VD[block], y_V[block]) for block in blocks_of(len(y_V)))
+        return score(head, blocks, CPU, scoring(dense.measure))
 
     fit(
         head,
         batches,
-        lambda: score(head, [Batch(*validation)], CPU, scoring(dense.measure)),
+        validate,
         dense.loss,
-        Schedule(dense.epochs, -(-len(train[0]) // dense.batch), 0.1, decay, PATIENCE, dense.seed),
+        Schedule(dense.epochs, -(-len(y) // dense.batch), 0.1, decay, PATIENCE, dense.seed),
         groups=[ParameterGroup(list(head.parameters()), dense.lr)],
         prepare_epoch=lambda _epoch: None,
         device=CPU,
         checkpoint=NoCheckpoint(),
         on_row=lambda _row: None,
     )
-    x_VD, y_V = validation
-    return probe(head, decay, (x_VD, y_V), dense.measure)
+    return probe(head, decay, validation, dense.measure)
 
 
 def _folded(head: nn.Module, mean_D: Tensor, deviation_D: Tensor) -> nn.Module:

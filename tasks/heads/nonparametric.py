@@ -9,8 +9,11 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from tasks.heads.linear import Probe, Rows, Train, probe
+from tasks.heads.logistic import total
+from tasks.heads.rows import blocks_of
 from tasks.scorer.heads import Neighbors, Prototypes
 
 SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, selected on validation
@@ -18,11 +21,15 @@ SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, selected on valida
 
 def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
     """Builds a prototype head for each scale, from the weighted mean of each class's normalized features (N, D)."""
-    x_ND, y_N, weight_N = train[0][:], train[1], train[2]
-    weight_N1 = weight_N.to(x_ND.dtype).unsqueeze(1)
-    weighted_ND = F.normalize(x_ND, dim=1) * weight_N1
-    members = [y_N == place for place in range(classes)]
-    means = torch.stack([weighted_ND[member_N].sum(0) / weight_N1[member_N].sum() for member_N in members])
+    x_ND, y_N, weight_N = train
+    weight_N1 = weight_N.double().unsqueeze(1)
+
+    def sums(block: slice) -> Tensor:
+        weighted_BD = F.normalize(x_ND[block], dim=1) * weight_N1[block]
+        return torch.zeros(classes, x_ND.shape[1], dtype=torch.float64).index_add_(0, y_N[block], weighted_BD)
+
+    weight_C1 = torch.zeros(classes, 1, dtype=torch.float64).index_add_(0, y_N, weight_N1)
+    means = (total(sums, blocks_of(len(y_N))) / weight_C1).float()
     probes = []
     for scale in SCALES:
         head = Prototypes(x_ND.shape[1], classes)

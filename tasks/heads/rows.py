@@ -6,6 +6,7 @@ Shapes: N rows, B of them in a block, D features.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ class FeatureRows:
         """Returns the numbers of rows and features."""
         return torch.Size((len(self), self._parts[0].shape[1]))
 
-    def __getitem__(self, where: slice) -> Tensor:
-        """Returns the rows of a slice, (B, D)."""
+    def __getitem__(self, where: slice | np.ndarray) -> Tensor:
+        """Returns the rows of a slice, or of these numbers in this order, (B, D)."""
         row_B = self._row_N[where]
         part_B = np.searchsorted(self._starts, row_B, side="right") - 1
         x_BD = torch.empty(len(row_B), self.shape[1])
@@ -43,6 +44,27 @@ class FeatureRows:
     def sample(self, row_M: np.ndarray) -> FeatureRows:
         """Returns some of the rows, by their numbers in ascending order, (M,)."""
         return FeatureRows(self._parts, self._row_N[row_M])
+
+
+@dataclass(frozen=True)
+class StandardizedRows:
+    """Rows from which a mean is subtracted, and which are divided by a deviation, when they are read."""
+
+    x_ND: Tensor | FeatureRows
+    mean_D: Tensor
+    deviation_D: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x_ND)
+
+    @property
+    def shape(self) -> torch.Size:
+        """Returns the numbers of rows and features."""
+        return self.x_ND.shape
+
+    def __getitem__(self, where: slice | np.ndarray) -> Tensor:
+        """Returns the rows of a slice, or of these numbers in this order, (B, D)."""
+        return (self.x_ND[where] - self.mean_D) / self.deviation_D
 
 
 Features = Tensor | FeatureRows

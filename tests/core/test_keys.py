@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from flows.comparison.preparation import SHARED_STAGES, TRIAL_STAGES, code_of
+from flows.comparison.cell import SHARED_STAGES, TRIAL_STAGES
+from flows.comparison.preparation import code_of
 from tasks.core import digest
 from tasks.core.digest import ROOT, closure
 from tasks.core.sections import BackboneParams

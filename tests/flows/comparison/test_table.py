@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from flows.comparison.cell import Score
 from flows.comparison.table import interval, score_table, summary
-from flows.comparison.trials import Score, all_trials
+from flows.comparison.trials import all_trials
 from flows.config.parameters import load
 from tests.project import ROOT
 

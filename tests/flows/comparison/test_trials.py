@@ -6,15 +6,18 @@ import shutil
 import sys
 
 import pandas as pd
+import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from flows.compare import share_features
-from flows.comparison.trials import all_trials, run_stages
+from flows.comparison.cell import run_stages
+from flows.comparison.preparation import Trial, share_features
+from flows.comparison.trials import all_trials, waves
 from flows.config.parameters import RunSection, check, load
 from tasks.core.errors import ParamsError, RootstockError
 from tasks.core.messages import FailureMessage, ProgressMessage, RecordMessage, encode
 from tasks.core.params import read_document
+from tests.dask_cluster import dask_cluster
 from tests.errors import raises
 from tests.project import ROOT, is_alive, wait_until
 
@@ -37,7 +40,7 @@ MODELS = {
 
 
 @pytest.mark.slow
-def test_a_comparison_makes_a_table_and_is_not_repeated(prepared, tmp_path):
+def test_a_comparison_makes_a_table_is_not_repeated_and_is_the_same_on_a_cluster(prepared, tmp_path):
     project = prepared.copy(tmp_path / "project")
     change(project, MODELS)
     done = project.flows("compare")
@@ -61,6 +64,28 @@ def test_a_comparison_makes_a_table_and_is_not_repeated(prepared, tmp_path):
     assert again.stdout.count("as before") == 2
     assert "broken on shapes, seed 0: finetune.epochs: " in again.stdout
     assert "| broken | failed | failed |" in again.stdout
+
+    shutil.rmtree(folder)
+    change(project, MODELS)
+    with dask_cluster(tmp_path / "cluster") as cluster:
+        spread = project.flows("compare")
+        workers = [psutil.Process(worker.pid).cpu_times().children_user for worker in cluster.workers]
+    assert spread.returncode == 0, spread.stdout + spread.stderr
+    assert sum(workers) > 1, "the trials' stages are not the workers' children"
+    assert (pd.read_csv(folder / "cells.csv")["value"] == rows["value"]).all()
+    assert not list(folder.glob("cells/*/state/checkpoints"))
+
+
+def test_no_trial_runs_beside_its_teacher():
+    first, second, student, other, grandchild = (
+        Trial("digits", model, 0, {"teacher.weights": teacher})
+        for model, teacher in (
+            *(("first", None), ("second", "embedded"), ("student", "compare:second")),
+            *(("other", "compare:first"), ("grandchild", "compare:student")),
+        )
+    )
+    assert waves([first, second, student, other, grandchild]) == [[first, second], [student, other], [grandchild]]
+    assert waves([]) == [[]]
 
 
 def test_params_yaml_compares_what_it_names():
@@ -139,8 +164,8 @@ def test_a_trial_reports_why_a_stage_failed(tmp_path, monkeypatch):
 def test_a_link_to_the_store_of_a_moved_checkout_is_recreated(tmp_path):
     params = load(ROOT / "params.yaml")
     params = params.model_copy(update={"paths": params.paths.model_copy(update={"state": tmp_path / "here"})})
-    link = tmp_path / "compare" / "state" / params.paths.feature_store.name
+    link = tmp_path / "a trial" / "state" / params.paths.feature_store.name
     link.parent.mkdir(parents=True)
     link.symlink_to(tmp_path / "there")
-    share_features(tmp_path / "compare", params)
+    share_features(tmp_path / "a trial" / "state", params)
     assert link.resolve() == params.paths.feature_store.resolve()

@@ -1,0 +1,95 @@
+"""One trial that is ready to be computed, here or by a worker of a cluster, which imports this and little more."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.config.parameters import RunSection, check
+from flows.local.environment import CHECKOUT
+from flows.stages.child import check_outcome, run_supervised
+from tasks.core.errors import RootstockError
+from tasks.core.files import read_json, remove, write_json
+from tasks.core.messages import DisplayMessage
+from tasks.core.params import PARAMS_FILE, read_document
+from tasks.core.schema import VALUE, Candidate, Metric
+from tasks.core.spread import SCHEDULER
+
+SHARED_STAGES = ("ingest", "validate")  # they depend only on the data set
+TRIAL_STAGES = ("choose", "augment", "features", "head", "finetune", "evaluate")
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Score:
+    """The result of a trial: a test score and its cost in seconds, or an error."""
+
+    metric: str = ""
+    value: float = float("nan")
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    error: str = ""
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A trial's name, its folder, the digest of all that its score depends on, and its score if it is there already.
+
+    The folder is absolute, as it is the same for all workers of a cluster.
+    """
+
+    name: str
+    place: Path
+    digest: str = ""
+    score: Score | None = None
+
+
+def ignore(_message: DisplayMessage) -> None:
+    """Does nothing with a message."""
+
+
+def score_of(cell: Cell, on_message: Callable[[DisplayMessage], None] = ignore) -> Score:
+    """Returns the trial's score, computed and stored now unless it is there. If it fails, the score holds the error."""
+    if cell.score:
+        return cell.score
+    try:
+        score = _computed(cell.place, on_message)
+    except RootstockError as error:
+        return Score(error=str(error))
+    write_json(cell.place / RESULT, {"digest": cell.digest, "trial": cell.name, "score": vars(score)})
+    return score
+
+
+def _computed(place: Path, on_message: Callable[[DisplayMessage], None]) -> Score:
+    """Runs the trial's stages. Raises RootstockError if one fails."""
+    params = check(read_document(place / PARAMS_FILE))
+    for stage in TRIAL_STAGES:
+        shutil.rmtree(place / params.paths.of(stage), ignore_errors=True)
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    run_stages(place, TRIAL_STAGES, params.run, on_message)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    remove(params.paths.state)  # no checkpoint is needed any more
+    row = read_json(place / params.paths.metrics)[Candidate.TUNED]
+    metric = Metric.ACCURACY if Metric.ACCURACY in row else Metric.R2
+    return Score(metric.value, row[metric][VALUE], time.perf_counter() - started, cpu)
+
+
+def run_stages(
+    place: Path, stages: Sequence[str], run: RunSection, on_message: Callable[[DisplayMessage], None]
+) -> None:
+    """Runs stages in one child process in the folder `place`, each within the limits of `run`, and never on a cluster.
+
+    A worker that ran a trial whose stages wait for workers would wait for itself. Raises RootstockError if a stage
+    fails.
+    """
+    command = [sys.executable, "-m", "tasks", *stages]
+    environment = {"PYTHONPATH": str(CHECKOUT), SCHEDULER: ""}
+    code, output = run_supervised(command, run, on_message, cwd=place, **environment)
+    check_outcome(stages, code, output, run)
