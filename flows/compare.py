@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -54,11 +55,11 @@ def compare() -> Comparison:
         trials = all_trials(params)
         overrides.keep()
         shown = Shown()
-        results = run_trials(trials, folder, shown.on_message)
         scores = {}
-        for number, trial in enumerate(trials, 1):
-            measured = measure.with_options(task_run_name=f"{number} of {len(trials)}")
-            scores[trial] = measured(trial, shown, partial(next, results))
+        with closing(run_trials(trials, folder, shown.on_message)) as results:
+            for number, trial in enumerate(trials, 1):
+                measured = measure.with_options(task_run_name=f"{number} of {len(trials)}")
+                scores[trial] = measured(trial, shown, partial(next, results))
         return publish(scores, params, folder)
 
 

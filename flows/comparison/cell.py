@@ -5,13 +5,18 @@ from __future__ import annotations
 import resource
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from flows.config.parameters import RunSection, check
 from flows.local.environment import CHECKOUT
+from flows.local.interruption import check_interrupted
 from flows.stages.child import check_outcome, run_supervised
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, remove, write_json
@@ -22,7 +27,9 @@ from tasks.core.spread import SCHEDULER
 
 SHARED_STAGES = ("ingest", "validate")  # they depend only on the data set
 TRIAL_STAGES = ("choose", "augment", "features", "head", "finetune", "evaluate")
-RESULT = "result.json"
+RESULT, ORDER = "result.json", "order"
+NOTICED = 120.0  # seconds until a worker has noticed that its order has gone, also on a network file system
+ONE = threading.Lock()  # a trial uses the whole machine
 
 
 @dataclass(frozen=True)
@@ -41,13 +48,23 @@ class Score:
 class Cell:
     """A trial's name, its folder, the digest of all that its score depends on, and its score if it is there already.
 
-    The folder is absolute, as it is the same for all workers of a cluster.
+    The folder is absolute, as it is the same for all workers of a cluster. A worker computes only as long as the folder
+    has the cell's `order`, a unique text: it may not hear that its command has ended, and another has begun.
     """
 
     name: str
     place: Path
     digest: str = ""
+    order: str = ""
     score: Score | None = None
+
+    def check_ordered(self) -> None:
+        """Raises RootstockError if the command that wanted this score has ended, or another one wants it now."""
+        check_interrupted()
+        with suppress(FileNotFoundError):
+            if (self.place / ORDER).read_text(encoding="utf-8") == self.order:
+                return
+        raise RootstockError("the comparison that this trial was computed for has ended", key="not-ordered")
 
 
 def ignore(_message: DisplayMessage) -> None:
@@ -55,34 +72,44 @@ def ignore(_message: DisplayMessage) -> None:
 
 
 def score_of(cell: Cell, on_message: Callable[[DisplayMessage], None] = ignore) -> Score:
-    """Returns the trial's score, computed and stored now unless it is there. If it fails, the score holds the error."""
-    if cell.score:
-        return cell.score
+    """Computes and stores the trial's score. If that fails, the score holds the error.
+
+    A process computes one trial at a time, and a trial is computed by one process at a time.
+    """
     try:
-        score = _computed(cell.place, on_message)
+        with ONE, FileLock(cell.place / "cell.lock", timeout=NOTICED):
+            cell.check_ordered()
+            score = _computed(cell, on_message)
+            cell.check_ordered()
+            write_json(cell.place / RESULT, {"digest": cell.digest, "trial": cell.name, "score": vars(score)})
+    except Timeout:
+        return Score(error=f"{cell.place} is still in use by another comparison; run the command again")
     except RootstockError as error:
         return Score(error=str(error))
-    write_json(cell.place / RESULT, {"digest": cell.digest, "trial": cell.name, "score": vars(score)})
     return score
 
 
-def _computed(place: Path, on_message: Callable[[DisplayMessage], None]) -> Score:
+def _computed(cell: Cell, on_message: Callable[[DisplayMessage], None]) -> Score:
     """Runs the trial's stages. Raises RootstockError if one fails."""
-    params = check(read_document(place / PARAMS_FILE))
+    place, params = cell.place, check(read_document(cell.place / PARAMS_FILE))
     for stage in TRIAL_STAGES:
         shutil.rmtree(place / params.paths.of(stage), ignore_errors=True)
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    run_stages(place, TRIAL_STAGES, params.run, on_message)
+    run_stages(place, TRIAL_STAGES, params.run, on_message, cell.check_ordered)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    remove(params.paths.state)  # no checkpoint is needed any more
+    remove(params.paths.state)
     row = read_json(place / params.paths.metrics)[Candidate.TUNED]
     metric = Metric.ACCURACY if Metric.ACCURACY in row else Metric.R2
     return Score(metric.value, row[metric][VALUE], time.perf_counter() - started, cpu)
 
 
 def run_stages(
-    place: Path, stages: Sequence[str], run: RunSection, on_message: Callable[[DisplayMessage], None]
+    place: Path,
+    stages: Sequence[str],
+    run: RunSection,
+    on_message: Callable[[DisplayMessage], None],
+    check_wanted: Callable[[], None] = check_interrupted,
 ) -> None:
     """Runs stages in one child process in the folder `place`, each within the limits of `run`, and never on a cluster.
 
@@ -91,5 +118,5 @@ def run_stages(
     """
     command = [sys.executable, "-m", "tasks", *stages]
     environment = {"PYTHONPATH": str(CHECKOUT), SCHEDULER: ""}
-    code, output = run_supervised(command, run, on_message, cwd=place, **environment)
+    code, output = run_supervised(command, run, on_message, cwd=place, check=check_wanted, **environment)
     check_outcome(stages, code, output, run)

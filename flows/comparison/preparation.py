@@ -140,8 +140,10 @@ def as_teacher(place: Path) -> Path:
     from tasks.models import weights_file
     from tasks.objectives.teacher import SPEC
 
-    if not (place / RESULT).exists():
-        raise RootstockError("its teacher could not be computed", key="teacher-failed")
+    try:
+        read_json(place / RESULT)  # a network file system may deny for a while that a new file exists, but opens it
+    except FileNotFoundError:
+        raise RootstockError("its teacher could not be computed", key="teacher-failed") from None
     paths = check(read_document(place / PARAMS_FILE)).paths
     file = (place / "teacher.weights").absolute()
     weights_file.write(file, weights_file.read(place / paths.tuned)[0], {SPEC: read_json(place / paths.spec)})

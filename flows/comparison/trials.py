@@ -5,15 +5,16 @@ A score is stored with a digest of everything it depends on, so that an interrup
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
-from flows.comparison.cell import RESULT, Cell, Score, score_of
+from flows.comparison.cell import ORDER, RESULT, Cell, Score, score_of
 from flows.comparison.preparation import TRIAL_PREFIX, Trial, prepare, prepare_data
 from flows.config.parameters import FlowParams
 from tasks.core.errors import ParamsError, RootstockError
-from tasks.core.files import read_json
+from tasks.core.files import read_json, write_text
 from tasks.core.messages import DisplayMessage
 from tasks.core.spread import spread
 
@@ -37,14 +38,27 @@ def all_trials(params: FlowParams) -> list[Trial]:
     return trials
 
 
-def run_trials(trials: Iterable[Trial], folder: Path, on_message: Callable[[DisplayMessage], None]) -> Iterator[Score]:
+def run_trials(
+    trials: Iterable[Trial], folder: Path, on_message: Callable[[DisplayMessage], None]
+) -> Generator[Score, None, None]:
     """Yields the score of each trial, in order, stored or computed: by a cluster's workers, one trial each, or here.
 
     A failed trial's score holds the error. Raises RootstockError if a cluster cannot compute.
     """
     for wave in waves(trials):
-        cells = (_cell(trial, folder.absolute(), on_message) for trial in wave)
-        yield from spread(score_of, cells, lambda score, cells: map(partial(score, on_message=on_message), cells))
+        cells = [_cell(trial, folder.absolute(), on_message) for trial in wave]
+        try:
+            yield from _scores(cells, on_message)
+        finally:
+            for cell in cells:
+                (cell.place / ORDER).unlink(missing_ok=True)
+
+
+def _scores(cells: Sequence[Cell], on_message: Callable[[DisplayMessage], None]) -> Iterator[Score]:
+    missing = [cell for cell in cells if cell.score is None]
+    computed = spread(score_of, missing, lambda score, cells: map(partial(score, on_message=on_message), cells))
+    for cell in cells:
+        yield next(computed) if cell.score is None else cell.score
 
 
 def waves(trials: Iterable[Trial]) -> list[list[Trial]]:
@@ -60,14 +74,15 @@ def waves(trials: Iterable[Trial]) -> list[list[Trial]]:
 def _cell(trial: Trial, folder: Path, on_message: Callable[[DisplayMessage], None]) -> Cell:
     """Prepares a trial, with the stages of its data set, and reads its stored score."""
     place = folder / trial.folder
-    result_file = place / RESULT
+    result_file, order = place / RESULT, uuid4().hex
     try:
+        write_text(place / ORDER, order)  # first: what was ordered before must not see other parameters unnoticed
         digest = prepare(trial, folder, place)
         if result_file.exists() and (result := read_json(result_file))["digest"] == digest:
-            return Cell(trial.name, place, digest, Score(**{**result["score"], "reused": True}))
+            return Cell(trial.name, place, digest, score=Score(**{**result["score"], "reused": True}))
         result_file.unlink(missing_ok=True)
         prepare_data(place, on_message)
     except RootstockError as error:
         result_file.unlink(missing_ok=True)  # no other trial may use it as a teacher
         return Cell(trial.name, place, score=Score(error=str(error)))
-    return Cell(trial.name, place, digest)
+    return Cell(trial.name, place, digest, order)

@@ -91,13 +91,15 @@ def run_supervised(
     on_message: Callable[[DisplayMessage], None],
     *,
     cwd: Path | None = None,
+    check: Callable[[], None] = check_interrupted,
     **environment: str,
 ) -> tuple[int, Output]:
     """Runs a command and calls `on_message` with its progress and text messages. Returns its exit code and output.
 
-    A child that exceeds a limit of `run` is stopped; each stage record restarts the clocks. Its standard input is a
-    pipe from this process, so a stage exits when this process ends for any reason. Processes left behind in the child's
-    process group are killed.
+    `check` is called twice a second, and after each line; if it raises an error, the child is ended. A child that
+    exceeds a limit of `run` is stopped; each stage record restarts the clocks. Its standard input is a pipe from this
+    process, so a stage exits when this process ends for any reason. Processes left behind in the child's process group
+    are killed.
     """
     output = Output(uuid.uuid4().hex, on_message)
     child = subprocess.Popen(
@@ -110,7 +112,7 @@ def run_supervised(
         env={**os.environ, **environment, SUPERVISED: output.run},
     )
     try:
-        _follow(child, output, Watch(child.pid, run))
+        _follow(child, output, Watch(child.pid, run), check)
     finally:
         _end(child)
     return child.returncode, output
@@ -129,10 +131,10 @@ def check_outcome(stages: Sequence[str], code: int, output: Output, run: RunSect
         raise RootstockError("\n".join([*output.tail][-LAST:]) or silent, key="stage-crashed")
 
 
-def _follow(child: subprocess.Popen[bytes], output: Output, watch: Watch) -> None:
+def _follow(child: subprocess.Popen[bytes], output: Output, watch: Watch, check: Callable[[], None]) -> None:
     """Handles the child's lines until it exits or exceeds a limit."""
     for line in _lines(child):
-        check_interrupted()
+        check()
         records = len(output.records)
         output.take(line)
         if len(output.records) > records:

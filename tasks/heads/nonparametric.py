@@ -9,10 +9,8 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from tasks.heads.linear import Probe, Rows, Train, probe
-from tasks.heads.logistic import total
 from tasks.heads.rows import blocks_of
 from tasks.scorer.heads import Neighbors, Prototypes
 
@@ -24,12 +22,11 @@ def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
     x_ND, y_N, weight_N = train
     weight_N1 = weight_N.double().unsqueeze(1)
 
-    def sums(block: slice) -> Tensor:
-        weighted_BD = F.normalize(x_ND[block], dim=1) * weight_N1[block]
-        return torch.zeros(classes, x_ND.shape[1], dtype=torch.float64).index_add_(0, y_N[block], weighted_BD)
-
+    sum_CD = torch.zeros(classes, x_ND.shape[1], dtype=torch.float64)
+    for block in blocks_of(len(y_N)):
+        sum_CD.index_add_(0, y_N[block], F.normalize(x_ND[block], dim=1) * weight_N1[block])
     weight_C1 = torch.zeros(classes, 1, dtype=torch.float64).index_add_(0, y_N, weight_N1)
-    means = (total(sums, blocks_of(len(y_N))) / weight_C1).float()
+    means = (sum_CD / weight_C1).float()
     probes = []
     for scale in SCALES:
         head = Prototypes(x_ND.shape[1], classes)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from flows.comparison.cell import run_stages
+from flows.comparison.cell import Cell, run_stages, score_of
 from flows.comparison.preparation import Trial, share_features
 from flows.comparison.trials import all_trials, waves
 from flows.config.parameters import RunSection, check, load
@@ -73,7 +74,7 @@ def test_a_comparison_makes_a_table_is_not_repeated_and_is_the_same_on_a_cluster
     assert spread.returncode == 0, spread.stdout + spread.stderr
     assert sum(workers) > 1, "the trials' stages are not the workers' children"
     assert (pd.read_csv(folder / "cells.csv")["value"] == rows["value"]).all()
-    assert not list(folder.glob("cells/*/state/checkpoints"))
+    assert not [*folder.glob("cells/*/state"), *folder.glob("cells/*/order")]
 
 
 def test_no_trial_runs_beside_its_teacher():
@@ -147,6 +148,24 @@ def test_a_hanging_stage_of_a_trial_is_ended_with_all_its_processes(tmp_path, mo
     assert shown == [progress]
     grandchild = int((tmp_path / "grandchild").read_text())
     wait_until(lambda: not is_alive(grandchild), 5)
+
+
+@pytest.mark.parametrize("order", ["another", None])
+def test_a_trial_that_is_not_ordered_any_more_is_ended_and_stores_nothing(tmp_path, monkeypatch, order):
+    """A worker of a cluster may not hear that its command has ended, and that another one has begun."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    stand_in(tmp_path, monkeypatch, "echo $$ > stages\nsleep 600")
+    (tmp_path / "order").write_text("mine")
+    with ThreadPoolExecutor() as pool:
+        score = pool.submit(score_of, Cell("a trial", tmp_path, "digest", "mine"))
+        stages = int(wait_until(lambda: (tmp_path / "stages").exists() and (tmp_path / "stages").read_text()))
+        if order:
+            (tmp_path / "order").write_text(order)
+        else:
+            (tmp_path / "order").unlink()
+        assert "has ended" in score.result(30).error
+    wait_until(lambda: not is_alive(stages), 5)
+    assert not (tmp_path / "result.json").exists()
 
 
 def test_a_trial_reports_why_a_stage_failed(tmp_path, monkeypatch):
