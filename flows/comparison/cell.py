@@ -14,7 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from flows.config.parameters import RunSection, check
+from flows.config.parameters import RunSection
+from flows.config.parameters import check as check_params
 from flows.local.environment import CHECKOUT
 from flows.local.interruption import check_interrupted
 from flows.stages.child import check_outcome, run_supervised
@@ -59,7 +60,7 @@ class Cell:
     score: Score | None = None
 
     def check_ordered(self) -> None:
-        """Raises RootstockError if the command that wanted this score has ended, or another one wants it now."""
+        """Raises RootstockError if the command that asked for this score has ended, or another one has asked since."""
         check_interrupted()
         with suppress(FileNotFoundError):
             if (self.place / ORDER).read_text(encoding="utf-8") == self.order:
@@ -91,7 +92,7 @@ def score_of(cell: Cell, on_message: Callable[[DisplayMessage], None] = ignore) 
 
 def _computed(cell: Cell, on_message: Callable[[DisplayMessage], None]) -> Score:
     """Runs the trial's stages. Raises RootstockError if one fails."""
-    place, params = cell.place, check(read_document(cell.place / PARAMS_FILE))
+    place, params = cell.place, check_params(read_document(cell.place / PARAMS_FILE))
     for stage in TRIAL_STAGES:
         shutil.rmtree(place / params.paths.of(stage), ignore_errors=True)
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -109,14 +110,14 @@ def run_stages(
     stages: Sequence[str],
     run: RunSection,
     on_message: Callable[[DisplayMessage], None],
-    check_wanted: Callable[[], None] = check_interrupted,
+    check: Callable[[], None] = check_interrupted,
 ) -> None:
     """Runs stages in one child process in the folder `place`, each within the limits of `run`, and never on a cluster.
 
-    A worker that ran a trial whose stages wait for workers would wait for itself. Raises RootstockError if a stage
-    fails.
+    A worker whose stages wait for workers would wait for itself. If `check`, which is called twice a second, raises
+    an error, they are ended. Raises RootstockError if a stage fails.
     """
     command = [sys.executable, "-m", "tasks", *stages]
     environment = {"PYTHONPATH": str(CHECKOUT), SCHEDULER: ""}
-    code, output = run_supervised(command, run, on_message, cwd=place, check=check_wanted, **environment)
+    code, output = run_supervised(command, run, on_message, cwd=place, check=check, **environment)
     check_outcome(stages, code, output, run)

@@ -21,7 +21,6 @@ def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
     """Builds a prototype head for each scale, from the weighted mean of each class's normalized features (N, D)."""
     x_ND, y_N, weight_N = train
     weight_N1 = weight_N.double().unsqueeze(1)
-
     sum_CD = torch.zeros(classes, x_ND.shape[1], dtype=torch.float64)
     for block in blocks_of(len(y_N)):
         sum_CD.index_add_(0, y_N[block], F.normalize(x_ND[block], dim=1) * weight_N1[block])

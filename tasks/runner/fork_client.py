@@ -20,8 +20,8 @@ OF_A_CALL = ("DVC_", "ROOTSTOCK_", "COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL",
 def run_in_fork(variable: str, name: str, arguments: list[str]) -> None:
     """Ends this process as the command has ended if a fork runs it; returns if no server, or none that fits, does.
 
-    `variable` is the server's, and `name` the command's in lists of processes. A server declines
-    if its code, packages or environment are not what this process would import.
+    `variable` is the server's, and `name` the command's in lists of processes. A server declines if its code, packages
+    or environment are not what this process would import.
     """
     if (address := os.environ.get(variable)) is None:
         return

@@ -15,9 +15,7 @@ CLASSES = 3
 DENSE = Dense(widths=[4, 8], l2_penalties=[0.1], lr=0.01, epochs=2, batch=64, seed=0)
 FITS = {
     "linear": lambda train, validation: fit_probes(train, validation, CLASSES, [1e-3]),
-    "ridge": lambda train, validation: fit_ridge(
-        (train[0], one_hot(train[1]), train[2]), regression(validation), [1e-3]
-    ),
+    "ridge": lambda train, validation: fit_ridge(with_values(train), with_values(validation), [1e-3]),
     "dense": lambda train, validation: fit_dense(train, validation, CLASSES, DENSE),
     "prototype": lambda train, validation: fit_prototypes(train, validation, CLASSES),
 }
@@ -34,12 +32,10 @@ class Counted(FeatureRows):
         return x_BD
 
 
-def one_hot(y):
-    return torch.nn.functional.one_hot(y, CLASSES).double()
-
-
-def regression(rows):
-    return rows[0], one_hot(rows[1])
+def with_values(rows):
+    """Returns rows with values to predict in the place of their classes."""
+    x, y, *weight = rows
+    return (x, torch.nn.functional.one_hot(y, CLASSES).double(), *weight)
 
 
 @pytest.mark.parametrize("fit", FITS.values(), ids=FITS)
