@@ -140,7 +140,10 @@ def _plain_errors(address: str) -> Iterator[None]:
     try:
         yield
     except KilledWorker as error:
-        message = f"{SCHEDULER}: workers died again and again while computing the same work ({error}); see their logs"
+        message = (
+            f"{SCHEDULER}: the worker at {error.last_worker.address} died while computing the same work as "
+            f"{error.allowed_failures} before it; see their logs"
+        )
         raise RootstockError(message, key="process-ended") from None
     except (CancelledError, ClosedClientError, OSError, AttributeError, KeyError):  # the last two of a closed client
         message = (

@@ -34,6 +34,8 @@ BENCHMARKS = (
     "nights",
     "memory",
     "cluster",
+    "scale",
+    "kills",
     "parity",
     "distillation",
     "pseudo_labels",

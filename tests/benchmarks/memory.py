@@ -34,14 +34,16 @@ from tasks.features import FeaturesParams, features
 from tasks.hardware.heap import reuse_freed_memory
 from tasks.head import HeadParams, head
 from tasks.runner.stages import import_dependencies
+from tasks.validate import ValidateParams, validate
 from tests.benchmarks.results import Results, machine
 from tests.conftest import CPU
 from tests.project import ROOT
 from tests.stages.contract import AUGMENT, BACKBONE, HEAD
 
 SIZES = (10_000, 100_000, 1_000_000)
-WORK = ("features, all new", "features, all stored", "head")
+WORK = ("validate", "features, all new", "features, all stored", "head")
 CLASSES, WIDTH, MIB = 10, 512, 2**20
+MODEL = {**BACKBONE, "architecture": "resnet10", "resize": 64, "crop": 64}
 PENALTIES = [1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0]
 
 
@@ -87,10 +89,15 @@ def make_up(paths: Paths, images: int) -> None:
         Column.LABEL: label_N.astype(str),
         Column.SPLIT: random.choice(["train", "validation", "test"], images, p=[0.8, 0.1, 0.1]),
         Column.WEIGHT: 1.0,
+        Column.WIDTH: 64,
+        Column.HEIGHT: 64,
+        Column.MODE: "RGB",
     }
-    manifest = pd.DataFrame(facts).reindex(columns=list(COLUMNS)).assign(pixel_hash=facts[Column.SHA256])
+    hashes = dict.fromkeys((Column.PIXEL_HASH, Column.GROUP), facts[Column.SHA256])
+    manifest = pd.DataFrame({**facts, **hashes}).reindex(columns=list(COLUMNS))
     paths.ingest.mkdir(parents=True)
     manifest.astype(COLUMNS).to_parquet(paths.manifest, index=False, row_group_size=2**14)
+    paths.split_record.write_text('{"ours": true, "near_duplicates": [], "unsearched": 0}')
     TargetSpec(classes=tuple(map(str, range(CLASSES)))).save(paths.task)
     decoding.save(paths.decoding, decoding.resolve(10**8, "white", None))
     paths.choose.mkdir()
@@ -112,7 +119,7 @@ def measured(paths: Paths, work: str) -> tuple[int, float]:
     """Does the work. Returns the bytes that it takes beyond what the process took before, and its seconds."""
     reuse_freed_memory()
     Extraction.__call__ = made_up
-    for stage in ("features", "head"):
+    for stage in ("validate", "features", "head"):
         import_dependencies(import_module(f"tasks.{stage}"))
     gc.collect()
     before, peak, done = anonymous_bytes(), 0, threading.Event()
@@ -125,13 +132,14 @@ def measured(paths: Paths, work: str) -> tuple[int, float]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     started = time.process_time()
-    if work == "head":
+    if work == "validate":
+        validate(paths, ValidateParams(validate={"min_side": 8, "max_unreadable": 0.0}))
+    elif work == "head":
         section = {**HEAD, "strengths": PENALTIES}
         head(paths, HeadParams(**{"compute.device": "cpu"}, seed=0, balance="none", head=section))
     else:
-        backbone = {**BACKBONE, "architecture": "resnet10", "resize": 64, "crop": 64}
         section = {"views": 0, "store": 1000.0, "compile": 0}
-        features(paths, FeaturesParams(backbone=backbone, compute=CPU, features=section))
+        features(paths, FeaturesParams(backbone=MODEL, compute=CPU, features=section))
     seconds = time.process_time() - started
     done.set()
     watcher.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -66,6 +67,23 @@ def test_a_killed_worker_is_replaced_and_its_work_done_again(cluster, tmp_path):
     assert list(spread(once_killed, places)) == list(range(20))
     assert (tmp_path / "killed").exists()
     cluster.add_worker()
+
+
+def end_worker(_number):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_work_that_ends_its_workers_is_given_up(tmp_path, monkeypatch):
+    cluster = DaskCluster(tmp_path, DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="1")
+    try:
+        cluster.add_worker()
+        cluster.add_worker()
+        monkeypatch.setattr(os, "environ", {**os.environ, **cluster.environment})
+        with raises(RootstockError, "process-ended") as caught:
+            list(spread(end_worker, range(1)))
+        assert "died while computing the same work as 1 before it; see their logs" in str(caught.value)
+    finally:
+        cluster.stop()
 
 
 def test_a_worker_with_other_code_is_refused(cluster, tmp_path):

@@ -1,0 +1,94 @@
+"""What the processes of a command cost: processor time and peak memory of each, sampled from /proc."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+INTERVAL = 0.1  # s; what a process does after its last sample is not counted
+MIB = 2**20
+
+
+@dataclass
+class Costs:
+    """Seconds of processor time and the peak of anonymous memory, in MiB, by the name of processes."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)
+
+
+@contextmanager
+def watched() -> Iterator[Costs]:
+    """Yields the costs of all processes below this one, which are complete when the context ends.
+
+    A process that already runs counts from now on. Those of one name are added up, and the largest peak is kept.
+    """
+    costs, done = Costs(), threading.Event()
+    before = {process.pid: used(process) for process in below()}
+    last: dict[tuple[int, str], float] = {}
+
+    def watch() -> None:
+        while not done.is_set():
+            for process in below():
+                with suppress(psutil.Error, OSError, StopIteration, IndexError):  # it ends or is being replaced
+                    name = name_of(process)
+                    last[process.pid, name] = used(process)
+                    costs.peaks[name] = max(costs.peaks.get(name, 0.0), anonymous(process))
+            done.wait(INTERVAL)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield costs
+    finally:
+        done.set()
+        watcher.join()
+        costs.seconds.update(added(last, before))
+
+
+def below() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def used(process: psutil.Process) -> float:
+    """Returns the seconds of processor time of a process without its children; 0 if it has ended."""
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return times.user + times.system
+
+
+def anonymous(process: psutil.Process) -> float:
+    """Returns the resident memory that is not mapped from files, in MiB."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024 / MIB
+
+
+def name_of(process: psutil.Process) -> str:
+    """Returns a fork's name, or what a command runs."""
+    name, command = process.name(), process.cmdline()
+    if name == "dask":
+        return f"dask {command[2]}"
+    if not name.startswith("python"):
+        return name
+    if "-m" not in command[:4]:
+        return Path(command[1]).name
+    return re.sub(" [0-9].*", "", " ".join(command[command.index("-m") + 1 :][:2]))
+
+
+def added(last: dict[tuple[int, str], float], before: dict[int, float]) -> dict[str, float]:
+    """Returns the seconds by name. A process that changes its name, as a fork does, counts under each for its part."""
+    seconds: dict[str, float] = defaultdict(float)
+    counted = dict(before)
+    for (pid, name), total in last.items():
+        seconds[name] += total - counted.get(pid, 0.0)
+        counted[pid] = total
+    return seconds
