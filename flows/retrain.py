@@ -109,11 +109,10 @@ def reproduce_stages(params: FlowParams, run: Run, outdated: list[str]) -> Itera
 
 def check_parameters_fit_data(params: FlowParams) -> None:
     """Raises ParamsError, before hours of computation, if the data does not support a parameter of a later stage."""
-    import pandas as pd
-
+    from tasks.data.manifest import read_manifest
     from tasks.data.slices import refuse_unknown
 
-    manifest = pd.read_parquet(params.paths.manifest)
+    manifest = read_manifest(params.paths.manifest)
     target = TargetSpec.load(params.paths.task)
     check_objective_supported(params.objective, manifest, target)
     check_attacks_supported(params.evaluate.attacked, target.kind)

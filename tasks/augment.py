@@ -33,18 +33,16 @@ def augment(paths: Paths, params: AugmentParams) -> AugmentReport:
 
     Raises ParamsError if the policy may flip or rotate regression images.
     """
-    import pandas as pd
-
     from tasks.core.progress import say
     from tasks.core.schema import Split
     from tasks.data.decoding import load
-    from tasks.data.manifest import of_split
+    from tasks.data.manifest import of_split, read_manifest
     from tasks.models.backbone import preprocessing_of
     from tasks.models.weights_file import read_description
     from tasks.reports.preview import preview
 
     backbone = params.backbone
-    train = of_split(pd.read_parquet(paths.manifest), Split.TRAIN)
+    train = of_split(read_manifest(paths.manifest), Split.TRAIN)
     flip_check = check_geometry(paths, params, train) if params.augment.check else None
     policy = AugmentPolicy.of(params.augment, params.seed, flip_check)
     policy.write(paths.policy)

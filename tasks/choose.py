@@ -38,18 +38,18 @@ def choose(paths: Paths, params: ChooseParams) -> ChooseReport:
     A choice that is pinned in data/pins.json is kept as long as it is among the candidates. Raises RootstockError if a
     candidate cannot be loaded.
     """
-    import pandas as pd
     import torchvision  # noqa: F401 - imported before the stage's time is measured
 
     from tasks.core.files import read_json
     from tasks.core.progress import say
+    from tasks.data.manifest import read_manifest
     from tasks.models.backbone import assumption_of
     from tasks.models.weights_file import read_description
     from tasks.selection.candidates import read_candidates
     from tasks.selection.choice import Choice
     from tasks.selection.sample import labeled
 
-    rows = labeled(pd.read_parquet(paths.manifest))
+    rows = labeled(read_manifest(paths.manifest))
     candidates = of_architecture(read_candidates(paths.candidates), params.backbone.architecture)
     pinned = Choice.of(fields) if (fields := read_json(PINS)[CHOICE]) else None
     choice = pinned if pinned and pinned.among(candidates) else compare(paths, params, candidates, rows)

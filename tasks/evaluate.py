@@ -58,11 +58,9 @@ def evaluate(paths: Paths, params: EvaluateParams) -> EvaluateReport:
 
 def evaluation_input(paths: Paths, params: EvaluateParams, target: TargetSpec) -> EvaluationInput:
     """Builds the candidates and computes their outputs on validation and test images."""
-    import pandas as pd
-
     from tasks.core.schema import Candidate, Column, Split
     from tasks.data.decoding import load
-    from tasks.data.manifest import of_split
+    from tasks.data.manifest import of_split, read_manifest
     from tasks.evaluation.candidates import EvaluationInput, chosen_apart, divided
     from tasks.evaluation.scorers import logits_of, scorers, teacher_scorer, tuned_file
     from tasks.hardware.device import choose
@@ -71,7 +69,7 @@ def evaluation_input(paths: Paths, params: EvaluateParams, target: TargetSpec) -
     from tasks.objectives.search_report import SearchReport
 
     section, batch = params.backbone, params.compute.batch
-    manifest = pd.read_parquet(paths.manifest)
+    manifest = read_manifest(paths.manifest)
     validation, test = of_split(manifest, Split.VALIDATION), of_split(manifest, Split.TEST)
     sizes, decoding = (section.resize, section.crop), load(paths.decoding)
     backbone = build(section.architecture, *read(paths.pretrained), *sizes, section.cut, section.letterbox, decoding)

@@ -34,18 +34,17 @@ def validate(paths: Paths, params: ValidateParams) -> ValidateReport:
     from dataclasses import asdict
 
     import great_expectations  # noqa: F401 - imported before the stage's time is measured
-    import pandas as pd
 
     from tasks.core.files import read_json, write_json, write_text
     from tasks.core.progress import say, warn
     from tasks.data.expectations import check
     from tasks.data.findings import sentence
-    from tasks.data.manifest import label_names, target_names
+    from tasks.data.manifest import label_names, read_manifest, target_names
     from tasks.data.split_record import SplitRecord
     from tasks.data.suite import CRITICAL, NO_NEAR_DUPLICATES, rules
     from tasks.reports.validation_page import findings_page
 
-    manifest = pd.read_parquet(paths.manifest)
+    manifest = read_manifest(paths.manifest)
     record = SplitRecord.model_validate(read_json(paths.split_record))
     limits = params.validate_
     names = target_names(manifest), label_names(manifest)

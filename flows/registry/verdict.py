@@ -28,6 +28,7 @@ from tasks.core.files import read_json
 from tasks.core.paths import Paths
 from tasks.core.schema import VALUE, Candidate, Column
 from tasks.core.target import TargetSpec
+from tasks.data.manifest import read_manifest
 from tasks.gate.checks import Check, Verdict, floors, overall
 from tasks.reports.page import markdown_table
 
@@ -117,7 +118,7 @@ def test_images(paths: Paths) -> list[str]:
     """Returns the hashes of the pixels of the test images, in alphabetical order."""
     import pandas as pd
 
-    hashes = pd.read_parquet(paths.manifest, columns=[Column.PATH, Column.PIXEL_HASH]).set_index(Column.PATH)
+    hashes = read_manifest(paths.manifest, [Column.PATH, Column.PIXEL_HASH]).set_index(Column.PATH)
     tested = pd.read_parquet(paths.predictions, columns=[Column.PATH])[Column.PATH]
     return sorted(hashes.loc[tested, Column.PIXEL_HASH])
 
@@ -133,7 +134,7 @@ def against(
 
     kind, spec = TargetSpec.load(paths.task).kind, read_json(paths.spec)
     predictions = pd.read_parquet(paths.predictions)
-    manifest = pd.read_parquet(paths.manifest).set_index(Column.PATH)
+    manifest = read_manifest(paths.manifest).set_index(Column.PATH)
     rows = manifest.loc[predictions[Column.PATH]].reset_index()
     try:
         ours, theirs = EVALUATED_ANSWERS[kind](predictions, spec), answers(live, files, paths, rows)

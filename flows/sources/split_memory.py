@@ -13,6 +13,7 @@ from filelock import FileLock
 from flows.local.environment import REGISTRY
 from tasks.core.files import read_json
 from tasks.core.paths import Paths
+from tasks.data.manifest import read_manifest
 from tasks.data.split_memory import read_memory, splits_of, write_memory
 from tasks.data.split_record import SplitRecord
 
@@ -49,7 +50,5 @@ def _present(paths: Paths) -> dict[str, str]:
     """Returns the splits of the manifest by pixel hash; empty without a manifest, or if the source defines splits."""
     if not (paths.manifest.exists() and paths.split_record.exists()):
         return {}
-    import pandas as pd
-
     is_ours = SplitRecord.model_validate(read_json(paths.split_record)).ours
-    return splits_of(pd.read_parquet(paths.manifest)) if is_ours else {}
+    return splits_of(read_manifest(paths.manifest)) if is_ours else {}

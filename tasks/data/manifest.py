@@ -5,7 +5,7 @@ Shapes: N images, K targets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MAX_MEAN_TO_STD = 1e5  # limit on a target's ratio of mean to standard deviation, above which float32 loses precision
+
+
+def read_manifest(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Reads the manifest, or some of its columns. Reading ahead would take twice the memory."""
+    import pandas as pd
+
+    return pd.read_parquet(file, columns=columns, pre_buffer=False)
 
 
 def in_blocks(file: Path, rows: int) -> Iterator[pd.DataFrame]:

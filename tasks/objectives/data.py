@@ -16,7 +16,7 @@ from tasks.core.paths import Paths
 from tasks.core.schema import Balance, Column, Split
 from tasks.core.sections import AugmentPolicy
 from tasks.core.target import TargetSpec
-from tasks.data.manifest import of_split
+from tasks.data.manifest import of_split, read_manifest
 from tasks.hardware.device import Device
 from tasks.images.loading import ImageSquares
 from tasks.images.views import Views
@@ -84,7 +84,7 @@ class TrainingData:
 
 def load_data(paths: Paths, balance: Balance) -> TrainingData:
     """Reads the manifest, target and policy, and weights the training images according to `balance`."""
-    manifest, target = pd.read_parquet(paths.manifest), TargetSpec.load(paths.task)
+    manifest, target = read_manifest(paths.manifest), TargetSpec.load(paths.task)
     check_balance_supported(balance, target)
     train = of_split(manifest, Split.TRAIN)
     y, weight_N, prior = torch.from_numpy(target.encode(train)), relative_weights(train), None
