@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-OPTIONAL = attacks s3 gcs azure ssh cluster
+OPTIONAL = attacks s3 gcs azure ssh cluster neighbors
 PYTEST = python -m pytest -n auto
 
 # requirements.txt is what a run needs, requirements-dev.txt adds what tests and lint need. Once a target has asked for
@@ -40,6 +40,7 @@ choose: .venv/ready    ## compare the backbones for the images again, and pin th
 attacks: .venv/ready   ## add the Adversarial Robustness Toolbox, which evaluate.attacked needs
 s3 gcs azure ssh: .venv/ready ## add what reads images from such an address, and DVC's remote there: make s3
 cluster: .venv/ready   ## add Dask's client and worker, for ROOTSTOCK_SCHEDULER
+neighbors: .venv/ready ## add the index of nearest neighbors, which unlabelled.search: index needs
 
 $(OPTIONAL):
 	@uv pip install --python $(BIN)/python --constraint requirements-optional.txt --requirement pyproject.toml --extra $@
@@ -102,7 +103,7 @@ graph: .venv/ready-dev ## write the code that each stage imports into dvc.yaml, 
 
 lock: .venv/ready-dev  ## the locks from pyproject.toml; what is pinned stays where it fits
 	@$(COMPILE) --output-file requirements.txt
-	@$(COMPILE) --extra attacks --extra s3 --extra cluster --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	@$(COMPILE) --extra attacks --extra s3 --extra cluster --extra neighbors --group dev --constraint requirements.txt --output-file requirements-dev.txt
 	@$(COMPILE) --all-extras --constraint requirements-dev.txt --output-file requirements-optional.txt
 
 .venv/ready: requirements.txt

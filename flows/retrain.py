@@ -37,7 +37,7 @@ from tasks.core.progress import listening
 from tasks.core.schema import STAGES
 from tasks.core.target import TargetSpec
 from tasks.evaluation.requirements import check_attacks_installed, check_attacks_supported
-from tasks.objectives.requirements import check_objective_supported
+from tasks.objectives.requirements import check_objective_supported, check_search_installed
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -66,6 +66,7 @@ def retrain(parameters: Parameters = Parameters()) -> Result:  # noqa: B008 - th
         params = load()
         client()  # a store that refuses access says so before anything is imported or computed
         check_attacks_installed(params.evaluate.attacked)
+        check_search_installed(params.objective, params.unlabelled)
         outdated = bring_in(params)
         with Run.of(params, get_run_logger().warning) as run:
             overrides.keep()

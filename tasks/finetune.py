@@ -91,7 +91,9 @@ def finetune(paths: Paths, params: FinetuneParams) -> FinetuneReport:
     from tasks.core.supervision import torchrun_size
     from tasks.hardware.device import processes_for
     from tasks.hardware.distributed import spawn_workers, torchrun_group
+    from tasks.objectives.requirements import check_search_installed
 
+    check_search_installed(params.objective, params.unlabelled)
     if torchrun_size():
         with torchrun_group(params.compute.device):
             return learn(paths, params)

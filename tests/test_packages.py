@@ -21,7 +21,7 @@ OURS = {"tasks", "flows", "deploy", "tests"}
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 INSTALLED = packages_distributions()
 RUN, DEV, ALL = "requirements.txt", "requirements-dev.txt", "requirements-optional.txt"
-GROUPS_FOR_TESTS = {"attacks", "s3", "cluster"}
+GROUPS_FOR_TESTS = {"attacks", "s3", "cluster", "neighbors"}
 
 NOT_IMPORTED = {  # declared nevertheless
     **dict.fromkeys(("dvc-s3", "dvc-gs", "dvc-azure", "dvc-ssh"), "DVC finds its remotes' packages by itself"),

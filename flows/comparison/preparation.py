@@ -28,6 +28,7 @@ from tasks.core.messages import DisplayMessage
 from tasks.core.params import CHOICE, HEIF, INIT, PARAMS_FILE, PINS, read_document, values_of
 from tasks.core.schema import STAGES
 from tasks.evaluation.requirements import check_attacks_installed
+from tasks.objectives.requirements import check_search_installed
 from tasks.scorer.readers import heif_version
 from tasks.selection.candidates import LIST
 
@@ -76,6 +77,7 @@ def prepare(trial: Trial, folder: Path, place: Path) -> str:
     params = check(document)
     check_names(params)
     check_attacks_installed(params.evaluate.attacked)
+    check_search_installed(params.objective, params.unlabelled)
     raw, candidates = images_of(params).resolve(), candidates_of(params).resolve()
     if trial.teacher:
         teacher_file = as_teacher(folder / Trial(trial.data, trial.teacher, trial.seed, {}).folder)

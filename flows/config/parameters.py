@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from tasks.core.errors import ParamsError
 from tasks.core.near_names import did_you_mean
-from tasks.core.objective_sections import Objective, TeacherParams
+from tasks.core.objective_sections import Objective, TeacherParams, UnlabeledSection
 from tasks.core.params import PARAMS_FILE, Section, StageParams, read_document
 from tasks.core.paths import Paths
 from tasks.core.schema import STAGES, Metric
@@ -139,6 +139,7 @@ class FlowParams(StageParams):
     data: DataSection
     backbone: BackboneParams
     objective: Objective
+    unlabelled: UnlabeledSection
     teacher: TeacherParams
     register_: RegisterSection = Field(alias="register")
     evaluate: EvaluateSection

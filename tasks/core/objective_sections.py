@@ -9,6 +9,8 @@ from pydantic import Field
 
 from tasks.core.params import Section
 
+NeighborSearch = Literal["exact", "index"]
+
 NO_TEACHER = "teacher.weights: there is no teacher; set models:/rootstock@live, a weights file or torchvision:DEFAULT"
 
 
@@ -70,6 +72,9 @@ class UnlabeledSection(Section):
     neighbours: int = Field(
         ge=0,
         description="neighbors in feature space for label propagation; 0: the model's predictions (pseudo_labels)",
+    )
+    search: NeighborSearch = Field(
+        description="of these neighbors: exact, or index: approximate, after make neighbors (pseudo_labels)"
     )
     rounds: int = Field(ge=1, description="rounds of pseudo-labeling, each with the latest model (pseudo_labels)")
     quota: int = Field(ge=0, description="pseudo-labels per class, the most confident first; 0: all (pseudo_labels)")

@@ -5,7 +5,7 @@ Shapes: N images, K targets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_MEAN_TO_STD = 1e5  # limit on a target's ratio of mean to standard deviation, above which float32 loses precision
 
 
-def read_manifest(file: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_manifest(file: Path, columns: list[str] | None = None) -> pd.DataFrame:
     """Reads the manifest, or some of its columns. Reading ahead would take twice the memory."""
     import pandas as pd
 

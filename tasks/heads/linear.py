@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tasks.core.progress import say
 from tasks.hardware.threads import map_in_threads, threads_for_blocks
 from tasks.heads.logistic import LogisticProblem, scaling_of, total
-from tasks.heads.rows import Features, StandardizedRows, blocks_of, sample
+from tasks.heads.rows import BLOCK, Features, StandardizedRows, blocks_of, sample
 from tasks.training.measures import measure_classes, measure_values
 from tasks.training.types import Measure
 
@@ -136,12 +136,21 @@ def fit_ridge(train: Train, validation: Rows, strengths: Sequence[float]) -> lis
     return probes
 
 
-def probe(head: nn.Module, setting: float, validation: ScoredRows, measure: Measure = measure_classes) -> Probe:
-    """Returns a fitted head with its loss and score on validation features (N, D) and targets."""
+def probe(
+    head: nn.Module,
+    setting: float,
+    validation: ScoredRows,
+    measure: Measure = measure_classes,
+    size: int = BLOCK,
+) -> Probe:
+    """Returns a fitted head with its loss and score on validation features (N, D) and targets.
+
+    A thread computes the outputs of `size` rows at a time.
+    """
     x_ND, y = validation
     head.eval()
     with torch.inference_mode():
-        parts = map_in_threads(lambda block: _outputs(head, x_ND[block]), blocks_of(len(y)))
+        parts = map_in_threads(lambda block: _outputs(head, x_ND[block]), blocks_of(len(y), size))
         loss, score = measure(torch.cat(list(parts)), y)
     return Probe(head, setting, loss, score)
 

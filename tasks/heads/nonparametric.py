@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from tasks.heads.linear import Probe, Rows, Train, probe
-from tasks.heads.rows import blocks_of
+from tasks.heads.rows import BLOCK, Features, blocks_of
 from tasks.scorer.heads import Neighbors, Prototypes
 
 SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, selected on validation
+NUMBERS = 2**25  # that a thread computes for validation rows at a time, unless a single row has more
 
 
 def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
@@ -37,13 +39,30 @@ def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
 def fit_neighbors(train: Train, validation: Rows, classes: int, counts: Sequence[int]) -> list[Probe]:
     """Builds a nearest-neighbor head from all training rows, (N, D), for each number of neighbors.
 
-    Each vote is weighted by its row's weight.
+    Each vote is weighted by its row's weight. All heads share one copy of the rows.
     """
-    x_ND, y_N, weight_N = train[0][:], train[1], train[2]
-    votes_RC = F.one_hot(y_N, classes) * (weight_N / weight_N.mean()).float().unsqueeze(1)
+    x_ND, y_N, weight_N = train
+    state = {"keys_RD": _normalized(x_ND), "votes_RC": _votes(y_N, weight_N, classes)}
     probes = []
     for count in counts:
-        head = Neighbors(x_ND.shape[1], classes, len(x_ND), min(count, len(x_ND)))
-        head.load_state_dict({"keys_RD": F.normalize(x_ND, dim=1), "votes_RC": votes_RC})
-        probes.append(probe(head, count, validation))
+        neighbors = min(count, len(y_N))
+        with torch.device("meta"):  # its tensors are those of `state`
+            head = Neighbors(x_ND.shape[1], classes, len(y_N), neighbors)
+        head.load_state_dict(state, assign=True)
+        numbers = len(y_N) + neighbors * classes  # similarities and votes for a validation row
+        probes.append(probe(head, count, validation, size=max(1, min(BLOCK, NUMBERS // numbers))))
     return probes
+
+
+def _normalized(x_ND: Features) -> Tensor:
+    """Returns the rows with the length one, (N, D) float32."""
+    z_ND = torch.empty(x_ND.shape)
+    for block in blocks_of(len(x_ND)):
+        z_ND[block] = F.normalize(x_ND[block], dim=1)
+    return z_ND
+
+
+def _votes(y_N: Tensor, weight_N: Tensor, classes: int) -> Tensor:
+    """Returns the votes for the class of each row, (N, C) float32: its weight relative to the mean."""
+    vote_N1 = (weight_N / weight_N.mean()).float().unsqueeze(1)
+    return torch.zeros(len(y_N), classes).scatter_(1, y_N.unsqueeze(1), vote_N1)

@@ -75,6 +75,6 @@ def sample(x_ND: Features, row_M: np.ndarray) -> Features:
     return x_ND.sample(row_M) if isinstance(x_ND, FeatureRows) else x_ND[torch.from_numpy(row_M)]
 
 
-def blocks_of(count: int) -> list[slice]:
-    """Returns the slices of the blocks of `count` rows."""
-    return [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+def blocks_of(count: int, size: int = BLOCK) -> list[slice]:
+    """Returns the slices of the blocks of `count` rows, with `size` rows in all but the last."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

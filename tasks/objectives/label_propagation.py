@@ -9,37 +9,43 @@ Shapes: N images, D features, C classes.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import sparse
 from scipy.sparse.linalg import cg
-from sklearn.neighbors import NearestNeighbors
 
 from tasks.core.errors import RootstockError
+from tasks.core.objective_sections import NeighborSearch
+from tasks.objectives.nearest import SEARCHES
 
 ALPHA = 0.99  # weight of an image's neighbors relative to that of its own label
 GAMMA = 3  # exponent of the cosine similarity in an edge's weight
 UNREACHED = 1e-9  # score of each class for an image that no label reaches
 
 
-def graph(x_ND: np.ndarray, neighbors: int) -> sparse.csr_matrix:
+def graph(x_ND: np.ndarray, neighbors: int, search: NeighborSearch = "exact") -> sparse.csr_matrix:
     """Returns the symmetric, normalized weights, (N, N), of edges to the nearest features (N, D) by cosine similarity.
 
-    The search compares all pairs: its time grows with the square of N.
+    No image is a neighbor of itself. Raises RootstockError if an index does not lead to enough neighbors.
     """
-    index = NearestNeighbors(n_neighbors=min(neighbors, len(x_ND) - 1), metric="cosine").fit(x_ND)
-    weight_NN = index.kneighbors_graph(mode="distance")  # an image is not its own neighbor
-    weight_NN.data = (1 - weight_NN.data).clip(0) ** GAMMA
+    count = min(neighbors, len(x_ND) - 1)
+    nearest = SEARCHES[search](torch.as_tensor(x_ND, dtype=torch.float32), count)
+    weight_NK, start_N = nearest.cosine_NK.clamp_min(0) ** GAMMA, np.arange(len(x_ND) + 1) * count
+    parts = (weight_NK.flatten().numpy(), nearest.row_NK.flatten().numpy(), start_N)
+    weight_NN = sparse.csr_matrix(parts, shape=(len(x_ND), len(x_ND)))
     weight_NN = weight_NN + weight_NN.T
     scale = sparse.diags(1 / np.sqrt(np.asarray(weight_NN.sum(1)).ravel() + UNREACHED))
     return sparse.csr_matrix(scale @ weight_NN @ scale)
 
 
-def propagate(x_ND: np.ndarray, label_N: np.ndarray, classes: int, neighbors: int) -> np.ndarray:
+def propagate(
+    x_ND: np.ndarray, label_N: np.ndarray, classes: int, neighbors: int, search: NeighborSearch = "exact"
+) -> np.ndarray:
     """Returns class probabilities, (N, C), from features (N, D) and labels (N,), where -1 means unlabeled.
 
-    Raises RootstockError if the linear system is not solved.
+    Raises RootstockError if the linear system is not solved, or an index does not lead to enough neighbors.
     """
     label_NC = (label_N[:, None] == np.arange(classes)).astype(float)
-    system = sparse.identity(len(x_ND)) - ALPHA * graph(x_ND, neighbors)
+    system = sparse.identity(len(x_ND)) - ALPHA * graph(x_ND, neighbors, search)
     score_NC = np.stack([_solve(system, class_N) for class_N in label_NC.T], 1).clip(0)
     score_NC *= label_NC.mean(0) / score_NC.sum(0).clip(UNREACHED)
     score_NC += UNREACHED * score_NC.max()

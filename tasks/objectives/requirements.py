@@ -1,11 +1,12 @@
-"""Checks that the manifest meets the requirements of the objective before anything is computed."""
+"""Checks that the manifest and the installed packages support the objective before anything is computed."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from tasks.core.errors import ParamsError
-from tasks.core.objective_sections import Objective
+from tasks.core.objective_sections import Objective, UnlabeledSection
 from tasks.core.schema import Split
 from tasks.core.target import TargetKind, TargetSpec
 from tasks.data.manifest import of_split
@@ -35,4 +36,14 @@ def check_objective_supported(objective: Objective, manifest: pd.DataFrame, targ
             f"objective: {objective} needs unlabeled images, and there are none; put them into unlabelled/, next to "
             "train/, or add rows without a label to the table",
             key="unlabeled-images-missing",
+        )
+
+
+def check_search_installed(objective: Objective, section: UnlabeledSection) -> None:
+    """Raises ParamsError if an index of neighbors is requested, and its optional package is not installed."""
+    requested = objective is Objective.PSEUDO_LABELS and section.neighbours and section.search == "index"
+    if requested and find_spec("voyager") is None:
+        raise ParamsError(
+            "unlabelled.search: the package voyager is not installed; run make neighbors, or set it to exact",
+            key="neighbors-not-installed",
         )

@@ -96,7 +96,7 @@ def first_predictions(context: TrainingContext, methods: ObjectiveParams, networ
     x_ND = predict(context, methods.teacher, network, rows, features=True)[:, classes:]
     label_N = torch.full((len(rows),), -1)
     label_N[: len(train)] = torch.from_numpy(data.target.encode(train))
-    p_NC = propagate(x_ND.numpy(), label_N.numpy(), classes, neighbors)
+    p_NC = propagate(x_ND.numpy(), label_N.numpy(), classes, neighbors, methods.unlabelled.search)
     return torch.from_numpy(p_NC).log().float()[len(train) :]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pandas as pd
+import pytest
 import torch
 
 from flows.config.parameters import check
@@ -20,10 +21,11 @@ from tests.errors import raises
 from tests.project import ROOT, Project, run_python
 
 FILES = {"manifest": "manifest.parquet", "task": "task.json", "teacher": "teacher"}
-WITHOUT_ATTACKS = """
+WITHOUT_PACKAGE = """
 import runpy, sys
-sys.modules["art"] = None  # as if it were not installed
-sys.argv = ["flows", "retrain", "--evaluate.attacked", "10"]
+_, package, *options = sys.argv
+sys.modules[package] = None  # as if it were not installed
+sys.argv = ["flows", "retrain", *options]
 runpy.run_module("flows", run_name="__main__")
 """
 
@@ -45,10 +47,27 @@ def test_a_teacher_of_other_classes_is_refused_before_anything_is_computed(tmp_p
     check_parameters_fit_data(params)
 
 
-def test_attacks_that_are_not_installed_are_refused_before_anything_is_computed(prefect_server, tmp_path):
+@pytest.mark.parametrize(
+    ("package", "options", "words"),
+    [
+        (
+            "art",
+            "--evaluate.attacked 10",
+            ["evaluate.attacked: the package adversarial-robustness-toolbox is not installed", "make attacks"],
+        ),
+        (
+            "voyager",
+            "--objective pseudo_labels --unlabelled.neighbours 10 --unlabelled.search index",
+            ["unlabelled.search: the package voyager is not installed", "make neighbors"],
+        ),
+    ],
+)
+def test_what_is_not_installed_is_refused_before_anything_is_computed(
+    prefect_server, tmp_path, package, options, words
+):
     project = Project.fresh(tmp_path / "project", prefect_server)
-    done = run_python(project.root, "-c", WITHOUT_ATTACKS, **project.more)
+    done = run_python(project.root, "-c", WITHOUT_PACKAGE, package, *options.split(), **project.more)
     assert done.returncode == EXIT_USAGE, done.stdout + done.stderr
-    assert "evaluate.attacked: the package adversarial-robustness-toolbox is not installed" in done.stderr
-    assert "make attacks" in done.stderr
+    assert all(part in done.stderr for part in words), done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
     assert not (project.root / "data" / "raw").exists()

@@ -8,7 +8,7 @@ import torch
 
 from tasks.heads.linear import fit_probes, fit_ridge
 from tasks.heads.nonlinear import Dense, fit_dense
-from tasks.heads.nonparametric import fit_prototypes
+from tasks.heads.nonparametric import fit_neighbors, fit_prototypes
 from tasks.heads.rows import BLOCK, FeatureRows
 
 CLASSES = 3
@@ -18,6 +18,7 @@ FITS = {
     "ridge": lambda train, validation: fit_ridge(with_values(train), with_values(validation), [1e-3]),
     "dense": lambda train, validation: fit_dense(train, validation, CLASSES, DENSE),
     "prototype": lambda train, validation: fit_prototypes(train, validation, CLASSES),
+    "knn": lambda train, validation: fit_neighbors(train, validation, CLASSES, [5]),
 }
 
 

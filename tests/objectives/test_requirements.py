@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import pandas as pd
 import pytest
 
 from tasks.core.errors import ParamsError
-from tasks.core.objective_sections import Objective
+from tasks.core.objective_sections import Objective, UnlabeledSection
 from tasks.core.schema import HAS, TARGET, Column, Split
 from tasks.core.target import TargetKind, TargetSpec
-from tasks.objectives.requirements import check_objective_supported
+from tasks.objectives.requirements import check_objective_supported, check_search_installed
 from tests.errors import raises
+from tests.stages.contract import METHODS
 
 
 def manifest(*splits: Split, **more: object) -> pd.DataFrame:
@@ -52,3 +55,19 @@ def test_other_objectives_need_no_unlabeled_images(objective):
 def test_undefined_combinations_are_refused(target, objective):
     with raises(ParamsError, "objective"):
         check_objective_supported(Objective(objective), manifest(*BOTH), target)
+
+
+def test_an_index_that_is_not_installed_is_an_error_with_the_remedy(monkeypatch):
+    def check(objective, **changes):
+        check_search_installed(objective, UnlabeledSection(**{**METHODS["unlabelled"], **changes}))
+
+    requested = {"neighbours": 10, "search": "index"}
+    check(Objective.PSEUDO_LABELS, **requested)
+    monkeypatch.setitem(sys.modules, "voyager", None)  # Python's marker for a package that must not be imported
+    check(Objective.FIXMATCH, **requested)
+    check(Objective.PSEUDO_LABELS, **requested | {"neighbours": 0})
+    check(Objective.PSEUDO_LABELS, **requested | {"search": "exact"})
+    with raises(ParamsError, "neighbors-not-installed") as caught:
+        check(Objective.PSEUDO_LABELS, **requested)
+    for part in ("unlabelled.search", "voyager", "make neighbors"):
+        assert part in str(caught.value)

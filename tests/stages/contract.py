@@ -101,6 +101,7 @@ METHODS = {
         "adaptive": False,
         "align": False,
         "neighbours": 0,
+        "search": "exact",
         "rounds": 1,
         "quota": 0,
         "precision": 0.5,

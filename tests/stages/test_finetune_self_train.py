@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
-from tasks.core.errors import DataRefusedError
+from tasks.core.errors import DataRefusedError, ParamsError
 from tasks.core.objective_sections import ObjectiveParams, UnlabeledSection
 from tasks.core.schema import Balance, Curve, Split
 from tasks.core.sections import FinetuneSection
@@ -23,14 +25,20 @@ from tests.stages.contract import FINETUNE, METHODS, NOBODY, evaluated, through_
 from tests.stages.objectives import add_unlabeled, as_teacher, begun, context_of, curve, methods
 
 
-@pytest.mark.parametrize("neighbors", [0, 3])
-def test_pseudo_labels_are_accepted_and_audited(paths, neighbors):
+@pytest.mark.parametrize(("neighbors", "search"), [(0, "exact"), (3, "exact"), (3, "index")])
+def test_pseudo_labels_are_accepted_and_audited(paths, neighbors, search):
     begun(paths)
-    section = {"threshold": 0.0, "precision": 0.1, "neighbours": neighbors}
+    section = {"threshold": 0.0, "precision": 0.1, "neighbours": neighbors, "search": search}
     report = tuned(paths, objective="pseudo_labels", methods=methods(unlabelled=section))
     assert report.more["pseudo_labels"] == 9
     quota = methods(unlabelled={**section, "quota": 1})
     assert tuned(paths, objective="pseudo_labels", methods=quota).more["pseudo_labels"] <= 3
+
+
+def test_an_index_that_is_not_installed_is_refused_before_anything_is_read(paths, monkeypatch):
+    monkeypatch.setitem(sys.modules, "voyager", None)
+    with raises(ParamsError, "neighbors-not-installed"):
+        tuned(paths, objective="pseudo_labels", methods=methods(unlabelled={"neighbours": 3, "search": "index"}))
 
 
 def test_a_second_round_is_labeled_by_the_tuned_network_and_extends_the_curve(paths, capsys):
@@ -72,12 +80,13 @@ def test_nearest_neighbors_depend_on_features_and_not_on_the_head(paths):
     state, description = read(paths.teacher)
     write(paths.teacher, {n: t * (0 if n.startswith("head") else 1) for n, t in state.items()}, description)
     network = probe_network(context.fresh_backbone(), paths.head_weights, context.data.target.num_outputs)
-    asked = methods(unlabelled={"neighbours": 3})
-    by_network, by_teacher = (
+    exact, index = (methods(unlabelled={"neighbours": 3, "search": search}) for search in ("exact", "index"))
+    by_network, by_teacher, in_index = (
         first_predictions(context, ObjectiveParams(**asked, objective="pseudo_labels", teacher=who), network)
-        for who in (NOBODY, teacher)
+        for asked, who in ((exact, NOBODY), (exact, teacher), (index, NOBODY))
     )
     torch.testing.assert_close(by_teacher, by_network)
+    torch.testing.assert_close(in_index, by_network)  # among so few images, the index overlooks none
     assert len(by_network) == context.trainer.validation.num_images + 9
 
 
