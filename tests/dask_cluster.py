@@ -25,8 +25,8 @@ LOOPBACK = "127.0.0.1"
 class DaskCluster:
     """A scheduler, and workers of one thread each."""
 
-    def __init__(self, folder: Path, protocol: str = "tcp", **certificates: str) -> None:
-        self.folder, self.certificates, self.protocol = folder, certificates, protocol
+    def __init__(self, folder: Path, protocol: str = "tcp", **variables: str) -> None:
+        self.folder, self.variables, self.protocol = folder, variables, protocol
         self.workers: list[subprocess.Popen[bytes]] = []
         self.scheduler = self.start_scheduler()
 
@@ -37,7 +37,7 @@ class DaskCluster:
     @property
     def environment(self) -> dict[str, str]:
         """Returns what the client needs."""
-        return {"ROOTSTOCK_SCHEDULER": self.address, "ROOTSTOCK_SCHEDULER_TLS": "off", **self.certificates}
+        return {"ROOTSTOCK_SCHEDULER": self.address, "ROOTSTOCK_SCHEDULER_TLS": "off", **self.variables}
 
     def start_scheduler(self, port: int = 0) -> subprocess.Popen[bytes]:
         file = self.folder / "scheduler.json"
@@ -60,7 +60,7 @@ class DaskCluster:
             process.wait()
 
     def _start(self, command: str, *arguments: str, root: Path = ROOT) -> subprocess.Popen[bytes]:
-        more = {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", **self.certificates}
+        more = {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", **self.variables}
         log = (self.folder / f"{command}.log").open("ab")
         dask = str(Path(sys.executable).with_name("dask"))
         loopback = ("--host", LOOPBACK, "--dashboard-address", f"{LOOPBACK}:0")

@@ -28,7 +28,7 @@ from tasks.core.messages import DisplayMessage
 from tasks.core.params import CHOICE, HEIF, INIT, PARAMS_FILE, PINS, read_document, values_of
 from tasks.core.schema import STAGES
 from tasks.evaluation.requirements import check_attacks_installed
-from tasks.objectives.requirements import check_search_installed
+from tasks.objectives.requirements import check_search_installed, uses_index
 from tasks.scorer.readers import heif_version
 from tasks.selection.candidates import LIST
 
@@ -95,6 +95,7 @@ def prepare(trial: Trial, folder: Path, place: Path) -> str:
         _write_params(where, document, {**places, "state": state})
     share_features(place / "state", params)
     versions = [heif_version(), *(installed(package) for package in ("torch", "torchvision", "pillow"))]
+    versions += [installed("voyager")] if uses_index(params.objective, params.unlabelled) else []
     facts: list[object] = [[_read_by(stage, document) for stage in STAGES], versions, code_of(STAGES)]
     facts += [listing(raw), (candidates / LIST).read_text(encoding="utf-8"), sha256_of(teacher_file)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

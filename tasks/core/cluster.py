@@ -141,7 +141,7 @@ def _plain_errors(address: str) -> Iterator[None]:
         yield
     except KilledWorker as error:
         message = (
-            f"{SCHEDULER}: the worker at {error.last_worker.address} died while computing the same work as "
+            f"{SCHEDULER}: the worker at {error.last_worker.address} died with the same work waiting or begun as "
             f"{error.allowed_failures} before it; see their logs"
         )
         raise RootstockError(message, key="process-ended") from None

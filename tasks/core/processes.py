@@ -33,13 +33,14 @@ def map_in_processes(
     """Yields `function(shard)` for each shard, in order, computed by `workers` processes; None: one per core.
 
     `function` and shards must be picklable. Shards of a process that ended, such as for lack of memory, are computed
-    again by a new pool. Raises RootstockError if that happens ATTEMPTS times without a result.
+    again by a new pool of half as many. Raises RootstockError if that happens ATTEMPTS times without a result.
     """
     workers = workers or os.cpu_count() or 1
     waiting: deque[Shard] = deque()  # submitted, and not yet yielded
     remaining, failures = iter(shards), 0
     while failures < ATTEMPTS:
-        with _pool(workers) as pool, suppress(BrokenProcessPool):
+        processes = max(1, workers // 2**failures)  # most die for lack of memory, which each of them needs
+        with _pool(processes) as pool, suppress(BrokenProcessPool):
             again = chain([*waiting], _noted(remaining, waiting))
             for result in in_order(pool.submit, function, again, lambda: AHEAD * workers):
                 waiting.popleft()
@@ -47,7 +48,7 @@ def map_in_processes(
                 yield result
             return
         failures += 1
-        warn(f"one of {workers} worker processes has died; its work is done again")
+        warn(f"one of {processes} worker processes has died; its work is done again, by half as many")
     raise RootstockError(
         f"worker processes died {ATTEMPTS} times while computing {waiting[0]}; if the memory is full, {MORE_MEMORY}",
         key="process-ended",

@@ -1,7 +1,8 @@
 """A cache of image facts, keyed by file content, so that only new files have to be decoded.
 
 It is a folder of Parquet files, each for the files whose SHA-256 begins with the same digits: a run writes only those
-parts to which it adds facts. Rows are in memory as columns.
+parts to which it adds facts. What a run computes is also stored as it comes, in a folder beside them, so that the next
+run goes on from there if this one is killed. Rows are in memory as columns.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ FACTS = pa.schema(
 KEPT = pa.schema([field for field in FACTS if field.name != Column.PATH])  # a path belongs to the file
 ROWS = 8192  # converted to columns together
 PART_ROWS = 4096  # about, of a part
+COMING = "coming"  # the folder of what a run has computed so far
 UNUSED = 2  # times as many rows as the last run used may be in the cache
 
 
@@ -56,8 +58,9 @@ class FactsCache(Mapping[str, Facts]):
     def __init__(self, folder: Path, decoding: Decoding = DEFAULT) -> None:
         self._folder, self._code = folder, json.dumps(_code(decoding)).encode()
         parts = {file.stem: table for file in sorted(folder.glob("*.parquet")) if (table := self._read(file))}
-        self._names = {*parts}
-        self._rows = pa.concat_tables(parts.values()).combine_chunks() if parts else KEPT.empty_table()
+        coming = [table for file in sorted((folder / COMING).glob("*.parquet")) if (table := self._read(file))]
+        self._names, self._in_parts = {*parts}, sum(map(len, parts.values()))
+        self._rows = pa.concat_tables([KEPT.empty_table(), *parts.values(), *coming]).combine_chunks()
         self._columns = {name: self._rows[name].combine_chunks() for name in KEPT.names}
         key_N = _keys(self._rows[Column.SHA256].to_pylist())
         self._order = np.argsort(key_N, kind="stable")
@@ -81,7 +84,7 @@ class FactsCache(Mapping[str, Facts]):
         return {name: value for name, value in facts.items() if value is not None}
 
     def _find(self, sha256: str) -> int | None:
-        """Returns the number of a file's row."""
+        """Returns the number of a file's row, of several the first one."""
         key = np.uint64(int(sha256[:16], 16))
         place = int(np.searchsorted(self._key_N, key))
         while place < len(self._key_N) and self._key_N[place] == key:
@@ -91,12 +94,24 @@ class FactsCache(Mapping[str, Facts]):
             place += 1
         return None
 
+    def stored(self, facts: Iterable[Facts]) -> Iterator[Facts]:
+        """Yields facts, and stores those that are new at once, some thousand together."""
+        new: list[Facts] = []
+        for row in facts:
+            if Column.SHA256 in row and row[Column.SHA256] not in self:
+                new.append(row)
+            if len(new) == ROWS:
+                self._write(f"{COMING}/{new[0][Column.SHA256]}", table_of(new).select(KEPT.names))
+                new.clear()
+            yield row
+
     def save(self, facts: pa.Table) -> None:
         """Adds the facts of a run, and forgets others if there are too many. Unreadable files have no digest."""
         used = _distinct(facts.select(KEPT.names).filter(pc.is_valid(facts[Column.SHA256])))
-        is_new = [sha256 not in self for sha256 in used[Column.SHA256].to_pylist()]
-        new = used.filter(pa.array(is_new, pa.bool_()))
-        rows, files = pa.concat_tables([self._rows, new]), {file.stem for file in self._folder.glob("*.parquet")}
+        places = [self._find(sha256) for sha256 in used[Column.SHA256].to_pylist()]
+        new = used.filter(pa.array([place is None or place >= self._in_parts for place in places], pa.bool_()))
+        rows = pa.concat_tables([self._rows[: self._in_parts], new])
+        files = {file.stem for file in self._folder.glob("*.parquet")}
         begin_anew = files != self._names or len(rows) > UNUSED * len(used)
         rows = used if begin_anew else rows
         digits = max(0, round(math.log(max(len(rows), 1) / PART_ROWS, 16)))
@@ -106,6 +121,7 @@ class FactsCache(Mapping[str, Facts]):
             touched = parts.keys()
         for name in touched:
             self._write(name, rows.take(pa.array(parts[name])))
+        remove(self._folder / COMING)
 
     def _read(self, file: Path) -> pa.Table | None:
         try:

@@ -15,10 +15,9 @@ from tasks.core.progress import counted
 from tasks.core.schema import LABELED_SPLITS, TABLE, Column, FolderClasses, Split
 from tasks.data import image_files, splits
 from tasks.data.class_folders import LAYOUT
-from tasks.data.facts_cache import table_of
+from tasks.data.facts_cache import FactsCache, table_of
 from tasks.data.file_facts import facts_of_files
 from tasks.data.hashed_splits import assign, by_hash
-from tasks.data.image_facts import Facts
 from tasks.data.layout import read_layout
 from tasks.data.near_duplicates import ImageFiles, find_near_duplicates
 from tasks.data.split_record import SplitRecord
@@ -73,9 +72,10 @@ def read_source(raw: Path, classes: FolderClasses = FolderClasses.AUTO) -> Sourc
     return Source(files, others, litter, labels, notes)
 
 
-def read_facts(raw: Path, files: list[str], cached: Mapping[str, Facts], decoding: Decoding) -> pa.Table:
-    """Returns the facts of each file, in order, and reports progress. `cached` maps SHA-256 to facts."""
-    return table_of(counted(facts_of_files(raw, files, cached, decoding), len(files), "images read"))
+def read_facts(raw: Path, files: list[str], cache: FactsCache, decoding: Decoding) -> pa.Table:
+    """Returns the facts of each file, in order, and reports progress. The cache stores new ones as they come."""
+    facts = facts_of_files(raw, files, cache, decoding)
+    return table_of(counted(cache.stored(facts), len(files), "images read"))
 
 
 def build_manifest(

@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from tasks.core.ordered import in_order
+from tasks.core.progress import counted
 from tasks.core.schema import Column
 from tasks.scorer.decode import DEFAULT, Decoding, decode
 
@@ -108,10 +110,12 @@ def _without_frequent(hash_N: np.ndarray, place_N: np.ndarray) -> tuple[np.ndarr
 
 def _alike(files: ImageFiles, names: np.ndarray, pairs_P2: np.ndarray) -> np.ndarray:
     """Returns whether the thumbnails of each pair are almost equal, (P,) bool."""
-    places = np.unique(pairs_P2)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        thumbnails = list(pool.map(lambda place: files.thumbnail(str(names[place])), places))
-    stacked = np.stack(thumbnails) if thumbnails else np.empty((0, SIDE, SIDE, 3), np.uint8)
+    places, threads = np.unique(pairs_P2), os.cpu_count() or 1
+    stacked = np.empty((len(places), SIDE, SIDE, 3), np.uint8)
+    with ThreadPoolExecutor(threads) as pool:
+        small = in_order(pool.submit, files.thumbnail, map(str, names[places]), lambda: 2 * threads)
+        for row, thumbnail in enumerate(counted(small, len(places), "similar images compared")):
+            stacked[row] = thumbnail
     index_P2 = np.searchsorted(places, pairs_P2)
     parts = [alike(stacked[part[:, 0]], stacked[part[:, 1]]) for part in _chunks(index_P2)]
     return np.concatenate(parts) if parts else np.zeros(0, bool)

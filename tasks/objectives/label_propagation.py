@@ -25,10 +25,14 @@ UNREACHED = 1e-9  # score of each class for an image that no label reaches
 def graph(x_ND: np.ndarray, neighbors: int, search: NeighborSearch = "exact") -> sparse.csr_matrix:
     """Returns the symmetric, normalized weights, (N, N), of edges to the nearest features (N, D) by cosine similarity.
 
-    No image is a neighbor of itself. Raises RootstockError if an index does not lead to enough neighbors.
+    No image is a neighbor of itself. Raises RootstockError if features are not finite, or if an index does not lead to
+    enough neighbors.
     """
     count = min(neighbors, len(x_ND) - 1)
     nearest = SEARCHES[search](torch.as_tensor(x_ND, dtype=torch.float32), count)
+    if not nearest.cosine_NK.isfinite().all():
+        message = "the features of some images are no finite numbers; set compute.precision to float32"
+        raise RootstockError(message, key="features-not-finite")
     weight_NK, start_N = nearest.cosine_NK.clamp_min(0) ** GAMMA, np.arange(len(x_ND) + 1) * count
     parts = (weight_NK.flatten().numpy(), nearest.row_NK.flatten().numpy(), start_N)
     weight_NN = sparse.csr_matrix(parts, shape=(len(x_ND), len(x_ND)))
@@ -42,14 +46,17 @@ def propagate(
 ) -> np.ndarray:
     """Returns class probabilities, (N, C), from features (N, D) and labels (N,), where -1 means unlabeled.
 
-    Raises RootstockError if the linear system is not solved, or an index does not lead to enough neighbors.
+    Raises RootstockError if the linear system is not solved; see also `graph`.
     """
-    label_NC = (label_N[:, None] == np.arange(classes)).astype(float)
     system = sparse.identity(len(x_ND)) - ALPHA * graph(x_ND, neighbors, search)
-    score_NC = np.stack([_solve(system, class_N) for class_N in label_NC.T], 1).clip(0)
-    score_NC *= label_NC.mean(0) / score_NC.sum(0).clip(UNREACHED)
+    score_NC = np.empty((len(x_ND), classes))
+    for number in range(classes):
+        is_class_N = label_N == number
+        score_N = _solve(system, is_class_N.astype(float)).clip(0)
+        score_NC[:, number] = score_N * (is_class_N.mean() / max(score_N.sum(), UNREACHED))
     score_NC += UNREACHED * score_NC.max()
-    return np.asarray(score_NC / score_NC.sum(1, keepdims=True))
+    score_NC /= score_NC.sum(1, keepdims=True)
+    return score_NC
 
 
 def _solve(system: sparse.spmatrix, right_side_N: np.ndarray) -> np.ndarray:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from voyager import Index
 
 SCORES = 2**25  # cosine similarities that a thread holds at a time, unless a single row has more
-MANY = 50_000  # rows above which an exact search takes minutes on few cores
+AT_ONCE = 8  # threads that hold so many
+MANY = 100_000  # rows from which an index may take less time, although one core builds it
 LINKS = 16  # of a row in each layer of the index
 BREADTH_OF_BUILD = 64  # candidates for a new row's links
 BREADTH_OF_SEARCH = 64  # candidates for a row's neighbors, or twice their number if that is more
@@ -43,11 +44,11 @@ def exactly(x_ND: Tensor, count: int) -> Nearest:
     if len(x_ND) > MANY:
         say(
             f"unlabelled.search: each of {len(x_ND)} images is compared with all others, so that time grows with the "
-            "square of their number; that of index grows more slowly"
+            "square of their number; that of index, which one core builds, grows more slowly"
         )
     z_ND = F.normalize(x_ND, dim=1)
     blocks = blocks_of(len(x_ND), max(1, SCORES // len(x_ND)))
-    parts = map_in_threads(lambda block: _of_block(z_ND, block, count), blocks)
+    parts = map_in_threads(lambda block: _of_block(z_ND, block, count), blocks, most=AT_ONCE)
     return _joined(counted(parts, len(blocks), "blocks of images compared with all"))
 
 

@@ -39,10 +39,14 @@ def check_objective_supported(objective: Objective, manifest: pd.DataFrame, targ
         )
 
 
+def uses_index(objective: Objective, section: UnlabeledSection) -> bool:
+    """Returns whether neighbors are looked up in an index."""
+    return objective is Objective.PSEUDO_LABELS and section.neighbours > 0 and section.search == "index"
+
+
 def check_search_installed(objective: Objective, section: UnlabeledSection) -> None:
     """Raises ParamsError if an index of neighbors is requested, and its optional package is not installed."""
-    requested = objective is Objective.PSEUDO_LABELS and section.neighbours and section.search == "index"
-    if requested and find_spec("voyager") is None:
+    if uses_index(objective, section) and find_spec("voyager") is None:
         raise ParamsError(
             "unlabelled.search: the package voyager is not installed; run make neighbors, or set it to exact",
             key="neighbors-not-installed",

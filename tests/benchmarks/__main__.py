@@ -36,6 +36,7 @@ BENCHMARKS = (
     "cluster",
     "scale",
     "kills",
+    "neighbors",
     "parity",
     "distillation",
     "pseudo_labels",

@@ -13,7 +13,8 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.project import ROOT
 
 PICTURES, SIDE, WORKERS = 3_000, 64, 2
 KILLS = {"worker": 20, "scheduler": 3}
+ENDS, ATTEMPTS = ("scheduler-gone", "no-scheduler", "no-workers", "process-ended"), 20
 SECONDS = (8.0, 20.0)  # between two kills; a new worker needs some 10 to import the code
 WEIGHTS = ROOT / "data" / "backbone" / "resnet10-glyphs.safetensors"
 SETTINGS = {"backbone.resize": SIDE, "backbone.crop": SIDE, "compute.batch": 16, "features.views": 1}
@@ -49,29 +51,32 @@ def series(victim: str, kills: int) -> dict[str, int]:
         done = rounds = different = 0
         with cluster(folder) as running:
             while done < kills:
-                with killer(running, victim, kills - done) as killed:
-                    different += one_round(folder) != expected
+                killed: list[float] = []
+                different += one_round(folder, partial(killing, running, victim, kills - done, killed)) != expected
                 done, rounds = done + len(killed), rounds + 1
         return {"kills": done, "rounds": rounds, "different": different}
 
 
-def one_round(folder: Path) -> str:
+def one_round(folder: Path, disturbed: Callable[[], AbstractContextManager[None]] = nullcontext) -> str:
     """Ingests and embeds the pictures from nothing, going on when a stage ends. Returns the digest of the results."""
     shutil.rmtree(folder / "study", ignore_errors=True)
     study = Study(folder / "study", folder / "raw", WEIGHTS, SETTINGS)
-    for stage in ("ingest", "augment", "features"):
-        until_done(partial(study.run, stage))
+    with disturbed():
+        until_done(partial(study.run, "ingest"))
+    study.run("augment")
+    with disturbed():
+        until_done(partial(study.run, "features"))
     files = sorted(path for path in (study.paths.ingest, study.paths.features) for path in path.rglob("*.*"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.suffix != ".json")).hexdigest()
 
 
 def until_done(work: Callable[[], object]) -> None:
-    """Does the work again whenever the scheduler goes away."""
-    while True:
+    """Does the work again whenever the scheduler goes away, or its workers die."""
+    for attempt in range(ATTEMPTS):
         try:
             work()
         except RootstockError as error:
-            if error.key not in ("scheduler-gone", "no-scheduler", "no-workers"):
+            if error.key not in ENDS or attempt == ATTEMPTS - 1:
                 raise
         else:
             return
@@ -95,23 +100,22 @@ def cluster(folder: Path) -> Iterator[DaskCluster]:
 
 
 @contextmanager
-def killer(running: DaskCluster, victim: str, kills: int) -> Iterator[list[float]]:
-    """Kills and replaces a victim now and then, at most `kills` times. Yields the pauses before each kill so far."""
-    killed: list[float] = []
+def killing(running: DaskCluster, victim: str, most: int, killed: list[float]) -> Iterator[None]:
+    """Kills and replaces a victim now and then, until there are `most` in `killed`, the pauses before each of them."""
     done = threading.Event()
 
     def kill_some() -> None:
-        while len(killed) < kills and not done.wait(pause := random.uniform(*SECONDS)):
+        while len(killed) < most and not done.wait(pause := random.uniform(*SECONDS)):
             kill_and_replace(running, victim)
             killed.append(pause)
 
-    thread = threading.Thread(target=kill_some)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        done.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        work = pool.submit(kill_some)
+        try:
+            yield
+        finally:
+            done.set()
+            work.result()
 
 
 def kill_and_replace(running: DaskCluster, victim: str) -> None:

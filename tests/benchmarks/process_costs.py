@@ -31,7 +31,10 @@ def watched() -> Iterator[Costs]:
     A process that already runs counts from now on. Those of one name are added up, and the largest peak is kept.
     """
     costs, done = Costs(), threading.Event()
-    before = {process.pid: used(process) for process in below()}
+    before: dict[int, float] = {}
+    for process in below():
+        with suppress(psutil.Error):
+            before[process.pid] = used(process)
     last: dict[tuple[int, str], float] = {}
 
     def watch() -> None:
@@ -58,16 +61,13 @@ def below() -> list[psutil.Process]:
 
 
 def used(process: psutil.Process) -> float:
-    """Returns the seconds of processor time of a process without its children; 0 if it has ended."""
-    try:
-        times = process.cpu_times()
-    except psutil.Error:
-        return 0.0
+    """Returns the seconds of processor time of a process without its children. Raises psutil.Error if it has ended."""
+    times = process.cpu_times()
     return times.user + times.system
 
 
 def anonymous(process: psutil.Process) -> float:
-    """Returns the resident memory that is not mapped from files, in MiB."""
+    """Returns the resident memory that is not mapped from files, in MiB, with what a fork shares with its parent."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024 / MIB
 

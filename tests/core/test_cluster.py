@@ -81,7 +81,7 @@ def test_work_that_ends_its_workers_is_given_up(tmp_path, monkeypatch):
         monkeypatch.setattr(os, "environ", {**os.environ, **cluster.environment})
         with raises(RootstockError, "process-ended") as caught:
             list(spread(end_worker, range(1)))
-        assert "died while computing the same work as 1 before it; see their logs" in str(caught.value)
+        assert "died with the same work waiting or begun as 1 before it; see their logs" in str(caught.value)
     finally:
         cluster.stop()
 
@@ -151,7 +151,7 @@ def test_with_tls_only_those_with_a_certificate_take_part(tmp_path):
         cluster.add_worker()
         script = "from tasks.core.spread import spread; print(list(spread(abs, [-1, -2])))"
         more = {"ROOTSTOCK_SCHEDULER": cluster.address}
-        done = run_python(ROOT, "-c", script, **more, **cluster.certificates)
+        done = run_python(ROOT, "-c", script, **more, **cluster.variables)
         assert done.stdout.endswith("[1, 2]\n"), done.stderr
         refused = run_python(ROOT, "-c", script, **more)
         assert "no scheduler answers at tls://" in refused.stderr

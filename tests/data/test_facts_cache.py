@@ -108,6 +108,26 @@ def test_a_run_writes_only_the_parts_to_which_it_adds(tmp_path, monkeypatch):
     assert run(tmp_path, []) == set()
 
 
+@pytest.mark.parametrize("killed_again", [False, True])
+def test_a_run_that_is_killed_keeps_what_it_has_read(tmp_path, monkeypatch, killed_again):
+    monkeypatch.setattr(facts_cache, "PART_ROWS", 10)
+    monkeypatch.setattr(facts_cache, "ROWS", 4)
+    rows, folder, aside = made_up(0, 200), tmp_path / "facts", tmp_path / "aside"
+    run(folder, rows[:100])
+    reading = FactsCache(folder).stored(rows)
+    assert [next(reading) for _row in rows[:111]] == rows[:111]
+    cache = FactsCache(folder)
+    assert [row[Column.SHA256] in cache for row in rows] == [True] * 108 + [False] * 92  # three times 4 new ones
+    shutil.copytree(folder / facts_cache.COMING, aside)
+    written = run(folder, rows[:108])
+    assert written == {f"{row[Column.SHA256][0]}.parquet" for row in rows[100:108]}
+    if killed_again:  # when its parts were written
+        shutil.copytree(aside, folder / facts_cache.COMING)
+    assert run(folder, rows[:108]) - {facts_cache.COMING} <= (written if killed_again else set())
+    assert len(FactsCache(folder)) == 108
+    assert not (folder / facts_cache.COMING).exists()
+
+
 @given(st.binary(min_size=1, max_size=3), st.floats(0, 1))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_damage_becomes_a_fact(tmp_path, other, where):

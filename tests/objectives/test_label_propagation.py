@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import make_moons
 
+from tasks.core.errors import RootstockError
 from tasks.objectives.label_propagation import ALPHA, graph, propagate
+from tests.errors import raises
 
 
 def test_edges_are_weighed_by_the_cube_of_the_cosine_whatever_the_length():
@@ -57,3 +59,11 @@ def test_an_image_that_no_label_reaches_is_of_no_class_in_particular():
     result = propagate(x, np.array([0, -1, 1, -1, -1, -1]), 2, 1)
     assert result[:4].argmax(1).tolist() == [0, 0, 1, 1]
     assert result[4:] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_an_error(value):
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    x[7, 1] = value
+    with raises(RootstockError, "features-not-finite"):
+        propagate(x, np.zeros(20, int), 2, 5)
