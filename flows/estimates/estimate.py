@@ -14,9 +14,8 @@ from tasks.data.counts import Counts
 MIB = 2**20
 FLOAT = 4  # bytes
 KEY = 16  # bytes of a row's key in the feature store
-TABLE_ROW = 300  # bytes an image of a manifest that is read whole (make bench ARGS=memory)
-BLOCKS_ROW = 100  # bytes an image of stages that read blocks (make bench ARGS=memory)
-BY_BLOCKS = ("features", "head")
+TABLE_ROW = 300  # bytes an image of a manifest that is read whole
+ROW = {"validate": 1000, "features": 100, "head": 100}  # bytes an image of other stages (make bench ARGS=memory)
 NETWORKS = 6  # files of the network's size: the chosen weights, two results, their checkpoints, and the registered one
 
 
@@ -55,7 +54,7 @@ def estimate(counts: Counts, params: SizingParams, setting: Setting, measured: M
 
 def held(stage: str, counts: Counts, params: SizingParams, setting: Setting) -> int:
     """Returns the bytes that a stage certainly holds in memory at the same time, besides its code."""
-    table = (BLOCKS_ROW if stage in BY_BLOCKS else TABLE_ROW) * counts.images
+    table = ROW.get(stage, TABLE_ROW) * counts.images
     if stage == "evaluate":
         return table + FLOAT * setting.outputs * params.candidates * counts.test
     if stage == "finetune" and params.finetune.epochs:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flows.estimates.estimate import Estimate
 from flows.estimates.present import Present, present
+from flows.estimates.room import REMEDIES, REMEDY
 from tasks.core.disk import free_bytes, size
 from tasks.core.paths import Paths
 from tasks.core.schema import STAGES
@@ -37,8 +38,7 @@ def first_to_break(now: Estimate, later: Estimate, place: Path) -> str:
     breaks = []
     if needed > available:
         breaks.append(
-            f"memory: {stage} needs {size(needed)}, {size(available)} are available; lower compute.memory, or use a "
-            "larger machine"
+            f"memory: {stage} needs {size(needed)}, {size(available)} are available; {REMEDIES.get(stage, REMEDY)}"
         )
     if more > free:
         breaks.append(

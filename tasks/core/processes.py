@@ -15,6 +15,7 @@ from itertools import chain
 from multiprocessing import get_context
 from typing import TypeVar
 
+from tasks.core.cores import count_cores
 from tasks.core.errors import MORE_MEMORY, RootstockError
 from tasks.core.ordered import in_order
 from tasks.core.progress import warn
@@ -35,7 +36,7 @@ def map_in_processes(
     `function` and shards must be picklable. Shards of a process that ended, such as for lack of memory, are computed
     again by a new pool of half as many. Raises RootstockError if that happens ATTEMPTS times without a result.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or count_cores()
     waiting: deque[Shard] = deque()  # submitted, and not yet yielded
     remaining, failures = iter(shards), 0
     while failures < ATTEMPTS:

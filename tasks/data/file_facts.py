@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from tasks.core.cores import count_cores
 from tasks.core.files import sha256_of
 from tasks.core.ordered import in_order
 from tasks.core.processes import map_in_processes
@@ -53,7 +53,7 @@ def facts_of_files(
 
 
 def _in_threads(function: Callable[[Shard], Result], shards: Iterable[Shard]) -> Iterator[Result]:
-    threads = os.cpu_count() or 1
+    threads = count_cores()
     with ThreadPoolExecutor(threads) as pool:
         yield from in_order(pool.submit, function, shards, lambda: 2 * threads)
 

@@ -6,7 +6,6 @@ anything, and only equal pixels count. Shapes: N images, U distinct hashes, P pa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from tasks.core.cores import count_cores
 from tasks.core.ordered import in_order
 from tasks.core.progress import counted
 from tasks.core.schema import Column
@@ -110,7 +110,7 @@ def _without_frequent(hash_N: np.ndarray, place_N: np.ndarray) -> tuple[np.ndarr
 
 def _alike(files: ImageFiles, names: np.ndarray, pairs_P2: np.ndarray) -> np.ndarray:
     """Returns whether the thumbnails of each pair are almost equal, (P,) bool."""
-    places, threads = np.unique(pairs_P2), os.cpu_count() or 1
+    places, threads = np.unique(pairs_P2), count_cores()
     stacked = np.empty((len(places), SIDE, SIDE, 3), np.uint8)
     with ThreadPoolExecutor(threads) as pool:
         small = in_order(pool.submit, files.thumbnail, map(str, names[places]), lambda: 2 * threads)

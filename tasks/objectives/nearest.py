@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from voyager import Index
 
-SCORES = 2**25  # cosine similarities that a thread holds at a time, unless a single row has more
-AT_ONCE = 8  # threads that hold so many
+SCORES = 2**23  # cosine similarities that a thread holds at a time, unless a single row has more
 MANY = 100_000  # rows from which an index may take less time, although one core builds it
 LINKS = 16  # of a row in each layer of the index
 BREADTH_OF_BUILD = 64  # candidates for a new row's links
@@ -48,7 +47,7 @@ def exactly(x_ND: Tensor, count: int) -> Nearest:
         )
     z_ND = F.normalize(x_ND, dim=1)
     blocks = blocks_of(len(x_ND), max(1, SCORES // len(x_ND)))
-    parts = map_in_threads(lambda block: _of_block(z_ND, block, count), blocks, most=AT_ONCE)
+    parts = map_in_threads(lambda block: _of_block(z_ND, block, count), blocks)
     return _joined(counted(parts, len(blocks), "blocks of images compared with all"))
 
 

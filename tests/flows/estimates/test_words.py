@@ -41,7 +41,7 @@ def test_what_breaks_first_is_named_with_a_remedy(tmp_path, monkeypatch):
     assert "make prune" in words.first_to_break(NOW.estimate(), later, tmp_path)
     monkeypatch.setattr(words, "available_bytes", lambda: 2**30)
     text = words.first_to_break(NOW.estimate(), later, tmp_path)
-    assert "memory: evaluate needs" in text
+    assert "memory: validate needs" in text
     assert "disk:" in text
 
 
