@@ -141,8 +141,8 @@ def _plain_errors(address: str) -> Iterator[None]:
         yield
     except KilledWorker as error:
         message = (
-            f"{SCHEDULER}: the worker at {error.last_worker.address} died with the same work waiting or begun as "
-            f"{error.allowed_failures} before it; see their logs"
+            f"{SCHEDULER}: the worker at {error.last_worker.address} died; {error.allowed_failures} others had died "
+            "before it with the same work, begun or waiting; see their logs"
         )
         raise RootstockError(message, key="process-ended") from None
     except (CancelledError, ClosedClientError, OSError, AttributeError, KeyError):  # the last two of a closed client

@@ -38,9 +38,8 @@ def map_in_processes(
     """
     workers = workers or count_cores()
     waiting: deque[Shard] = deque()  # submitted, and not yet yielded
-    remaining, failures = iter(shards), 0
-    while failures < ATTEMPTS:
-        processes = max(1, workers // 2**failures)  # most die for lack of memory, which each of them needs
+    remaining, processes, failures = iter(shards), workers, 0
+    while True:
         with _pool(processes) as pool, suppress(BrokenProcessPool):
             again = chain([*waiting], _noted(remaining, waiting))
             for result in in_order(pool.submit, function, again, lambda: AHEAD * workers):
@@ -49,7 +48,10 @@ def map_in_processes(
                 yield result
             return
         failures += 1
-        warn(f"one of {processes} worker processes has died; its work is done again, by half as many")
+        if failures == ATTEMPTS:
+            break
+        processes = max(1, processes // 2)  # most die for lack of memory, which each of them needs
+        warn(f"a worker process has died; its work is done again by {processes}")
     raise RootstockError(
         f"worker processes died {ATTEMPTS} times while computing {waiting[0]}; if the memory is full, {MORE_MEMORY}",
         key="process-ended",

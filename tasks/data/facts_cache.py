@@ -29,7 +29,7 @@ from tasks.scorer.decode import DEFAULT, Decoding
 from tasks.scorer.readers import heif_version
 
 CODE = b"rootstock"  # key of the metadata that says which code computed the facts
-TEXT, NUMBER = pa.string(), pa.int64()
+TEXT, NUMBER = pa.large_string(), pa.int64()  # the digests of 34 million files are too long for pa.string()
 FACTS = pa.schema(
     [
         *((Column.PATH.value, TEXT), (Column.SHA256.value, TEXT), (Column.PIXEL_HASH.value, TEXT)),
@@ -59,8 +59,11 @@ class FactsCache(Mapping[str, Facts]):
         self._folder, self._code = folder, json.dumps(_code(decoding)).encode()
         parts = {file.stem: table for file in sorted(folder.glob("*.parquet")) if (table := self._read(file))}
         coming = [table for file in sorted((folder / COMING).glob("*.parquet")) if (table := self._read(file))]
-        self._names, self._in_parts = {*parts}, sum(map(len, parts.values()))
-        self._rows = pa.concat_tables([KEPT.empty_table(), *parts.values(), *coming]).combine_chunks()
+        rows = pa.concat_tables([KEPT.empty_table(), *parts.values(), *coming]).combine_chunks()
+        first_N = _firsts(rows)
+        self._rows = rows if len(first_N) == len(rows) else rows.take(pa.array(first_N))
+        self._names, self._batches = {*parts}, len(coming)
+        self._in_parts = int((first_N < sum(map(len, parts.values()))).sum())
         self._columns = {name: self._rows[name].combine_chunks() for name in KEPT.names}
         key_N = _keys(self._rows[Column.SHA256].to_pylist())
         self._order = np.argsort(key_N, kind="stable")
@@ -96,12 +99,13 @@ class FactsCache(Mapping[str, Facts]):
 
     def stored(self, facts: Iterable[Facts]) -> Iterator[Facts]:
         """Yields facts, and stores those that are new at once, some thousand together."""
-        new: list[Facts] = []
+        new: dict[str, Facts] = {}
         for row in facts:
             if Column.SHA256 in row and row[Column.SHA256] not in self:
-                new.append(row)
+                new[row[Column.SHA256]] = row
             if len(new) == ROWS:
-                self._write(f"{COMING}/{new[0][Column.SHA256]}", table_of(new).select(KEPT.names))
+                self._write(f"{COMING}/{self._batches:06}", table_of(new.values()).select(KEPT.names))
+                self._batches += 1
                 new.clear()
             yield row
 
@@ -113,14 +117,13 @@ class FactsCache(Mapping[str, Facts]):
         rows = pa.concat_tables([self._rows[: self._in_parts], new])
         files = {file.stem for file in self._folder.glob("*.parquet")}
         begin_anew = files != self._names or len(rows) > UNUSED * len(used)
-        rows = used if begin_anew else rows
+        rows = (used if begin_anew else rows).combine_chunks()  # otherwise, each part would do it
         digits = max(0, round(math.log(max(len(rows), 1) / PART_ROWS, 16)))
         parts, touched = _by_part(rows, digits), _by_part(new, digits).keys()
-        if begin_anew or files - parts.keys():
-            remove(self._folder)
-            touched = parts.keys()
-        for name in touched:
+        for name in parts if begin_anew or files - parts.keys() else touched:
             self._write(name, rows.take(pa.array(parts[name])))
+        for name in files - parts.keys():
+            remove(self._folder / f"{name}.parquet")
         remove(self._folder / COMING)
 
     def _read(self, file: Path) -> pa.Table | None:
@@ -143,7 +146,12 @@ class FactsCache(Mapping[str, Facts]):
 
 def _distinct(rows: pa.Table) -> pa.Table:
     """Returns one row for each digest."""
-    return rows.take(pa.array(np.unique(_keys(rows[Column.SHA256].to_pylist()), return_index=True)[1]))
+    return rows.take(pa.array(_firsts(rows)))
+
+
+def _firsts(rows: pa.Table) -> np.ndarray:
+    """Returns the numbers of the first row of each digest, in order."""
+    return np.sort(np.unique(_keys(rows[Column.SHA256].to_pylist()), return_index=True)[1])
 
 
 def _by_part(rows: pa.Table, digits: int) -> dict[str, np.ndarray]:

@@ -28,11 +28,11 @@ def graph(x_ND: np.ndarray, neighbors: int, search: NeighborSearch = "exact") ->
     No image is a neighbor of itself. Raises RootstockError if features are not finite, or if an index does not lead to
     enough neighbors.
     """
-    count = min(neighbors, len(x_ND) - 1)
-    nearest = SEARCHES[search](torch.as_tensor(x_ND, dtype=torch.float32), count)
-    if not nearest.cosine_NK.isfinite().all():
+    if not np.isfinite(x_ND.sum(1)).all():
         message = "the features of some images are no finite numbers; set compute.precision to float32"
         raise RootstockError(message, key="features-not-finite")
+    count = min(neighbors, len(x_ND) - 1)
+    nearest = SEARCHES[search](torch.as_tensor(x_ND, dtype=torch.float32), count)
     weight_NK, start_N = nearest.cosine_NK.clamp_min(0) ** GAMMA, np.arange(len(x_ND) + 1) * count
     parts = (weight_NK.flatten().numpy(), nearest.row_NK.flatten().numpy(), start_N)
     weight_NN = sparse.csr_matrix(parts, shape=(len(x_ND), len(x_ND)))

@@ -1,4 +1,4 @@
-"""Workers and schedulers that are killed while pictures are ingested and embedded on a Dask cluster.
+"""Workers and schedulers that are killed while pictures are embedded on a Dask cluster.
 
 Each round ingests and embeds all pictures from nothing; its manifest and features are compared with those of a round
 without a cluster. A scheduler that is killed ends the stage, which then goes on with a new one.
@@ -61,9 +61,7 @@ def one_round(folder: Path, disturbed: Callable[[], AbstractContextManager[None]
     """Ingests and embeds the pictures from nothing, going on when a stage ends. Returns the digest of the results."""
     shutil.rmtree(folder / "study", ignore_errors=True)
     study = Study(folder / "study", folder / "raw", WEIGHTS, SETTINGS)
-    with disturbed():
-        until_done(partial(study.run, "ingest"))
-    study.run("augment")
+    study.run("ingest", "augment")
     with disturbed():
         until_done(partial(study.run, "features"))
     files = sorted(path for path in (study.paths.ingest, study.paths.features) for path in path.rglob("*.*"))

@@ -31,7 +31,10 @@ from tests.object_server import Bucket, object_server
 from tests.project import Project, environment
 
 SIZES = (1_000, 10_000, 100_000)
-GROWING = ("dask worker", "flows retrain", "dvc repro", "validate", "augment", "head", "finetune", "evaluate")
+GROWING = (
+    *("dask worker", "flows retrain", "dvc repro"),
+    *("ingest", "validate", "augment", "features", "head", "finetune", "evaluate"),
+)
 WORKERS, SHARE = 2, 0.01  # of pictures that are new in the last run
 SETTINGS = {
     "backbone.architecture": "resnet10",

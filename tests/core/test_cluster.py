@@ -81,7 +81,7 @@ def test_work_that_ends_its_workers_is_given_up(tmp_path, monkeypatch):
         monkeypatch.setattr(os, "environ", {**os.environ, **cluster.environment})
         with raises(RootstockError, "process-ended") as caught:
             list(spread(end_worker, range(1)))
-        assert "died with the same work waiting or begun as 1 before it; see their logs" in str(caught.value)
+        assert "died; 1 others had died before it with the same work, begun or waiting" in str(caught.value)
     finally:
         cluster.stop()
 

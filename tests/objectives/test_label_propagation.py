@@ -10,6 +10,7 @@ from sklearn.datasets import make_moons
 
 from tasks.core.errors import RootstockError
 from tasks.objectives.label_propagation import ALPHA, graph, propagate
+from tasks.objectives.nearest import SEARCHES
 from tests.errors import raises
 
 
@@ -61,9 +62,10 @@ def test_an_image_that_no_label_reaches_is_of_no_class_in_particular():
     assert result[4:] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("search", SEARCHES)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_features_that_are_not_finite_are_an_error(value):
+def test_features_that_are_not_finite_are_an_error(value, search):
     x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     x[7, 1] = value
     with raises(RootstockError, "features-not-finite"):
-        propagate(x, np.zeros(20, int), 2, 5)
+        propagate(x, np.zeros(20, int), 2, 5, search)
