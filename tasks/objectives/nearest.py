@@ -47,8 +47,14 @@ def exactly(x_ND: Tensor, count: int) -> Nearest:
         )
     z_ND = F.normalize(x_ND, dim=1)
     blocks = blocks_of(len(x_ND), max(1, SCORES // len(x_ND)))
-    parts = map_in_threads(lambda block: _of_block(z_ND, block, count), blocks)
-    return _joined(counted(parts, len(blocks), "blocks of images compared with all"))
+    nearest = Nearest(torch.empty(len(x_ND), count, dtype=torch.int64), torch.empty(len(x_ND), count))
+
+    def compare(block: slice) -> None:  # results that lie between large tensors would keep their memory from being used
+        nearest.row_NK[block], nearest.cosine_NK[block] = _of_block(z_ND, block, count)
+
+    for _done in counted(map_in_threads(compare, blocks), len(blocks), "blocks of images compared with all"):
+        pass
+    return nearest
 
 
 def _of_block(z_ND: Tensor, block: slice, count: int) -> Nearest:
