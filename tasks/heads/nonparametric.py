@@ -16,7 +16,7 @@ from tasks.heads.rows import BLOCK, Features, blocks_of
 from tasks.scorer.heads import Neighbors, Prototypes
 
 SCALES = (4.0, 8.0, 16.0, 32.0, 64.0)  # of a prototype head, selected on validation
-NUMBERS = 2**23  # that a thread computes for validation rows at a time, unless a single row has more
+NUMBERS = 2**24  # that a thread computes for validation rows at a time, unless a single row has more
 
 
 def fit_prototypes(train: Train, validation: Rows, classes: int) -> list[Probe]:
