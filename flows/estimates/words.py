@@ -50,14 +50,16 @@ def first_to_break(now: Estimate, later: Estimate, place: Path) -> str:
 
 def long_run(now: Present, outdated: Collection[str]) -> str | None:
     """Returns a line on a run of these stages that is estimated to take long; None for a short or unmeasured one."""
-    seconds = {stage: each for stage, each in now.estimate().seconds.items() if stage in outdated}
-    total = sum(seconds.values())
+    run = now.estimate()
+    seconds = {stage: each for stage, each in run.seconds.items() if stage in outdated}
+    total, disk = sum(seconds.values()), sum(each for what, each in run.disk.items() if what != "images")
     if total < LONG:
         return None
-    longest = max(seconds, key=seconds.__getitem__)
+    longest, largest = max(seconds, key=seconds.__getitem__), max(seconds, key=lambda stage: run.memory[stage])
     return (
-        f"estimated from earlier runs on this machine: at most {duration(total)} for {now.counts.images:,} images, "
-        f"{duration(seconds[longest])} of it {longest}; what is stored from earlier images takes no time"
+        f"estimated from earlier runs on this machine for {now.counts.images:,} images: at most {duration(total)}, "
+        f"{duration(seconds[longest])} of it {longest}, {size(run.memory[largest])} of memory ({largest}), "
+        f"and {size(disk)} of disk besides the images; what is stored from earlier images takes less"
     )
 
 

@@ -58,11 +58,12 @@ class FactsCache(Mapping[str, Facts]):
     def __init__(self, folder: Path, decoding: Decoding = DEFAULT) -> None:
         self._folder, self._code = folder, json.dumps(_code(decoding)).encode()
         parts = {file.stem: table for file in sorted(folder.glob("*.parquet")) if (table := self._read(file))}
-        coming = [table for file in sorted((folder / COMING).glob("*.parquet")) if (table := self._read(file))]
+        batches = sorted((folder / COMING).glob("*.parquet"))
+        coming = [table for file in batches if (table := self._read(file))]
         rows = pa.concat_tables([KEPT.empty_table(), *parts.values(), *coming]).combine_chunks()
         first_N = _firsts(rows)
         self._rows = rows if len(first_N) == len(rows) else rows.take(pa.array(first_N))
-        self._names, self._batches = {*parts}, len(coming)
+        self._names, self._batches = {*parts}, len(batches)
         self._in_parts = int((first_N < sum(map(len, parts.values()))).sum())
         self._columns = {name: self._rows[name].combine_chunks() for name in KEPT.names}
         key_N = _keys(self._rows[Column.SHA256].to_pylist())

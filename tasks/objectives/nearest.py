@@ -17,6 +17,7 @@ from torch import Tensor
 from tasks.core.errors import RootstockError
 from tasks.core.objective_sections import NeighborSearch
 from tasks.core.progress import counted, say
+from tasks.hardware.heap import trimmed
 from tasks.hardware.threads import map_in_threads
 from tasks.heads.rows import blocks_of
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from voyager import Index
 
 SCORES = 2**23  # cosine similarities that a thread holds at a time, unless a single row has more
-MANY = 100_000  # rows from which an index may take less time, although one core builds it
+MANY = 50_000  # rows from which an index may take less time, although one core builds it
 LINKS = 16  # of a row in each layer of the index
 BREADTH_OF_BUILD = 64  # candidates for a new row's links
 BREADTH_OF_SEARCH = 64  # candidates for a row's neighbors, or twice their number if that is more
@@ -47,14 +48,8 @@ def exactly(x_ND: Tensor, count: int) -> Nearest:
         )
     z_ND = F.normalize(x_ND, dim=1)
     blocks = blocks_of(len(x_ND), max(1, SCORES // len(x_ND)))
-    nearest = Nearest(torch.empty(len(x_ND), count, dtype=torch.int64), torch.empty(len(x_ND), count))
-
-    def compare(block: slice) -> None:  # results that lie between large tensors would keep their memory from being used
-        nearest.row_NK[block], nearest.cosine_NK[block] = _of_block(z_ND, block, count)
-
-    for _done in counted(map_in_threads(compare, blocks), len(blocks), "blocks of images compared with all"):
-        pass
-    return nearest
+    parts = trimmed(map_in_threads(lambda block: _of_block(z_ND, block, count), blocks))
+    return _joined(counted(parts, len(blocks), "blocks of images compared with all"))
 
 
 def _of_block(z_ND: Tensor, block: slice, count: int) -> Nearest:

@@ -7,7 +7,6 @@ without a cluster. A scheduler that is killed ends the stage, which then goes on
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import shutil
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 from tasks.core.errors import RootstockError
 from tests.benchmarks.results import Results, machine
 from tests.benchmarks.study import Study
-from tests.dask_cluster import DaskCluster, kill
+from tests.dask_cluster import DaskCluster, dask_cluster, kill
 from tests.drawn import SHAPES, write_shapes
 from tests.project import ROOT
 
@@ -49,7 +48,7 @@ def series(victim: str, kills: int) -> dict[str, int]:
         write_shapes(folder / "raw", {"": PICTURES // len(SHAPES)}, SIDE)
         expected = one_round(folder)
         done = rounds = different = 0
-        with cluster(folder) as running:
+        with dask_cluster(folder / "cluster", WORKERS) as running:
             while done < kills:
                 killed: list[float] = []
                 different += one_round(folder, partial(killing, running, victim, kills - done, killed)) != expected
@@ -78,23 +77,6 @@ def until_done(work: Callable[[], object]) -> None:
                 raise
         else:
             return
-
-
-@contextmanager
-def cluster(folder: Path) -> Iterator[DaskCluster]:
-    """Starts a cluster that this process uses until the context ends."""
-    (folder / "cluster").mkdir()
-    running = DaskCluster(folder / "cluster")
-    for _worker in range(WORKERS):
-        running.add_worker()
-    before = dict(os.environ)
-    os.environ |= running.environment
-    try:
-        yield running
-    finally:
-        os.environ.clear()
-        os.environ |= before
-        running.stop()
 
 
 @contextmanager

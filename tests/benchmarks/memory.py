@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from importlib import import_module
@@ -35,6 +34,7 @@ from tasks.hardware.heap import reuse_freed_memory
 from tasks.head import HeadParams, head
 from tasks.runner.stages import import_dependencies
 from tasks.validate import ValidateParams, validate
+from tests.benchmarks.peak_memory import MIB, peak_memory
 from tests.benchmarks.results import Results, machine
 from tests.conftest import CPU
 from tests.project import ROOT
@@ -42,7 +42,7 @@ from tests.stages.contract import AUGMENT, BACKBONE, HEAD
 
 SIZES = (10_000, 100_000, 1_000_000)
 WORK = ("validate", "features, all new", "features, all stored", "head")
-CLASSES, WIDTH, MIB = 10, 512, 2**20
+CLASSES, WIDTH = 10, 512
 MODEL = {**BACKBONE, "architecture": "resnet10", "resize": 64, "crop": 64}
 PENALTIES = [1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0]
 
@@ -122,16 +122,14 @@ def measured(paths: Paths, work: str) -> tuple[int, float]:
     for stage in ("validate", "features", "head"):
         import_dependencies(import_module(f"tasks.{stage}"))
     gc.collect()
-    before, peak, done = anonymous_bytes(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.01):
-            peak = max(peak, anonymous_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     started = time.process_time()
+    with peak_memory() as peak:
+        do(paths, work)
+    return peak.bytes, time.process_time() - started
+
+
+def do(paths: Paths, work: str) -> None:
+    """Runs the stage."""
     if work == "validate":
         validate(paths, ValidateParams(validate={"min_side": 8, "max_unreadable": 0.0}))
     elif work == "head":
@@ -140,16 +138,6 @@ def measured(paths: Paths, work: str) -> tuple[int, float]:
     else:
         section = {"views": 0, "store": 1000.0, "compile": 0}
         features(paths, FeaturesParams(backbone=MODEL, compute=CPU, features=section))
-    seconds = time.process_time() - started
-    done.set()
-    watcher.join()
-    return peak - before, seconds
-
-
-def anonymous_bytes() -> int:
-    """Returns the resident memory of this process that is not mapped from files (Linux)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ import ctypes
 import json
 import subprocess
 import sys
-import threading
 import time
+from functools import partial
 
 import torch
 
 from tasks.hardware.heap import reuse_freed_memory
 from tasks.objectives.nearest import SEARCHES
-from tests.benchmarks.memory import MIB, anonymous_bytes
+from tests.benchmarks.peak_memory import MIB, peak_memory
 from tests.benchmarks.results import Results, machine
 from tests.project import ROOT
 
@@ -32,7 +32,7 @@ def run(results: Results) -> str:
     for size in SIZES:
         for search in SEARCHED:
             if search in SEARCHES or size <= LARGEST_REFERENCE:
-                cpu, wall, mib, recall = results.measured(f"{search}, {size}", lambda: measured(search, size))
+                cpu, wall, mib, recall = results.measured(f"{search}, {size}", partial(measured, search, size))
                 rows.append(f"{size:>8,}  {search:14}{cpu:8.1f} CPU-s{wall:8.1f} s{mib:8.0f} MiB   recall {recall:.3f}")
     return "\n".join([*rows, machine()])
 
@@ -78,21 +78,11 @@ def search_here(search: str, size: int) -> tuple[float, float, float, float]:
     x_ND = clusters(size)
     nearest(search, x_ND[:100])  # imports
     ctypes.CDLL(None).malloc_trim(0)  # what drawing has freed would hide what the search takes (glibc)
-    before, peak, done = anonymous_bytes(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.01):
-            peak = max(peak, anonymous_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     cpu, wall = time.process_time(), time.perf_counter()
-    row_NK = nearest(search, x_ND)
+    with peak_memory() as peak:
+        row_NK = nearest(search, x_ND)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    done.set()
-    watcher.join()
-    return cpu, wall, (peak - before) / MIB, recall(x_ND, row_NK)
+    return cpu, wall, peak.bytes / MIB, recall(x_ND, row_NK)
 
 
 if __name__ == "__main__":

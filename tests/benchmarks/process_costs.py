@@ -12,8 +12,9 @@ from pathlib import Path
 
 import psutil
 
+from tests.benchmarks.peak_memory import MIB, anonymous_bytes
+
 INTERVAL = 0.1  # s; what a process does after its last sample is not counted
-MIB = 2**20
 
 
 @dataclass
@@ -43,7 +44,7 @@ def watched() -> Iterator[Costs]:
                 with suppress(psutil.Error, OSError, StopIteration, IndexError):  # it ends or is being replaced
                     name = name_of(process)
                     last[process.pid, name] = used(process)
-                    costs.peaks[name] = max(costs.peaks.get(name, 0.0), anonymous(process))
+                    costs.peaks[name] = max(costs.peaks.get(name, 0.0), anonymous_bytes(process.pid) / MIB)
             done.wait(INTERVAL)
 
     watcher = threading.Thread(target=watch)
@@ -64,12 +65,6 @@ def used(process: psutil.Process) -> float:
     """Returns the seconds of processor time of a process without its children. Raises psutil.Error if it has ended."""
     times = process.cpu_times()
     return times.user + times.system
-
-
-def anonymous(process: psutil.Process) -> float:
-    """Returns the resident memory that is not mapped from files, in MiB, with what a fork shares with its parent."""
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024 / MIB
 
 
 def name_of(process: psutil.Process) -> str:

@@ -129,6 +129,16 @@ def test_a_run_that_is_killed_keeps_what_it_has_read(tmp_path, monkeypatch, kill
     assert not (folder / facts_cache.COMING).exists()
 
 
+def test_a_damaged_batch_costs_no_other_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(facts_cache, "ROWS", 4)
+    rows = made_up(0, 24)
+    list(FactsCache(tmp_path).stored(rows[:12]))
+    (tmp_path / facts_cache.COMING / "000001.parquet").write_bytes(b"damaged")
+    list(FactsCache(tmp_path).stored(rows[12:20]))
+    cache = FactsCache(tmp_path)
+    assert [row[Column.SHA256] in cache for row in rows[:20]] == [True] * 4 + [False] * 4 + [True] * 12
+
+
 def test_a_save_that_is_killed_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(facts_cache, "PART_ROWS", 10)
     monkeypatch.setattr(facts_cache, "ROWS", 4)

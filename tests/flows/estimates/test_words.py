@@ -8,6 +8,7 @@ import pytest
 from flows.estimates import present as presents
 from flows.estimates import room, words
 from flows.estimates.present import Present
+from tasks.core.disk import size
 from tasks.core.errors import RootstockError
 from tasks.core.schema import STAGES
 from tests.errors import raises
@@ -27,6 +28,9 @@ def test_only_a_long_run_is_announced():
     line = words.long_run(MANY, STAGES)
     assert "1,000,000 images" in line
     assert "estimated" in line
+    run = MANY.estimate()
+    assert f"{size(max(run.memory.values()))} of memory (finetune)" in line
+    assert f"{size(sum(run.disk.values()) - run.disk['images'])} of disk" in line
     assert words.long_run(MANY, ["choose"]) is None, "it looks at a sample"
     assert words.long_run(MANY, []) is None
 
