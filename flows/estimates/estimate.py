@@ -15,7 +15,7 @@ MIB = 2**20
 FLOAT = 4  # bytes
 KEY = 16  # bytes of a row's key in the feature store
 TABLE_ROW = 300  # bytes an image of a manifest that is read whole
-ROW = {"validate": 1000, "features": 100, "head": 100}  # bytes an image of other stages (make bench ARGS=memory)
+ROW = {"validate": 600, "features": 100, "head": 100}  # bytes an image of other stages (make bench ARGS=memory)
 NETWORKS = 6  # files of the network's size: the chosen weights, two results, their checkpoints, and the registered one
 
 

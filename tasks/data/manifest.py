@@ -29,6 +29,14 @@ def read_manifest(file: Path, columns: list[str] | None = None) -> pd.DataFrame:
     return pd.read_parquet(file, columns=columns, pre_buffer=False)
 
 
+def column_names(file: Path) -> list[str]:
+    """Returns the names of the manifest's columns."""
+    import pyarrow.parquet as pq
+
+    names: list[str] = pq.read_schema(file).names
+    return names
+
+
 def in_blocks(file: Path, rows: int) -> Iterator[pd.DataFrame]:
     """Yields the manifest in `file`, some rows at a time."""
     import pyarrow.parquet as pq

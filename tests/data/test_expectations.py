@@ -129,6 +129,21 @@ def test_a_group_may_contain_images_without_a_label():
     assert "No group is in two splits" in failures(manifest(**{Column.GROUP: groups, Column.SPLIT: {0: "test"}}))
 
 
+def test_a_broken_file_is_only_broken():
+    rows = manifest(**BROKEN, **{Column.GROUP: {3: "one", 4: "one", 8: "one"}})
+    findings = failures(rows)
+    assert findings["No group is in two splits"].rows == ("validation/ant/0.png", "test/ant/0.png")
+    assert findings["Every file can be read"].rows == ("train/bee/1.png: broken image: cut",)
+
+
+def test_of_many_copies_of_a_picture_a_few_are_named():
+    rows = manifest(**{Column.PIXEL_HASH: dict.fromkeys([0, 1, 4, 5, 8, 9], "same")})
+    finding = failures(rows)["No picture is in two splits"]
+    assert finding.failed == 6
+    others = "train/ant/0.png (train), train/ant/1.png (train), validation/ant/0.png (validation)"
+    assert finding.rows[-1] == f"test/ant/1.png: the same picture as {others} and 2 more"
+
+
 def test_splits_that_have_no_images_are_named():
     rows = manifest()
     findings = failures(rows[rows[Column.SPLIT] == "train"])
