@@ -6,8 +6,10 @@ anything, and only equal pixels count. Shapes: N images, U distinct hashes, P pa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,32 +113,58 @@ def _without_frequent(hash_N: np.ndarray, place_N: np.ndarray) -> tuple[np.ndarr
 def _alike(files: ImageFiles, names: np.ndarray, pairs_P2: np.ndarray) -> np.ndarray:
     """Returns whether the thumbnails of each pair are almost equal, (P,) bool."""
     places, threads = np.unique(pairs_P2), count_cores()
-    stacked = np.empty((len(places), SIDE, SIDE, 3), np.uint8)
+    pixels = np.empty((len(places), SIDE, SIDE, 3), np.uint8)
     with ThreadPoolExecutor(threads) as pool:
-        small = in_order(pool.submit, files.thumbnail, map(str, names[places]), lambda: 2 * threads)
-        for row, thumbnail in enumerate(counted(small, len(places), "similar images compared")):
-            stacked[row] = thumbnail
-    index_P2 = np.searchsorted(places, pairs_P2)
-    parts = [alike(stacked[part[:, 0]], stacked[part[:, 1]]) for part in _chunks(index_P2)]
-    return np.concatenate(parts) if parts else np.zeros(0, bool)
+        in_threads = partial(in_order, pool.submit, ahead=lambda: 2 * threads)
+        small = in_threads(files.thumbnail, map(str, names[places]))
+        for row, thumbnail in enumerate(counted(small, len(places), "similar images reduced")):
+            pixels[row] = thumbnail
+        thumbnails, chunks = Thumbnails.of(pixels), _chunks(np.searchsorted(places, pairs_P2))
+        parts = in_threads(lambda chunk_P2: alike(thumbnails.at(chunk_P2[:, 0]), thumbnails.at(chunk_P2[:, 1])), chunks)
+        return np.concatenate([np.zeros(0, bool), *counted(parts, len(chunks), "blocks of similar pairs compared")])
 
 
 def _chunks(index_P2: np.ndarray) -> list[np.ndarray]:
     return [index_P2[start : start + CHUNK] for start in range(0, len(index_P2), CHUNK)]
 
 
-def alike(a_PHWC: np.ndarray, b_PHWC: np.ndarray) -> np.ndarray:
-    """Returns whether pairs of thumbnails, (P, H, W, 3) uint8 each, are near-duplicates, (P,) bool.
+class Thumbnails(NamedTuple):
+    """Thumbnails with their D levels each, (N, D) uint8, and the exact sums of levels and of their squares, (N,)."""
 
-    They are if they correlate and hardly differ, so that neither a change of color nor a flat image is mistaken.
+    level_ND: np.ndarray
+    sum_N: np.ndarray
+    square_N: np.ndarray
+
+    @classmethod
+    def of(cls, pixels_NHWC: np.ndarray) -> Thumbnails:
+        """Adds up the levels, (N, H, W, 3) uint8."""
+        level_ND = pixels_NHWC.reshape(len(pixels_NHWC), math.prod(pixels_NHWC.shape[1:]))
+        return cls(level_ND, level_ND.sum(1, dtype=np.int64), _products(level_ND, level_ND))
+
+    def at(self, place_P: np.ndarray) -> Thumbnails:
+        """Returns those at these places."""
+        return Thumbnails(*(values[place_P] for values in self))
+
+
+def alike(a: Thumbnails, b: Thumbnails) -> np.ndarray:
+    """Returns whether pairs of thumbnails are near-duplicates, (P,) bool.
+
+    They are if they correlate and hardly differ, so that neither a change of color nor a flat image is mistaken. A
+    variance, like a covariance, is in squared levels, times the square of D.
     """
-    a_PD, b_PD = (side.reshape(len(side), -1).astype(np.float32) for side in (a_PHWC, b_PHWC))
-    difference_P = np.sqrt(np.square(a_PD - b_PD).mean(1))
-    a_PD, b_PD = a_PD - a_PD.mean(1, keepdims=True), b_PD - b_PD.mean(1, keepdims=True)
-    a_P, b_P = a_PD.std(1), b_PD.std(1)
-    correlation_P = (a_PD * b_PD).mean(1) / np.maximum(a_P * b_P, 1e-6)
-    contrast_P = np.minimum(a_P, b_P)
-    return np.asarray((correlation_P > MIN_CORRELATION) & (difference_P < MAX_DIFFERENCE) & (contrast_P > MIN_CONTRAST))
+    levels, product_P = a.level_ND.shape[1], _products(a.level_ND, b.level_ND)
+    difference_P = (a.square_N + b.square_N - 2 * product_P) / levels
+    a_P, b_P = (levels * side.square_N - side.sum_N**2 for side in (a, b))
+    covariance_P = levels * product_P - a.sum_N * b.sum_N
+    correlates_P = covariance_P > MIN_CORRELATION * np.sqrt(a_P) * np.sqrt(b_P)
+    has_contrast_P = np.minimum(a_P, b_P) > (MIN_CONTRAST * levels) ** 2
+    return np.asarray(correlates_P & (difference_P < MAX_DIFFERENCE**2) & has_contrast_P)
+
+
+def _products(a_PD: np.ndarray, b_PD: np.ndarray) -> np.ndarray:
+    """Returns the scalar products of rows of uint8, (P,) int64: up to 3 x 32 x 32 x 255^2, which int32 holds."""
+    product_P: np.ndarray = np.einsum("pd,pd->p", a_PD, b_PD, dtype=np.int32, casting="unsafe").astype(np.int64)
+    return product_P
 
 
 def sheet(files: ImageFiles, pairs: Sequence[tuple[str, str]]) -> Image.Image:

@@ -7,7 +7,7 @@ import imagehash
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
@@ -15,8 +15,12 @@ from tasks.core.schema import Column
 from tasks.data.image_facts import pixel_hash
 from tasks.data.near_duplicates import (
     MAX_ALIKE,
+    MAX_DIFFERENCE,
     MAX_DISTANCE,
+    MIN_CONTRAST,
+    MIN_CORRELATION,
     ImageFiles,
+    Thumbnails,
     alike,
     candidates,
     find_near_duplicates,
@@ -139,9 +143,25 @@ def test_correlation_alone_or_equal_levels_alone_do_not_decide():
     image = random.integers(0, 256, (1, 32, 32, 3)).astype(np.uint8)
     dark = (image * 0.7).astype(np.uint8)
     flat = np.full_like(image, 90)
-    assert alike(image, image).tolist() == [True]
-    assert alike(image, dark).tolist() == [False]
-    assert alike(flat, flat + 1).tolist() == [False]
+    for other, expected in ((image, True), (dark, False)):
+        assert alike(Thumbnails.of(image), Thumbnails.of(other)).tolist() == [expected]
+    assert alike(Thumbnails.of(flat), Thumbnails.of(flat + 1)).tolist() == [False]
+
+
+@given(st.integers(0, 255), st.integers(0, 60), st.integers(0, 25), st.floats(0.5, 1.5), st.integers(0, 9))
+def test_exact_sums_decide_as_correlation_and_difference_do(base, contrast, noise, gain, seed):
+    random = np.random.default_rng(seed)
+    a = np.clip(base + random.normal(0, contrast, (4, 32, 32, 3)), 0, 255).astype(np.uint8)
+    b = np.clip(gain * a + random.normal(0, noise, a.shape), 0, 255).astype(np.uint8)
+    expected = []
+    for one, other in zip(a.reshape(4, -1).astype(float), b.reshape(4, -1).astype(float), strict=True):
+        contrast = min(one.std(), other.std())
+        correlation = np.corrcoef(one, other)[0, 1] if contrast > 0 else 0
+        difference = np.sqrt(np.mean((one - other) ** 2))
+        values = (correlation - MIN_CORRELATION, MAX_DIFFERENCE - difference, contrast - MIN_CONTRAST)
+        assume(min(map(abs, values)) > 1e-9)
+        expected.append(min(values) > 0)
+    assert alike(Thumbnails.of(a), Thumbnails.of(b)).tolist() == expected
 
 
 def test_the_sheet_shows_each_pair_in_a_row(tmp_path):
