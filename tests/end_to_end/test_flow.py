@@ -183,15 +183,6 @@ def copy_of_images(project: Project) -> Path:
     return source
 
 
-@pytest.mark.slow
-def test_new_images_are_embedded_alone(project):
-    source = copy_of_images(project)
-    drawn("disc", 77).save(source / "test" / "disc" / "new.png")
-    done = project.retrain("--data.source", str(source))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert read_json(project.root / ".state" / "reports" / "features.json")["report"]["embedded"] == 1
-
-
 @pytest.mark.parametrize(
     ("spoil", "fact"),
     [

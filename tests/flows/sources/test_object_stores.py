@@ -16,8 +16,9 @@ from flows.sources.copies import listing
 from flows.sources.images import images_of
 from flows.sources.source import source_of
 from tasks.core.errors import DataRefusedError, ParamsError, RootstockError
+from tasks.core.files import read_json
 from tasks.core.schema import TABLE
-from tests.drawn import write_shapes
+from tests.drawn import drawn, write_shapes
 from tests.errors import raises
 from tests.project import ROOT, environment, wait_until
 
@@ -265,3 +266,15 @@ def test_a_public_bucket_is_read_without_credentials(bucket, objects, shapes, tm
 
 def test_the_source_of_an_address_reads_nothing_before_it_is_asked_to(params):
     assert source_of(params(data={"source": "s3://no-such-bucket-here/set"}).data)
+
+
+@pytest.mark.slow
+def test_a_whole_run_embeds_only_what_is_new_in_a_bucket(bucket, objects, finished, tmp_path):
+    project = finished.copy(tmp_path / "project")
+    source = shutil.copytree(project.root / "data" / "raw", tmp_path / "source")
+    drawn("disc", 77).save(source / "test" / "disc" / "new.png")
+    project.more |= objects.variables()
+    done = project.retrain("--data.source", bucket.upload(source, "set"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert read_json(project.root / ".state" / "reports" / "features.json")["report"]["embedded"] == 1
+    assert len(project.versions()) == 2
