@@ -37,7 +37,7 @@ def validate(paths: Paths, params: ValidateParams) -> ValidateReport:
 
     from tasks.core.files import read_json, write_json, write_text
     from tasks.core.progress import say, warn
-    from tasks.data.checked_tables import UNCHECKED
+    from tasks.data.checked_tables import checked
     from tasks.data.expectations import check
     from tasks.data.findings import sentence
     from tasks.data.manifest import column_names, label_names, read_manifest, target_names
@@ -45,8 +45,7 @@ def validate(paths: Paths, params: ValidateParams) -> ValidateReport:
     from tasks.data.suite import CRITICAL, NO_NEAR_DUPLICATES, rules
     from tasks.reports.validation_page import findings_page
 
-    columns = [name for name in column_names(paths.manifest) if name not in UNCHECKED]
-    manifest = read_manifest(paths.manifest, columns)
+    manifest = read_manifest(paths.manifest, checked(column_names(paths.manifest)))
     record = SplitRecord.model_validate(read_json(paths.split_record))
     limits = params.validate_
     names = target_names(manifest), label_names(manifest)

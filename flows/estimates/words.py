@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from flows.estimates.estimate import Estimate
+from flows.estimates.estimate import WRITTEN, Estimate
 from flows.estimates.present import Present, present
 from flows.estimates.room import REMEDIES, REMEDY
 from tasks.core.disk import free_bytes, size
 from tasks.core.paths import Paths
 from tasks.core.schema import STAGES
 from tasks.hardware.available_memory import available_bytes
+
+Number = TypeVar("Number", int, float)
 
 GROWTH = 10  # times as many images
 LONG = 600.0  # seconds from which a run is announced
@@ -51,16 +54,21 @@ def first_to_break(now: Estimate, later: Estimate, place: Path) -> str:
 def long_run(now: Present, outdated: Collection[str]) -> str | None:
     """Returns a line on a run of these stages that is estimated to take long; None for a short or unmeasured one."""
     run = now.estimate()
-    seconds = {stage: each for stage, each in run.seconds.items() if stage in outdated}
-    total, disk = sum(seconds.values()), sum(each for what, each in run.disk.items() if what != "images")
+    seconds, memory = _only(run.seconds, outdated), _only(run.memory, outdated)
+    total = sum(seconds.values())
     if total < LONG:
         return None
-    longest, largest = max(seconds, key=seconds.__getitem__), max(seconds, key=lambda stage: run.memory[stage])
+    longest, largest = max(seconds, key=seconds.__getitem__), max(memory, key=memory.__getitem__)
+    disk = sum(run.disk.get(what, 0) for stage in outdated for what in WRITTEN.get(stage, ()))
     return (
         f"estimated from earlier runs on this machine for {now.counts.images:,} images: at most {duration(total)}, "
-        f"{duration(seconds[longest])} of it {longest}, {size(run.memory[largest])} of memory ({largest}), "
-        f"and {size(disk)} of disk besides the images; what is stored from earlier images takes less"
+        f"{duration(seconds[longest])} of it {longest}, {size(memory[largest])} of memory ({largest}), "
+        f"and {size(disk)} of new files; results of earlier images save time and disk"
     )
+
+
+def _only(by_stage: Mapping[str, Number], stages: Collection[str]) -> dict[str, Number]:
+    return {stage: number for stage, number in by_stage.items() if stage in stages}
 
 
 def duration(seconds: float) -> str:

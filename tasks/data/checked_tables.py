@@ -5,12 +5,12 @@ Columns stay as compact as the manifest's. Shape: N rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from tasks.core.schema import HAS, LABELED_SPLITS, Column, Split
+from tasks.core.schema import HAS, LABELED_SPLITS, TARGET, Column, Split
 from tasks.data.manifest import label_names, of_split
 from tasks.data.suite import (
     CLASSES,
@@ -26,7 +26,15 @@ from tasks.data.suite import (
 
 NOTE = "note"  # column of what is said about a row besides its name
 COPIES_NAMED = 3  # in a note
-UNCHECKED = {Column.SHA256, Column.PERCEPTUAL_HASH, Column.MODE, Column.WEIGHT}  # columns that no rule is on
+CHECKED = {
+    *(Column.PATH, Column.PIXEL_HASH, Column.WIDTH, Column.HEIGHT),
+    *(Column.LABEL, Column.SPLIT, Column.GROUP, Column.QUARANTINE),
+}
+
+
+def checked(columns: Iterable[str]) -> list[str]:
+    """Returns those columns of the manifest that the tables are made of."""
+    return [name for name in columns if name in CHECKED or name.startswith((HAS, TARGET))]
 
 
 def image_table(manifest: pd.DataFrame, pairs: Sequence[tuple[str, str]] = ()) -> pd.DataFrame:
@@ -41,8 +49,8 @@ def image_table(manifest: pd.DataFrame, pairs: Sequence[tuple[str, str]] = ()) -
     is_usable, was_read = reason.isna(), manifest[Column.PIXEL_HASH].notna()
     is_labeled = is_usable & split.isin(LABELED_SPLITS)  # unlabeled images cannot leak labels
     of_pixels = (manifest[Column.GROUP] == manifest[Column.PIXEL_HASH]).fillna(True)  # the pixel rule covers these
-    group = manifest[Column.GROUP].where(was_read & ~of_pixels)
-    pixels_N, group_N = _codes(manifest[Column.PIXEL_HASH]), _codes(group)
+    group_N = _codes(manifest[Column.GROUP].where(was_read))
+    pixels_N = _codes(manifest[Column.PIXEL_HASH])
     near = _near_duplicates(manifest[is_usable & path.isin([file for pair in pairs for file in pair])], pairs)
     notes = near | _duplicates(manifest[is_usable & (_copies(pixels_N, is_usable) > 1)])
     in_class_map = label.isna() | label.isin(label[is_usable & (split == Split.TRAIN)].unique())
@@ -57,7 +65,7 @@ def image_table(manifest: pd.DataFrame, pairs: Sequence[tuple[str, str]] = ()) -
             IN_CLASS_MAP: in_class_map.where(is_usable),
             PIXEL_SPLITS: _distinct(_codes(split), pixels_N, is_usable),
             PIXEL_LABELS: _distinct(_codes(label), pixels_N, is_usable),
-            GROUP_SPLITS: _distinct(_codes(split), group_N, is_labeled),
+            GROUP_SPLITS: np.where(of_pixels.to_numpy(bool), 1, _distinct(_codes(split), group_N, is_labeled)),
             NOTE: _noted(reason, path, notes),
         }
     )
@@ -84,11 +92,11 @@ def _codes(values: pd.Series) -> np.ndarray:
     return pd.factorize(values)[0]
 
 
-def _distinct(of_N: np.ndarray, by_N: np.ndarray, counts_N: pd.Series) -> np.ndarray:
-    """Returns how many values `of` has in the rows that count and have the same `by`, (N,); zero where it is null."""
-    counted_N = counts_N.to_numpy(bool) & (of_N >= 0) & (by_N >= 0)
+def _distinct(of_N: np.ndarray, by_N: np.ndarray, is_counted: pd.Series) -> np.ndarray:
+    """Returns how many values `of` has in the counted rows with the same `by`, (N,); zero where `by` is null."""
+    valid_N = is_counted.to_numpy(bool) & (of_N >= 0) & (by_N >= 0)
     values = of_N.max(initial=-1) + 1
-    pairs = np.unique(by_N[counted_N] * values + of_N[counted_N])
+    pairs = np.unique(by_N[valid_N] * values + of_N[valid_N])
     return _occurrences(pairs // max(values, 1), by_N)
 
 

@@ -19,7 +19,7 @@ from tasks.data.findings import Finding
 from tasks.data.suite import CLASSES, IMAGES, Rule
 
 if TYPE_CHECKING:
-    from great_expectations.datasource.fluent import PandasDatasource
+    from great_expectations.core.batch_definition import BatchDefinition
     from great_expectations.datasource.fluent.interfaces import Batch
 
 MAX_EXAMPLES = 20  # failed rows named in a finding
@@ -31,25 +31,25 @@ def check(manifest: pd.DataFrame, suite: list[Rule], pairs: Sequence[tuple[str, 
     Raises RuntimeError if a rule could not be evaluated.
     """
     tables = {IMAGES: image_table(manifest, pairs), CLASSES: class_table(manifest)}
-    source = _source()
-    return [_checked(source, rule, tables[rule.table]) for rule in suite]
+    batches = _batches()
+    return [_checked(batches, rule, tables[rule.table]) for rule in suite]
 
 
-def _source() -> PandasDatasource:
+def _batches() -> BatchDefinition[Any]:
+    """Returns what makes a batch of a table, of which only the last one is kept."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-    return context.data_sources.add_pandas("manifest")
+    asset = context.data_sources.add_pandas("manifest").add_dataframe_asset("column")
+    return asset.add_batch_definition_whole_dataframe("column")
 
 
-def _checked(source: PandasDatasource, rule: Rule, table: pd.DataFrame) -> Finding:
+def _checked(batches: BatchDefinition[Any], rule: Rule, table: pd.DataFrame) -> Finding:
     """Checks the rule on its column."""
-    column = table[[rule.arguments["column"]]].astype(object)
-    asset = source.add_dataframe_asset(rule.title)
-    batch = asset.add_batch_definition_whole_dataframe(rule.title).get_batch({"dataframe": column})
+    batch = batches.get_batch({"dataframe": table[[rule.arguments["column"]]].astype(object)})
     result = _result(rule, batch)
     rows, missing = (result.get(name) or [] for name in ("unexpected_index_list", "partial_missing_list"))
     examples = [_name(table.loc[row], rule.table) for row in rows[:MAX_EXAMPLES]]

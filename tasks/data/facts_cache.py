@@ -63,7 +63,7 @@ class FactsCache(Mapping[str, Facts]):
         rows = pa.concat_tables([KEPT.empty_table(), *parts.values(), *coming]).combine_chunks()
         first_N = _firsts(rows)
         self._rows = rows if len(first_N) == len(rows) else rows.take(pa.array(first_N))
-        self._names, self._batches = {*parts}, len(batches)
+        self._names, self._batches = {*parts}, int(batches[-1].stem) + 1 if batches else 0
         self._in_parts = int((first_N < sum(map(len, parts.values()))).sum())
         self._columns = {name: self._rows[name].combine_chunks() for name in KEPT.names}
         key_N = _keys(self._rows[Column.SHA256].to_pylist())

@@ -30,7 +30,7 @@ SIDE = 32  # pixels
 MIN_CORRELATION = 0.99
 MAX_DIFFERENCE = 8.0  # root mean square, in levels of 255
 MIN_CONTRAST = 2.0  # standard deviation over the pixels, in levels of 255
-CHUNK = 4096  # pairs compared at once
+CHUNK = 512  # pairs that a thread compares at once
 
 
 class ImageFiles(NamedTuple):
@@ -117,7 +117,7 @@ def _alike(files: ImageFiles, names: np.ndarray, pairs_P2: np.ndarray) -> np.nda
     with ThreadPoolExecutor(threads) as pool:
         in_threads = partial(in_order, pool.submit, ahead=lambda: 2 * threads)
         small = in_threads(files.thumbnail, map(str, names[places]))
-        for row, thumbnail in enumerate(counted(small, len(places), "similar images reduced")):
+        for row, thumbnail in enumerate(counted(small, len(places), "thumbnails of similar images made")):
             pixels[row] = thumbnail
         thumbnails, chunks = Thumbnails.of(pixels), _chunks(np.searchsorted(places, pairs_P2))
         parts = in_threads(lambda chunk_P2: alike(thumbnails.at(chunk_P2[:, 0]), thumbnails.at(chunk_P2[:, 1])), chunks)
@@ -133,13 +133,13 @@ class Thumbnails(NamedTuple):
 
     level_ND: np.ndarray
     sum_N: np.ndarray
-    square_N: np.ndarray
+    sum_of_squares_N: np.ndarray
 
     @classmethod
     def of(cls, pixels_NHWC: np.ndarray) -> Thumbnails:
         """Adds up the levels, (N, H, W, 3) uint8."""
         level_ND = pixels_NHWC.reshape(len(pixels_NHWC), math.prod(pixels_NHWC.shape[1:]))
-        return cls(level_ND, level_ND.sum(1, dtype=np.int64), _products(level_ND, level_ND))
+        return cls(level_ND, level_ND.sum(1, dtype=np.int64), _dot_products(level_ND, level_ND))
 
     def at(self, place_P: np.ndarray) -> Thumbnails:
         """Returns those at these places."""
@@ -149,20 +149,20 @@ class Thumbnails(NamedTuple):
 def alike(a: Thumbnails, b: Thumbnails) -> np.ndarray:
     """Returns whether pairs of thumbnails are near-duplicates, (P,) bool.
 
-    They are if they correlate and hardly differ, so that neither a change of color nor a flat image is mistaken. A
-    variance, like a covariance, is in squared levels, times the square of D.
+    They are if they correlate and hardly differ, so that neither a change of color nor a flat image is mistaken.
+    Variances and covariances are those of the levels, times the square of D.
     """
-    levels, product_P = a.level_ND.shape[1], _products(a.level_ND, b.level_ND)
-    difference_P = (a.square_N + b.square_N - 2 * product_P) / levels
-    a_P, b_P = (levels * side.square_N - side.sum_N**2 for side in (a, b))
-    covariance_P = levels * product_P - a.sum_N * b.sum_N
-    correlates_P = covariance_P > MIN_CORRELATION * np.sqrt(a_P) * np.sqrt(b_P)
-    has_contrast_P = np.minimum(a_P, b_P) > (MIN_CONTRAST * levels) ** 2
-    return np.asarray(correlates_P & (difference_P < MAX_DIFFERENCE**2) & has_contrast_P)
+    size, product_P = a.level_ND.shape[1], _dot_products(a.level_ND, b.level_ND)
+    mse_P = (a.sum_of_squares_N + b.sum_of_squares_N - 2 * product_P) / size
+    variance_a_P, variance_b_P = (size * side.sum_of_squares_N - side.sum_N**2 for side in (a, b))
+    covariance_P = size * product_P - a.sum_N * b.sum_N
+    correlates_P = covariance_P > MIN_CORRELATION * np.sqrt(variance_a_P) * np.sqrt(variance_b_P)
+    has_contrast_P = np.minimum(variance_a_P, variance_b_P) > (MIN_CONTRAST * size) ** 2
+    return np.asarray(correlates_P & (mse_P < MAX_DIFFERENCE**2) & has_contrast_P)
 
 
-def _products(a_PD: np.ndarray, b_PD: np.ndarray) -> np.ndarray:
-    """Returns the scalar products of rows of uint8, (P,) int64: up to 3 x 32 x 32 x 255^2, which int32 holds."""
+def _dot_products(a_PD: np.ndarray, b_PD: np.ndarray) -> np.ndarray:
+    """Returns the dot products of rows of uint8, (P,) int64: up to 3 x 32 x 32 x 255^2, which int32 holds."""
     product_P: np.ndarray = np.einsum("pd,pd->p", a_PD, b_PD, dtype=np.int32, casting="unsafe").astype(np.int64)
     return product_P
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from voyager import Index
 
 SCORES = 2**23  # cosine similarities that a thread holds at a time, unless a single row has more
-MANY = 50_000  # rows from which an index may take less time, although one core builds it
+MANY = 50_000  # rows from which an index takes less processor time, although one core builds it
 LINKS = 16  # of a row in each layer of the index
 BREADTH_OF_BUILD = 64  # candidates for a new row's links
 BREADTH_OF_SEARCH = 64  # candidates for a row's neighbors, or twice their number if that is more

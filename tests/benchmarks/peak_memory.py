@@ -35,6 +35,7 @@ def peak_memory() -> Iterator[Peak]:
     finally:
         done.set()
         watcher.join()
+        peak.bytes = max(peak.bytes, anonymous_bytes() - before)
 
 
 def anonymous_bytes(pid: int | str = "self") -> int:

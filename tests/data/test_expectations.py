@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pandas as pd
 import pytest
 
 from tasks.core.schema import Column
+from tasks.data.checked_tables import checked
 from tasks.data.expectations import check
 from tasks.data.findings import sentence
+from tasks.data.ingestion import COLUMNS
 from tasks.data.suite import CRITICAL, WARNING, rules
 from tasks.reports.validation_page import findings_page
 
@@ -34,7 +39,11 @@ def manifest(**changes):
 
 
 def failures(rows, max_unreadable=0.0):
-    return {finding.title: finding for finding in check(rows, rules(8, max_unreadable)) if not finding.success}
+    """Returns the findings that failed, by title, the same for columns of objects and for those of a real manifest."""
+    suite = rules(8, max_unreadable)
+    findings = check(rows, suite)
+    assert check(rows.astype({name: COLUMNS[name] for name in rows}), suite) == findings
+    return {finding.title: finding for finding in findings if not finding.success}
 
 
 def test_good_data_passes_every_rule():
@@ -136,12 +145,59 @@ def test_a_broken_file_is_only_broken():
     assert findings["Every file can be read"].rows == ("train/bee/1.png: broken image: cut",)
 
 
+def test_a_group_named_after_one_of_its_pictures_is_searched_in_other_splits():
+    rows = manifest(**{Column.GROUP: {8: "trainant0"}})
+    assert failures(rows)["No group is in two splits"].rows == ("test/ant/0.png",)
+
+
+def test_if_every_file_is_broken_there_is_nothing_to_train_on():
+    broken = {name: dict.fromkeys(range(12), None) for name in (Column.PIXEL_HASH, Column.WIDTH, Column.HEIGHT)}
+    rows = manifest(**broken, **{Column.QUARANTINE: dict.fromkeys(range(12), "broken image: cut")})
+    assert {*failures(rows)} == {
+        "There are images to train on, to choose on and to test on",
+        "Every file can be read",
+    }
+
+
+def test_a_picture_with_one_copy_names_the_other_one():
+    finding = failures(manifest(**{Column.PIXEL_HASH: {8: "trainant0"}}))["No picture is in two splits"]
+    assert finding.rows[0] == "train/ant/0.png: the same picture as test/ant/0.png (test)"
+
+
 def test_of_many_copies_of_a_picture_a_few_are_named():
     rows = manifest(**{Column.PIXEL_HASH: dict.fromkeys([0, 1, 4, 5, 8, 9], "same")})
     finding = failures(rows)["No picture is in two splits"]
     assert finding.failed == 6
     others = "train/ant/0.png (train), train/ant/1.png (train), validation/ant/0.png (validation)"
     assert finding.rows[-1] == f"test/ant/1.png: the same picture as {others} and 2 more"
+    others = "train/ant/1.png (train), validation/ant/0.png (validation), validation/ant/1.png (validation)"
+    assert finding.rows[0] == f"train/ant/0.png: the same picture as {others} and 2 more"
+
+
+def test_only_columns_that_rules_are_on_are_read():
+    names = [*COLUMNS, "label:ant", "target:height", "notes"]
+    assert {*names} - {*checked(names)} == {
+        *(Column.SHA256, Column.PERCEPTUAL_HASH, Column.MODE, Column.WEIGHT),
+        "notes",
+    }
+    assert not failures(manifest()[checked(manifest())])
+
+
+def test_one_column_is_kept_at_a_time(monkeypatch):
+    real, columns, kept = pd.DataFrame.astype, [], []
+
+    def astype(frame, kind):
+        result = real(frame, kind)
+        if kind is object:
+            gc.collect()
+            kept.append(sum(column() is not None for column in columns))
+            columns.append(weakref.ref(result))
+        return result
+
+    monkeypatch.setattr(pd.DataFrame, "astype", astype)
+    check(manifest(), rules(8, 0.0)[:4])
+    assert len(kept) == 4
+    assert max(kept) == 1
 
 
 def test_splits_that_have_no_images_are_named():

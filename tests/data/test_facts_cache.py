@@ -129,11 +129,15 @@ def test_a_run_that_is_killed_keeps_what_it_has_read(tmp_path, monkeypatch, kill
     assert not (folder / facts_cache.COMING).exists()
 
 
-def test_a_damaged_batch_costs_no_other_one(tmp_path, monkeypatch):
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_damaged_batch_costs_no_other_one(tmp_path, monkeypatch, removed):
     monkeypatch.setattr(facts_cache, "ROWS", 4)
     rows = made_up(0, 24)
     list(FactsCache(tmp_path).stored(rows[:12]))
-    (tmp_path / facts_cache.COMING / "000001.parquet").write_bytes(b"damaged")
+    damaged = tmp_path / facts_cache.COMING / "000001.parquet"
+    damaged.write_bytes(b"damaged")
+    if removed:
+        damaged.unlink()
     list(FactsCache(tmp_path).stored(rows[12:20]))
     cache = FactsCache(tmp_path)
     assert [row[Column.SHA256] in cache for row in rows[:20]] == [True] * 4 + [False] * 4 + [True] * 12

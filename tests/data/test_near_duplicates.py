@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from tasks.core.schema import Column
+from tasks.data import near_duplicates
 from tasks.data.image_facts import pixel_hash
 from tasks.data.near_duplicates import (
     MAX_ALIKE,
@@ -78,6 +79,14 @@ def test_copies_are_near_duplicates_of_their_original_only(copy, tmp_path):
     images = {f"{seed}": scene(seed) for seed in range(12)}
     copies = {f"{name}-copy": copy(image) for name, image in images.items()}
     assert pairs(tmp_path, images | copies)[0] == {(name, f"{name}-copy") for name in images}
+
+
+def test_blocks_of_pairs_keep_their_order(tmp_path, monkeypatch):
+    images = {f"{seed}": scene(seed) for seed in range(12)}
+    images |= {f"{name}-copy": COPIES["jpeg 90"](image) for name, image in images.items() if int(name) % 3}
+    images |= {f"{name}-gray": image.convert("L").convert("RGB") for name, image in images.items() if len(name) < 3}
+    monkeypatch.setattr(near_duplicates, "CHUNK", 1)
+    assert pairs(tmp_path, images)[0] == {(str(seed), f"{seed}-copy") for seed in range(12) if seed % 3}
 
 
 OTHERS = {
@@ -155,10 +164,10 @@ def test_exact_sums_decide_as_correlation_and_difference_do(base, contrast, nois
     b = np.clip(gain * a + random.normal(0, noise, a.shape), 0, 255).astype(np.uint8)
     expected = []
     for one, other in zip(a.reshape(4, -1).astype(float), b.reshape(4, -1).astype(float), strict=True):
-        contrast = min(one.std(), other.std())
-        correlation = np.corrcoef(one, other)[0, 1] if contrast > 0 else 0
+        deviation = min(one.std(), other.std())
+        correlation = np.corrcoef(one, other)[0, 1] if deviation > 0 else 0
         difference = np.sqrt(np.mean((one - other) ** 2))
-        values = (correlation - MIN_CORRELATION, MAX_DIFFERENCE - difference, contrast - MIN_CONTRAST)
+        values = (correlation - MIN_CORRELATION, MAX_DIFFERENCE - difference, deviation - MIN_CONTRAST)
         assume(min(map(abs, values)) > 1e-9)
         expected.append(min(values) > 0)
     assert alike(Thumbnails.of(a), Thumbnails.of(b)).tolist() == expected

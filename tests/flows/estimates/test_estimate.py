@@ -26,9 +26,9 @@ def sizing(**changes):
     return SizingParams.model_validate({**VALUES, **changes})
 
 
-def took(stage, *, done=None):
+def took(stage, *, done=None, peak_mib=800.0):
     report = {"width": 512} if stage == "features" else {}
-    return Measured(seconds=10.0, peak_mib=800.0, report=report, counts=COUNTS, params=sizing(), done=done)
+    return Measured(seconds=10.0, peak_mib=peak_mib, report=report, counts=COUNTS, params=sizing(), done=done)
 
 
 MEASURED = {stage: took(stage) for stage in STAGES}

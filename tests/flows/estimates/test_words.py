@@ -12,7 +12,7 @@ from tasks.core.disk import size
 from tasks.core.errors import RootstockError
 from tasks.core.schema import STAGES
 from tests.errors import raises
-from tests.flows.estimates.test_estimate import COUNTS, MEASURED, SETTING, sizing
+from tests.flows.estimates.test_estimate import COUNTS, MEASURED, SETTING, sizing, took
 
 NOW = Present(COUNTS, sizing(), SETTING, MEASURED)
 MANY = replace(NOW, counts=COUNTS.scaled_to(1_000_000))
@@ -30,7 +30,10 @@ def test_only_a_long_run_is_announced():
     assert "estimated" in line
     run = MANY.estimate()
     assert f"{size(max(run.memory.values()))} of memory (finetune)" in line
-    assert f"{size(sum(run.disk.values()) - run.disk['images'])} of disk" in line
+    assert f"{size(sum(run.disk.values()) - run.disk['images'])} of new files" in line
+    assert f"{size(run.disk['networks'])} of new files" in words.long_run(MANY, ["finetune"])
+    stored = replace(MANY, measured={**MEASURED, "evaluate": took("evaluate", done=1, peak_mib=9000.0)})
+    assert "of memory (evaluate)" in words.long_run(stored, STAGES), "its seconds are not estimated"
     assert words.long_run(MANY, ["choose"]) is None, "it looks at a sample"
     assert words.long_run(MANY, []) is None
 
