@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 
-CONNECT, WORKERS = 10, 60  # seconds to wait for the scheduler, and between two looks at whether there are workers
+CONNECT = 10  # seconds to wait for the scheduler
+WORKERS = 300  # seconds to wait for a first worker, or without one for a result
 AHEAD = 2  # shards in flight for each of the workers' threads; a worker that dies counts against all of them
 PREFIX = "DASK_DISTRIBUTED__COMM__TLS__"
 CERTIFICATES = f"{PREFIX}CA_FILE, {PREFIX}CLIENT__CERT and {PREFIX}CLIENT__KEY name the certificates"
@@ -100,11 +101,7 @@ def _connected(address: str) -> Iterator[Client]:
 
 def _check_workers(client: Client, address: str) -> None:
     """Raises RootstockError if there are no workers, or one that differs from this machine or is without TLS."""
-    with suppress(TimeoutError), _plain_errors(address):
-        client.wait_for_workers(1, timeout=WORKERS)
-    threads = _threads(client, address)
-    if not threads:
-        raise _no_workers(address)
+    threads = _threads(client, address) or _awaited_threads(client, address)
     with _plain_errors(address):
         facts = client.run(machine, on_error="return")
     for worker, there in facts.items():
@@ -117,6 +114,17 @@ def _check_workers(client: Client, address: str) -> None:
             raise _other_code(address, str(there))
         refuse_difference(machine(), there, worker)
     say(f"computing on {len(facts)} workers with {threads} threads, at {address}")
+
+
+def _awaited_threads(client: Client, address: str) -> int:
+    """Returns the threads of workers as soon as one is there. Raises RootstockError if none comes."""
+    say(f"waiting up to {WORKERS // 60} minutes for workers at {address}")
+    with suppress(TimeoutError), _plain_errors(address):
+        client.submit(int, pure=False).result(timeout=WORKERS)  # adaptive clusters scale up for work that waits
+    threads = _threads(client, address)
+    if not threads:
+        raise _no_workers(address)
+    return threads
 
 
 def _threads(client: Client, address: str) -> int:

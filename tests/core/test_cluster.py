@@ -8,9 +8,11 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 
 import pytest
+from distributed import Client
 
 from tasks.core import cluster as clusters
 from tasks.core import scheduler_address
@@ -19,7 +21,7 @@ from tasks.core.spread import SCHEDULER, spread
 from tests.core.test_processes import once_killed, refuse, square
 from tests.dask_cluster import DaskCluster, certificates, dask_cluster, kill
 from tests.errors import raises
-from tests.project import ROOT, run_python
+from tests.project import ROOT, run_python, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +143,30 @@ def test_the_end_of_the_scheduler_or_of_all_workers_is_told(tmp_path, monkeypatc
         monkeypatch.setattr(clusters, "CONNECT", 2)
         with raises(RootstockError, "no-scheduler"):
             list(spread(square, range(3)))
+    finally:
+        cluster.stop()
+
+
+def workers_that_fit(dask_scheduler):
+    """Returns how many workers an adaptive cluster would start."""
+    return dask_scheduler.adaptive_target()
+
+
+def test_an_adaptive_cluster_has_time_to_start_its_workers(tmp_path, monkeypatch, capsys):
+    cluster = DaskCluster(tmp_path)
+
+    def adapt():
+        with Client(cluster.address, set_as_default=False) as client:
+            wait_until(lambda: client.run_on_scheduler(workers_that_fit) > 0, 60)
+        cluster.add_worker()
+
+    try:
+        monkeypatch.setattr(os, "environ", {**os.environ, **cluster.environment})
+        with ThreadPoolExecutor(1) as pool:
+            adapted = pool.submit(adapt)
+            assert list(spread(square, range(3))) == [0, 1, 4]
+            adapted.result()
+        assert "waiting up to 5 minutes for workers" in capsys.readouterr().out
     finally:
         cluster.stop()
 

@@ -167,7 +167,7 @@ def loaded(tmp_path_factory, tiny_weights) -> dict[str, set[Path]]:
         command = [sys.executable, "-c", TRACED, json.dumps(cases)]
         children.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     for child in children:
-        output = child.communicate(timeout=300)[0]
+        output = child.communicate(timeout=1200)[0]  # most of it is waiting for cores
         assert not child.returncode, output
     return {
         case.name: {Path(file) for file in json.loads((root / case.data / f"{case.name}.json").read_text())}
