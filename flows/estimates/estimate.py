@@ -17,8 +17,11 @@ KEY = 16  # bytes of a row's key in the feature store
 TABLE_ROW = 300  # bytes an image of a manifest that is read whole
 ROW = {"validate": 600, "features": 100, "head": 100}  # bytes an image of other stages (make bench ARGS=memory)
 NETWORKS = 6  # files of the network's size: the chosen weights, two results, their checkpoints, and the registered one
-
-WRITTEN = {"features": ("features", "feature store"), "finetune": ("networks",), "evaluate": ("predictions",)}
+WRITTEN = {  # what an estimate of disk lists, besides images, by the stage that writes most of it
+    "features": ("features", "feature store"),
+    "finetune": ("networks",),
+    "evaluate": ("predictions",),
+}
 
 
 @dataclass(frozen=True)

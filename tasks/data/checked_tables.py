@@ -40,7 +40,7 @@ def checked(columns: Iterable[str]) -> list[str]:
 def image_table(manifest: pd.DataFrame, pairs: Sequence[tuple[str, str]] = ()) -> pd.DataFrame:
     """Returns a column for each rule on images. Unreadable rows have nulls, or zeros, which rules ignore.
 
-    Rows in quarantine although their pixels are known are not broken: they fit into no split. `pairs` are the files of
+    Rows in quarantine whose pixels could be read are not broken: they fit into no split. `pairs` are the files of
     near-duplicates in two splits.
     """
     path, split, label, reason = (
@@ -50,7 +50,7 @@ def image_table(manifest: pd.DataFrame, pairs: Sequence[tuple[str, str]] = ()) -
     is_labeled = is_usable & split.isin(LABELED_SPLITS)  # unlabeled images cannot leak labels
     of_pixels = (manifest[Column.GROUP] == manifest[Column.PIXEL_HASH]).fillna(True)  # the pixel rule covers these
     group_N = _codes(manifest[Column.GROUP].where(was_read))
-    pixels_N = _codes(manifest[Column.PIXEL_HASH])
+    pixels_N, split_N = _codes(manifest[Column.PIXEL_HASH]), _codes(split)
     near = _near_duplicates(manifest[is_usable & path.isin([file for pair in pairs for file in pair])], pairs)
     notes = near | _duplicates(manifest[is_usable & (_copies(pixels_N, is_usable) > 1)])
     in_class_map = label.isna() | label.isin(label[is_usable & (split == Split.TRAIN)].unique())
@@ -63,9 +63,9 @@ def image_table(manifest: pd.DataFrame, pairs: Sequence[tuple[str, str]] = ()) -
             Column.SPLIT: split.where(is_usable),
             SHORT_SIDE: manifest[[Column.WIDTH, Column.HEIGHT]].min(axis=1),
             IN_CLASS_MAP: in_class_map.where(is_usable),
-            PIXEL_SPLITS: _distinct(_codes(split), pixels_N, is_usable),
+            PIXEL_SPLITS: _distinct(split_N, pixels_N, is_usable),
             PIXEL_LABELS: _distinct(_codes(label), pixels_N, is_usable),
-            GROUP_SPLITS: np.where(of_pixels.to_numpy(bool), 1, _distinct(_codes(split), group_N, is_labeled)),
+            GROUP_SPLITS: np.where(of_pixels.to_numpy(bool), 1, _distinct(split_N, group_N, is_labeled)),
             NOTE: _noted(reason, path, notes),
         }
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,20 +22,32 @@ class Peak:
 @contextmanager
 def peak_memory() -> Iterator[Peak]:
     """Yields the peak of this process while the context lasts."""
-    before, peak, done = anonymous_bytes(), Peak(), threading.Event()
+    before, peak = anonymous_bytes(), Peak()
+
+    def sample() -> None:
+        peak.bytes = max(peak.bytes, anonymous_bytes() - before)
+
+    with sampled(sample, INTERVAL):
+        yield peak
+
+
+@contextmanager
+def sampled(sample: Callable[[], None], interval: float) -> Iterator[None]:
+    """Calls `sample` in a thread every `interval` seconds while the context lasts, and once at its end."""
+    done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(INTERVAL):
-            peak.bytes = max(peak.bytes, anonymous_bytes() - before)
+        while not done.wait(interval):
+            sample()
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield peak
+        yield
     finally:
         done.set()
         watcher.join()
-        peak.bytes = max(peak.bytes, anonymous_bytes() - before)
+        sample()
 
 
 def anonymous_bytes(pid: int | str = "self") -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.benchmarks.peak_memory import MIB, anonymous_bytes
+from tests.benchmarks.peak_memory import MIB, anonymous_bytes, sampled
 
 INTERVAL = 0.1  # s; what a process does after its last sample is not counted
 
@@ -31,29 +30,24 @@ def watched() -> Iterator[Costs]:
 
     A process that already runs counts from now on. Those of one name are added up, and the largest peak is kept.
     """
-    costs, done = Costs(), threading.Event()
+    costs = Costs()
     before: dict[int, float] = {}
     for process in below():
         with suppress(psutil.Error):
             before[process.pid] = used(process)
     last: dict[tuple[int, str], float] = {}
 
-    def watch() -> None:
-        while not done.is_set():
-            for process in below():
-                with suppress(psutil.Error, OSError, StopIteration, IndexError):  # it ends or is being replaced
-                    name = name_of(process)
-                    last[process.pid, name] = used(process)
-                    costs.peaks[name] = max(costs.peaks.get(name, 0.0), anonymous_bytes(process.pid) / MIB)
-            done.wait(INTERVAL)
+    def sample() -> None:
+        for process in below():
+            with suppress(psutil.Error, OSError, StopIteration, IndexError):  # it ends or is being replaced
+                name = name_of(process)
+                last[process.pid, name] = used(process)
+                costs.peaks[name] = max(costs.peaks.get(name, 0.0), anonymous_bytes(process.pid) / MIB)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     try:
-        yield costs
+        with sampled(sample, INTERVAL):
+            yield costs
     finally:
-        done.set()
-        watcher.join()
         costs.seconds.update(added(last, before))
 
 
