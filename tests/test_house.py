@@ -23,6 +23,7 @@ RANKS = (  # each package imports only itself and packages in rows above its own
     ("tasks.heads",),
     ("tasks.objectives", "tasks.embedded", "tasks.selection"),
     ("tasks.evaluation",),
+    ("tasks.serving",),
     ("tasks.runner",),
     ("tasks",),  # the stages
     ("flows.local",),
