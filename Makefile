@@ -17,7 +17,7 @@ export UV_COMPILE_BYTECODE = 1
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help run predict compare data choose $(OPTIONAL) test unit bench soak simulate release rollback approve trust prune up env down backbone doctor clean lint lock graph
+.PHONY: help run predict compare data choose $(OPTIONAL) test unit bench soak simulate release rollback approve trust prune up serve env down backbone doctor clean lint lock graph
 
 help:           ## this list
 	@grep -hE '^[a-z0-9 ]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 18
@@ -69,6 +69,9 @@ rollback: .venv/ready  ## the model that was live before is live again
 
 up: .venv/ready        ## Prefect's and MLflow's pages, on loopback; a worker that retrains nightly, a watcher that releases
 	@python -m flows up
+
+serve: .venv/ready     ## answer HTTP requests with the live version, and follow it: make serve ARGS="--workers 2"
+	@exec python -m flows serve $(ARGS)
 
 env: .venv/ready       ## what your own prefect and mlflow commands need while they run: eval "$(make -s env)"
 	@python -m flows env

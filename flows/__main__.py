@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from flows.commands import approve, clean, doctor, down, env, prune, release, rollback, trust, up
+from flows.commands import approve, clean, doctor, down, env, prune, release, rollback, serve, trust, up
 from flows.local.environment import CHECKOUT
 from flows.local.git import check_repository
 from flows.local.interruption import remember_interrupts
@@ -139,7 +139,7 @@ def _in_words() -> Iterator[None]:
 RUNS = (retrain, data, choose, predict, compare, backbone)
 COMMANDS: dict[str, Callable[[Sequence[str]], int | None]] = {
     command.__name__: command
-    for command in (*RUNS, release, rollback, approve, trust, prune, up, env, down, clean, doctor)
+    for command in (*RUNS, release, rollback, approve, trust, prune, up, serve, env, down, clean, doctor)
 }
 
 

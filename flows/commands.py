@@ -113,6 +113,21 @@ def up(_arguments: Sequence[str]) -> None:
     print(next_steps(addresses["mlflow"], params.register_.model, auth.read(), shared=params.up.shared))
 
 
+def serve(arguments: Sequence[str]) -> None:
+    """Answers HTTP requests with the live version, and follows it, until it is interrupted."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="make serve ARGS=...", description=serve.__doc__)
+    parser.add_argument("--host", help="address to listen at, instead of serve.host in params.yaml")
+    parser.add_argument("--port", type=int, help="port, instead of serve.port; 0: any free one")
+    parser.add_argument("--workers", type=int, help="processes that answer, instead of serve.workers")
+    options = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    from flows.config.parameters import load
+    from flows.serve import serve as run
+
+    run(load(), options)
+
+
 def env(_arguments: Sequence[str]) -> None:
     """Prints the variables that your own prefect and mlflow commands need: eval "$(make -s env)"."""
     from flows.local.servers import client_variables

@@ -30,6 +30,7 @@ RANKS = (  # each package imports only itself and packages in rows above its own
     ("flows.config",),
     ("flows.stages",),
     ("flows.registry",),
+    ("flows.serving",),
     ("flows.sources",),
     ("flows.estimates",),
     ("flows.retention",),

@@ -13,7 +13,17 @@ from flows.config.parameters import FlowParams, stage_params
 from tasks.core.params import PARAMS_FILE, Section, StageParams, read_document
 from tasks.core.schema import STAGES
 
-FIXED = {"compare", "gate", "paths", "presets", "pretrain", "predict", "retention", "up"}  # not part of the form
+FIXED = {
+    "compare",
+    "gate",
+    "paths",
+    "presets",
+    "pretrain",
+    "predict",
+    "retention",
+    "serve",
+    "up",
+}  # not part of the form
 
 
 def form() -> type[Section]:

@@ -101,6 +101,20 @@ class UpSection(Section):
     )
 
 
+class ServeSection(Section):
+    """The server of make serve."""
+
+    host: str = Field(min_length=1, description="address to listen at; other than loopback needs a token")
+    port: int = Field(ge=0, le=65535, description="port to listen at; 0: any free one")
+    workers: int = Field(ge=1, le=64, description="processes that answer; they share the cores")
+    queue: int = Field(ge=0, description="requests that wait for a worker before others are refused (503)")
+    seconds: float = Field(gt=0, description="longest time to answer a request (504)")
+    max_mib: int = Field(ge=1, le=1024, description="largest body of a request, in MiB (413)")
+    max_pixels: int = Field(ge=1, description="most pixels of a picture")
+    max_images: int = Field(ge=1, description="most pictures of a request (413)")
+    with_up: bool = Field(description="whether make up starts it as well")
+
+
 class PretrainSection(Section):
     """The pretraining of the embedded backbone."""
 
@@ -148,6 +162,7 @@ class FlowParams(StageParams):
     run: RunSection
     retention: RetentionSection
     up: UpSection
+    serve: ServeSection
     pretrain: PretrainSection
     compare: CompareSection
     paths: Paths

@@ -20,7 +20,19 @@ EVIDENCE = frozenset(  # at least one is in a folder that an earlier version, wi
 )
 CHILDREN = EVIDENCE | {
     *("answers", "bench", "checkpoints", "compare", "dvc-server", "failed", "facts", "features", "flow_run.json"),
-    *("logs", "peers", "pictures", "predict", "prune.json", "report.md", "review", "soak", "source", "stage-server"),
+    *(
+        "logs",
+        "peers",
+        "pictures",
+        "predict",
+        "prune.json",
+        "report.md",
+        "review",
+        "serve",
+        "soak",
+        "source",
+        "stage-server",
+    ),
     *("worktrees", MARKER),
 }
 TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # see tasks.core.files.replacing

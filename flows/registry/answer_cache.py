@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.registry.kinds import LIVE_ANSWERS
-from flows.registry.versions import scorer_kind, scorer_of
+from flows.registry.versions import scorer_of
 from tasks.core.files import replacing, sha256_of, write_text
 from tasks.core.paths import Paths
 from tasks.core.schema import Column
+from tasks.evaluation.version_scorer import scorer_kind
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypedDict
 
-from flows.registry.versions import scorer_thresholds
 from tasks.core.schema import ANSWER, LABEL_PROBABILITY, Column, Metric
 from tasks.core.target import TargetKind, TargetSpec
+from tasks.evaluation.version_scorer import scorer_thresholds
 from tasks.scorer.labels import LABELS_JOINED
 
 if TYPE_CHECKING:

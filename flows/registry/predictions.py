@@ -15,7 +15,7 @@ from filelock import FileLock
 from flows.config import parameters
 from flows.local.state import open_state
 from flows.registry.shared_scorer import shared_scorer
-from flows.registry.versions import newest, resolve, scorer_kind, scorer_of
+from flows.registry.versions import newest, resolve, scorer_of
 from tasks.core.errors import DataRefusedError, RootstockError
 from tasks.core.files import write_text
 from tasks.core.near_names import similar_beside
@@ -23,6 +23,7 @@ from tasks.core.schema import Column
 from tasks.core.spread import is_cluster
 from tasks.data.tables.files import is_table
 from tasks.evaluation.answer_text import CAPTIONS, LINES
+from tasks.evaluation.version_scorer import scorer_kind
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -114,14 +114,14 @@ def _line_about(version: ModelVersion, ledger: Ledger | None) -> VersionRecord |
 def last_record(version: ModelVersion) -> VersionRecord | None:
     """Returns the record that counts in this registry, or None if there is none to be trusted."""
     try:
-        return trusted_record(version, _readable_ledger(version))
+        return trusted_record(version, readable_ledger(version.name))
     except RootstockError:
         return None
 
 
 def is_unrecorded(version: ModelVersion) -> bool:
     """Returns whether nobody, trusted or not, has said anything about a version."""
-    theirs, ledger = published(version), _readable_ledger(version)
+    theirs, ledger = published(version), readable_ledger(version.name)
     if theirs.record or theirs.complaint or Tag.PROOF in version.tags or ledger is None:
         return False
     return all(entry["version"] != str(version.version) for entry in ledger.entries)
@@ -145,10 +145,10 @@ def check_recorded(version: ModelVersion, files: VersionFiles) -> None:
         raise changed(files)
 
 
-def _readable_ledger(version: ModelVersion) -> Ledger | None:
-    """Returns this registry's ledger, or None with a warning if it is not to be trusted: only releases stop then."""
+def readable_ledger(name: str) -> Ledger | None:
+    """Returns this registry's ledger; None with a warning if it is not to be trusted: only releases stop then."""
     try:
-        return Ledger(ledger_path(version.name))
+        return Ledger(ledger_path(name))
     except LedgerError as error:
         warn(str(error))
         return None

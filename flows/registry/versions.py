@@ -13,7 +13,6 @@ from flows.registry.trusted_code import check_trusted
 from flows.registry.version_files import VersionFiles, downloaded
 from flows.registry.version_record import LiveVersion
 from tasks.core.errors import RootstockError
-from tasks.core.target import TargetKind, kind_of
 from tasks.evaluation.scorer_code import run_code
 
 if TYPE_CHECKING:
@@ -138,13 +137,3 @@ def checked_code(version: ModelVersion, files: VersionFiles) -> dict[str, bytes]
     check_recorded(version, files)
     check_trusted(code, version.name, str(version.version))
     return code
-
-
-def scorer_thresholds(scorer: Any) -> list[float]:  # noqa: ANN401 - its class may come from an older version
-    """Returns the threshold of each label of a multi-label scorer; an empty list for others."""
-    return list(map(float, getattr(scorer, "label_thresholds", ())))
-
-
-def scorer_kind(scorer: Any) -> TargetKind:  # noqa: ANN401 - as above
-    """Returns the kind of target that a version's scorer predicts."""
-    return kind_of({"targets": list(scorer.targets), "label_thresholds": scorer_thresholds(scorer)})

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.core.errors import RootstockError
+from tasks.core.target import TargetKind, kind_of
 from tasks.evaluation.scorer_code import digest_of, read_code, run_code
 
 if TYPE_CHECKING:
@@ -31,3 +32,13 @@ class VersionScorer:
         module: Any = run_code(code)
         scorer: StreamingScorer = module.Scorer.load(self.spec, self.weights)
         return scorer
+
+
+def scorer_thresholds(scorer: Any) -> list[float]:  # noqa: ANN401 - its class may come from an older version
+    """Returns the threshold of each label of a multi-label scorer; an empty list for others."""
+    return list(map(float, getattr(scorer, "label_thresholds", ())))
+
+
+def scorer_kind(scorer: Any) -> TargetKind:  # noqa: ANN401 - as above
+    """Returns the kind of target that a version's scorer predicts."""
+    return kind_of({"targets": list(scorer.targets), "label_thresholds": scorer_thresholds(scorer)})

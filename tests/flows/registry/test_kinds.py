@@ -17,7 +17,7 @@ from flows.registry.kinds import (
     SUMMARY_COLUMNS,
 )
 from flows.registry.verdict import _types
-from flows.registry.versions import scorer_kind
+from tasks.evaluation.version_scorer import scorer_kind
 from tasks.core.target import TargetKind, TargetSpec, kind_of
 
 TARGETS = TargetSpec(TargetKind.REGRESSION, targets=("w", "h"))

@@ -18,7 +18,8 @@ from flows.registry.answer_cache import answers
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.verdict import against
-from flows.registry.versions import find, scorer_of, scorer_thresholds
+from flows.registry.versions import find, scorer_of
+from tasks.evaluation.version_scorer import scorer_thresholds
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
 from tasks.core.schema import LABEL_PROBABILITY, Column

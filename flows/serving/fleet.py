@@ -1,0 +1,140 @@
+"""The workers of one version: started side by side, proved, and replaced when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO
+
+from flows.serving.child import Child
+from flows.serving.fetching import UnusableError
+from flows.serving.messages import Failed, Loaded, Servable
+from flows.serving.settings import WorkerSettings
+
+START_SECONDS = 180.0  # for imports, loading and proof
+MAX_DEATHS, DEATH_SECONDS = 5, 60.0  # more within this time are a crash loop
+PAUSE = 10.0  # seconds between starts in a crash loop
+
+
+@dataclass(frozen=True)
+class FleetPlan:
+    """How the workers of any version are started."""
+
+    count: int
+    sockets: Path
+    settings: WorkerSettings
+    log: IO[bytes]
+
+    def variables(self, slot: int) -> Mapping[str, str]:
+        """Returns the environment of the worker in a slot."""
+        return replace(self.settings, slot=str(slot)).variables()
+
+
+@dataclass
+class Worker:
+    """A worker's process and its socket, which exists when it answers."""
+
+    child: Child
+    socket: str
+    is_ready: bool = False
+
+
+@dataclass(eq=False)
+class Fleet:
+    """The workers of one version. `changed` is called when one has died, or answers again; `loops` in a crash loop."""
+
+    generation: int
+    plan: FleetPlan
+    changed: Callable[[Fleet], Awaitable[None]]
+    loops: Callable[[Fleet], None]
+    servable: Servable | None = None
+    bits: str = ""
+    difference: float | None = None
+    workers: dict[int, Worker] = field(default_factory=dict)
+    restarts: int = 0
+    _deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_DEATHS))
+    _keeping: list[asyncio.Task[None]] = field(default_factory=list)
+    _starts: int = 0
+
+    @property
+    def sockets(self) -> tuple[str, ...]:
+        """Returns the sockets of the workers that answer."""
+        return tuple(worker.socket for worker in self.workers.values() if worker.is_ready)
+
+    @property
+    def memory(self) -> int:
+        """Returns the bytes of memory that the workers hold."""
+        return sum(worker.child.memory() for worker in self.workers.values())
+
+    async def prepare(self) -> None:
+        """Starts the processes, which import PyTorch while the version may still be copied."""
+        for slot in range(self.plan.count):
+            self.workers[slot] = await self._started(slot)
+
+    async def load(self, servable: Servable) -> None:
+        """Loads the version in all workers. Raises UnusableError if one refuses it, or they answer differently."""
+        self.servable = servable
+        await asyncio.gather(*(self._load(worker) for worker in self.workers.values()))
+
+    def keep(self) -> None:
+        """Replaces workers that die from now on."""
+        self._keeping = [asyncio.create_task(self._keep(slot)) for slot in self.workers]
+
+    async def end(self) -> None:
+        """Ends all workers."""
+        for task in self._keeping:
+            task.cancel()
+        await asyncio.gather(*(worker.child.end() for worker in self.workers.values()))
+        for worker in self.workers.values():
+            Path(worker.socket).unlink(missing_ok=True)
+
+    async def _started(self, slot: int) -> Worker:
+        self._starts += 1
+        socket = str(self.plan.sockets / f"{self.generation}-{slot}-{self._starts}")
+        more = self.plan.variables(slot)
+        return Worker(await Child.start("flows.serving.worker", socket, log=self.plan.log, more=more), socket)
+
+    async def _load(self, worker: Worker) -> None:
+        assert self.servable is not None  # noqa: S101 - for mypy
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await worker.child.send(self.servable)
+                answer = await worker.child.receive()
+        except TimeoutError:
+            raise UnusableError(f"its worker did not start in {START_SECONDS:.0f} seconds", temporary=True) from None
+        if isinstance(answer, Failed):
+            raise UnusableError(answer.why)
+        if not isinstance(answer, Loaded):
+            raise UnusableError("its worker ended while it loaded the version; the log tells why", temporary=True)
+        if self.bits and answer.bits != self.bits:
+            raise UnusableError("loaded twice on this machine, it answers differently")
+        self.bits, self.difference = answer.bits, answer.difference
+        worker.is_ready = True
+
+    async def _keep(self, slot: int) -> None:
+        """Replaces the worker in a slot whenever it dies."""
+        while True:
+            worker = self.workers[slot]
+            await worker.child.ended()
+            worker.is_ready = False
+            self.restarts += 1
+            Path(worker.socket).unlink(missing_ok=True)
+            await self.changed(self)
+            await self._pause()
+            self.workers[slot] = await self._started(slot)
+            try:
+                await self._load(self.workers[slot])
+            except UnusableError:
+                await self.workers[slot].child.end()
+            await self.changed(self)
+
+    async def _pause(self) -> None:
+        """Takes note of a death. In a crash loop, says so and waits."""
+        self._deaths.append(time.monotonic())
+        if len(self._deaths) == MAX_DEATHS and self._deaths[-1] - self._deaths[0] < DEATH_SECONDS:
+            self.loops(self)
+            await asyncio.sleep(PAUSE)

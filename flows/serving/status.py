@@ -1,0 +1,40 @@
+"""What the keeper tells people and other programs: lines on the terminal, and a file."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.core.files import write_json
+
+
+@dataclass
+class Status:
+    """The state of a server, written to `file` whenever it changes. `withdrawn` are versions that no longer answer."""
+
+    file: Path
+    url: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    withdrawn: list[dict[str, Any]] = field(default_factory=list)
+
+    def update(self, **facts: Any) -> None:  # noqa: ANN401 - JSON
+        """Changes facts."""
+        self.facts |= facts
+        write_json(self.file, {"url": self.url, **self.facts, "withdrawn": self.withdrawn})
+
+    def withdraw(self, number: str) -> None:
+        """Takes note that a version no longer answers."""
+        self.withdrawn = [*self.withdrawn, {"version": number, "at": time.time()}][-10:]
+        self.update()
+
+    def complain(self, why: str) -> None:
+        """Says, once, what is wrong; an empty text takes it back."""
+        if why and why != self.facts.get("complaint"):
+            self.say(why)
+        self.update(complaint=why)
+
+    def say(self, text: str) -> None:
+        """Prints a line with the time."""
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", flush=True)
