@@ -123,6 +123,7 @@ async def _serve(
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
         status.file.unlink(missing_ok=True)
+        remove(folder / "versions")
 
 
 async def _until_signaled(front: FrontProcess, keeper: Keeper) -> None:

@@ -16,7 +16,7 @@ from flows.serving.messages import Failed, Loaded, Servable
 from flows.serving.settings import WorkerSettings
 
 START_SECONDS = 180.0  # for imports, loading and proof
-MAX_DEATHS, DEATH_SECONDS = 5, 60.0  # more within this time are a crash loop
+MAX_DEATHS, DEATH_SECONDS = 5, 120.0  # more within this time are a crash loop
 PAUSE = 10.0  # seconds between starts in a crash loop
 
 

@@ -73,7 +73,7 @@ class Keeper:
     def _pause(self, sighting: Sighting | None) -> float:
         if sighting is UNKNOWN:
             return POLL_REGISTRY
-        return POLL if self._watch.has_ledger else POLL_SERVER
+        return POLL_SERVER if self._watch.asks_server else POLL
 
     def _aim(self, sighting: Sighting) -> Sighting:
         """Returns the version to serve: the live one or, if its workers die again and again, the last good one."""

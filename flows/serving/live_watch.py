@@ -33,9 +33,9 @@ class LiveWatch:
         self._last: Sighting | None = None
 
     @property
-    def has_ledger(self) -> bool:
-        """Returns whether looking costs nothing."""
-        return self._last is not None
+    def asks_server(self) -> bool:
+        """Returns whether the last look was a request to MLflow's server, and not at a file."""
+        return self._last is None and bool(self._server)
 
     def look(self) -> Sighting:
         """Returns the live version. Raises RootstockError, OSError or ValueError if it cannot be told now."""

@@ -125,8 +125,9 @@ def _array(tensor: dict[str, Any], tail: memoryview, shape: list[int]) -> np.nda
             raise refused("the binary data is not as long as the shape says")
         return np.frombuffer(tail, DTYPES["FP32"]).reshape(shape)
     try:
-        return np.array(_flat(tensor.get("data")), DTYPES["FP32"]).reshape(shape)
-    except (ValueError, TypeError, OverflowError):
+        with np.errstate(over="raise"):
+            return np.array(_flat(tensor.get("data")), DTYPES["FP32"]).reshape(shape)
+    except (ValueError, TypeError, ArithmeticError):
         raise refused(f"data does not hold {count} numbers, as the shape says") from None
 
 

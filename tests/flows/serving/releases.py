@@ -1,0 +1,95 @@
+"""A process that registers tiny versions in the checkout where it is run, and releases them: python releases.py COUNT.
+
+It then does what each line says: `promote 2`, `rollback`, `plant 3` (sets the alias live by hand), and answers `done`.
+Versions have the same network with other classes, so that an answer shows which one has given it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path.cwd()))
+import flows  # noqa: F401 - sets the environment
+
+MODEL = "rootstock"
+
+
+def register(count: int, folder: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from flows.registry import register
+    from flows.registry.ledger_lines import Event
+    from flows.registry.records import Statement, state
+    from flows.registry.store import client
+    from flows.registry.version_files import digest_of_version
+    from tasks.core.files import write_json
+    from tasks.core.paths import PathsParams
+    from tasks.core.target import TargetSpec
+    from tasks.scorer.answer import spec_of
+    from tasks.scorer.network import build_network
+    from tasks.scorer.preprocessing import Preprocessing
+
+    paths = PathsParams.load().paths
+    tracker = client()
+    experiment = tracker.create_experiment(MODEL, artifact_location=(folder / "artifacts").as_uri())
+    register.lineage = lambda _paths: {}
+    for number in range(1, count + 1):
+        torch.manual_seed(number)
+        classes = tuple(f"{shape} {number}" for shape in ("bar", "disc", "ring"))
+        for file in (paths.spec, paths.tuned, paths.task):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        TargetSpec(classes=classes).save(paths.task)
+        write_json(paths.spec, spec_of("resnet8", classes, Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")))
+        save_file(build_network("resnet8", 3).state_dict(), paths.tuned)
+        run = SimpleNamespace(client=tracker, experiment=experiment, id=tracker.create_run(experiment).info.run_id)
+        version = register._create(run, MODEL, paths, f"key {number}")
+        files = digest_of_version(version)
+        state(version, Statement(Event.REGISTERED, why="proved", files=files, key=f"key {number}", proved=True))
+
+
+def promote(number: str) -> None:
+    from flows.registry.aliases import CHAMPION
+    from flows.registry.ledger import Ledger
+    from flows.registry.ledger_lines import Event
+    from flows.registry.ledger_owner import ledger_path
+    from flows.registry.promotion import reconcile
+    from flows.registry.records import Statement, state
+    from flows.registry.store import client
+
+    version = client().get_model_version(MODEL, number)
+    state(version, Statement(Event.JUDGED, "pass", "it is better", Ledger(ledger_path(MODEL)).live, proved=True))
+    client().set_registered_model_alias(MODEL, CHAMPION, number)
+    (entry,) = reconcile(MODEL, person_decides=False)
+    assert entry["live"] == number, entry
+
+
+def rollback() -> None:
+    from flows.registry.promotion import roll_back
+
+    roll_back(MODEL)
+
+
+def plant(number: str) -> None:
+    from flows.registry.store import client
+
+    client().set_registered_model_alias(MODEL, "live", number)
+
+
+def main(count: str) -> None:
+    folder = Path(".registry").resolve()
+    folder.mkdir(exist_ok=True)
+    register(int(count), folder)
+    acts = {"promote": promote, "rollback": rollback, "plant": plant}
+    print(json.dumps("ready"), flush=True)
+    for line in sys.stdin:
+        act, *arguments = line.split()
+        acts[act](*arguments)
+        print(json.dumps("done"), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
