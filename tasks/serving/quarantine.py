@@ -22,7 +22,9 @@ class Quarantine:
 
     def holds(self, data: bytes) -> bool:
         """Returns whether a picture is not to be tried."""
-        return any(os.scandir(self.folder)) and self._file(data).exists()  # mostly, nothing has to be hashed
+        with os.scandir(self.folder) as entries:
+            is_empty = next(entries, None) is None
+        return not is_empty and self._file(data).exists()  # mostly, nothing has to be hashed
 
     @contextmanager
     def trying(self, data: bytes) -> Iterator[None]:

@@ -1,0 +1,114 @@
+"""Twenty changes of the version under load, with workers and the front killed: only the front's requests fail."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import cycle
+from threading import Event, Thread
+
+import httpx
+import psutil
+import pytest
+
+from tests.flows.serving.running import Releases, Server, checkout, until
+from tests.registered.drawing import picture
+
+SWAPS, REQUESTS, CLIENTS = 20, 5000, 4
+LATEST = 15.0  # seconds after a version is no longer live, in which it may still answer
+KILLED_WORKERS, KILLED_FRONT = (5, 13), 9  # during these swaps
+
+
+@dataclass
+class Answer:
+    """What a request got: when it was sent and answered, and the version, or the error."""
+
+    sent: float
+    answered: float
+    version: str | None
+    error: str = ""
+
+
+@dataclass
+class Load:
+    """Clients that ask without a pause until they are stopped."""
+
+    url: str
+    answers: list[Answer] = field(default_factory=list)
+    stopped: Event = field(default_factory=Event)
+
+    def __enter__(self):
+        self.threads = [Thread(target=self._ask) for _ in range(CLIENTS)]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        data = picture(1)
+        with httpx.Client(base_url=self.url, timeout=60, trust_env=False) as client:
+            while not self.stopped.is_set():
+                sent = time.time()
+                try:
+                    response = client.post("/predict", content=data, headers={"content-type": "image/png"})
+                    answer = Answer(sent, time.time(), response.headers.get("x-rootstock-version"))
+                    if not response.is_success:
+                        answer = Answer(sent, time.time(), None, f"{response.status_code} {response.text}")
+                except httpx.TransportError as error:
+                    answer = Answer(sent, time.time(), None, type(error).__name__)
+                self.answers.append(answer)
+                time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_twenty_swaps_under_load_lose_no_answer(tmp_path):
+    root = checkout(tmp_path / "checkout")
+    releases, lives = Releases(root, 2), []  # when a version went live, and which
+    releases.act("promote 1")
+    server = Server(root)
+    server.wait_for("1")
+    lives.append((time.time(), "1"))
+    order = cycle(["2", "1"])
+    with Load(server.url) as load:
+        for swap in range(SWAPS):
+            version = next(order)
+            lives.append((time.time(), version))
+            releases.act(f"promote {version}" if version == "2" else "rollback")
+            if swap in KILLED_WORKERS:
+                server.children("worker")[0].kill()
+            if swap == KILLED_FRONT:
+                killed = time.time()
+                server.children("front")[0].kill()
+            server.wait_for(version)
+        until(lambda: len(load.answers) >= REQUESTS)
+    until(lambda: len(server.children("worker")) == 1)
+    until(lambda: len(list((root / ".state" / "serve" / "versions").iterdir())) == 1)
+    withdrawn = server.status()["withdrawn"]
+    sockets = len(list(psutil.Process(server.process.pid).net_connections("unix")))
+    server.end()
+    releases.end()
+
+    failed = [answer for answer in load.answers if answer.error]
+    assert len(failed) <= CLIENTS, Counter(answer.error for answer in failed)
+    assert all(answer.sent - 2 < killed < answer.answered + 2 for answer in failed), failed
+    assert {answer.version for answer in load.answers} == {"1", "2", None} - ({None} if not failed else set())
+    late = [answer for answer in load.answers if answer.version and not was_live(answer, lives)]
+    assert late == []
+    assert len(withdrawn) == 10
+    assert sockets < 20
+
+
+def was_live(answer: Answer, lives: list[tuple[float, str]]) -> bool:
+    """Returns whether the version was live at some time within LATEST seconds before the answer."""
+    ends = [began for began, _ in lives[1:]] + [float("inf")]
+    spans = zip(lives, ends, strict=True)
+    return any(
+        version == answer.version and began <= answer.answered and answer.answered - LATEST <= ended
+        for (began, version), ended in spans
+    )
