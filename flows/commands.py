@@ -101,13 +101,14 @@ def up(_arguments: Sequence[str]) -> None:
     from flows.local.servers import PORTS, running
     from flows.local.servers import up as start
     from flows.local.state import open_state
-    from flows.local.worker import WATCHER, WORKER
+    from flows.local.worker import SERVE, WATCHER, WORKER
 
     params, before = load(), running()
     open_state(params.paths.state)
-    missing = [name for name in (*PORTS, WORKER, WATCHER) if name not in before]
+    names = (*PORTS, WORKER, WATCHER, *([SERVE] if params.serve.with_up else []))
+    missing = [name for name in names if name not in before]
     print(f"starting {', '.join(missing)} ..." if missing else "all servers are running already", flush=True)
-    addresses = start(shared=params.up.shared)
+    addresses = start(shared=params.up.shared, serve=params.serve.address if params.serve.with_up else None)
     for name, address in addresses.items():
         print(f"{name:<12}{address}")
     print(next_steps(addresses["mlflow"], params.register_.model, auth.read(), shared=params.up.shared))

@@ -117,7 +117,7 @@ async def _serve(
             front = FrontProcess(listener, FrontSettings(limits, SEATS * threads, section.queue, hosts), log)
             worker = WorkerSettings(limits, threads, "", str((folder / "quarantine").absolute()))
             plan = FleetPlan(section.workers, sockets, worker, log)
-            keeper = Keeper(model, folder, front, plan, Fetching(model, folder / "versions", log), status)
+            keeper = Keeper(model, front, plan, Fetching(model, folder / "versions", log), status)
             status.say(f"listening at {status.url}; the log is {log.name}")
             await _until_signaled(front, keeper)
     finally:

@@ -114,6 +114,11 @@ class ServeSection(Section):
     max_images: int = Field(ge=1, description="most pictures of a request (413)")
     with_up: bool = Field(description="whether make up starts it as well")
 
+    @property
+    def address(self) -> str:
+        """Returns the address for clients on this machine."""
+        return f"http://{self.host}:{self.port}"
+
 
 class PretrainSection(Section):
     """The pretraining of the embedded backbone."""

@@ -24,31 +24,32 @@ from flows.local import auth, worker
 from flows.local.database import check_not_lost
 from flows.local.guard import more_hosts
 from flows.local.processes import Server, is_alive, started, stop
-from flows.local.worker import WATCHER, WORKER
+from flows.local.worker import SERVE, WATCHER, WORKER
 from tasks.core.errors import RootstockError
 from tasks.core.files import read_json, write_json
 from tasks.core.paths import PathsParams
 
 HOST = "127.0.0.1"
 PORTS = {"prefect": 4200, "mlflow": 5000}
-HEALTH = {"prefect": "/api/health", "mlflow": "/health"}
+HEALTH = {"prefect": "/api/health", "mlflow": "/health", SERVE: "/v2/health/live"}
 START_SECONDS = 120.0
 
 
-def up(*, shared: bool) -> dict[str, str]:
+def up(*, shared: bool, serve: str | None = None) -> dict[str, str]:
     """Starts the servers, a worker for the deployments, and the watcher, unless they run. Returns their addresses.
 
-    If `shared`, MLflow asks for a login. Raises RootstockError if a server does not respond or the deployments cannot
-    be registered.
+    If `shared`, MLflow asks for a login. With the address `serve`, the live version answers there.
+
+    Raises RootstockError if a server does not respond or the deployments cannot be registered.
     """
     more_hosts()  # an error in words now, not in the servers' logs
     check_not_lost()
     lock = Path(tempfile.gettempdir()) / f"rootstock-up-{os.getuid()}.lock"  # two checkouts could pick the same port
     with FileLock(lock):
-        return _up(shared=shared)
+        return _up(shared=shared, serve=serve)
 
 
-def _up(*, shared: bool) -> dict[str, str]:
+def _up(*, shared: bool, serve: str | None) -> dict[str, str]:
     servers = running()
     string = _auth_string(servers, shared=shared)
     missing = [name for name in PORTS if name not in servers]
@@ -64,6 +65,10 @@ def _up(*, shared: bool) -> dict[str, str]:
         login = auth.mlflow_variables(string) if shared else {}
         servers[WATCHER] = worker.start_watcher(servers["mlflow"]["url"], login, log)
         write_json(_file(), servers)
+    if serve and SERVE not in servers:
+        servers[SERVE] = worker.start_serving(serve, log)
+        write_json(_file(), servers)
+        wait_until_healthy(SERVE, serve, partial(is_alive, servers[SERVE]))
     return {name: server["url"] for name, server in servers.items()}
 
 
@@ -165,7 +170,7 @@ def _logs() -> Path:
 def server_logs() -> list[Path]:
     """Returns the logs of the processes that `up` started, to be rotated."""
     folder = _logs()
-    return [folder / f"{name}.log" for name in (*PORTS, WORKER, WATCHER)]
+    return [folder / f"{name}.log" for name in (*PORTS, WORKER, WATCHER, SERVE)]
 
 
 def log(name: str) -> IO[bytes]:

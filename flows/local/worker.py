@@ -14,7 +14,7 @@ from flows.local.environment import LOCAL_DATABASE, MAIN_CHECKOUT
 from flows.local.processes import Server, started
 from tasks.core.errors import RootstockError
 
-WORKER, WATCHER = "worker", "watcher"
+WORKER, WATCHER, SERVE = "worker", "watcher", "serving"
 POOL = "rootstock"
 DEPLOY = Path("deploy")
 OLD_DEPLOYMENT = "release/every-minute"  # until the watcher came
@@ -44,6 +44,11 @@ def start_watcher(mlflow_url: str, login: dict[str, str], log: Callable[[str], I
         env.pop("MLFLOW_TRACKING_TOKEN", None)  # it would be preferred
         env |= login
     return _background("releases what is promoted in MLflow", command, env, log(WATCHER))
+
+
+def start_serving(address: str, log: Callable[[str], IO[bytes]]) -> Server:
+    """Starts the server that answers with the live version at this address."""
+    return _background(address, [sys.executable, "-m", "flows", "serve"], {**os.environ}, log(SERVE))
 
 
 def _background(what: str, command: list[str], env: dict[str, str], log: IO[bytes]) -> Server:

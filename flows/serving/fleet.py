@@ -125,11 +125,13 @@ class Fleet:
             Path(worker.socket).unlink(missing_ok=True)
             await self.changed(self)
             await self._pause()
-            self.workers[slot] = await self._started(slot)
             try:
+                self.workers[slot] = await self._started(slot)
                 await self._load(self.workers[slot])
             except UnusableError:
                 await self.workers[slot].child.end()
+            except OSError:  # there is no process or memory to be had now
+                await asyncio.sleep(PAUSE)
             await self.changed(self)
 
     async def _pause(self) -> None:

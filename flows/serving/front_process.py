@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections import defaultdict
+from contextlib import suppress
 from typing import IO
 
 from flows.serving.child import Child
@@ -30,7 +31,8 @@ class FrontProcess:
         """Starts the front, again whenever it ends."""
         while True:
             began = time.monotonic()
-            await self._run()
+            with suppress(OSError):  # there is no process or memory to be had now
+                await self._run()
             if time.monotonic() - began < QUICK:
                 await asyncio.sleep(PAUSE)
 

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import traceback
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 
 from flows.local.rotation import rotate
-from flows.registry.version_record import LiveVersion, is_same_live
+from flows.registry.version_record import LiveVersion
 from flows.serving.fetching import Fetching, UnusableError
 from flows.serving.fleet import Fleet, FleetPlan
 from flows.serving.front_process import FrontProcess
-from flows.serving.live_watch import UNKNOWN, LiveWatch, Sighting
+from flows.serving.guide import Guide
+from flows.serving.live_watch import UNKNOWN, Sighting
 from flows.serving.messages import Route, Servable
 from flows.serving.room import check_imports, check_weights
 from flows.serving.status import Status
-from tasks.core.errors import RootstockError
 
-POLL, POLL_SERVER, POLL_REGISTRY = 0.5, 5.0, 30.0  # seconds between looks: at a file, a server, by the fetcher
 AGAIN, AGAIN_SOON = 300.0, 10.0  # seconds until a version that was not usable is tried again
 NOTHING_LIVE = "no version is live yet: promote one in MLflow (make up), or wait for the release"
 
@@ -30,60 +30,29 @@ NOTHING_LIVE = "no version is live yet: promote one in MLflow (make up), or wait
 class Keeper:
     """Serves the live version of a model until it is cancelled."""
 
-    def __init__(
-        self, model: str, folder: Path, front: FrontProcess, plan: FleetPlan, fetching: Fetching, status: Status
-    ) -> None:
-        self._model, self._folder, self._front, self._plan = model, folder, front, plan
-        self._fetching, self._status, self._watch = fetching, status, LiveWatch(model)
+    def __init__(self, model: str, front: FrontProcess, plan: FleetPlan, fetching: Fetching, status: Status) -> None:
+        self._model, self._front, self._plan = model, front, plan
+        self._fetching, self._status, self._guide = fetching, status, Guide(model)
         self._live: Fleet | None = None
         self._generation = 0
-        self._skipped: list[LiveVersion] = []  # versions whose workers died again and again
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Follows the live version."""
-        seen, aim, reaching = UNKNOWN, UNKNOWN, None
+        aim, reaching = None, None
         try:
             while True:
-                sighting = await self._look()
-                if sighting and not is_same_live(sighting.live, seen.live):
-                    seen, self._skipped = sighting, []
-                if sighting and (reaching is None or self._is_new(sighting, aim, reaching)):
-                    aim = self._aim(sighting)
+                sighting = await self._guide.look()
+                if sighting and (sighting != aim or (sighting is UNKNOWN and reaching and reaching.done())):
                     await _cancelled(reaching)
-                    reaching = asyncio.create_task(self._reach(aim))
-                rotate(Path(self._plan.log.name))
-                await asyncio.sleep(self._pause(sighting))
+                    aim, reaching = sighting, asyncio.create_task(self._reach(sighting))
+                self._status.blind(self._guide.complaint)
+                with suppress(OSError):  # such as a full disk: the log can wait
+                    rotate(Path(self._plan.log.name))
+                await asyncio.sleep(self._guide.pause(sighting))
         finally:
             await _cancelled(reaching)
             await self._end()
-
-    def _is_new(self, sighting: Sighting, aim: Sighting, reaching: asyncio.Task[None]) -> bool:
-        """Returns whether there is something to do beside what is being done."""
-        return self._aim(sighting) != aim or (reaching.done() and sighting is UNKNOWN)
-
-    async def _look(self) -> Sighting | None:
-        """Returns what is live; None if it cannot be told now: what is served goes on."""
-        try:
-            return await asyncio.to_thread(self._watch.look)
-        except (RootstockError, OSError, ValueError) as error:
-            self._status.complain(f"which version is live cannot be told: {error}; the present one is served on")
-            return None
-
-    def _pause(self, sighting: Sighting | None) -> float:
-        if sighting is UNKNOWN:
-            return POLL_REGISTRY
-        return POLL_SERVER if self._watch.asks_server else POLL
-
-    def _aim(self, sighting: Sighting) -> Sighting:
-        """Returns the version to serve: the live one or, if its workers die again and again, the last good one."""
-        if sighting.live is None or not self._is_skipped(sighting.live):
-            return Sighting(sighting.live, is_known=sighting.is_known)
-        good = (live for live in sighting.before if not self._is_skipped(live))
-        return Sighting(next(good, sighting.live))
-
-    def _is_skipped(self, live: LiveVersion) -> bool:
-        return any(live.is_same(skipped) for skipped in self._skipped)
 
     async def _reach(self, aim: Sighting) -> None:
         """Serves a version, as soon as it can be."""
@@ -95,9 +64,12 @@ class Keeper:
                 self._status.complain(f"{error}{goes_on}")
                 self._status.update(candidate=None)
                 await asyncio.sleep(AGAIN_SOON if error.temporary else AGAIN)
+            except Exception as error:
+                traceback.print_exception(error)
+                self._status.complain(f"{type(error).__name__}: {error}; trying again")
+                await asyncio.sleep(AGAIN_SOON)
             else:
-                crashed = " and ".join(live.number for live in self._skipped)
-                self._status.complain(f"the workers of version {crashed} died again and again" if crashed else "")
+                self._status.complain(self._guide.why_not_live)
                 return
 
     async def _serve(self, aim: Sighting) -> None:
@@ -184,9 +156,8 @@ class Keeper:
         """Goes back to the last good version, if the ledger has one."""
         if fleet is not self._live or fleet.servable is None:
             return
-        servable = fleet.servable
-        self._skipped.append(LiveVersion(number=servable.number, made=servable.made))
-        self._status.complain(f"the workers of version {servable.number} die again and again; the log tells why")
+        self._guide.skip(LiveVersion(number=fleet.servable.number, made=fleet.servable.made))
+        self._status.complain(self._guide.why_not_live)
 
     async def _end(self) -> None:
         await self._front.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ class Status:
     url: str
     facts: dict[str, Any] = field(default_factory=dict)
     withdrawn: list[dict[str, Any]] = field(default_factory=list)
+    is_blind: bool = False
 
     def update(self, **facts: Any) -> None:  # noqa: ANN401 - JSON
         """Changes facts."""
         self.facts |= facts
-        write_json(self.file, {"url": self.url, **self.facts, "withdrawn": self.withdrawn})
+        with suppress(OSError):  # such as a full disk: requests are answered all the same
+            write_json(self.file, {"url": self.url, **self.facts, "withdrawn": self.withdrawn})
 
     def withdraw(self, number: str) -> None:
         """Takes note that a version no longer answers."""
@@ -34,6 +37,14 @@ class Status:
         if why and why != self.facts.get("complaint"):
             self.say(why)
         self.update(complaint=why)
+
+    def blind(self, why: str) -> None:
+        """Says, once, why the live version cannot be told."""
+        if why and not self.is_blind:
+            self.say(why)
+        if bool(why) != self.is_blind:
+            self.is_blind = bool(why)
+            self.update(blind=why)
 
     def say(self, text: str) -> None:
         """Prints a line with the time."""

@@ -17,8 +17,8 @@ from flows.registry.kinds import (
     SUMMARY_COLUMNS,
 )
 from flows.registry.verdict import _types
-from tasks.evaluation.version_scorer import scorer_kind
 from tasks.core.target import TargetKind, TargetSpec, kind_of
+from tasks.evaluation.version_scorer import scorer_kind
 
 TARGETS = TargetSpec(TargetKind.REGRESSION, targets=("w", "h"))
 

@@ -19,11 +19,11 @@ from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.verdict import against
 from flows.registry.versions import find, scorer_of
-from tasks.evaluation.version_scorer import scorer_thresholds
 from tasks.core.errors import RootstockError
 from tasks.core.paths import Paths
 from tasks.core.schema import LABEL_PROBABILITY, Column
 from tasks.core.target import TargetSpec
+from tasks.evaluation.version_scorer import scorer_thresholds
 from tasks.gate.checks import Verdict
 from tasks.gate.class_answers import class_answers
 from tests.errors import raises

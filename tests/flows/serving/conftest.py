@@ -15,7 +15,7 @@ def registry(tmp_path_factory):
     root = checkout(tmp_path_factory.mktemp("serving") / "checkout")
     releases = Releases(root, VERSIONS)
     yield root, releases
-    releases.end()
+    releases.close()
 
 
 @pytest.fixture(scope="session")
@@ -23,4 +23,4 @@ def serving(registry):
     """Returns a server, at first without a live version, and the process that releases versions."""
     server = Server(registry[0])
     yield server, registry[1]
-    server.end()
+    server.close()

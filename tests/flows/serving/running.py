@@ -51,7 +51,7 @@ class Releases:
         self._process.stdin.flush()
         assert self._process.stdout.readline() == '"done"\n', (self._root / "releases.log").read_text()
 
-    def end(self) -> None:
+    def close(self) -> None:
         self._process.stdin.close()
         self._process.wait(SECONDS)
         self._process.stdout.close()
@@ -112,7 +112,7 @@ class Server:
         family = psutil.Process(self.process.pid).children(recursive=True)
         return [child for child in family if f"flows.serving.{module}" in " ".join(child.cmdline())]
 
-    def end(self, number: int = signal.SIGINT) -> None:
+    def close(self, number: int = signal.SIGINT) -> None:
         if self.process.poll() is not None:
             return
         self.client.close()

@@ -152,11 +152,11 @@ def test_when_the_keeper_is_killed_its_processes_end_and_the_next_one_tidies_up(
     server, _ = serving
     children, sockets = server.children(), Path(server.status()["sockets"])
     assert {"front", "worker"} <= {child.cmdline()[2].rpartition(".")[2] for child in children}
-    server.end(signal.SIGKILL)
+    server.close(signal.SIGKILL)
     until(lambda: not any(child.is_running() for child in children))
     assert sockets.exists()
     again = Server(registry[0])
     again.wait_for("3")
     assert not sockets.exists()
-    again.end()
+    again.close()
     assert not list((registry[0] / ".state" / "serve" / "versions").glob("*"))
