@@ -38,6 +38,8 @@ BENCHMARKS = (
     "kills",
     "neighbors",
     "parity",
+    "serving",
+    "swaps",
     "distillation",
     "pseudo_labels",
     "domains",

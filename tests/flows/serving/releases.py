@@ -1,4 +1,4 @@
-"""A process that registers tiny versions in the checkout where it is run, and releases them: python releases.py COUNT.
+"""Registers tiny versions in the checkout where it is run, and releases them: releases.py COUNT ARCHITECTURE SIDE.
 
 The last one's code ends its process when it meets a picture that contains KILL. The script then does what each line
 says, `promote 2`, `rollback`, or `plant 3` (sets the alias live by hand), and answers `done`. Versions have the same
@@ -20,7 +20,7 @@ MODEL = "rootstock"
 KILL = b"end this process"
 
 
-def register(count: int, folder: Path) -> None:
+def register(count: int, architecture: str, side: int, folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
@@ -47,8 +47,10 @@ def register(count: int, folder: Path) -> None:
         for file in (paths.spec, paths.tuned, paths.task):
             file.parent.mkdir(parents=True, exist_ok=True)
         TargetSpec(classes=classes).save(paths.task)
-        write_json(paths.spec, spec_of("resnet8", classes, Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")))
-        save_file(build_network("resnet8", 3).state_dict(), paths.tuned)
+        write_json(
+            paths.spec, spec_of(architecture, classes, Preprocessing(side, side, (0.5,) * 3, (0.5,) * 3, "bilinear"))
+        )
+        save_file(build_network(architecture, 3).state_dict(), paths.tuned)
         register.TASKS = deadly if number == count else register.TASKS
         run = SimpleNamespace(client=tracker, experiment=experiment, id=tracker.create_run(experiment).info.run_id)
         version = register._create(run, MODEL, paths, f"key {number}")
@@ -96,10 +98,10 @@ def plant(number: str) -> None:
     client().set_registered_model_alias(MODEL, "live", number)
 
 
-def main(count: str) -> None:
+def main(count: str, architecture: str, side: str) -> None:
     folder = Path(".registry").resolve()
     folder.mkdir(exist_ok=True)
-    register(int(count), folder)
+    register(int(count), architecture, int(side), folder)
     acts = {"promote": promote, "rollback": rollback, "plant": plant}
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
@@ -109,4 +111,4 @@ def main(count: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

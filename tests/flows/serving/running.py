@@ -31,10 +31,10 @@ def until(condition, seconds=SECONDS, pause=0.05):
 class Releases:
     """The process that registers versions and releases them."""
 
-    def __init__(self, root: Path, count: int) -> None:
+    def __init__(self, root: Path, count: int, architecture: str = "resnet8", side: int = 32) -> None:
         self._log = (root / "releases.log").open("w")
         self._process = subprocess.Popen(
-            [sys.executable, str(RELEASES), str(count)],
+            [sys.executable, str(RELEASES), str(count), architecture, str(side)],
             cwd=root,
             env=environment(),
             stdin=subprocess.PIPE,
