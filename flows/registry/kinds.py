@@ -52,16 +52,16 @@ SUMMARY_COLUMNS: Mapping[TargetKind, tuple[SummaryColumn, ...]] = {
         SummaryColumn(Metric.R2, "R²", ".3f"),
     ),
 }
-ANSWER_TEXTS: Mapping[TargetKind, str] = {  # input and output, for the model card
+ANSWER_TEXTS: Mapping[TargetKind, str] = {  # output, for the model card
     TargetKind.CLASSIFICATION: (
-        "Input: image bytes. Output: label, probability, whether it reaches the confidence threshold, and distribution."
+        "Output: label, probability, whether it reaches the confidence threshold, and distribution."
     ),
     TargetKind.MULTILABEL: (
-        "Input: image bytes. Output: all labels whose probability reaches their own threshold (label_thresholds in "
-        "the model's spec.json), the lowest of their probabilities, and the probability of each label. Accuracy is "
-        "the fraction of images with exactly the right labels."
+        "Output: all labels whose probability reaches their own threshold (label_thresholds in the model's spec.json), "
+        "the lowest of their probabilities, and the probability of each label. Accuracy is the fraction of images with "
+        "exactly the right labels."
     ),
-    TargetKind.REGRESSION: "Input: image bytes. Output: a number per target.",
+    TargetKind.REGRESSION: "Output: a number per target.",
 }
 
 
@@ -75,6 +75,7 @@ def label_columns(_target: TargetSpec) -> list[ColSpec]:
         ColSpec("double", "probability"),
         ColSpec("boolean", "confident"),
         ColSpec(Map(DataType.double), "distribution"),
+        ColSpec("string", "error", required=False),
     ]
 
 
@@ -82,7 +83,8 @@ def value_columns(target: TargetSpec) -> list[ColSpec]:
     """Returns the columns of a regression model's answer."""
     from mlflow.types import ColSpec
 
-    return [ColSpec("double", name) for name in target.targets]
+    error = "reason" if "error" in target.targets else "error"  # no target is called reason
+    return [*(ColSpec("double", name) for name in target.targets), ColSpec("string", error, required=False)]
 
 
 ANSWER_COLUMNS: Mapping[TargetKind, Callable[[TargetSpec], list[ColSpec]]] = {

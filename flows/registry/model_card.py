@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CARD = "card"  # folder in the artifacts of the version's run
 MAX_LENGTH = 5000  # maximum length, in characters, of a description in any database that MLflow supports
+INPUT_TEXT = "Input: an encoded image, as bytes or base64. An image that cannot be read gets an error in its row."
 FIXED_RECIPE = ("finetune.blocks", "finetune.epochs")  # parameters that a search replaces
 SHOWN_PARAMS = (
     "data.source",
@@ -86,7 +87,7 @@ def card(kind: TargetKind, run: Run, verdict: VerdictRecord | None) -> list[Page
         _verdict_section(verdict),
         PageSection(
             "What it is",
-            ANSWER_TEXTS[kind],
+            f"{INPUT_TEXT} {ANSWER_TEXTS[kind]}",
             columns=["parameter", "value"],
             rows=shown_params(params, tags),
         ),

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import tasks
 from flows.registry.aliases import CHALLENGER, PRODUCTION
-from flows.registry.kinds import ANSWER_COLUMNS, DIFFERENCES
+from flows.registry.golden_picture import golden_of
+from flows.registry.kinds import DIFFERENCES
 from flows.registry.ledger_lines import Event
 from flows.registry.ledger_owner import begin_again
+from flows.registry.logged_model import MODEL_CODE, Contents, log_model
 from flows.registry.records import Statement, is_unrecorded, last_record, state
 from flows.registry.runs import Run
 from flows.registry.store import client
@@ -31,16 +31,13 @@ from tasks.core.paths import Paths
 from tasks.core.schema import Column
 from tasks.core.target import TargetSpec
 from tasks.evaluation.scorer_code import digest_of, read_code
-from tasks.scorer.readers import heif_version
+from tasks.serving.golden import TOLERANCE
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-MODEL_CODE = Path(__file__).with_name("model_code.py")
 TASKS = Path(tasks.__file__).parent
-REQUIREMENTS = ("mlflow", "torch", "torchvision", "safetensors", "pillow", "numpy", "pandas")
 REQUESTS = "Copies made with the button Promote model: each is a request that the release handles within a minute."
-TOLERANCE = 1e-3  # maximum difference from evaluation: in a probability, or in standard deviations of a target
 MAX_PROOF_IMAGES = 512  # test images, in batches of one, two, five and the rest
 
 
@@ -117,29 +114,18 @@ def _holds_results(version: ModelVersion, paths: Paths) -> bool:
 
 
 def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
-    """Logs the model, with weights as safetensors and code as text, nothing pickled, and registers it."""
+    """Logs the model and registers it."""
     import mlflow
-    from mlflow.models import Model
+
+    from tasks.evaluation.predictions_table import read_predictions
 
     logged = run.client.create_logged_model(run.experiment, name=model, source_run_id=run.id)
     spec = paths.spec.read_bytes()
     code = read_code(TASKS, spec)
     trust(code_digest(code), f"registered as {model}")
     files = digest_of(code, spec, paths.tuned)
-    with warnings.catch_warnings(), TemporaryDirectory() as folder:
-        # An input example would cost seconds, and prove() checks more.
-        warnings.filterwarnings("ignore", ".*An input example was not provided")
-        Model.log(
-            artifact_path=None,
-            flavor=mlflow.pyfunc,
-            run_id=run.id,
-            model_id=logged.model_id,
-            python_model=str(MODEL_CODE),
-            artifacts={"scorer": _write_code(code, Path(folder)), "spec": str(paths.spec), "weights": str(paths.tuned)},
-            model_config={"files": files},
-            signature=_signature(TargetSpec.load(paths.task)),
-            pip_requirements=_requirements(),
-        )
+    golden = golden_of(paths, read_predictions(paths, MAX_PROOF_IMAGES))
+    log_model(run.id, logged.model_id, paths, Contents(code, files, golden))
     for name, description in ((model, None), (f"{model}{PRODUCTION}", REQUESTS)):
         with suppress(mlflow.exceptions.MlflowException):  # already exists
             run.client.create_registered_model(name, description=description)
@@ -147,28 +133,6 @@ def _create(run: Run, model: str, paths: Paths, key: str) -> ModelVersion:
     tags = lineage(paths) | {Tag.KEY: key, Tag.FILES: files}
     source = f"models:/{logged.model_id}"
     return run.client.create_model_version(model, source, run_id=run.id, tags=tags, model_id=logged.model_id)
-
-
-def _requirements() -> list[str]:
-    """Returns the packages that the model needs, at their installed versions; one that reads HEIC is optional."""
-    packages = (*REQUIREMENTS, "pillow-heif") if heif_version() else REQUIREMENTS
-    return [f"{package}=={metadata.version(package)}" for package in packages]
-
-
-def _write_code(code: Mapping[str, bytes], folder: Path) -> str:
-    """Writes the source files below `folder`. Returns the folder of the scorer."""
-    for name, content in code.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
-    return str(folder / "scorer")
-
-
-def _signature(target: TargetSpec) -> object:
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    outputs = ANSWER_COLUMNS[target.kind](target)
-    return ModelSignature(inputs=Schema([ColSpec("binary", "image")]), outputs=Schema(list(outputs)))
 
 
 def checked_digest(version: ModelVersion, paths: Paths) -> str:

@@ -15,7 +15,7 @@ from tasks.core.files import read_json, write_json
 from tasks.core.schema import Column
 
 FOLDER, PICTURE, ANSWER = "golden", "picture", "answer.json"  # among a version's artifacts, and the files in it
-TOLERANCE = 1e-3  # largest difference from the recorded answer
+TOLERANCE = 1e-3  # largest difference from evaluation: in a probability, or in standard deviations of a target
 MAX_BYTES = 2**20  # of a golden picture: it is stored with every version
 
 

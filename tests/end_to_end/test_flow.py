@@ -16,11 +16,13 @@ import pytest
 
 from flows.local.lock import holder
 from flows.local.state import CHILDREN
+from flows.registry.register import TOLERANCE
 from flows.registry.tags import Tag
 from tasks.core.errors import EXIT_BROKEN, EXIT_DATA_REFUSED, EXIT_INTERRUPTED, EXIT_USAGE
 from tasks.core.files import read_json
 from tasks.core.schema import STAGES
 from tasks.objectives.search_report import SearchReport
+from tasks.serving.golden import Golden
 from tests.drawn import drawn
 from tests.project import Project, is_alive, wait_until
 from tests.terminal import Terminal
@@ -106,6 +108,7 @@ def test_the_registered_model_is_no_pickle_and_takes_bytes(finished, monkeypatch
         "probability",
         "confident",
         "distribution",
+        "error",
     ]
     rows = pd.read_parquet(finished.root / "data" / "evaluate" / "predictions.parquet")
     pictures = [(finished.root / "data" / "raw" / path).read_bytes() for path in rows["path"]]
@@ -113,6 +116,9 @@ def test_the_registered_model_is_no_pickle_and_takes_bytes(finished, monkeypatch
         answer = model.predict(pd.DataFrame({"image": pictures[:count]}))
         assert list(answer["label"]) == list(rows["predicted"][:count])
         assert all(sum(row.values()) == pytest.approx(1, abs=1e-5) for row in answer["distribution"])
+    golden = Golden.read(copy / "artifacts")
+    assert golden.picture in pictures
+    assert golden.difference(model.predict(model.input_example).iloc[0]) <= TOLERANCE
 
 
 def test_a_second_run_computes_and_registers_nothing_and_reports_it(project):

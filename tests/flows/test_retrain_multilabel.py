@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from flows.registry.aliases import LIVE
+from flows.registry.register import TOLERANCE
 from flows.registry.tags import Tag
 from tasks.core.errors import EXIT_UNDECIDED
+from tasks.serving.golden import Golden
 from tests.drawn import write_scenes
 
 
@@ -29,6 +31,8 @@ def test_several_labels_from_a_table_to_predictions(prepared, tmp_path):
     picture = tmp_path / "scenes" / "3.png"
     answer = model.predict(pd.DataFrame({"image": [picture.read_bytes()] * 2}))
     assert set(answer["distribution"][0]) == {"bar", "disc"}
+    golden = Golden.read(folder.parent / "artifacts")
+    assert golden.difference(model.predict(model.input_example).iloc[0]) <= TOLERANCE
 
     said = project.flows("predict", str(picture), "--model", "challenger").stdout
     assert re.search(r"3\.png: \S.*; bar \d+\.\d%, disc \d+\.\d%", said)

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from flows.registry.aliases import LIVE
+from flows.registry.register import TOLERANCE
 from flows.registry.tags import Tag
 from tasks.core.errors import EXIT_UNDECIDED
+from tasks.serving.golden import Golden
 from tests.drawn import write_discs
 
 
@@ -28,10 +30,14 @@ def test_targets_from_a_table_to_predictions(prepared, tmp_path):
     assert "a number per target" in version.description
     (folder,) = (project.root / ".registry" / "artifacts").rglob("MLmodel")
     model = mlflow.pyfunc.load_model(str(folder.parent))
-    assert [column.name for column in model.metadata.signature.outputs] == ["radius", "x"]
+    assert [column.name for column in model.metadata.signature.outputs] == ["radius", "x", "error"]
     picture = tmp_path / "discs" / "3.png"
-    answer = model.predict(pd.DataFrame({"image": [picture.read_bytes()] * 2}))
-    assert list(answer.columns) == ["radius", "x"]
+    answer = model.predict(pd.DataFrame({"image": [picture.read_bytes(), picture]}))
+    assert list(answer.columns) == ["radius", "x", "error"]
+    assert answer["radius"][0] == answer["radius"][1]
+    golden = Golden.read(folder.parent / "artifacts")
+    assert set(golden.scale) == {"radius", "x"}
+    assert golden.difference(model.predict(model.input_example).drop(columns="error").iloc[0]) <= TOLERANCE
 
     said = project.flows("predict", str(picture), "--model", "challenger").stdout
     assert float(re.search(r"radius (\S+), x", said)[1]) == pytest.approx(answer["radius"][0], rel=1e-3)

@@ -47,9 +47,9 @@ def test_the_kind_of_a_version_is_derived_from_its_spec(spec, kind):
 
 
 def test_the_signature_has_the_targets_or_the_predicted_classes():
-    assert [column.name for column in ANSWER_COLUMNS[TargetKind.REGRESSION](TARGETS)] == ["w", "h"]
+    assert [column.name for column in ANSWER_COLUMNS[TargetKind.REGRESSION](TARGETS)] == ["w", "h", "error"]
     names = [column.name for column in ANSWER_COLUMNS[TargetKind.MULTILABEL](TargetSpec())]
-    assert names == ["label", "probability", "confident", "distribution"]
+    assert names == ["label", "probability", "confident", "distribution", "error"]
 
 
 def test_differences_are_of_probabilities_or_in_standard_deviations():

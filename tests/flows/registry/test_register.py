@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import pickle
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,66 +11,21 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from safetensors.torch import save_file
 
 from flows.registry import register, trusted_code
-from flows.registry.register import TASKS, key_of
+from flows.registry.register import key_of
 from flows.registry.review import _text, allow, show_code
 from flows.registry.shared_scorer import shared_scorer
 from flows.registry.store import client
 from flows.registry.tags import Tag
 from flows.registry.versions import find, scorer_of
 from tasks.core.errors import RootstockError
-from tasks.core.paths import Paths
-from tasks.core.target import TargetSpec
 from tasks.evaluation.scorer_code import CODE_FILES, digest_of, read_code
-from tasks.scorer.answer import FORMAT, Scorer, spec_of
-from tasks.scorer.network import build_network
-from tasks.scorer.preprocessing import Preprocessing
+from tasks.scorer.answer import FORMAT, Scorer
 from tests.errors import raises
+from tests.flows.registry.conftest import PICTURES, STRAY
 from tests.flows.registry.test_scorer_code import plant
-from tests.registered.drawing import COUNT, SHAPES, picture
-
-PICTURES = [picture(number) for number in range(COUNT)]
-STRAY = "raise SystemExit('what lies beside was run')\n"
-
-
-@pytest.fixture
-def evaluated(paths, tmp_path, monkeypatch) -> Paths:
-    """Writes a small network's spec and weights, and files that must not be shipped beside the scorer's code."""
-    for file in (paths.spec, paths.tuned, paths.task):
-        file.parent.mkdir(parents=True)
-    TargetSpec(classes=SHAPES).save(paths.task)
-    preprocessing = Preprocessing(32, 32, (0.5,) * 3, (0.5,) * 3, "bilinear")
-    paths.spec.write_text(json.dumps(spec_of("resnet8", SHAPES, preprocessing)))
-    save_file(build_network("resnet8", 3).state_dict(), paths.tuned)
-    code = tmp_path / "tasks"
-    shutil.copytree(TASKS / "scorer", code / "scorer", ignore=shutil.ignore_patterns("__pycache__"))
-    (code / "scorer" / "stray.py").write_text(STRAY)
-    plant(code / "scorer" / "decode.py", STRAY.encode())
-    monkeypatch.setattr(register, "TASKS", code)
-    monkeypatch.setattr(register, "lineage", lambda _paths: {})
-    monkeypatch.setattr(register.dvc_cli, "out_md5s", lambda stage: {stage: "the same"})
-    return paths
-
-
-@pytest.fixture
-def version(evaluated, tmp_path, monkeypatch):
-    """Returns the version registered for the network, in a separate registry."""
-    before = mlflow.get_tracking_uri()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    tracker = client()
-    experiment = tracker.create_experiment("rootstock", artifact_location=(tmp_path / "registry").as_uri())
-    run = SimpleNamespace(client=tracker, experiment=experiment, id=tracker.create_run(experiment).info.run_id)
-    yield register._create(run, "rootstock", evaluated, "a key")
-    mlflow.set_tracking_uri(before)
-
-
-@pytest.fixture
-def stored(version, tmp_path) -> Path:
-    """Returns the folder in which MLflow stores the version."""
-    (file,) = (tmp_path / "registry").rglob("MLmodel")
-    return file.parent
+from tests.registered.drawing import SHAPES
 
 
 def loaded(version, **how):
@@ -81,7 +34,8 @@ def loaded(version, **how):
 
 def test_the_files_of_the_format_are_stored_and_nothing_that_lies_beside_them(stored):
     artifacts = {str(file.relative_to(stored / "artifacts")) for file in (stored / "artifacts").rglob("*.*")}
-    assert artifacts == {*CODE_FILES[FORMAT], "spec.json", "model.safetensors"}
+    assert artifacts == {*CODE_FILES[FORMAT], "spec.json", "model.safetensors", "golden/answer.json"}
+    assert (stored / "artifacts" / "golden" / "picture").read_bytes() in PICTURES
     assert not [file for file in stored.rglob("*") if file.suffix in {".pyc", ".pkl", ".pickle", ".pth"}]
 
 

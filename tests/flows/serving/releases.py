@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 sys.path.insert(0, str(Path.cwd()))
+sys.path.append(str(Path(__file__).parents[3]))  # for tests
 import flows  # noqa: F401 - sets the environment
 
 MODEL = "rootstock"
@@ -51,11 +52,29 @@ def register(count: int, architecture: str, side: int, folder: Path) -> None:
             paths.spec, spec_of(architecture, classes, Preprocessing(side, side, (0.5,) * 3, (0.5,) * 3, "bilinear"))
         )
         save_file(build_network(architecture, 3).state_dict(), paths.tuned)
+        write_predictions(paths)
         register.TASKS = deadly if number == count else register.TASKS
         run = SimpleNamespace(client=tracker, experiment=experiment, id=tracker.create_run(experiment).info.run_id)
         version = register._create(run, MODEL, paths, f"key {number}")
         files = digest_of_version(version)
         state(version, Statement(Event.REGISTERED, why="proved", files=files, key=f"key {number}", proved=True))
+
+
+def write_predictions(paths: Paths) -> None:
+    """Writes a test picture and its answer, as evaluation does, for the golden picture."""
+    import pandas as pd
+
+    from tasks.scorer.answer import Scorer
+    from tests.registered import drawing
+
+    picture = drawing.picture(4)
+    paths.raw.mkdir(parents=True, exist_ok=True)
+    (paths.raw / "0.png").write_bytes(picture)
+    scorer = Scorer.load(paths.spec, paths.tuned)
+    row = scorer.row(scorer.logits([picture])[0])
+    del row["distribution"]
+    paths.predictions.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame([{**row, "path": "0.png", "predicted": row["label"]}]).to_parquet(paths.predictions)
 
 
 def with_deadly_code(tasks: Path, folder: Path) -> Path:
