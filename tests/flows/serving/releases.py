@@ -60,7 +60,7 @@ def register(count: int, architecture: str, side: int, folder: Path) -> None:
         state(version, Statement(Event.REGISTERED, why="proved", files=files, key=f"key {number}", proved=True))
 
 
-def write_predictions(paths: Paths) -> None:
+def write_predictions(paths) -> None:
     """Writes a test picture and its answer, as evaluation does, for the golden picture."""
     import pandas as pd
 
