@@ -21,10 +21,10 @@ from flows.config.parameters import FlowParams, ServeSection
 from flows.local.guard import LOOPBACK_HOSTS, more_hosts
 from flows.local.state import open_state
 from flows.serving.fetching import Fetching
-from flows.serving.fleet import FleetPlan
 from flows.serving.front_process import FrontProcess
 from flows.serving.keeper import Keeper
 from flows.serving.settings import TOKEN, FrontSettings, WorkerSettings
+from flows.serving.spares import Spares
 from flows.serving.status import Status
 from tasks.core.cores import count_cores
 from tasks.core.errors import ParamsError, RootstockError
@@ -105,20 +105,21 @@ async def _serve(
 ) -> None:
     """Runs the keeper until a signal ends it."""
     model = params.register_.model
-    status = Status(folder / "status.json", f"http://{section.host}:{listener.getsockname()[1]}")
+    logs = params.paths.state / "logs"
+    logs.mkdir(exist_ok=True)
+    status = Status(folder / "status.json", logs / LOG, f"http://{section.host}:{listener.getsockname()[1]}")
     _tidy(folder)
     limits = Limits(section.max_mib, section.max_pixels, section.max_images, section.seconds)
     threads = max(1, count_cores() // section.workers)
-    (params.paths.state / "logs").mkdir(exist_ok=True)
     sockets = Path(tempfile.mkdtemp(prefix="rootstock-serve-"))  # Unix allows only short paths
     status.update(pid=os.getpid(), model=model, sockets=str(sockets))
     try:
-        with (params.paths.state / "logs" / LOG).open("ab") as log:
+        with status.log.open("ab") as log:
             front = FrontProcess(listener, FrontSettings(limits, SEATS * threads, section.queue, hosts), log)
-            worker = WorkerSettings(limits, threads, "", str((folder / "quarantine").absolute()))
-            plan = FleetPlan(section.workers, sockets, worker, log)
-            keeper = Keeper(model, front, plan, Fetching(model, folder / "versions", log), status)
-            status.say(f"listening at {status.url}; the log is {log.name}")
+            worker = WorkerSettings(limits, threads, str((folder / "quarantine").absolute()))
+            spares = Spares(section.spares, sockets, worker, log)
+            keeper = Keeper(section, model, front, spares, Fetching(model, folder / "versions", log), status)
+            status.say(f"listening at {status.url}; the log is {status.log}")
             await _until_signaled(front, keeper)
     finally:
         shutil.rmtree(sockets, ignore_errors=True)
@@ -143,6 +144,8 @@ def _tidy(folder: Path) -> None:
     """Removes what a server that was killed has left."""
     remove(folder / "versions")
     (folder / "quarantine").mkdir(exist_ok=True)
+    for note in (folder / "quarantine").glob("*.*"):  # of a picture in work when all processes ended
+        note.unlink()
     if (folder / "status.json").exists():
         left = Path(str(read_json(folder / "status.json").get("sockets", "")))
         if left.name.startswith("rootstock-serve-"):

@@ -51,7 +51,15 @@ database.LEDGERS = session.FOLDER / "ledger"  # before it is imported elsewhere
 settings.register_profile("rootstock", deadline=None)  # an example's duration depends on the machine's load
 settings.load_profile("rootstock")
 
-WHOLE = {"prefect_server", "prepared", "finished", "served", "loaded", "objects"}  # start servers, or run all stages
+WHOLE = {
+    "prefect_server",
+    "prepared",
+    "finished",
+    "served",
+    "loaded",
+    "objects",
+    "serving",
+}  # start servers, or run all stages
 END_TO_END = Path(__file__).parent / "end_to_end"
 
 

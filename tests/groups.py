@@ -11,6 +11,10 @@ ONE_WORKER = {  # fixtures for a single worker, since they are expensive or modi
         "tests/flows/local/test_servers.py",
     ),
     "loaded": ("tests/core/test_digest_completeness.py",),
+    "serving": (
+        *("tests/flows/serving/test_serve.py", "tests/flows/serving/test_serve_hostile.py"),
+        "tests/flows/serving/test_serve_killed.py",
+    ),
     "objects": ("tests/flows/sources/test_object_stores.py", "tests/flows/stages/test_remotes.py"),
 }
 GROUPS = {file: name for name, files in ONE_WORKER.items() for file in files}

@@ -107,6 +107,7 @@ class ServeSection(Section):
     host: str = Field(min_length=1, description="address to listen at; other than loopback needs a token")
     port: int = Field(ge=0, le=65535, description="port to listen at; 0: any free one")
     workers: int = Field(ge=1, le=64, description="processes that answer; they share the cores")
+    spares: int = Field(ge=0, le=8, description="more processes that have imported PyTorch, for the next version")
     queue: int = Field(ge=0, description="requests that wait for a worker before others are refused (503)")
     seconds: float = Field(gt=0, description="longest time to answer a request (504)")
     max_mib: int = Field(ge=1, le=1024, description="largest body of a request, in MiB (413)")

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Self, cast
 
-import psutil
-
 from flows.serving.messages import Message, decoded, encoded
 
 STOP_SECONDS = 5.0
@@ -87,9 +85,3 @@ class Child:
         if self.is_alive():
             with suppress(ProcessLookupError):
                 self._process.kill()
-
-    def memory(self) -> int:
-        """Returns the bytes of memory that it holds."""
-        with suppress(psutil.Error):
-            return int(psutil.Process(self.pid).memory_info().rss)
-        return 0

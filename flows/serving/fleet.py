@@ -5,42 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
 
-from flows.serving.child import Child
 from flows.serving.fetching import UnusableError
 from flows.serving.messages import Failed, Loaded, Servable
-from flows.serving.settings import WorkerSettings
+from flows.serving.spares import Spares, Worker
 
 START_SECONDS = 180.0  # for imports, loading and proof
 MAX_DEATHS, DEATH_SECONDS = 5, 120.0  # more within this time are a crash loop
 PAUSE = 10.0  # seconds between starts in a crash loop
-
-
-@dataclass(frozen=True)
-class FleetPlan:
-    """How the workers of any version are started."""
-
-    count: int
-    sockets: Path
-    settings: WorkerSettings
-    log: IO[bytes]
-
-    def variables(self, slot: int) -> Mapping[str, str]:
-        """Returns the environment of the worker in a slot."""
-        return replace(self.settings, slot=str(slot)).variables()
-
-
-@dataclass
-class Worker:
-    """A worker's process and its socket, which exists when it answers."""
-
-    child: Child
-    socket: str
-    is_ready: bool = False
 
 
 @dataclass(eq=False)
@@ -48,7 +23,8 @@ class Fleet:
     """The workers of one version. `changed` is called when one has died, or answers again; `loops` in a crash loop."""
 
     generation: int
-    plan: FleetPlan
+    count: int
+    spares: Spares
     changed: Callable[[Fleet], Awaitable[None]]
     loops: Callable[[Fleet], None]
     servable: Servable | None = None
@@ -58,7 +34,6 @@ class Fleet:
     restarts: int = 0
     _deaths: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_DEATHS))
     _keeping: list[asyncio.Task[None]] = field(default_factory=list)
-    _starts: int = 0
 
     @property
     def sockets(self) -> tuple[str, ...]:
@@ -66,19 +41,19 @@ class Fleet:
         return tuple(worker.socket for worker in self.workers.values() if worker.is_ready)
 
     @property
-    def memory(self) -> int:
-        """Returns the bytes of memory that the workers hold."""
-        return sum(worker.child.memory() for worker in self.workers.values())
+    def pids(self) -> tuple[int, ...]:
+        """Returns the process IDs of the workers that answer."""
+        return tuple(worker.child.pid for worker in self.workers.values() if worker.is_ready)
 
     async def prepare(self) -> None:
         """Starts the processes, which import PyTorch while the version may still be copied."""
-        for slot in range(self.plan.count):
-            self.workers[slot] = await self._started(slot)
+        for slot in range(self.count):
+            self.workers[slot] = await self.spares.take()
 
     async def load(self, servable: Servable) -> None:
         """Loads the version in all workers. Raises UnusableError if one refuses it, or they answer differently."""
         self.servable = servable
-        await asyncio.gather(*(self._load(worker) for worker in self.workers.values()))
+        await asyncio.gather(*(self._load(slot) for slot in self.workers))
 
     def keep(self) -> None:
         """Replaces workers that die from now on."""
@@ -92,17 +67,12 @@ class Fleet:
         for worker in self.workers.values():
             Path(worker.socket).unlink(missing_ok=True)
 
-    async def _started(self, slot: int) -> Worker:
-        self._starts += 1
-        socket = str(self.plan.sockets / f"{self.generation}-{slot}-{self._starts}")
-        more = self.plan.variables(slot)
-        return Worker(await Child.start("flows.serving.worker", socket, log=self.plan.log, more=more), socket)
-
-    async def _load(self, worker: Worker) -> None:
-        assert self.servable is not None  # noqa: S101 - for mypy
+    async def _load(self, slot: int) -> None:
+        worker, servable = self.workers[slot], self.servable
+        assert servable is not None  # noqa: S101 - for mypy
         try:
             async with asyncio.timeout(START_SECONDS):
-                await worker.child.send(self.servable)
+                await worker.child.send(replace(servable, slot=f"{self.generation}-{slot}"))
                 answer = await worker.child.receive()
         except TimeoutError:
             raise UnusableError(f"its worker did not start in {START_SECONDS:.0f} seconds", temporary=True) from None
@@ -126,13 +96,14 @@ class Fleet:
             await self.changed(self)
             await self._pause()
             try:
-                self.workers[slot] = await self._started(slot)
-                await self._load(self.workers[slot])
+                self.workers[slot] = await self.spares.take()
+                await self._load(slot)
             except UnusableError:
                 await self.workers[slot].child.end()
             except OSError:  # there is no process or memory to be had now
                 await asyncio.sleep(PAUSE)
             await self.changed(self)
+            await self.spares.fill()
 
     async def _pause(self) -> None:
         """Takes note of a death. In a crash loop, says so and waits."""

@@ -141,10 +141,10 @@ class Forwarder:
     async def _ask(
         self, link: WorkerLink, request: Request, data: bytes, deadline: float, *, is_suspect: bool
     ) -> Response:
-        headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
-        headers[SECONDS] = f"{max(deadline - time.monotonic(), 0):.3f}"
+        headers = [(name, value) for name, value in request.headers.raw if name.decode("latin-1") in PASSED_ON]
+        headers.append((SECONDS.encode(), f"{max(deadline - time.monotonic(), 0):.3f}".encode()))
         if is_suspect:
-            headers[SUSPECT] = "1"
+            headers.append((SUSPECT.encode(), b"1"))
         target = request.scope["raw_path"] + b"?" + request.scope["query_string"]
         url = httpx.URL("http://worker").copy_with(raw_path=target)
         asked = httpx.Request(request.method, url, headers=headers, content=data)

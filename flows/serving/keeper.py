@@ -12,15 +12,17 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 
+from flows.config.parameters import ServeSection
 from flows.local.rotation import rotate
 from flows.registry.version_record import LiveVersion
 from flows.serving.fetching import Fetching, UnusableError
-from flows.serving.fleet import Fleet, FleetPlan
+from flows.serving.fleet import Fleet
 from flows.serving.front_process import FrontProcess
 from flows.serving.guide import Guide
 from flows.serving.live_watch import UNKNOWN, Sighting
 from flows.serving.messages import Route, Servable
 from flows.serving.room import check_imports, check_weights
+from flows.serving.spares import Spares
 from flows.serving.status import Status
 
 AGAIN, AGAIN_SOON = 300.0, 10.0  # seconds until a version that was not usable is tried again
@@ -30,8 +32,16 @@ NOTHING_LIVE = "no version is live yet: promote one in MLflow (make up), or wait
 class Keeper:
     """Serves the live version of a model until it is cancelled."""
 
-    def __init__(self, model: str, front: FrontProcess, plan: FleetPlan, fetching: Fetching, status: Status) -> None:
-        self._model, self._front, self._plan = model, front, plan
+    def __init__(
+        self,
+        section: ServeSection,
+        model: str,
+        front: FrontProcess,
+        spares: Spares,
+        fetching: Fetching,
+        status: Status,
+    ) -> None:
+        self._section, self._model, self._front, self._spares = section, model, front, spares
         self._fetching, self._status, self._guide = fetching, status, Guide(model)
         self._live: Fleet | None = None
         self._generation = 0
@@ -48,7 +58,7 @@ class Keeper:
                     aim, reaching = sighting, asyncio.create_task(self._reach(sighting))
                 self._status.blind(self._guide.complaint)
                 with suppress(OSError):  # such as a full disk: the log can wait
-                    rotate(Path(self._plan.log.name))
+                    rotate(self._status.log)
                 await asyncio.sleep(self._guide.pause(sighting))
         finally:
             await _cancelled(reaching)
@@ -85,22 +95,22 @@ class Keeper:
     async def _loaded(self, live: LiveVersion | None) -> Fleet | None:
         """Returns proved workers of a version; None if there is nothing to change. They import while it is copied."""
         self._status.update(candidate=live.number if live else None)
-        fleet = Fleet(self._generation + 1, self._plan, self._changed, self._loops)
-        check_imports(self._plan.count)
+        fleet = Fleet(self._generation + 1, self._section.workers, self._spares, self._changed, self._loops)
+        check_imports(self._section.workers)
         preparing = asyncio.create_task(fleet.prepare() if live else asyncio.sleep(0))
         try:
             servable = await self._fetching.fetch(live)
             if servable is None:
                 self._withdraw()
             elif not (self._live and self._live.servable == servable):
-                check_weights(self._plan.count, Path(servable.folder))
+                check_weights(self._section.workers, Path(servable.folder))
                 await (preparing if live else fleet.prepare())
                 await fleet.load(servable)
                 return fleet
         except BaseException:
-            await _cancelled(preparing)
-            await fleet.end()
+            await _abandoned(fleet, preparing)
             raise
+        await _abandoned(fleet, preparing)
         return None
 
     def _flip(self, fleet: Fleet) -> None:
@@ -117,7 +127,7 @@ class Keeper:
         self._generation += 1
         self._begin(self._hand_over(Route(self._generation, self._model, "", "", (), NOTHING_LIVE), old))
         self._status.say(NOTHING_LIVE)
-        self._status.update(live=None, candidate=None)
+        self._status.update(live=None, candidate=None, workers=())
 
     def _tell(self, fleet: Fleet) -> None:
         servable = fleet.servable
@@ -127,7 +137,7 @@ class Keeper:
         proof = "it has no golden picture" if difference is None else f"golden picture: within {difference:.1g}"
         self._status.say(f"version {servable.number} of {servable.model} answers at {self._status.url} ({proof})")
         live = {"version": servable.number, "digest": servable.digest, "difference": fleet.difference}
-        self._status.update(live=live, candidate=None)
+        self._status.update(live=live, candidate=None, workers=fleet.pids)
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -137,9 +147,10 @@ class Keeper:
     async def _hand_over(self, route: Route, old: Fleet | None) -> None:
         await self._front.route(route)
         self._status.update(generation=route.generation)
+        await self._spares.fill()
         if old is None:
             return
-        await self._front.drained(old.generation, 2 * self._plan.settings.limits.seconds)
+        await self._front.drained(old.generation, 2 * self._section.seconds)
         await old.end()
         if old.servable:
             self._status.withdraw(old.servable.number)
@@ -150,7 +161,7 @@ class Keeper:
         """Tells the front which workers of the live version answer."""
         if fleet is self._live:
             await self._front.route(_route_of(fleet))
-            self._status.update(restarts=fleet.restarts)
+            self._status.update(restarts=fleet.restarts, workers=fleet.pids)
 
     def _loops(self, fleet: Fleet) -> None:
         """Goes back to the last good version, if the ledger has one."""
@@ -162,6 +173,7 @@ class Keeper:
     async def _end(self) -> None:
         await self._front.end()
         await self._fetching.end()
+        await self._spares.end()
         for task in self._retiring:
             task.cancel()
         if self._live:
@@ -176,6 +188,11 @@ def _route_of(fleet: Fleet) -> Route:
     servable = fleet.servable
     assert servable is not None  # noqa: S101 - for mypy
     return Route(fleet.generation, servable.model, servable.number, servable.digest, fleet.sockets)
+
+
+async def _abandoned(fleet: Fleet, preparing: asyncio.Task[None]) -> None:
+    await _cancelled(preparing)
+    await fleet.end()
 
 
 async def _cancelled(task: asyncio.Task[None] | None) -> None:

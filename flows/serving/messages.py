@@ -14,7 +14,8 @@ from typing import IO, Any
 class Servable:
     """A registered version whose files were checked and copied to `folder`, on this machine.
 
-    `files` is the digest of all its files, `digest` that of code, spec and weights, which answers name.
+    `files` is the digest of all its files, `digest` that of code, spec and weights, which answers name. `slot` names
+    the place of the worker that is to load it, which its successor has, too.
     """
 
     model: str
@@ -23,6 +24,7 @@ class Servable:
     files: str
     folder: str
     digest: str
+    slot: str = ""
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,9 @@ class _Settings:
 
 @dataclass(frozen=True)
 class WorkerSettings(_Settings):
-    """How a worker answers. `slot` names its place, which its successor has, too; `quarantine` is a folder."""
+    """How a worker answers; `quarantine` is a folder."""
 
     threads: int
-    slot: str
     quarantine: str
 
 

@@ -16,6 +16,7 @@ class Status:
     """The state of a server, written to `file` whenever it changes. `withdrawn` are versions that no longer answer."""
 
     file: Path
+    log: Path
     url: str
     facts: dict[str, Any] = field(default_factory=dict)
     withdrawn: list[dict[str, Any]] = field(default_factory=list)

@@ -14,12 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.serving.background import in_background
 from flows.serving.heartbeat import beat
 from flows.serving.messages import Channel, Failed, Loaded, Servable
 from flows.serving.settings import WorkerSettings
 from tasks.core import interpreter
 from tasks.core.errors import RootstockError
 from tasks.core.supervision import exit_at_end_of_input
+from tasks.hardware.torchvision_import import without_compiler
 from tasks.serving.golden import TOLERANCE, Golden
 from tasks.serving.limits import Limits
 from tasks.serving.quarantine import Quarantine
@@ -37,19 +39,20 @@ WARM_PASSES = 3  # of each thread: PyTorch prepares its kernels in the first
 def main(address: str) -> int:
     """Loads the version that the keeper names, proves it, and serves it until the keeper ends."""
     channel, settings = Channel(), WorkerSettings.load()
-    import torch  # noqa: F401 - the import takes seconds, and the keeper may still copy the version
-
-    from tasks.serving.engine import one_thread_each
-
+    with in_background():
+        _import_all()
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-    quarantine = Quarantine(Path(settings.quarantine), settings.slot)
-    quarantine.settle()
     servable = channel.receive()
     if not isinstance(servable, Servable):
         return 0
+    quarantine = Quarantine(Path(settings.quarantine), servable.slot)
+    quarantine.settle()
     exit_at_end_of_input()
+    from tasks.serving.engine import one_thread_each
+
     try:
-        engine = _load(servable, settings.limits)
+        with in_background():
+            engine = _load(servable, settings.limits)
         pool = ThreadPoolExecutor(settings.threads, initializer=one_thread_each)
         loaded = _prove(engine, Golden.read(Path(servable.folder)), pool, settings.threads)
     except (RootstockError, ValueError, OSError) as error:
@@ -59,6 +62,13 @@ def main(address: str) -> int:
     listener = _listener(address)
     channel.send(loaded)
     return _serve(servable, engine, pool, quarantine, settings.limits, listener)
+
+
+def _import_all() -> None:
+    """Imports what a version and its service need, which takes seconds: the version may not be known yet."""
+    without_compiler()
+
+    import flows.serving.worker_app  # noqa: F401
 
 
 def _load(servable: Servable, limits: Limits) -> Engine:

@@ -60,7 +60,7 @@ def swapped(server: Server, releases: Releases, load: Popen[str], quiet: float) 
         lives.append((time.time(), version))
         if random.random() < KILL:
             kills += 1
-            server.children("worker")[0].kill()
+            server.worker().kill()
         server.wait_for(version)
         changes.append((began, time.time()))
         if swap in {min(50, SWAPS // 2), SWAPS}:

@@ -112,6 +112,10 @@ class Server:
         family = psutil.Process(self.process.pid).children(recursive=True)
         return [child for child in family if f"flows.serving.{module}" in " ".join(child.cmdline())]
 
+    def worker(self) -> psutil.Process:
+        """Returns the worker that answers; others are in reserve."""
+        return psutil.Process(until(lambda: self.status().get("workers"))[0])
+
     def close(self, number: int = signal.SIGINT) -> None:
         if self.process.poll() is not None:
             return
