@@ -63,7 +63,8 @@ def _section(section: ServeSection, options: Mapping[str, Any]) -> ServeSection:
         return ServeSection.model_validate({**dict(section), **options})
     except ValidationError as error:
         fault = error.errors()[0]
-        raise ParamsError(f"--{fault['loc'][0]}: {fault['msg']}", key=f"serve.{fault['loc'][0]}") from None
+        name = str((*fault["loc"], "port")[0])
+        raise ParamsError(f"--{name}: {fault['msg']}", key=f"serve.{name}") from None
 
 
 def check_access(section: ServeSection) -> tuple[str, ...]:

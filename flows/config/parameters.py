@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from inspect import get_annotations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ruamel.yaml.comments import CommentedMap
 
 from tasks.core.errors import ParamsError
@@ -114,6 +114,12 @@ class ServeSection(Section):
     max_pixels: int = Field(ge=1, description="most pixels of a picture")
     max_images: int = Field(ge=1, description="most pictures of a request (413)")
     with_up: bool = Field(description="whether make up starts it as well")
+
+    @model_validator(mode="after")
+    def _address_is_fixed(self) -> Self:
+        if self.with_up and not self.port:
+            raise ValueError("serve.with_up: make up needs a fixed serve.port, and it is 0")
+        return self
 
     @property
     def address(self) -> str:

@@ -9,6 +9,7 @@ import select
 import sys
 from pathlib import Path
 
+from flows.serving.background import go_behind_others
 from flows.serving.messages import Channel, Failed, Fetch, NoVersion, Servable
 from tasks.core import interpreter
 from tasks.core.errors import RootstockError
@@ -20,6 +21,7 @@ EXPECTED = (OSError, ValueError)
 def main() -> int:
     """Answers the keeper's questions."""
     channel = Channel()
+    go_behind_others()
     from flows.config import parameters
 
     while select.select([sys.stdin], [], [], LINGER)[0] and (question := channel.receive()):

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import signal
 import socket
 import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.serving.background import in_background
+from flows.serving.background import prepare_behind_others
 from flows.serving.heartbeat import beat
 from flows.serving.messages import Channel, Failed, Loaded, Servable
 from flows.serving.settings import WorkerSettings
@@ -36,32 +37,41 @@ BACKLOG = 256
 WARM_PASSES = 3  # of each thread: PyTorch prepares its kernels in the first
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A version that is loaded but not proved yet."""
+
+    servable: Servable
+    engine: Engine
+    quarantine: Quarantine
+
+
 def main(address: str) -> int:
     """Loads the version that the keeper names, proves it, and serves it until the keeper ends."""
     channel, settings = Channel(), WorkerSettings.load()
-    with in_background():
-        _import_all()
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN
+    )  # it goes to all; the keeper ends this one last
+    prepare_behind_others(
+        lambda: _prepared(channel, settings), lambda prepared: _serve(prepared, channel, settings, address)
+    )
+    return 0
+
+
+def _prepared(channel: Channel, settings: WorkerSettings) -> Prepared | None:
+    """Loads the version that the keeper names; None if there is none, or it cannot be loaded."""
+    _import_all()
     servable = channel.receive()
     if not isinstance(servable, Servable):
-        return 0
+        return None
     quarantine = Quarantine(Path(settings.quarantine), servable.slot)
     quarantine.settle()
     exit_at_end_of_input()
-    from tasks.serving.engine import one_thread_each
-
     try:
-        with in_background():
-            engine = _load(servable, settings.limits)
-        pool = ThreadPoolExecutor(settings.threads, initializer=one_thread_each)
-        loaded = _prove(engine, Golden.read(Path(servable.folder)), pool, settings.threads)
+        return Prepared(servable, _load(servable, settings.limits), quarantine)
     except (RootstockError, ValueError, OSError) as error:
         channel.send(Failed(str(error)))
-        return 1
-    interpreter.end_of_imports()
-    listener = _listener(address)
-    channel.send(loaded)
-    return _serve(servable, engine, pool, quarantine, settings.limits, listener)
+        return None
 
 
 def _import_all() -> None:
@@ -110,23 +120,28 @@ def _listener(address: str) -> socket.socket:
     return listener
 
 
-def _serve(
-    servable: Servable,
-    engine: Engine,
-    pool: ThreadPoolExecutor,
-    quarantine: Quarantine,
-    limits: Limits,
-    listener: socket.socket,
-) -> int:
+def _serve(prepared: Prepared, channel: Channel, settings: WorkerSettings, address: str) -> None:
+    """Proves a version, and serves it if it answers as recorded."""
     import uvicorn
 
     from flows.serving.uvicorn_options import KEEP_ALIVE_WORKER, OPTIONS
     from flows.serving.worker_app import Service, worker_app
+    from tasks.serving.engine import one_thread_each
 
-    service = Service(servable, engine, pool, quarantine, limits)
+    one_thread_each()
+    servable, engine = prepared.servable, prepared.engine
+    pool = ThreadPoolExecutor(settings.threads, initializer=one_thread_each)
+    try:
+        loaded = _prove(engine, Golden.read(Path(servable.folder)), pool, settings.threads)
+    except (ValueError, OSError) as error:
+        channel.send(Failed(str(error)))
+        return
+    interpreter.end_of_imports()
+    listener = _listener(address)
+    channel.send(loaded)
+    service = Service(servable, engine, pool, prepared.quarantine, settings.limits)
     config = uvicorn.Config(worker_app(service), timeout_keep_alive=KEEP_ALIVE_WORKER, **OPTIONS)
     asyncio.run(_serve_for_ever(uvicorn.Server(config), service, listener))
-    return 0
 
 
 async def _serve_for_ever(server: uvicorn.Server, service: Service, listener: socket.socket) -> None:

@@ -23,9 +23,9 @@ from tests.flows.serving.running import Releases, Server, checkout
 
 SWAPS = int(os.environ.get("ROOTSTOCK_SWAPS", "500"))
 LOAD, OK = 0.5, 200  # of the highest rate
-KILL = 0.1  # probability that the worker is killed during a swap
+KILL = 0.2  # probability that the worker is killed during a swap
 LATEST = 15.0  # seconds after a version was live, in which it may still answer
-QUIET = 60.0  # seconds without swaps, for comparison
+QUIET, GAP = 60.0, 8.0  # seconds without swaps, for comparison, and between two swaps
 
 
 def run(results: Results) -> str:
@@ -36,7 +36,7 @@ def run(results: Results) -> str:
 
 
 def measured() -> dict[str, Any]:
-    random.seed(0)
+    random.seed(1)
     with tempfile.TemporaryDirectory() as place:
         root, file = checkout(Path(place) / "checkout"), Path(place) / "request"
         request("/predict", "image/jpeg", photograph(), file)
@@ -53,18 +53,18 @@ def measured() -> dict[str, Any]:
 
 def swapped(server: Server, releases: Releases, load: Popen[str], quiet: float) -> dict[str, Any]:
     """Returns the figures of all swaps; until `quiet` there were none."""
-    lives, changes, kills, sizes = [(0.0, "1")], [], 0, {}
+    lives, changes, sizes = [(0.0, "1")], [], {}
     for swap, version in zip(range(1, SWAPS + 1), cycle("21"), strict=False):
         began = time.time()
         releases.act("promote 2" if version == "2" else "rollback")
         lives.append((time.time(), version))
-        if random.random() < KILL:
-            kills += 1
+        is_killed = random.random() < KILL
+        if is_killed:
             server.worker().kill()
         server.wait_for(version)
-        changes.append((began, time.time()))
+        changes.append((began, time.time(), is_killed))
+        time.sleep(GAP)
         if swap in {min(50, SWAPS // 2), SWAPS}:
-            time.sleep(3)
             sizes[swap] = left(server)
         if swap % 10 == 0:
             print(f"{swap} swaps, the last one in {changes[-1][1] - began:.1f} s", flush=True)
@@ -72,15 +72,20 @@ def swapped(server: Server, releases: Releases, load: Popen[str], quiet: float) 
     answers = json.loads(load.communicate()[0])
     good = [(sent, latency, version) for sent, latency, status, version in answers if status == OK]
     calm = [latency for sent, latency, _ in good if sent < quiet]
-    beside = [latency for sent, latency, _ in good if sent >= quiet]
-    delays = [after - before for before, after in changes]
+    spans = {kills: [each for each in changes if each[2] is kills] for kills in (False, True)}
+    beside = {
+        kills: [latency for sent, latency, _ in good if any(began <= sent <= ended for began, ended, _ in each)]
+        for kills, each in spans.items()
+    }
+    delays = [after - before for before, after, _ in changes]
     return {
-        "swaps, kills of a worker": (SWAPS, kills),
+        "swaps, with a worker killed": (SWAPS, len(spans[True])),
         "answers": len(good),
         "failed": len(answers) - len(good),
         f"answers by a version that was not live within {LATEST:.0f} s": sum(is_late(each, lives) for each in good),
         "p50 and p99 without swaps, ms": percentiles(calm),
-        "p50 and p99 with swaps, ms": percentiles(beside),
+        "p50 and p99 of requests sent during swaps, ms": percentiles(beside[False]),
+        "p50 and p99 of requests sent during swaps with a kill, ms": percentiles(beside[True]),
         "release to answer, p50, p99 and longest, s": [*percentiles(delays, 1), max(delays)],
         **{f"after {swap} swaps: {name}": value for swap, size in sizes.items() for name, value in size.items()},
     }
@@ -97,7 +102,7 @@ def is_late(answer: tuple[float, float, str], lives: list[tuple[float, str]]) ->
 
 
 def percentiles(values: list[float], unit: float = 1000) -> list[float]:
-    return [round(float(value) * unit, 1) for value in np.percentile(values, [50, 99])]
+    return [round(float(value) * unit, 1) for value in np.percentile(values or [np.nan], [50, 99])]
 
 
 def left(server: Server) -> dict[str, int]:

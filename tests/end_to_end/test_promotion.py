@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.serving.golden import TOLERANCE
+from tests.flows.serving.running import Server, version_of
 from tests.project import Project, wait_until
 
 CHROMIUM = shutil.which("chromium")
@@ -71,12 +73,14 @@ def second(served):
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_an_alias_set_by_clicking_makes_a_version_live_and_predict_uses_it(served, page, tmp_path):
+def test_an_alias_set_by_clicking_makes_a_version_live_and_predictions_use_it(served, page, tmp_path, request):
     picture = str(next((served.root / "data" / "raw" / "test").rglob("*.png")))
     refused = served.flows("predict", picture)
     assert refused.returncode == 1
     assert "--model challenger" in refused.stderr
 
+    request.addfinalizer((server := Server(served.root)).close)
+    assert server.predict(Path(picture).read_bytes()).status_code == 503
     address = served.addresses["mlflow"]
     page.goto(f"{address}/#/models/rootstock/versions/1")
     page.get_by_text("May it go live? pass").wait_for()
@@ -97,6 +101,9 @@ def test_an_alias_set_by_clicking_makes_a_version_live_and_predict_uses_it(serve
     keep(page, "promoted", tmp_path)
     answered = served.flows("predict", picture)
     assert "(version 1 of rootstock)" in answered.stdout, answered.stdout + answered.stderr
+    server.wait_for("1")
+    assert version_of(server.predict(Path(picture).read_bytes())) == "1"
+    assert server.status()["live"]["difference"] <= TOLERANCE
 
 
 @pytest.mark.browser

@@ -14,7 +14,7 @@ import pytest
 
 from flows.local import auth, worker
 from flows.local.environment import LOCAL_DATABASE
-from flows.local.processes import is_alive
+from flows.local.processes import is_alive, stop
 from flows.local.servers import _auth_string, _start, free_port
 from tasks.core.errors import EXIT_BROKEN, EXIT_REFUSED, EXIT_UNDECIDED, RootstockError
 from tasks.core.files import read_json, write_json
@@ -76,6 +76,21 @@ def test_starting_again_keeps_the_servers(served: Project):
 
 
 @pytest.mark.slow
+def test_up_also_serves_on_request(served: Project):
+    params, port = served.root / "params.yaml", free_port(0)
+    before = params.read_text()
+    params.write_text(before.replace("with_up: false", "with_up: true").replace("port: 8000", f"port: {port}"))
+    try:
+        done = served.flows("up")
+        assert f"serving     http://127.0.0.1:{port}" in done.stdout, done.stdout + done.stderr
+        assert b"live" in urlopen(f"http://127.0.0.1:{port}/v2/health/live").read()
+    finally:
+        params.write_text(before)
+        server = read_json(served.root / ".state" / "servers.json").get("serving")
+        if server:
+            stop(psutil.Process(server["pid"]))
+
+
 def test_a_retraining_uses_the_server_that_is_up(served: Project):
     done = served.retrain()
     assert done.returncode in {0, EXIT_REFUSED, EXIT_UNDECIDED}, done.stdout + done.stderr
