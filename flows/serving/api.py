@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 VERSION_HEADER: Final = "x-rootstock-version"  # of each answer, so that a client need not parse it
-DESCRIPTION: Final = "Answers pictures with the version that is live in MLflow. Every answer names the version."
+APP: Final[dict[str, Any]] = {  # arguments of FastAPI; its pages would load scripts from elsewhere
+    "title": "Rootstock",
+    "description": "Answers pictures with the version that is live in MLflow. Every answer names the version.",
+    "docs_url": None,
+    "redoc_url": None,
+    "redirect_slashes": False,
+}
 BASE64_EXAMPLE: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsaxXLQAAAABJRU5ErkJggg=="
 PREDICTION: Final = {
     "name": "a.jpg",
@@ -52,7 +58,9 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     for status, description in {
         400: "the body is not what its content type says",
         401: "the token is missing or wrong",
+        403: "the request names another host, or comes from a page of another site",
         404: "no such path, model or version",
+        405: "the path has another method",
         408: "the body did not arrive within the time limit",
         413: "the body is too large, or holds too many pictures",
         415: "a content type that is not understood",
@@ -122,5 +130,5 @@ INFER: Final[dict[str, Any]] = {
             "content": {"application/json": {"schema": {"type": "object"}, "example": INFER_EXAMPLE}},
         }
     },
-    "responses": ERRORS,
+    "responses": {422: {"description": "a picture has no answer"}, **ERRORS},
 }

@@ -30,15 +30,20 @@ class Child:
         *arguments: str,
         log: IO[bytes],
         more: Mapping[str, str],
+        hidden: tuple[str, ...],
         fds: Sequence[int] = (),
     ) -> Self:
-        """Starts a module with `more` variables, in a session of its own: Ctrl-C reaches only the keeper."""
+        """Starts a module with `more` variables and without those whose names begin like `hidden` ones.
+
+        It is in a session of its own, so that Ctrl-C reaches only the keeper.
+        """
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, *arguments),
             stdin=PIPE,
             stdout=PIPE,
             stderr=log,
-            env={**os.environ, **more},
+            env={**kept, **more},
             pass_fds=fds,
             start_new_session=True,
         )

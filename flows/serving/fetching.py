@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import IO
 
 from flows.registry.version_record import LiveVersion
 from flows.serving.child import Child
-from flows.serving.messages import Failed, Fetch, NoVersion, Servable
+from flows.serving.messages import Failed, Fetch, NoVersion, Servable, Unchanged
+from flows.serving.settings import TOKEN
 
 SECONDS = 300.0  # for one version
 
@@ -29,33 +31,45 @@ class Fetching:
         self._child: Child | None = None
         self._lock = asyncio.Lock()
 
-    async def fetch(self, live: LiveVersion | None) -> Servable | None:
-        """Returns a checked copy of a version; without one, of that with the alias live, or None if there is none.
+    async def fetch(self, live: LiveVersion | None, name: str, present: Servable | None) -> Servable | None:
+        """Returns a checked copy of a version in the folder `name`; without one, of that with the alias live.
 
-        Raises UnusableError if there is no copy.
+        Returns `present`, which is served, if the alias leads to it, and None if there is none. Raises UnusableError if
+        there is no copy.
         """
         number, made = (live.number, live.made) if live else (None, None)
-        question = Fetch(self._model, number, made, str(self._folder))
+        served = f"{present.number}-{present.made}" if present and not live else ""
+        answer = await self._answer(Fetch(self._model, number, made, str(self._folder / name), served))
+        if isinstance(answer, Failed):
+            raise UnusableError(answer.why, temporary=answer.temporary)
+        if isinstance(answer, Unchanged):
+            return present
+        return answer if isinstance(answer, Servable) else None
+
+    async def _answer(self, question: Fetch) -> Servable | NoVersion | Unchanged | Failed:
         async with self._lock:
             try:
                 async with asyncio.timeout(SECONDS):
-                    answer = await self._ask(question)
+                    return await self._ask(question)
             except BaseException as error:  # also if this version is no longer needed
                 await self.end()
                 if isinstance(error, TimeoutError):
                     raise UnusableError(f"copying it took over {SECONDS:.0f} seconds", temporary=True) from None
                 raise
-        if isinstance(answer, Failed):
-            raise UnusableError(answer.why, temporary=answer.temporary)
-        return answer if isinstance(answer, Servable) else None
 
-    async def _ask(self, question: Fetch) -> Servable | NoVersion | Failed:
+    def remove(self, name: str) -> None:
+        """Removes a copy."""
+        shutil.rmtree(self._folder / name, ignore_errors=True)
+
+    async def _ask(self, question: Fetch) -> Servable | NoVersion | Unchanged | Failed:
         for _ in range(2):  # an idle one may just be ending
             if self._child is None or not self._child.is_alive():
-                self._child = await Child.start("flows.serving.fetcher", log=self._log, more={})
+                self._folder.mkdir(exist_ok=True)
+                more = {"TMPDIR": str(self._folder)}  # what a fetcher that is ended leaves, the keeper removes
+                self._child = await Child.start("flows.serving.fetcher", log=self._log, more=more, hidden=(TOKEN,))
             await self._child.send(question)
             answer = await self._child.receive()
-            if isinstance(answer, Servable | Failed | NoVersion):
+            if isinstance(answer, Servable | Failed | NoVersion | Unchanged):
                 return answer
             await self.end()
         return Failed("the process that copies versions ended; its log tells why", temporary=True)

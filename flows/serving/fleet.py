@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from flows.serving.spares import Spares, Worker
 
 START_SECONDS = 180.0  # for imports, loading and proof
 MAX_DEATHS, DEATH_SECONDS = 5, 120.0  # more within this time are a crash loop
+DEATHS_BY_PICTURE = 2  # which say nothing about the version
 PAUSE = 10.0  # seconds between starts in a crash loop
 
 
@@ -59,10 +61,14 @@ class Fleet:
         """Replaces workers that die from now on."""
         self._keeping = [asyncio.create_task(self._keep(slot)) for slot in self.workers]
 
-    async def end(self) -> None:
-        """Ends all workers."""
+    def release(self) -> None:
+        """Replaces no worker any more: what one that dies has not answered, another version answers."""
         for task in self._keeping:
             task.cancel()
+
+    async def end(self) -> None:
+        """Ends all workers."""
+        self.release()
         await asyncio.gather(*(worker.child.end() for worker in self.workers.values()))
         for worker in self.workers.values():
             Path(worker.socket).unlink(missing_ok=True)
@@ -83,27 +89,34 @@ class Fleet:
         if self.bits and answer.bits != self.bits:
             raise UnusableError("loaded twice on this machine, it answers differently")
         self.bits, self.difference = answer.bits, answer.difference
+        for _ in range(min(DEATHS_BY_PICTURE * answer.quarantined, len(self._deaths))):
+            self._deaths.pop()
         worker.is_ready = True
 
     async def _keep(self, slot: int) -> None:
         """Replaces the worker in a slot whenever it dies."""
         while True:
-            worker = self.workers[slot]
-            await worker.child.ended()
-            worker.is_ready = False
-            self.restarts += 1
-            Path(worker.socket).unlink(missing_ok=True)
-            await self.changed(self)
-            await self._pause()
             try:
-                self.workers[slot] = await self.spares.take()
-                await self._load(slot)
-            except UnusableError:
-                await self.workers[slot].child.end()
-            except OSError:  # there is no process or memory to be had now
+                await self._replaced(slot)
+            except Exception as error:  # of the system: there is no process or memory to be had now
+                traceback.print_exception(error)
                 await asyncio.sleep(PAUSE)
-            await self.changed(self)
-            await self.spares.fill()
+
+    async def _replaced(self, slot: int) -> None:
+        worker = self.workers[slot]
+        await worker.child.ended()
+        worker.is_ready = False
+        self.restarts += 1
+        Path(worker.socket).unlink(missing_ok=True)
+        await self.changed(self)
+        await self._pause()
+        self.workers[slot] = await self.spares.take()
+        try:
+            await self._load(slot)
+        except UnusableError:
+            await self.workers[slot].child.end()
+        await self.changed(self)
+        await self.spares.fill()
 
     async def _pause(self) -> None:
         """Takes note of a death. In a crash loop, says so and waits."""

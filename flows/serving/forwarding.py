@@ -78,7 +78,7 @@ class ReservedBody:
 
     async def read(self, request: Request) -> bytes:
         """Receives the body of a request."""
-        self.reserve(int(request.headers.get("content-length", "0")))
+        self._budget.check_size(int(request.headers.get("content-length", "0")))
         async for chunk in request.stream():
             self.reserve(len(self.data) + len(chunk))
             self.data += chunk
@@ -102,6 +102,7 @@ class Forwarder:
         deadline = time.monotonic() + self._limits.seconds
         try:
             async with asyncio.timeout(self._limits.seconds):
+                _check_target(request)
                 with self._budget.body() as body:
                     data = await body.read(request)
                     is_received = True
@@ -155,6 +156,12 @@ class Forwarder:
             await response.aclose()
         back = {name: response.headers[name] for name in PASSED_BACK if name in response.headers}
         return Response(content, response.status_code, back)
+
+
+def _check_target(request: Request) -> None:
+    """Raises RefusedError for a path or query that h11 lets through and httpx does not."""
+    if b"#" in request.scope["raw_path"] + request.scope["query_string"]:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, "# is no part of a request")
 
 
 def refusal(error: RefusedError) -> Response:

@@ -34,23 +34,33 @@ async def main(listener: int) -> None:
     config = uvicorn.Config(app, timeout_keep_alive=KEEP_ALIVE_FRONT, limit_concurrency=MAX_CONNECTIONS, **options)
     server = uvicorn.Server(config)
     gc.freeze()
-    tasks = [asyncio.create_task(work) for work in (_follow(router, channel, server), beat())]
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    if not await _flip(router, channel, await reader.readline()):  # connections wait until it is clear what to answer
+        return
+    tasks = [asyncio.create_task(work) for work in (_follow(router, channel, server, reader), beat())]
     await server.serve(sockets=[socket.socket(fileno=listener)])
     for task in tasks:
         task.cancel()
 
 
-async def _follow(router: Router, channel: Channel, server: uvicorn.Server) -> None:
+async def _follow(router: Router, channel: Channel, server: uvicorn.Server, reader: asyncio.StreamReader) -> None:
     """Does what the keeper says, and ends the server when it ends."""
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    async for line in reader:
-        message = decoded(line)
-        if isinstance(message, Route):
-            router.flip(message)
-            channel.send(Flipped(message.generation))
-    server.should_exit = True
+    try:
+        while await _flip(router, channel, await reader.readline()):
+            pass
+    finally:
+        server.should_exit = True
+
+
+async def _flip(router: Router, channel: Channel, line: bytes) -> bool:
+    """Forwards as a line of the keeper says. Returns whether there was one."""
+    message = decoded(line) if line.endswith(b"\n") else None
+    if not isinstance(message, Route):
+        return False
+    router.flip(message)
+    channel.send(Flipped(message.generation))
+    return True
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ def front_app(router: Router, limits: Limits, token: str | None, hosts: Iterable
     routes = [Route(path, page, methods=["GET"]) for path, page in local.items()]
     routes += [Route(path, forward.__call__, methods=methods) for path, methods in FORWARDED.items()]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _http_error, Exception: _failure})
-    return Counted(Guard(Framing(Token(app, token) if token else app), hosts))
+    app.router.redirect_slashes = False
+    return Counted(Framing(Guard(Token(app, token) if token else app, hosts)))
 
 
 class Pages:

@@ -6,7 +6,6 @@ It imports neither PyTorch nor MLflow. It starts the front, the workers and the 
 from __future__ import annotations
 
 import asyncio
-import shutil
 import traceback
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -19,7 +18,7 @@ from flows.serving.fetching import Fetching, UnusableError
 from flows.serving.fleet import Fleet
 from flows.serving.front_process import FrontProcess
 from flows.serving.guide import Guide
-from flows.serving.live_watch import UNKNOWN, Sighting
+from flows.serving.live_watch import UNKNOWN, Sighting, is_version
 from flows.serving.messages import Route, Servable
 from flows.serving.room import check_imports, check_weights
 from flows.serving.spares import Spares
@@ -44,7 +43,9 @@ class Keeper:
         self._section, self._model, self._front, self._spares = section, model, front, spares
         self._fetching, self._status, self._guide = fetching, status, Guide(model)
         self._live: Fleet | None = None
-        self._generation = 0
+        self._number = 0  # of the last generation that was begun
+        self._is_withdrawn = False
+        self._old: set[Fleet] = set()  # which still answer requests
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -83,10 +84,10 @@ class Keeper:
                 return
 
     async def _serve(self, aim: Sighting) -> None:
-        if aim.is_known and aim.live is None:
+        if aim.is_certain and aim.live is None:
             self._withdraw()
             return
-        if self._live and self._live.servable and _is_served(self._live.servable, aim.live):
+        if self._served and is_version(self._served, aim.live):
             return
         fleet = await self._loaded(aim.live)
         if fleet is not None:
@@ -95,72 +96,82 @@ class Keeper:
     async def _loaded(self, live: LiveVersion | None) -> Fleet | None:
         """Returns proved workers of a version; None if there is nothing to change. They import while it is copied."""
         self._status.update(candidate=live.number if live else None)
-        fleet = Fleet(self._generation + 1, self._section.workers, self._spares, self._changed, self._loops)
-        check_imports(self._section.workers)
-        preparing = asyncio.create_task(fleet.prepare() if live else asyncio.sleep(0))
+        workers, self._number = self._section.workers, self._number + 1
+        check_imports(max(workers - self._spares.size, 0))
+        fleet = Fleet(self._number, workers, self._spares, self._changed, self._loops)
+        preparing = asyncio.create_task(fleet.prepare())
         try:
-            servable = await self._fetching.fetch(live)
+            servable = await self._fetching.fetch(live, str(fleet.generation), self._served)
+            await preparing
             if servable is None:
                 self._withdraw()
-            elif not (self._live and self._live.servable == servable):
-                check_weights(self._section.workers, Path(servable.folder))
-                await (preparing if live else fleet.prepare())
+            elif servable != self._served:
+                check_weights(workers, Path(servable.folder))
                 await fleet.load(servable)
                 return fleet
         except BaseException:
-            await _abandoned(fleet, preparing)
+            await self._abandon(fleet, preparing)
             raise
-        await _abandoned(fleet, preparing)
+        await self._abandon(fleet, preparing)
         return None
+
+    async def _abandon(self, fleet: Fleet, preparing: asyncio.Task[None]) -> None:
+        await _cancelled(preparing)
+        await fleet.end()
+        self._fetching.remove(str(fleet.generation))
+
+    @property
+    def _served(self) -> Servable | None:
+        return self._live.servable if self._live else None
 
     def _flip(self, fleet: Fleet) -> None:
         """Forwards to new workers, and ends the old ones when they have answered all that they got."""
         old, self._live = self._live, fleet
-        self._generation = fleet.generation
         fleet.keep()
-        self._begin(self._hand_over(_route_of(fleet), old))
-        self._tell(fleet)
+        self._begin(self._hand_over(fleet.generation, old))
+        self._status.serves(self._served, fleet.difference, fleet.pids)
 
     def _withdraw(self) -> None:
         """Answers that no version is live."""
         old, self._live = self._live, None
-        self._generation += 1
-        self._begin(self._hand_over(Route(self._generation, self._model, "", "", (), NOTHING_LIVE), old))
+        if old is None and self._is_withdrawn:
+            return
+        self._number += 1
+        self._is_withdrawn = True
+        self._begin(self._hand_over(self._number, old))
         self._status.say(NOTHING_LIVE)
         self._status.update(live=None, candidate=None, workers=())
-
-    def _tell(self, fleet: Fleet) -> None:
-        servable = fleet.servable
-        if servable is None:
-            return
-        difference = fleet.difference
-        proof = "it has no golden picture" if difference is None else f"golden picture: within {difference:.1g}"
-        self._status.say(f"version {servable.number} of {servable.model} answers at {self._status.url} ({proof})")
-        live = {"version": servable.number, "digest": servable.digest, "difference": fleet.difference}
-        self._status.update(live=live, candidate=None, workers=fleet.pids)
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
-    async def _hand_over(self, route: Route, old: Fleet | None) -> None:
-        await self._front.route(route)
-        self._status.update(generation=route.generation)
+    async def _hand_over(self, generation: int, old: Fleet | None) -> None:
+        """Tells the front, and ends the old workers."""
+        if old:
+            old.release()
+            self._old.add(old)
+        await self._front.route(self._route(), old.generation if old else None)
+        self._status.update(generation=generation)
+        if old:
+            await self._front.drained(old.generation, 2 * self._section.seconds)
+            await old.end()
+            self._old.discard(old)
+            self._fetching.remove(str(old.generation))
+            self._status.withdraw(old.servable.number if old.servable else "")
         await self._spares.fill()
-        if old is None:
-            return
-        await self._front.drained(old.generation, 2 * self._section.seconds)
-        await old.end()
-        if old.servable:
-            self._status.withdraw(old.servable.number)
-            if not (self._live and self._live.servable and self._live.servable.folder == old.servable.folder):
-                shutil.rmtree(old.servable.folder, ignore_errors=True)
+
+    def _route(self) -> Route:
+        servable = self._served
+        if self._live is None or servable is None:
+            return Route(self._number, self._model, "", "", (), NOTHING_LIVE)
+        return Route(self._live.generation, servable.model, servable.number, servable.digest, self._live.sockets)
 
     async def _changed(self, fleet: Fleet) -> None:
         """Tells the front which workers of the live version answer."""
         if fleet is self._live:
-            await self._front.route(_route_of(fleet))
+            await self._front.route(self._route())
             self._status.update(restarts=fleet.restarts, workers=fleet.pids)
 
     def _loops(self, fleet: Fleet) -> None:
@@ -176,27 +187,12 @@ class Keeper:
         await self._spares.end()
         for task in self._retiring:
             task.cancel()
-        if self._live:
-            await self._live.end()
-
-
-def _is_served(servable: Servable, live: LiveVersion | None) -> bool:
-    return LiveVersion(number=servable.number, made=servable.made, files=servable.files).is_same(live)
-
-
-def _route_of(fleet: Fleet) -> Route:
-    servable = fleet.servable
-    assert servable is not None  # noqa: S101 - for mypy
-    return Route(fleet.generation, servable.model, servable.number, servable.digest, fleet.sockets)
-
-
-async def _abandoned(fleet: Fleet, preparing: asyncio.Task[None]) -> None:
-    await _cancelled(preparing)
-    await fleet.end()
+        for fleet in (*self._old, *([self._live] if self._live else [])):
+            await fleet.end()
 
 
 async def _cancelled(task: asyncio.Task[None] | None) -> None:
+    """Cancels a task and waits for its end. Its errors are its own; a cancellation of the caller is not lost."""
     if task is not None:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])

@@ -10,6 +10,7 @@ from flows.registry.ledger import Ledger
 from flows.registry.ledger_owner import ledger_path
 from flows.registry.version_record import LiveVersion
 from flows.registry.watcher import address_of, registry_state
+from flows.serving.messages import Servable
 
 
 class Sighting(NamedTuple):
@@ -17,10 +18,10 @@ class Sighting(NamedTuple):
 
     live: LiveVersion | None
     before: tuple[LiveVersion, ...] = ()
-    is_known: bool = True
+    is_certain: bool = True
 
 
-UNKNOWN = Sighting(None, is_known=False)
+UNKNOWN = Sighting(None, is_certain=False)
 
 
 class LiveWatch:
@@ -62,3 +63,8 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return facts.st_mtime_ns, facts.st_size
+
+
+def is_version(servable: Servable, live: LiveVersion | None) -> bool:
+    """Returns whether a copy is of this version."""
+    return LiveVersion(number=servable.number, made=servable.made, files=servable.files).is_same(live)

@@ -35,11 +35,17 @@ class Fetch:
     number: str | None
     made: int | None
     folder: str
+    present: str = ""  # the number and creation time of the version that is served, which is not copied again
 
 
 @dataclass(frozen=True)
 class NoVersion:
     """From the fetcher: no version has the alias live."""
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """From the fetcher: the version with the alias live is the present one."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Loaded:
 
     bits: str
     difference: float | None
+    quarantined: int = 0  # pictures that had ended its predecessor
 
 
 @dataclass(frozen=True)
@@ -87,9 +94,9 @@ class Drained:
     generation: int
 
 
-Message = Servable | Fetch | NoVersion | Failed | Loaded | Route | Flipped | Drained
+Message = Servable | Fetch | NoVersion | Unchanged | Failed | Loaded | Route | Flipped | Drained
 KINDS: Mapping[str, Callable[..., Message]] = {
-    kind.__name__: kind for kind in (Servable, Fetch, NoVersion, Failed, Loaded, Route, Flipped, Drained)
+    kind.__name__: kind for kind in (Servable, Fetch, NoVersion, Unchanged, Failed, Loaded, Route, Flipped, Drained)
 }
 
 

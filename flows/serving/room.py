@@ -12,8 +12,13 @@ IMPORTS = 450 * 2**20  # bytes of a worker with a small version, without what it
 COPIES = 3  # of the weights while they are loaded: as read, in the network, and with BatchNorm folded
 
 
+def has_room_for_imports(workers: int) -> bool:
+    """Returns whether there is room for so many processes with PyTorch."""
+    return workers * IMPORTS <= available_bytes()
+
+
 def check_imports(workers: int) -> None:
-    """Raises UnusableError if there is no room for the workers of a second version."""
+    """Raises UnusableError if there is no room for so many more workers."""
     _check(workers * IMPORTS)
 
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httpx
 
@@ -17,6 +17,8 @@ from flows.serving.messages import Route
 OUT_SECONDS = 0.25  # for which a worker that has not answered gets nothing: its successor has another socket
 KEEP_ALIVE = 15.0  # seconds; less than the workers', so that no request meets a connection that is being closed
 CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # never used; httpx would make one for each worker, with certificates
+
+CLOSING: set[asyncio.Task[None]] = set()
 
 
 class FullError(Exception):
@@ -27,24 +29,39 @@ class NoVersionError(Exception):
     """No version is live; the message tells why."""
 
 
-@dataclass(eq=False)
 class WorkerLink:
     """A worker as the front sees it. `alone`: it answers a request that may end it, and no other."""
 
-    socket: str
-    generation: int
-    transport: httpx.AsyncHTTPTransport = field(init=False)
-    in_flight: int = 0
-    alone: bool = False
-    out_until: float = 0.0
+    def __init__(self, socket: str, generation: int) -> None:
+        self.socket, self.generation = socket, generation
+        self.in_flight, self.alone, self.out_until = 0, False, 0.0
+        self._is_retired = False
+        self._broken: list[httpx.AsyncHTTPTransport] = []
+        self.transport = self._connected()
 
-    def __post_init__(self) -> None:
-        self.renew()
+    def _connected(self) -> httpx.AsyncHTTPTransport:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE)
+        return httpx.AsyncHTTPTransport(uds=self.socket, verify=CONTEXT, limits=limits)
 
     def renew(self) -> None:
-        """Forgets all connections."""
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEP_ALIVE)
-        self.transport = httpx.AsyncHTTPTransport(uds=self.socket, verify=CONTEXT, limits=limits)
+        """Uses none of the present connections again."""
+        self._broken.append(self.transport)
+        self.transport = self._connected()
+
+    def retire(self) -> None:
+        """Closes all connections as soon as no request is in flight."""
+        self._is_retired = True
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Closes connections that are not needed any more, if no request is in flight."""
+        if self.in_flight:
+            return
+        unused, self._broken = self._broken, []
+        for transport in [*unused, *([self.transport] if self._is_retired else [])]:
+            task = asyncio.get_running_loop().create_task(transport.aclose())
+            CLOSING.add(task)
+            task.add_done_callback(CLOSING.discard)
 
 
 @dataclass(eq=False)
@@ -84,11 +101,17 @@ class Router:
     def flip(self, route: Route) -> None:
         """Forwards to these workers from now on. Requests that others have are still answered by those."""
         before, self.route = self.route, route
-        known = {link.socket: link for link in self._links}
-        self._links = [known.get(socket) or WorkerLink(socket, route.generation) for socket in route.sockets]
+        present = {link.socket: link for link in self._links}
+        self._links = [
+            present.pop(socket) if socket in present else WorkerLink(socket, route.generation)
+            for socket in route.sockets
+        ]
+        for link in present.values():
+            link.retire()
         if not route.number:
             self._refuse_waiting()
         if before.generation != route.generation and not self._in_flight[before.generation]:
+            del self._in_flight[before.generation]
             self._drained(before.generation)
         self._dispatch()
 
@@ -123,6 +146,9 @@ class Router:
         except asyncio.CancelledError:
             if waiter.place.done() and not waiter.place.cancelled():
                 self._release(waiter.place.result())
+            elif waiter in self._waiting:
+                self._waiting.remove(waiter)
+                self._dispatch()
             raise
 
     def lost(self, link: WorkerLink) -> None:
@@ -134,6 +160,7 @@ class Router:
     def _release(self, link: WorkerLink) -> None:
         link.in_flight -= 1
         link.alone = False
+        link.tidy()
         self._in_flight[link.generation] -= 1
         if link.generation != self.route.generation and not self._in_flight[link.generation]:
             del self._in_flight[link.generation]

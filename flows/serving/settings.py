@@ -12,6 +12,10 @@ from tasks.serving.limits import Limits
 
 TOKEN = "ROOTSTOCK_SERVE_TOKEN"  # noqa: S105 - the name of the variable with the bearer token
 SETTINGS = "ROOTSTOCK_SERVE_SETTINGS"
+REGISTRY_SECRETS = (  # beginnings of variables that only the fetcher gets: the front and workers meet strangers' bytes
+    *("MLFLOW_", "PREFECT_", "AWS_", "AZURE_", "GOOGLE_", "DVC_", "GIT"),
+    "ROOTSTOCK_SIGNING_KEY",
+)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,16 @@ has died.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from flows.serving.child import Child
-from flows.serving.settings import WorkerSettings
+from flows.serving.room import has_room_for_imports
+from flows.serving.settings import REGISTRY_SECRETS, TOKEN, WorkerSettings
+
+HIDDEN = (*REGISTRY_SECRETS, TOKEN)
 
 
 @dataclass
@@ -42,10 +46,16 @@ class Spares:
         return await self._started()
 
     async def fill(self) -> None:
-        """Starts what is missing in the reserve."""
-        async with self._lock:
-            while len(self._kept) < self._count:
-                self._kept.append(await self._started())
+        """Starts what is missing in the reserve, as far as there is memory for it."""
+        with suppress(OSError):
+            async with self._lock:
+                while len(self._kept) < self._count and has_room_for_imports(1):
+                    self._kept.append(await self._started())
+
+    @property
+    def size(self) -> int:
+        """Returns the number of workers in reserve."""
+        return len(self._kept)
 
     async def end(self) -> None:
         """Ends the reserve."""
@@ -55,4 +65,6 @@ class Spares:
         self._number += 1
         socket = str(self._sockets / str(self._number))
         more = self._settings.variables()
-        return Worker(await Child.start("flows.serving.worker", socket, log=self._log, more=more), socket)
+        return Worker(
+            await Child.start("flows.serving.worker", socket, log=self._log, more=more, hidden=HIDDEN), socket
+        )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flows.serving.messages import Servable
 from tasks.core.files import write_json
 
 
@@ -32,6 +34,15 @@ class Status:
         """Takes note that a version no longer answers."""
         self.withdrawn = [*self.withdrawn, {"version": number, "at": time.time()}][-10:]
         self.update()
+
+    def serves(self, servable: Servable | None, difference: float | None, pids: Sequence[int]) -> None:
+        """Takes note of the version that answers now, and of its golden picture's difference."""
+        if servable is None:
+            return
+        proof = "it has no golden picture" if difference is None else f"golden picture: within {difference:.1g}"
+        self.say(f"version {servable.number} of {servable.model} answers at {self.url} ({proof})")
+        live = {"version": servable.number, "digest": servable.digest, "difference": difference}
+        self.update(live=live, candidate=None, workers=pids)
 
     def complain(self, why: str) -> None:
         """Says, once, what is wrong; an empty text takes it back."""

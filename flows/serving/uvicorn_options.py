@@ -6,7 +6,7 @@ from typing import Any
 
 KEEP_ALIVE_FRONT = 15  # seconds after an answer; shorter than those of balancers, which close first
 KEEP_ALIVE_WORKER = 75  # longer than those of the front's connections, so that it closes first
-STOP_SECONDS = 10  # for requests in work, before the process ends
+STOP_SECONDS = 5  # for requests in work, before the process ends
 OPTIONS: dict[str, Any] = {
     "http": "h11",  # strict about what a request is
     "ws": "none",

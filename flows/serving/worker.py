@@ -10,8 +10,9 @@ import hashlib
 import signal
 import socket
 import sys
+import traceback
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,14 +45,13 @@ class Prepared:
     servable: Servable
     engine: Engine
     quarantine: Quarantine
+    settled: int
 
 
 def main(address: str) -> int:
     """Loads the version that the keeper names, proves it, and serves it until the keeper ends."""
     channel, settings = Channel(), WorkerSettings.load()
-    signal.signal(
-        signal.SIGTERM, signal.SIG_IGN
-    )  # it goes to all; the keeper ends this one last
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it goes to all; the keeper ends this one last
     prepare_behind_others(
         lambda: _prepared(channel, settings), lambda prepared: _serve(prepared, channel, settings, address)
     )
@@ -64,14 +64,20 @@ def _prepared(channel: Channel, settings: WorkerSettings) -> Prepared | None:
     servable = channel.receive()
     if not isinstance(servable, Servable):
         return None
-    quarantine = Quarantine(Path(settings.quarantine), servable.slot)
-    quarantine.settle()
+    quarantine = Quarantine(Path(settings.quarantine) / servable.digest, servable.slot)
+    settled = len(quarantine.settle())
     exit_at_end_of_input()
     try:
-        return Prepared(servable, _load(servable, settings.limits), quarantine)
-    except (RootstockError, ValueError, OSError) as error:
-        channel.send(Failed(str(error)))
+        return Prepared(servable, _load(servable, settings.limits), quarantine, settled)
+    except Exception as error:  # the version's own code may raise any
+        channel.send(_failed(error))
         return None
+
+
+def _failed(error: Exception) -> Failed:
+    traceback.print_exception(error)
+    is_in_words = isinstance(error, RootstockError | ValueError)
+    return Failed(str(error) if is_in_words else f"{type(error).__name__}: {error}")
 
 
 def _import_all() -> None:
@@ -133,12 +139,12 @@ def _serve(prepared: Prepared, channel: Channel, settings: WorkerSettings, addre
     pool = ThreadPoolExecutor(settings.threads, initializer=one_thread_each)
     try:
         loaded = _prove(engine, Golden.read(Path(servable.folder)), pool, settings.threads)
-    except (ValueError, OSError) as error:
-        channel.send(Failed(str(error)))
+    except Exception as error:
+        channel.send(_failed(error))
         return
     interpreter.end_of_imports()
     listener = _listener(address)
-    channel.send(loaded)
+    channel.send(replace(loaded, quarantined=prepared.settled))
     service = Service(servable, engine, pool, prepared.quarantine, settings.limits)
     config = uvicorn.Config(worker_app(service), timeout_keep_alive=KEEP_ALIVE_WORKER, **OPTIONS)
     asyncio.run(_serve_for_ever(uvicorn.Server(config), service, listener))

@@ -21,7 +21,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from flows.serving.api import DESCRIPTION, INFER, PREDICT, VERSION_HEADER
+from flows.serving.api import APP, INFER, PREDICT, VERSION_HEADER
 from flows.serving.headers import SECONDS, SUSPECT
 from flows.serving.messages import Servable
 from tasks.serving import open_inference, output_tensors
@@ -94,9 +94,7 @@ class Service:
 
 def worker_app(service: Service) -> FastAPI:
     """Returns the application."""
-    app = FastAPI(
-        title="Rootstock", description=DESCRIPTION, version=service.servable.number, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(version=service.servable.number, **APP)
     app.exception_handler(BodyError)(_refused)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(Exception)(_failed)
@@ -177,11 +175,11 @@ def _outputs(service: Service, image: bytes | np.ndarray, *, embed: bool, suspec
             return service.outputs(image, embed=embed, suspect=suspect)
         return service.engine.of_input(torch.from_numpy(image.copy()), embed=embed)
     except ValueError as reason:
-        raise BodyError(HTTPStatus.BAD_REQUEST, str(reason)) from None
+        raise BodyError(HTTPStatus.UNPROCESSABLE_ENTITY, str(reason)) from None
 
 
 def _json(content: object, status: int = HTTPStatus.OK, headers: dict[str, str] | None = None) -> Response:
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
     return Response(text, status, headers, media_type="application/json")
 
 
@@ -191,7 +189,7 @@ async def _refused(_request: Request, error: BodyError) -> Response:
 
 async def _invalid(_request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
-    return JSONResponse({"error": f"{first['loc'][-1]}: {first['msg']}"}, HTTPStatus.BAD_REQUEST)
+    return _json({"error": f"{first['loc'][-1]}: {first['msg']}"}, HTTPStatus.BAD_REQUEST)
 
 
 async def _failed(_request: Request, error: Exception) -> Response:

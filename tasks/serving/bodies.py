@@ -16,7 +16,8 @@ from python_multipart.multipart import Field, File
 
 JSON, FORM, BYTES = "application/json", "multipart/form-data", "application/octet-stream"
 MAX_NAME = 255  # characters of a picture's name that an answer repeats
-MAX_FIELD = 64 * 1024  # bytes of a form's field that is no file, which is ignored
+MORE_PARTS = 16  # fields of a form beside pictures
+MARKS_EACH = 16  # brackets and commas in JSON for each picture: parsed, each takes up to 64 bytes
 DATA_URL = "data:"
 EXAMPLE = '{"images": ["<base64>"]} or {"images": [{"name": "a.jpg", "data": "<base64>"}]}'
 
@@ -40,12 +41,12 @@ class Picture(NamedTuple):
 def pictures_of(content_type: str, body: bytes, max_images: int) -> list[Picture]:
     """Returns the pictures of a body. Raises BodyError if it is not what its content type says, or holds too many."""
     header = Message()
-    header["content-type"] = content_type or BYTES
+    header["content-type"] = content_type.encode("ascii", "replace").decode() or BYTES
     kind = header.get_content_type()
     if kind not in READERS and header.get_content_maintype() != "image":
         raise BodyError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"send an image, {FORM} with files, or {JSON}: {EXAMPLE}")
     pictures: list[Picture] = []
-    for picture in READERS.get(kind, _raw)(body, header):
+    for picture in READERS.get(kind, _raw)(body, header, max_images):
         pictures.append(picture)
         if len(pictures) > max_images:
             raise BodyError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {max_images} pictures a request")
@@ -54,20 +55,19 @@ def pictures_of(content_type: str, body: bytes, max_images: int) -> list[Picture
     return pictures
 
 
-def _raw(body: bytes, _header: Message) -> Iterator[Picture]:
+def _raw(body: bytes, _header: Message, _max_images: int) -> Iterator[Picture]:
     if body:
         yield Picture("", body)
 
 
-def _of_form(body: bytes, header: Message) -> Iterator[Picture]:
+def _of_form(body: bytes, header: Message, max_images: int) -> Iterator[Picture]:
     """Yields the files of a form, held in memory: nothing that a stranger sends is written to a disk."""
-    boundary = header.get_boundary()
-    if not boundary:
-        raise BodyError(HTTPStatus.BAD_REQUEST, f"{FORM} needs a boundary in the header Content-Type")
     pictures: list[Picture] = []
-    config = {"MAX_MEMORY_FILE_SIZE": math.inf, "MAX_FIELD_SIZE": MAX_FIELD}
     try:
-        parser = FormParser(FORM, _ignored, _adding_to(pictures), boundary=boundary.encode(), config=config)
+        boundary = header.get_boundary() or ""  # one in another encoding may fail in many ways
+        count = _Count(max_images)
+        config = {"MAX_MEMORY_FILE_SIZE": math.inf}
+        parser = FormParser(FORM, count, _adding_to(pictures, count), boundary=boundary.encode(), config=config)
         parser.write(body)
         parser.finalize()
     except (FormParserError, ValueError) as error:
@@ -75,12 +75,21 @@ def _of_form(body: bytes, header: Message) -> Iterator[Picture]:
     yield from pictures
 
 
-def _ignored(_field: Field) -> None:
-    """Leaves out a field that is no file."""
+class _Count:
+    """Counts the parts of a form; those that are no files are left out."""
+
+    def __init__(self, max_images: int) -> None:
+        self._left = self._most = max_images + MORE_PARTS
+
+    def __call__(self, _part: Field | File) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise BodyError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {self._most} parts a form")
 
 
-def _adding_to(pictures: list[Picture]) -> Callable[[File], None]:
+def _adding_to(pictures: list[Picture], count: _Count) -> Callable[[File], None]:
     def add(file: File) -> None:
+        count(file)
         file.file_object.seek(0)
         name = (file.file_name or b"").decode("utf-8", "replace")
         pictures.append(Picture(name[:MAX_NAME], file.file_object.read()))
@@ -89,8 +98,8 @@ def _adding_to(pictures: list[Picture]) -> Callable[[File], None]:
     return add
 
 
-def _of_json(body: bytes, _header: Message) -> Iterator[Picture]:
-    content = parsed_json(body)
+def _of_json(body: bytes, _header: Message, max_images: int) -> Iterator[Picture]:
+    content = parsed_json(body, MARKS_EACH * (max_images + 1))
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list):
         raise BodyError(HTTPStatus.BAD_REQUEST, f"the JSON is not of this form: {EXAMPLE}")
@@ -106,10 +115,12 @@ def _of_text(name: str, text: object) -> Picture:
         return Picture(name, b"", str(error))
 
 
-def parsed_json(body: bytes | memoryview) -> Any:  # noqa: ANN401 - any JSON value
-    """Parses JSON. Raises BodyError if it is none."""
+def parsed_json(body: bytes, most: int) -> Any:  # noqa: ANN401 - any JSON value
+    """Parses JSON. Raises BodyError if it is none, or has more than `most` brackets and commas."""
+    if sum(map(body.count, (b"[", b"{", b","))) > most:
+        raise BodyError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the JSON has too many elements; send binary data")
     try:
-        return json.loads(bytes(body))
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise BodyError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {_short(error)}") from None
 
@@ -129,4 +140,8 @@ def _short(error: Exception) -> str:
     return str(error).partition("\n")[0][:200]
 
 
-READERS: Mapping[str, Callable[[bytes, Message], Iterator[Picture]]] = {JSON: _of_json, FORM: _of_form, BYTES: _raw}
+READERS: Mapping[str, Callable[[bytes, Message, int], Iterator[Picture]]] = {
+    JSON: _of_json,
+    FORM: _of_form,
+    BYTES: _raw,
+}

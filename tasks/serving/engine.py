@@ -48,7 +48,7 @@ class Engine:
         """Answers one preprocessed image (1, 3, S, S). Raises ValueError if the outputs are not finite."""
         features: list[Tensor] = []
         logits_NC = self._with_features(x_N3SS, features) if embed else self.scorer.forward(x_N3SS)
-        if not bool(logits_NC.isfinite().all()):
+        if not all(bool(values.isfinite().all()) for values in (logits_NC, *features)):
             raise ValueError("the model's outputs for this picture are not finite")
         return Outputs(logits_NC[0], features[0][0].float() if features else None)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from tasks.serving.bodies import BodyError, from_base64, parsed_json
 LENGTH_HEADER = "inference-header-content-length"  # bytes of JSON before the binary tensors
 BINARY, BINARY_SIZE, ALL_BINARY = "binary_data", "binary_data_size", "binary_data_output"
 IMAGE, TENSOR = "image", "tensor"  # names of inputs: encoded images, or preprocessed ones
+DIGITS = re.compile("[0-9]{1,12}")
+JSON_IMAGES, JSON_MARKS = 8, 4096  # tensors in JSON; brackets and commas of all else
 ELEMENT = struct.Struct("<I")  # length before each element of a BYTES tensor
 DTYPES: Mapping[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "BOOL": np.dtype("?")}
 
@@ -54,7 +57,7 @@ class OutputTensor(NamedTuple):
 
 def parsed_request(body: bytes, json_length: str | None, side: int, max_images: int) -> InferRequest:
     """Parses the body of an infer request. Raises BodyError with the reason if it is not of the protocol."""
-    content, tail = _split(body, json_length)
+    content, tail = _split(body, json_length, JSON_IMAGES * 3 * side**2 + JSON_MARKS)
     inputs = content.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise refused(f"send one input: {IMAGE} (BYTES, an encoded image each) or {TENSOR} (FP32)")
@@ -68,15 +71,15 @@ def parsed_request(body: bytes, json_length: str | None, side: int, max_images: 
     )
 
 
-def _split(body: bytes, json_length: str | None) -> tuple[dict[str, Any], memoryview]:
+def _split(body: bytes, json_length: str | None, most: int) -> tuple[dict[str, Any], memoryview]:
     """Returns the JSON of a body and the bytes of its binary tensors."""
     view = memoryview(body)
     length = len(view)
     if json_length is not None:
-        if not (json_length.isascii() and json_length.isdigit()) or int(json_length) > length:
+        if not DIGITS.fullmatch(json_length) or int(json_length) > length:
             raise refused(f"{LENGTH_HEADER} is not the length of the JSON in the body")
         length = int(json_length)
-    content = parsed_json(view[:length])
+    content = parsed_json(body[:length], most)
     if not isinstance(content, dict):
         raise refused("the JSON is no object")
     return content, view[length:]
@@ -99,7 +102,7 @@ def _images(tensor: dict[str, Any], tail: memoryview, side: int, max_images: int
 def _encoded(tensor: dict[str, Any], tail: memoryview, count: int) -> Iterator[bytes]:
     """Yields the encoded images of a BYTES tensor; in JSON they are texts in base64."""
     if _binary_size(tensor, tail) is None:
-        texts = _flat(tensor.get("data"))
+        texts = _flat(tensor.get("data"), 2)
         if len(texts) != count:
             raise refused(f"the shape says {count} images, and data holds {len(texts)}")
         try:
@@ -126,7 +129,7 @@ def _array(tensor: dict[str, Any], tail: memoryview, shape: list[int]) -> np.nda
         return np.frombuffer(tail, DTYPES["FP32"]).reshape(shape)
     try:
         with np.errstate(over="raise"):
-            return np.array(_flat(tensor.get("data")), DTYPES["FP32"]).reshape(shape)
+            return np.array(_flat(tensor.get("data"), len(shape)), DTYPES["FP32"]).reshape(shape)
     except (ValueError, TypeError, ArithmeticError):
         raise refused(f"data does not hold {count} numbers, as the shape says") from None
 
@@ -141,10 +144,12 @@ def _binary_size(tensor: dict[str, Any], tail: memoryview) -> int | None:
     return len(tail)
 
 
-def _flat(data: object) -> list[Any]:
-    """Returns the elements of nested lists, row by row."""
+def _flat(data: object, depth: int) -> list[Any]:
+    """Returns the elements of lists that are nested up to `depth`, row by row."""
     flat = data if isinstance(data, list) else []
-    while flat and isinstance(flat[0], list):
+    for _ in range(depth - 1):
+        if not (flat and isinstance(flat[0], list)):
+            break
         flat = [element for row in flat for element in (row if isinstance(row, list) else [row])]
     return flat
 
@@ -176,7 +181,7 @@ def response(request: InferRequest, model: str, version: str, tensors: list[Outp
             fields["data"] = tensor.values.ravel().tolist() if isinstance(tensor.values, np.ndarray) else tensor.values
         described.append(fields)
     content = {"model_name": model, "model_version": version, "id": request.id, "outputs": described}
-    head = json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    head = json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
     return head + b"".join(tails), len(head) if tails else None
 
 

@@ -15,7 +15,7 @@ REASON = "this picture has ended the process that answers it twice, so it is not
 
 @dataclass(frozen=True)
 class Quarantine:
-    """The digests of such pictures, as names of empty files in a folder that all workers of this machine share."""
+    """The digests of such pictures, as names of empty files in a folder that all workers of a version share."""
 
     folder: Path
     slot: str  # the name of this worker's place, which its successor has, too

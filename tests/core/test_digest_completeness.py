@@ -36,6 +36,8 @@ FLOWS_ONLY = {  # roots of modules that only flows import, never stages
         *("tasks.evaluation.batch_prediction", "tasks.evaluation.scorer_code", "tasks.evaluation.version_scorer"),
     ),
     *("tasks.evaluation.answer_text", "tasks.gate.class_answers", "tasks.gate.kinds"),
+    *("tasks.serving.answers", "tasks.serving.bodies", "tasks.serving.golden", "tasks.serving.limits"),
+    *("tasks.serving.open_inference", "tasks.serving.output_tensors", "tasks.serving.quarantine"),
 }
 NO_FEATURE = {  # loaded by the features stage, but features do not depend on them
     *("tasks.core.supervision", "tasks.features", "tasks.runner.stages"),  # run the stage

@@ -29,8 +29,8 @@ def engine(kind, max_pixels=10**6):
 
 
 def asked(served, **extras):
-    wanted = Extras(**extras)
-    return answer_of(served, served.of_picture(picture(1), embed=wanted.embedding), wanted)
+    chosen = Extras(**extras)
+    return answer_of(served, served.of_picture(picture(1), embed=chosen.embedding), chosen)
 
 
 def test_a_class_has_calibrated_probability_and_runner_up():

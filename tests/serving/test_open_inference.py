@@ -70,6 +70,7 @@ def test_tensors_are_read_from_json_and_from_binary_data():
         (images("YQ=="), b"", "-1"),
         (images("YQ=="), b"", "99999"),
         (images("YQ=="), b"", "²"),
+        (images("YQ=="), b"", "9" * 5000),
         (images("YQ=="), b"more", "right"),
         (binary("image", "BYTES", [1], b"\x05\0\0\0a"), b"\x05\0\0\0a", "right"),
         (binary("image", "BYTES", [1], b"\x05"), b"\x05", "right"),

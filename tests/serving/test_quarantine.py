@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tasks.serving import quarantine
@@ -24,8 +26,11 @@ def test_what_a_dead_worker_was_trying_is_quarantined_by_its_successor(tmp_path)
 
 def test_the_oldest_are_forgotten(tmp_path, monkeypatch):
     monkeypatch.setattr(quarantine, "MOST", 2)
-    for data in (b"1", b"2", b"3"):
-        left = Quarantine(tmp_path, "0").trying(data)
+    place = Quarantine(tmp_path, "0")
+    for age, data in enumerate((b"3", b"1", b"2")):
+        left = place.trying(data)
         left.__enter__()
-        Quarantine(tmp_path, "0").settle()
-    assert len(list(tmp_path.iterdir())) == 2
+        place.settle()
+        os.utime(place._file(data), (age, age))
+    place.settle()
+    assert [place.holds(data) for data in (b"3", b"1", b"2")] == [False, True, True]

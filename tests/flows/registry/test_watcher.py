@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.error import HTTPError
 
 import pytest
 
@@ -66,7 +67,11 @@ def asked():
             headers.append(self.headers["Authorization"])
             aliases = [{"alias": "champion", "version": "2"}, {"alias": "live", "version": 1}]
             body = json.dumps({"registered_model": {"aliases": aliases}}).encode()
-            self.send_response(404 if "-production" in self.path else 200)
+            if is_missing := "-production" in self.path:
+                body = b'{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "..."}'
+            if is_a_proxys := "name=proxied" in self.path:
+                body = b'{"detail": "no such route"}'
+            self.send_response(404 if is_missing or is_a_proxys else 200)
             self.end_headers()
             self.wfile.write(body)
 
@@ -88,3 +93,8 @@ def test_it_reads_aliases_and_sends_the_credentials_of_mlflow(asked, monkeypatch
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "a-token")
     registry_state(f"http://{place}", "rootstock")
     assert headers[::2] == [None, "Basic bWU6c2VjcmV0", "Bearer a-token"]
+
+
+def test_a_404_that_is_not_mlflows_does_not_mean_that_there_is_no_model(asked):
+    with pytest.raises(HTTPError, match="404"):
+        registry_state(f"http://{asked[0]}", "proxied")

@@ -73,7 +73,8 @@ def base64_text(rng: random.Random) -> tuple[str, str, bytes]:
     text = rng.choice(
         [data, data[:-1], f"data:image/png;base64,{data}", data.replace("A", "\n"), f"file:///etc/passwd{data}"]
     )
-    return "/predict?distribution=true&embedding=true", "application/json", json.dumps({"images": [text] * 3}).encode()
+    images = [{"name": rng.choice(["a", "\ud800", "../b"]), "data": text}] * 3
+    return "/predict?distribution=true&embedding=true", "application/json", json.dumps({"images": images}).encode()
 
 
 def infer(rng: random.Random) -> tuple[str, str, bytes]:
@@ -82,7 +83,8 @@ def infer(rng: random.Random) -> tuple[str, str, bytes]:
     data = rng.choice([[], ["YQ=="], [1e300] * 10, [[[]]], {"a": 1}, None, ["A" * 10**5]])
     tensor = {"name": rng.choice(["image", "tensor", ""]), "datatype": rng.choice(["BYTES", "FP32", "INT8"])}
     tensor |= {"shape": shape, "data": data, "parameters": rng.choice([{}, {"binary_data_size": 10**9}, 5])}
-    return INFER, "application/json", json.dumps({"inputs": [tensor], "outputs": [{"name": "label"}, 5]}).encode()
+    request = {"inputs": [tensor], "outputs": [{"name": rng.choice(["label", "\ud800"])}, 5], "id": "\ud800"}
+    return INFER, "application/json", json.dumps(request).encode()
 
 
 def noise(rng: random.Random) -> tuple[str, str, bytes]:

@@ -78,18 +78,18 @@ def test_tritons_client_gets_the_same_answers(client, server, tmp_path):
     command = [client, "-c", PROGRAM, address, *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    theirs = json.loads(done.stdout)
     ours = [
         server.client.post("/predict?distribution=true", content=picture(number), headers={"content-type": "image/png"})
         for number in range(3)
     ]
     answers = [response.json()["predictions"][0] for response in ours]
-    assert [told[name] for name in ("live", "ready", "model")] == [True] * 3
-    assert told["label"] == [answer["label"] for answer in answers]
-    assert told["confident"] == [answer["confident"] for answer in answers]
+    assert [theirs[name] for name in ("live", "ready", "model")] == [True] * 3
+    assert theirs["label"] == [answer["label"] for answer in answers]
+    assert theirs["confident"] == [answer["confident"] for answer in answers]
     expected = [list(answer["distribution"].values()) for answer in answers]
-    assert told["plain"] == told["distribution"]
-    assert [row == pytest.approx(other, abs=1e-6) for row, other in zip(told["plain"], expected, strict=True)]
-    assert told["outputs"] == ["label", "probability", "confident", "distribution", "embedding"]
-    assert (told["id"], told["embedding"][0], len(told["tensor"])) == ("seven", 3, 2)
-    assert "not an image" in told["error"]
+    assert theirs["plain"] == theirs["distribution"]
+    assert [row == pytest.approx(other, abs=1e-6) for row, other in zip(theirs["plain"], expected, strict=True)]
+    assert theirs["outputs"] == ["label", "probability", "confident", "distribution", "embedding"]
+    assert (theirs["id"], theirs["embedding"][0], len(theirs["tensor"])) == ("seven", 3, 2)
+    assert "not an image" in theirs["error"]

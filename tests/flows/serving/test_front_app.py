@@ -69,6 +69,31 @@ def test_a_request_whose_end_is_unclear_is_refused():
     assert response.headers["connection"] == "close"
 
 
+def test_an_unclear_end_is_refused_before_the_host_is_looked_at():
+    both = {"transfer-encoding": "chunked", "content-length": "3"}
+    assert asked("POST", "/predict", headers=both, content=b"abc", host="attacker.example").status_code == 400
+
+
+def test_a_number_sign_in_a_target_is_refused():
+    async def ask():
+        sent = []
+        router = Router(2, 2, lambda _generation: None)
+        router.flip(Route(1, "m", "1", "digest", ("/nowhere",)))
+        scope = {"type": "http", "method": "POST", "path": "/predict", "raw_path": b"/predict", "query_string": b"a#b"}
+        scope |= {"headers": [(b"host", b"localhost")], "http_version": "1.1", "scheme": "http", "root_path": ""}
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        await front_app(router, LIMITS, None, ())(scope, receive, send)
+        return sent[0]["status"]
+
+    assert asyncio.run(ask()) == 400
+
+
 def test_compressed_bodies_are_refused():
     assert asked("POST", "/predict", headers={"content-encoding": "gzip"}, content=b"abc").status_code == 415
 

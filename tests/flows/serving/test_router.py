@@ -97,6 +97,7 @@ def test_a_generation_is_drained_when_its_last_request_is_answered():
         places.router.flip(routed(3, ("/d",)))
         await places.release()
         assert places.drained == [0, 1, 2]
+        assert not places.router._in_flight, "a generation that is drained is forgotten"
 
     asyncio.run(scenario())
 

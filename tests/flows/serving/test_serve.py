@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+import httpx
 import psutil
 import pytest
 
@@ -69,7 +70,8 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(serving):
     with socket.create_connection(server.address) as client:
         client.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n")
         assert b" 413 " in client.recv(1000)
-    assert server.client.post("/predict", content=(b"x" * 2**20 for _ in range(40))).status_code == 413
+    with suppress(httpx.WriteError):  # if the rest is not read for long
+        assert server.client.post("/predict", content=(b"x" * 2**20 for _ in range(40))).status_code == 413
 
 
 def test_a_request_that_a_dying_worker_had_is_answered_by_the_next(serving):
