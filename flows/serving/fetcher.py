@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from flows.serving.background import go_behind_others
-from flows.serving.messages import Channel, Failed, Fetch, Message, NoVersion, Servable, Unchanged
+from flows.serving.messages import MAX_TEXT, Channel, Failed, Fetch, Message, NoVersion, Servable, Unchanged
 from tasks.core import interpreter
 from tasks.core.errors import RootstockError
 
@@ -47,9 +47,9 @@ def answer(question: Fetch) -> Servable | NoVersion | Unchanged | Failed:
         with quick_requests():
             return _fetched(question)
     except RootstockError as error:
-        return Failed(str(error), temporary=error.key in {"MLFLOW_TRACKING_URI", "disk-full"})
+        return Failed(str(error)[:MAX_TEXT], temporary=error.key in {"MLFLOW_TRACKING_URI", "disk-full"})
     except failures() as error:
-        return Failed(f"MLflow: {error}".partition("\n")[0], temporary=is_temporary(error))
+        return Failed(f"MLflow: {error}".partition("\n")[0][:MAX_TEXT], temporary=is_temporary(error))
 
 
 def _fetched(question: Fetch) -> Servable | NoVersion | Unchanged:

@@ -74,6 +74,7 @@ class Keeper:
                 goes_on = "; the present version is served on" if self._live else ""
                 self._status.complain(f"{error}{goes_on}")
                 self._status.update(candidate=None)
+                await self._spares.fill()
                 await asyncio.sleep(AGAIN_SOON if error.temporary else AGAIN)
             except Exception as error:
                 traceback.print_exception(error)
@@ -99,13 +100,13 @@ class Keeper:
         workers, self._number = self._section.workers, self._number + 1
         check_imports(max(workers - self._spares.size, 0))
         fleet = Fleet(self._number, workers, self._spares, self._changed, self._loops)
-        preparing = asyncio.create_task(fleet.prepare())
+        preparing = asyncio.create_task(fleet.prepare() if live else asyncio.sleep(0))  # there may be nothing to load
         try:
             servable = await self._fetching.fetch(live, str(fleet.generation), self._served)
-            await preparing
             if servable is None:
                 self._withdraw()
             elif servable != self._served:
+                await (preparing if live else fleet.prepare())
                 check_weights(workers, Path(servable.folder))
                 await fleet.load(servable)
                 return fleet

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
+MAX_TEXT = 2000  # characters of a reason: a line has its limit
+
 
 @dataclass(frozen=True)
 class Servable:

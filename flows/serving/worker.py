@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from flows.serving.background import prepare_behind_others
 from flows.serving.heartbeat import beat
-from flows.serving.messages import Channel, Failed, Loaded, Servable
+from flows.serving.messages import MAX_TEXT, Channel, Failed, Loaded, Servable
 from flows.serving.settings import WorkerSettings
 from tasks.core import interpreter
 from tasks.core.errors import RootstockError
@@ -77,7 +77,8 @@ def _prepared(channel: Channel, settings: WorkerSettings) -> Prepared | None:
 def _failed(error: Exception) -> Failed:
     traceback.print_exception(error)
     is_in_words = isinstance(error, RootstockError | ValueError)
-    return Failed(str(error) if is_in_words else f"{type(error).__name__}: {error}")
+    text = str(error) if is_in_words else f"{type(error).__name__}: {error}"
+    return Failed(text[:MAX_TEXT])
 
 
 def _import_all() -> None:
