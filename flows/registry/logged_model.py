@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +37,7 @@ def log_model(run_id: str, model_id: str, paths: Paths, contents: Contents) -> N
     import mlflow
     from mlflow.models import Model
 
-    with warnings.catch_warnings(), TemporaryDirectory() as folder:
+    with warnings.catch_warnings(), _without_bytecode(), TemporaryDirectory() as folder:
         warnings.filterwarnings("ignore", ".*An input example was not provided")  # if all images are too large
         warnings.filterwarnings("ignore", "Operation with range", DeprecationWarning)  # of pandas, in MLflow
         Model.log(
@@ -50,6 +52,16 @@ def log_model(run_id: str, model_id: str, paths: Paths, contents: Contents) -> N
             input_example=_example(contents.golden),
             pip_requirements=_requirements(),
         )
+
+
+@contextmanager
+def _without_bytecode() -> Iterator[None]:
+    """Leaves out the bytecode of the model's code, which MLflow would store: it imports that to try the example."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def _artifacts(folder: Path, paths: Paths, contents: Contents) -> dict[str, str]:
